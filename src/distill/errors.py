@@ -1,0 +1,22 @@
+"""The errors a user can cause: one line that says what was wrong, what was given, what is allowed."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Bad input. Its message is one line, printed without a traceback; the process then exits with status 1."""
+
+
+def nearest(given: str, allowed: Iterable[str], shown: int = 8) -> str:
+    """The end of an error line: the allowed names nearest to ``given``, or all of them where few.
+
+    Example:
+        >>> nearest("resnt8", ["resnet8", "vgg8"])
+        "did you mean 'resnet8'? Allowed: resnet8, vgg8"
+    """
+    names = [str(name) for name in allowed]
+    close = get_close_matches(str(given), names, n=3, cutoff=0.6)
+    listed = names if len(names) <= shown else (close or [*names[:shown], f"... ({len(names)} in all)"])
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return f"{hint}Allowed: {', '.join(listed)}" if listed else f"{hint}Allowed: none"
