@@ -1,0 +1,35 @@
+"""Every file under conf/model builds, says what it is, and leaves sizes to the data."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_method, instantiate
+from omegaconf import OmegaConf
+
+import distill.models
+
+FILES = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+EXTERNAL = {"torchvision": "torchvision_model", "timm": "timm_model"}
+
+
+def test_each_factory_has_its_file():
+    factories = {name for name in distill.models.__all__ if inspect.isfunction(getattr(distill.models, name))}
+    assert {EXTERNAL.get(file.stem, file.stem) for file in FILES} == factories
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_file(file):
+    config = OmegaConf.load(file)
+    assert config._target_ == f"distill.models.{EXTERNAL.get(file.stem, file.stem)}"
+    keys = {str(key) for key in config} - {"_target_"}
+    accepted = set(inspect.signature(get_method(config._target_)).parameters)
+    assert keys <= accepted - {"num_classes", "in_channels", "image_size"}
+
+    comment = file.read_text().splitlines()[0]
+    assert comment.startswith("# ")
+    model = instantiate(config, num_classes=100, **({"image_size": 32} if "image_size" in accepted else {}))
+    stated = re.search(r"([\d,]+) parameters at 100 classes", comment)
+    assert stated is not None
+    assert int(stated[1].replace(",", "")) == sum(parameter.numel() for parameter in model.parameters())
