@@ -8,6 +8,13 @@ class UserError(Exception):
     """Bad input. Its message is one line, printed without a traceback; the process then exits with status 1."""
 
 
+class Interrupted(BaseException):
+    """Raised at the end of a step after Ctrl-C or SIGTERM, once the checkpoint is written."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        super().__init__(f"stopped in epoch {epoch + 1} after step {step}")
+
+
 def nearest(given: str, allowed: Iterable[str], shown: int = 8) -> str:
     """The end of an error line: the allowed names nearest to ``given``, or all of them where few.
 

@@ -1,0 +1,61 @@
+# Every target that needs the environment makes it first; a second time it is already there.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: help setup demo train test test-fast check format lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## create .venv with the pinned versions of requirements.lock
+
+# The first Python >= 3.11 that runs; PYTHON=... names another.
+$(READY): requirements.lock pyproject.toml
+	@if [ ! -x $(BIN)/python ]; then \
+	  for python in $${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$${found:-}" ]; then echo "error: no Python >= 3.11 found; name one with PYTHON=/path/to/python" >&2; exit 1; fi; \
+	  echo "creating $(VENV) with $$found"; "$$found" -m venv $(VENV); \
+	fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "installing the versions of requirements.lock"
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: setup  ## the main job on the embedded digits: teacher, student, comparison
+	@$(BIN)/python train.py $(ARGS)
+
+train: setup  ## python train.py with ARGS="model=resnet18 kd.T=4"
+	@$(BIN)/python train.py $(ARGS)
+
+test: setup  ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: setup  ## the tests that take a moment each
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: setup  ## format, lint, types, tests: what CI runs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest $(ARGS)
+
+format: setup  ## format the code and fix what lint can fix
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: setup  ## resolve the versions of requirements.lock anew
+	@$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --upgrade \
+	  --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
+
+clean:  ## remove .venv and caches; outputs/ and data/ stay
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

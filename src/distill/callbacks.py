@@ -1,0 +1,121 @@
+"""What watches a run: losses that stay finite, Ctrl-C that loses nothing, a line per epoch."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+
+from distill.errors import Interrupted, UserError
+
+
+class GracefulStop(L.Callback):
+    """Ctrl-C (or SIGTERM) finishes the step, writes ``last.ckpt`` and stops; a second one stops at once.
+
+    Args:
+        checkpoint: the file to write.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def _ask(self, signum: int, _frame: FrameType | None) -> None:
+        if self.asked and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+        print("\nStopping after this step (Ctrl-C again to stop at once)", file=sys.stderr, flush=True)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Takes over the signals."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            self._before[signum] = signal.signal(signum, self._ask)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Stops here if asked to: weights and optimizer are whole, and the loader knows what it has shown."""
+        if self.asked:
+            trainer.save_checkpoint(self.checkpoint)
+            raise Interrupted(trainer.current_epoch, trainer.global_step)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Gives the signals back."""
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}
+
+
+class FiniteLoss(L.Callback):
+    """Stops the run when a term of the loss is NaN or infinite, and names the term and the step.
+
+    The first bad step of every term is kept on the device; it is read every step on a CPU, and elsewhere every
+    ``every_n_steps`` steps and before the epoch's checkpoint, so that no step waits for the device.
+
+    Args:
+        every_n_steps: on devices other than a CPU.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        self.every_n_steps = every_n_steps
+        self._names: list[str] = []
+        self._first: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Looks at the parts of the loss."""
+        self._names = [*outputs["parts"], "total"]
+        bad = ~torch.isfinite(torch.stack([*outputs["parts"].values(), outputs["loss"].detach()]).float())
+        step = torch.where(bad, trainer.global_step, 2**62)
+        self._first = step if self._first is None else torch.minimum(self._first, step)
+        if self._first.device.type == "cpu" or trainer.global_step % self.every_n_steps == 0:
+            self._check()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks before the checkpoint is written."""
+        self._check()
+
+    def _check(self) -> None:
+        if self._first is None:
+            return
+        step, i = min((step, i) for i, step in enumerate(self._first.tolist()))
+        if step < 2**62:
+            raise UserError(
+                f"loss term '{self._names[i]}' is not finite (NaN or infinite) at step {step}; "
+                "lower the learning rate or the term's weight, or set trainer.gradient_clip_val"
+            )
+
+
+class EpochLine(L.Callback):
+    """One printed line per epoch with the numbers people watch; for logs, where no progress bar moves.
+
+    Args:
+        label: what is trained ("teacher resnet20").
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._start = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock."""
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Prints the line."""
+        seconds = time.perf_counter() - self._start
+        seen = trainer.callback_metrics
+        shown = [
+            f"{k} {float(seen[k]):.4f}" for k in ("train/loss", "val/loss", "val/acc", "val/agreement") if k in seen
+        ]
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        print(f"{self.label}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)

@@ -1,0 +1,125 @@
+"""The shape of a configuration: which keys exist and of what type. Values are checked in ``distill.check``.
+
+Only ``dataclasses`` and Hydra are imported here: a configuration is known to be good before anything heavy loads.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+class Only(Enum):
+    """The parts of the job that can be run alone."""
+
+    teacher = "teacher"
+
+
+@dataclass
+class TermConfig:
+    """One named term: a loss (``_target_`` and its arguments), its weight, the layers it reads."""
+
+    loss: dict[str, Any] = MISSING
+    weight: float = 1.0
+    student: Any = None  # a stage's number, a module path, or a list of these
+    teacher: Any = None
+
+
+@dataclass
+class KDConfig:
+    """L = alpha · L_hard + (1 − alpha) · L_soft + feature and relation terms."""
+
+    alpha: float = 1.0
+    T: float = 4.0
+    label_smoothing: float = 0.0
+    terms: dict[str, TermConfig] = field(default_factory=dict)
+
+
+@dataclass
+class DataConfig:
+    """A dataset and how it is shown; see ``distill.data.DataModule``."""
+
+    name: str = MISSING
+    source: dict[str, Any] = MISSING
+    root: str | None = None
+    batch_size: int = 128
+    eval_batch_size: int | None = None
+    image_size: int | None = None
+    in_memory: bool | None = None
+    memory_gb: float = 2.0
+    augment: dict[str, Any] | None = field(default_factory=dict)
+    transform: dict[str, Any] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    num_workers: int | None = None
+    num_classes: int | None = None
+    val_fraction: float = 0.1
+    test_fraction: float = 0.2
+    split_seed: int = 0
+    subset: int | None = None
+    on_broken: str = "error"
+
+
+@dataclass
+class RecipeConfig:
+    """How a teacher without a checkpoint is trained. Nothing of the student's recipe changes it."""
+
+    max_epochs: int = MISSING
+    batch_size: int = 128
+    label_smoothing: float = 0.0
+    gradient_clip_val: float | None = None
+    seed: int = 0
+    optimizer: dict[str, Any] = MISSING
+    scheduler: dict[str, Any] | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of ``lightning.pytorch.Trainer``; more can be added with ``+trainer.<name>=``."""
+
+    _target_: str = "lightning.pytorch.Trainer"
+    max_epochs: int = MISSING
+    accelerator: str = "auto"
+    devices: Any = 1
+    num_nodes: int = 1
+    strategy: Any = "auto"
+    precision: Any = "32-true"
+    gradient_clip_val: float | None = None
+    accumulate_grad_batches: int = 1
+    log_every_n_steps: int = 50
+    check_val_every_n_epoch: int = 1
+    limit_train_batches: Any = None
+    limit_val_batches: Any = None
+    limit_test_batches: Any = None
+    deterministic: Any = False
+    enable_progress_bar: bool | None = None  # null: where the output is a terminal
+
+
+@dataclass
+class TrainConfig:
+    """The whole configuration of ``train.py``."""
+
+    model: dict[str, Any] = MISSING
+    teacher: dict[str, Any] = field(default_factory=dict)
+    data: DataConfig = MISSING
+    kd: KDConfig = MISSING
+    optimizer: dict[str, Any] = MISSING
+    scheduler: dict[str, Any] | None = None
+    trainer: TrainerConfig = MISSING
+    logger: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    only: Only | None = None
+    resume: str | None = None
+    channels_last: bool = True
+    teachers_dir: str = "outputs/teachers"
+    threads: int | None = None
+
+
+def register() -> None:
+    """Puts the schema where the defaults list of ``conf/train.yaml`` finds it."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=TrainConfig)
+    store.store(name="teacher_recipe_schema", node=RecipeConfig)

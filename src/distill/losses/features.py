@@ -1,0 +1,60 @@
+"""Knowledge in the features: what inner layers of the teacher see."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.losses.adapters import adapter, match_size
+from distill.losses.checks import same_shape, upcast
+
+
+def hint_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
+    """Hint loss of FitNets: mean of (f_s − f_t)² over all elements.
+
+    Args:
+        student_feature: f_s, adapted to the teacher's shape.
+        teacher_feature: f_t, any shape.
+
+    Returns:
+        A scalar, in squared units of the features.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source:
+        Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", arXiv:1412.6550.
+
+    Example:
+        >>> import torch
+        >>> hint_loss(torch.ones(2, 3), torch.zeros(2, 3)).item()
+        1.0
+    """
+    same_shape(student_feature, teacher_feature, "student_feature", "teacher_feature")
+    return F.mse_loss(upcast(student_feature), upcast(teacher_feature))
+
+
+class FitNet(nn.Module):
+    """:func:`hint_loss` through an adapter that is trained with the student.
+
+    The adapter's shape is inferred: :meth:`build` gets the shapes that one dry forward saw. Where the maps differ
+    in size, the larger is average-pooled to the smaller.
+
+    Args:
+        relu: end the adapter with a ReLU (the hint stages of most networks end with one); turn it off where the
+            teacher's features can be negative.
+    """
+
+    def __init__(self, relu: bool = True) -> None:
+        super().__init__()
+        self.relu = relu
+        self.adapter: nn.Module = nn.Identity()
+
+    def build(self, student_feature: Sequence[int], teacher_feature: Sequence[int]) -> None:
+        """Makes the adapter from the two shapes, batch axis first."""
+        self.adapter = adapter(student_feature, teacher_feature, self.relu)
+
+    def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
+        """See :func:`hint_loss`; shapes as given to :meth:`build`."""
+        student, teacher = match_size(student_feature, teacher_feature)
+        return hint_loss(self.adapter(student), teacher)

@@ -1,0 +1,112 @@
+"""Knowledge in the relations: how the teacher sees samples of a batch beside one another."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.losses.checks import not_negative, upcast
+
+EPS = 1e-12
+
+
+def _pair(student: Tensor, teacher: Tensor, least: int) -> tuple[Tensor, Tensor]:
+    """Both embeddings as (N, D), N checked."""
+    if student.shape[0] != teacher.shape[0]:
+        raise ValueError(f"student and teacher must hold the same samples, got {len(student)} and {len(teacher)}")
+    if student.shape[0] < least:
+        raise ValueError(f"a relation needs at least {least} samples in a batch, got {student.shape[0]}")
+    return upcast(student.flatten(1)), upcast(teacher.flatten(1))
+
+
+def _distances(e: Tensor) -> Tensor:
+    """Euclidean distances (N, N) over their mean off the diagonal. cdist's gradient is 0, not NaN, at distance 0."""
+    distance = torch.cdist(e, e, compute_mode="donot_use_mm_for_euclid_dist")
+    pairs = len(e) * (len(e) - 1)
+    return distance / (distance.sum() / pairs).clamp(min=EPS)
+
+
+def _angles(e: Tensor) -> Tensor:
+    """Cosines (N, N, N) of the angle at i between j and k."""
+    difference = F.normalize(e[None, :, :] - e[:, None, :], dim=2, eps=EPS)
+    return difference @ difference.transpose(1, 2)
+
+
+def rkd_distance(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
+    """Distance-wise relational loss: mean_{ij} SmoothL1(d_s(i,j), d_t(i,j)), d over its mean in the batch.
+
+    The mean over all N² pairs counts the diagonal, whose difference is 0.
+
+    Args:
+        student_embedding: (N, D_s); more dimensions are flattened.
+        teacher_embedding: (N, D_t).
+
+    Returns:
+        A scalar without unit: invariant to rotation, shift and scale of either embedding.
+
+    Raises:
+        ValueError: fewer than 2 samples, or different numbers of samples.
+
+    Source:
+        Park et al. 2019, "Relational Knowledge Distillation", arXiv:1904.05068, eq. 5 and 6.
+
+    Example:
+        >>> e = torch.tensor([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
+        >>> rkd_distance(3 * e, e).item() < 1e-12
+        True
+    """
+    student, teacher = _pair(student_embedding, teacher_embedding, least=2)
+    return F.smooth_l1_loss(_distances(student), _distances(teacher))
+
+
+def rkd_angle(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
+    """Angle-wise relational loss: mean_{ijk} SmoothL1(cos∠_s(i,j,k), cos∠_t(i,j,k)).
+
+    Holds two tensors of N³ and two of N²·D elements (and as many again for the gradient).
+
+    Args:
+        student_embedding: (N, D_s); more dimensions are flattened.
+        teacher_embedding: (N, D_t).
+
+    Returns:
+        A scalar without unit: invariant to rotation, shift and scale of either embedding.
+
+    Raises:
+        ValueError: fewer than 3 samples, or different numbers of samples.
+
+    Source:
+        Park et al. 2019, "Relational Knowledge Distillation", arXiv:1904.05068, eq. 7 and 8.
+
+    Example:
+        >>> e = torch.tensor([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
+        >>> rkd_angle(3 * e, e).item() < 1e-12
+        True
+    """
+    student, teacher = _pair(student_embedding, teacher_embedding, least=3)
+    return F.smooth_l1_loss(_angles(student), _angles(teacher))
+
+
+class RKD(nn.Module):
+    """distance · :func:`rkd_distance` + angle · :func:`rkd_angle`, on embeddings; the teacher's takes no gradient.
+
+    A batch of fewer than 3 samples has no triplet (fewer than 2, no pair): such a part counts as 0.
+
+    Under DDP each process compares the samples of its own part of the batch.
+
+    Args:
+        distance: weight of the distances, ≥ 0 (paper: 25).
+        angle: weight of the angles, ≥ 0 (paper: 50).
+    """
+
+    def __init__(self, distance: float = 25.0, angle: float = 50.0) -> None:
+        super().__init__()
+        self.distance = not_negative("distance", distance)
+        self.angle = not_negative("angle", angle)
+
+    def forward(self, student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
+        """See :func:`rkd_distance` and :func:`rkd_angle`."""
+        loss = upcast(student_embedding).sum() * 0.0
+        if self.distance and len(student_embedding) >= 2:
+            loss = loss + self.distance * rkd_distance(student_embedding, teacher_embedding)
+        if self.angle and len(student_embedding) >= 3:
+            loss = loss + self.angle * rkd_angle(student_embedding, teacher_embedding)
+        return loss

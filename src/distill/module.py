@@ -1,0 +1,110 @@
+"""The LightningModule: one student, perhaps a teacher, and the criterion between them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from distill.criterion import Criterion, Losses
+from distill.data import Batch
+from distill.metrics import Metrics
+from distill.schedulers import SchedulerFactory, lightning_scheduler
+from distill.taps import Tap
+from distill.teacher import Teacher
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class Distiller(L.LightningModule):
+    """Trains ``student`` on ``criterion``. Training a teacher is the same with no teacher of its own.
+
+    Args:
+        student: the model that is trained; its forward gives logits (N, C).
+        criterion: the built criterion.
+        num_classes: C.
+        teacher: frozen; held outside the module tree.
+        optimizer: makes the optimizer from parameters (student's and criterion's); None: for evaluation only.
+        scheduler: makes the learning-rate scheduler from the optimizer (see ``distill.schedulers``).
+        head: module path of the student's classifier where a term reads its embedding.
+        seed: of everything random inside the models; step k's draws depend on (seed, k) only, so that a resumed
+            run continues as if it had not stopped.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        criterion: Criterion,
+        num_classes: int,
+        teacher: Teacher | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        head: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.criterion = criterion
+        self.teacher = teacher
+        self.seed = seed
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._tap = Tap(student, criterion.taps("student"), head)
+        self.metrics = nn.ModuleDict(
+            {f"{stage}_": Metrics(num_classes, teacher is not None) for stage in ("train", "val", "test")}
+        )
+
+    def forward(self, inputs: Any) -> Tensor:
+        """The student's logits (N, C)."""
+        logits: Tensor = self.student(inputs)
+        return logits
+
+    def setup(self, stage: str) -> None:
+        """Puts the teacher beside the student."""
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+
+    def _step(self, batch: Batch, stage: str) -> Losses:
+        student = self._tap(batch.inputs)
+        teacher = self.teacher(batch.inputs) if self.teacher is not None else None
+        losses: Losses = self.criterion(student, teacher, batch)
+        metrics: Any = self.metrics[f"{stage}_"]
+        metrics.update(student, teacher, batch.target)
+        values = {f"{stage}/loss": losses.total} | {f"{stage}/{name}": value for name, value in losses.parts.items()}
+        size = len(batch.target)
+        self.log_dict({k: v.detach() for k, v in values.items()}, on_step=False, on_epoch=True, batch_size=size)
+        counts = {f"{stage}/{name}": metric for name, metric in metrics.named().items()}
+        self.log_dict(counts, on_step=False, on_epoch=True, batch_size=size)
+        return losses
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seeds what the models draw in this step (dropout, drop-path)."""
+        step = self.global_step * self.trainer.world_size + self.global_rank
+        torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + step) % 2**63)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """One step; its parts travel on to the callbacks."""
+        losses = self._step(batch, "train")
+        return {"loss": losses.total, "parts": {name: value.detach() for name, value in losses.parts.items()}}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Counts one batch of the validation split."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Counts one batch of the test split."""
+        self._step(batch, "test")
+
+    def configure_optimizers(self) -> Any:
+        """Student's and criterion's parameters; the teacher's are not among them."""
+        assert self._optimizer is not None, "a Distiller without optimizer can only be evaluated"
+        optimizer = self._optimizer([p for p in self.parameters() if p.requires_grad])
+        if self._scheduler is None:
+            return optimizer
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": lightning_scheduler(self._scheduler, optimizer, total_steps),
+        }

@@ -1,0 +1,39 @@
+"""The teacher: a frozen model that is held, never owned."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from distill.taps import Outputs, Tap
+
+
+class Teacher:
+    """A frozen model that answers in eval mode, whatever is called.
+
+    It is no ``nn.Module`` on purpose: kept as an attribute of the LightningModule it stays outside the student's
+    module tree, and so out of its optimizer, its checkpoint and any wrapping for several processes.
+
+    Args:
+        model: a trained model whose forward gives logits.
+        layers: module paths whose outputs the terms read.
+        head: module path of the classifier, whose input is the embedding; None where no term reads it.
+    """
+
+    def __init__(self, model: nn.Module, layers: Iterable[str] = (), head: str | None = None) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self._modules = tuple(model.modules())
+        self._tap = Tap(model, layers, head)
+
+    @torch.no_grad()
+    def __call__(self, inputs: Any) -> Outputs:
+        """The outputs for one batch, without gradient."""
+        if any(module.training for module in self._modules):  # somebody called .train() on a part of it
+            self.model.eval()
+        return self._tap(inputs)
+
+    def to(self, device: torch.device) -> "Teacher":
+        """Moves the model to a device."""
+        self.model.to(device)
+        return self

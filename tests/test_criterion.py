@@ -1,0 +1,132 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from distill.criterion import Criterion, Term
+from distill.data import Batch
+from distill.errors import UserError
+from distill.losses import KD, RKD, FitNet, kd_loss
+from distill.models import resnet8, resnet14
+from distill.taps import Tap, dissect
+
+N, C = 6, 10
+
+
+@pytest.fixture(scope="module")
+def nets():
+    torch.manual_seed(0)
+    student, teacher, x = resnet8(C), resnet14(C), torch.randn(N, 3, 16, 16)
+    return student, teacher, x, dissect(student, x, "the student"), dissect(teacher, x, "the teacher")
+
+
+def outputs(criterion, nets):
+    student, teacher, x, s, t = nets
+    criterion.build(s, t, num_samples=100)
+    batch = Batch(x, torch.arange(N) % C, torch.arange(N))
+    return (
+        Tap(student.eval(), criterion.taps("student"), s.head)(x),
+        Tap(teacher.eval(), criterion.taps("teacher"), t.head)(x),
+        batch,
+    )
+
+
+def test_alpha_weighs_the_hard_loss(nets):
+    criterion = Criterion(0.3, [Term("kd", KD(2.0), weight=5.0)], label_smoothing=0.1)
+    s, t, batch = outputs(criterion, nets)
+    total, parts = criterion(s, t, batch)
+    hard = F.cross_entropy(s.logits, batch.target, label_smoothing=0.1)
+    soft = kd_loss(s.logits, t.logits, 2.0)
+    torch.testing.assert_close(parts["hard"], hard)
+    torch.testing.assert_close(parts["kd"], soft)
+    torch.testing.assert_close(total, 0.3 * hard + 0.7 * 5.0 * soft)
+
+
+def test_feature_and_relation_terms_stand_beside(nets):
+    terms = [
+        Term("kd", KD()),
+        Term("fitnet", FitNet(), weight=3.0, student=2, teacher="layer2"),
+        Term("rkd", RKD(), weight=0.5),
+    ]
+    criterion = Criterion(0.1, terms)
+    s, t, batch = outputs(criterion, nets)
+    total, parts = criterion(s, t, batch)
+    torch.testing.assert_close(
+        total, 0.1 * parts["hard"] + 0.9 * parts["kd"] + 3.0 * parts["fitnet"] + 0.5 * parts["rkd"]
+    )
+    assert (criterion.taps("student"), criterion.taps("teacher")) == (["layer2"], ["layer2"])
+    adapters = [name for name, _ in criterion.named_parameters()]
+    assert adapters
+    assert all(name.startswith("losses.fitnet.0.adapter") for name in adapters)
+
+
+def test_several_pairs_are_a_sum_with_an_adapter_each(nets):
+    criterion = Criterion(1.0, [Term("fitnet", FitNet(), student=[1, 3], teacher=[1, -1])])
+    s, t, batch = outputs(criterion, nets)
+    first, second = criterion.losses["fitnet"]
+    expected = first(s.features["layer1"], t.features["layer1"]) + second(s.features["layer3"], t.features["layer3"])
+    torch.testing.assert_close(criterion(s, t, batch).parts["fitnet"], expected)
+    assert first.adapter is not second.adapter
+
+
+def test_no_terms_is_the_hard_loss_alone(nets):
+    criterion = Criterion(0.1)
+    s, _, batch = outputs(criterion, nets)
+    total, parts = criterion(s, None, batch)
+    torch.testing.assert_close(total, F.cross_entropy(s.logits, batch.target))
+    assert list(parts) == ["hard"]
+
+
+def test_a_plain_function_and_lists_of_features(nets):
+    def spread(student_features, teacher_features, target, index):
+        assert len(student_features) == len(teacher_features) == 2
+        assert target.shape == index.shape == (N,)
+        return sum(a.mean() for a in student_features)
+
+    criterion = Criterion(1.0, [Term("mine", spread, student=[1, 2], teacher=[1, 2])])
+    s, t, batch = outputs(criterion, nets)
+    expected = s.features["layer1"].mean() + s.features["layer2"].mean()
+    torch.testing.assert_close(criterion(s, t, batch).parts["mine"], expected)
+
+
+def test_build_gets_the_shapes(nets):
+    seen = {}
+
+    class Bank(nn.Module):
+        def build(self, student_embedding, teacher_logits, num_samples, num_classes):
+            seen.update(locals())
+
+        def forward(self, student_embedding, teacher_embedding):
+            return student_embedding.sum()
+
+    criterion = Criterion(1.0, [Term("bank", Bank())])
+    outputs(criterion, nets)
+    assert seen["student_embedding"] == (N, 64)
+    assert (seen["teacher_logits"], seen["num_samples"], seen["num_classes"]) == ((N, C), 100, C)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1])
+def test_alpha_out_of_range(alpha):
+    with pytest.raises(UserError, match=rf"kd.alpha must lie in \[0, 1\] .*, got {alpha}"):
+        Criterion(alpha)
+
+
+def test_bad_terms(nets):
+    _, _, _, s, t = nets
+    with pytest.raises(UserError, match=r"kd.terms.kd.weight must be a finite number of at least 0, got -1"):
+        Term("kd", KD(), weight=-1)
+    with pytest.raises(
+        UserError, match="its loss reads 'studnt_logits', which is unknown; did you mean 'student_logits'"
+    ):
+        Term("mine", lambda studnt_logits: studnt_logits.sum())
+    for name in ("hard", "keys", "a.b"):
+        with pytest.raises(UserError, match=f"'{name}' cannot name a term"):
+            Term(name, KD())
+    with pytest.raises(UserError, match=r"as many student layers as teacher layers.*student=\[1, 2\] and .teacher=1"):
+        Criterion(1.0, [Term("f", FitNet(), student=[1, 2], teacher=1)]).build(s, t, 1)
+    with pytest.raises(UserError, match="at least one, got kd.terms.f.student=None"):
+        Criterion(1.0, [Term("f", FitNet())]).build(s, t, 1)
+    with pytest.raises(UserError, match=r"term 'f': features of shape \(6, 16, 16, 16\) .* \(6, 10\)"):
+        Criterion(1.0, [Term("f", FitNet(), student=1, teacher="fc")]).build(s, t, 1)
+    with pytest.raises(UserError, match="term 'kd' needs a teacher"):
+        Criterion(0.5, [Term("kd", KD())]).build(s, None, 1)

@@ -1,0 +1,107 @@
+import pytest
+import torch
+from torch import nn
+
+from distill.errors import UserError
+from distill.models import resnet8, torchvision_model, wrn_16_1
+from distill.taps import Tap, dissect
+
+
+class Custom(nn.Module):
+    """Reuses a layer, returns a tuple inside, flattens functionally."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.act = nn.ReLU()
+        self.pair = Pair()
+        self.drop = nn.Dropout(0.5)
+        self.norm = nn.BatchNorm2d(4)
+        self.out = nn.Linear(4, 6)
+
+    def forward(self, x):
+        x = self.act(self.norm(self.conv(x)))
+        x, _ = self.pair(self.act(x))
+        return self.out(self.drop(x.mean((2, 3))))
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x + 1, "note"
+
+
+def test_dissect_sees_shapes_and_changes_nothing():
+    model = Custom().train()
+    model.norm.eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    anatomy = dissect(model, torch.randn(2, 3, 5, 5), "the student Custom")
+    assert anatomy.shapes["conv"] == (2, 4, 5, 5)
+    assert anatomy.shapes["pair"] == (2, 4, 5, 5)
+    assert (anatomy.logits, anatomy.head, anatomy.embedding) == ((2, 6), "out", (2, 4))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert model.training
+    assert not model.norm.training
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_tap_reads_layers_and_embedding_and_keeps_nothing():
+    model = Custom().eval()
+    keys = set(model.state_dict())
+    tap = Tap(model, ["conv", "pair", "conv"], head="out")
+    x = torch.randn(2, 3, 5, 5)
+    outputs = tap(x)
+    assert list(outputs.features) == ["conv", "pair"]
+    torch.testing.assert_close(outputs.features["conv"], model.conv(x))
+    torch.testing.assert_close(model.out(outputs.embedding), outputs.logits)
+    assert set(model.state_dict()) == keys
+    assert tap._features is None
+    assert tap._embedding is None
+    outputs.features["conv"].sum().backward()
+    assert model.conv.weight.grad is not None
+
+
+def test_layers_by_stage_or_path():
+    anatomy = dissect(resnet8(10), torch.randn(2, 3, 32, 32), "the student resnet8")
+    assert [anatomy.layer(i) for i in (0, 1, 2, 3, -1)] == ["relu", "layer1", "layer2", "layer3", "layer3"]
+    assert anatomy.layer("layer2.0.conv1") == "layer2.0.conv1"
+    with pytest.raises(UserError, match=r"the student resnet8 has no layer 'layr2': did you mean 'layer2'"):
+        anatomy.layer("layr2")
+    with pytest.raises(UserError, match=r"has no stage 4; its stages: 0 = relu, 1 = layer1"):
+        anatomy.layer(4)
+
+
+def test_a_layer_that_runs_twice_is_refused():
+    anatomy = dissect(Custom(), torch.randn(2, 3, 5, 5), "the student Custom")
+    with pytest.raises(UserError, match="'act' of the student Custom runs 2 times"):
+        anatomy.layer("act")
+
+
+def test_stages_of_an_unknown_model_are_found_by_map_size():
+    anatomy = dissect(torchvision_model("resnet18", 10), torch.randn(2, 3, 64, 64), "the teacher resnet18")
+    assert anatomy.stages[-4:] == ("layer1", "layer2", "layer3", "layer4")
+    assert anatomy.head == "fc"
+
+
+def test_a_convolution_as_head_gives_a_pooled_embedding():
+    model = torchvision_model("squeezenet1_1", 10).eval()
+    anatomy = dissect(model, torch.randn(2, 3, 64, 64), "the teacher squeezenet1_1")
+    assert anatomy.embedding == (2, 512)
+    assert Tap(model, (), anatomy.head)(torch.randn(3, 3, 64, 64)).embedding.shape == (3, 512)
+
+
+def test_wrn_embedding():
+    anatomy = dissect(wrn_16_1(10), torch.randn(2, 3, 32, 32), "the teacher")
+    assert anatomy.embedding == (2, 64)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), r"cannot run on inputs \(2, 3, 8, 8\)"),
+        (nn.Sequential(nn.Conv2d(3, 2, 3)), r"must give logits of shape \(N, C\), got \(2, 2, 6, 6\)"),
+        (Pair(), "must give logits .* got tuple"),
+    ],
+)
+def test_models_that_do_not_fit(model, message):
+    with pytest.raises(UserError, match=message):
+        dissect(model, torch.randn(2, 3, 8, 8), "the student")
