@@ -190,7 +190,7 @@ def run(job: Job) -> dict[str, Any]:
     report: dict[str, Any] = {
         **results,
         "ratios": summary.ratios(results),
-        "data": {"name": job.config["data"]["name"], "classes": job.recipe.data.classes},
+        "data": {"name": job.config["data"]["name"], **job.recipe.data.describe()},
         "seed": job.recipe.seed,
         "precision": job.precision,
         "wall_s": round(time.perf_counter() - started, 1),

@@ -1,0 +1,26 @@
+"""Data: a source's images become batches whose every random choice is a pure function of (seed, epoch, index)."""
+
+from distill.data.augment import Augment, BatchAugment, FileAugment
+from distill.data.batch import Batch
+from distill.data.images import ImageSet, TensorImages, as_image_set
+from distill.data.loader import ViewLoader
+from distill.data.module import DataModule
+from distill.data.sampler import ViewSampler
+from distill.data.splits import Splits, as_splits
+from distill.data.views import uniform
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "BatchAugment",
+    "DataModule",
+    "FileAugment",
+    "ImageSet",
+    "Splits",
+    "TensorImages",
+    "ViewLoader",
+    "ViewSampler",
+    "as_image_set",
+    "as_splits",
+    "uniform",
+]

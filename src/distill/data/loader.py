@@ -1,0 +1,214 @@
+"""From a sampler's keys to batches: images held in memory, or decoded by workers."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from distill.data.augment import BatchAugment, fit
+from distill.data.batch import Batch
+from distill.data.images import BrokenImageError, to_tensor
+from distill.data.sampler import Key, ViewSampler
+from distill.data.splits import Part
+from distill.data.views import sample_seed, seeded, uniform
+from distill.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Pixels to what a model takes: (x/255 − mean)/std for uint8, (x − mean)/std for float; per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) to float32."""
+        unit = 1 / 255 if images.dtype == torch.uint8 else 1.0
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return images.to(torch.float32).mul_(unit / std).sub_(mean / std)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a worker returns in place of a batch, so that the main process raises the error with its one line."""
+
+    message: str
+
+
+class Views(Dataset[Batch | Failure | None]):
+    """Turns a key into a finished batch.
+
+    Args:
+        scaling: the normalisation.
+        augment: the batched augmentation; None for evaluation views.
+        seed: of the views.
+    """
+
+    def __init__(self, part: Part, scaling: Scaling, augment: BatchAugment | None, seed: int) -> None:
+        self.part = part
+        self.scaling = scaling
+        self.augment = augment
+        self.seed = seed
+
+    def __getitem__(self, key: Key) -> Batch | Failure | None:
+        epoch, positions = key
+        try:
+            images, kept = self.read(epoch, positions)
+        except BrokenImageError as error:
+            return Failure(str(error))
+        if not len(kept):
+            return None
+        index = self.part.rows[kept]
+        if self.augment is not None:
+            images = self.augment(images, uniform(self.seed, epoch, index, BatchAugment.columns))
+        return Batch(self.scaling(images), self.part.images.labels[index], index)
+
+    def __len__(self) -> int:
+        return len(self.part.rows)
+
+    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The images before batched augmentation, and the positions that could be read."""
+        raise NotImplementedError
+
+
+class MemoryViews(Views):
+    """Views of decoded images: ``pixels[at]`` are the part's, (N, C, H, W)."""
+
+    def __init__(
+        self, part: Part, scaling: Scaling, augment: BatchAugment | None, seed: int, pixels: Tensor, at: Tensor
+    ) -> None:
+        super().__init__(part, scaling, augment, seed)
+        self.pixels = pixels
+        self.at = at
+
+    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """One gather."""
+        return self.pixels[self.at[positions]], positions
+
+
+class FileViews(Views):
+    """Views of images that are decoded each time.
+
+    Args:
+        transform: one image to its view, with torch's, numpy's and Python's generators seeded from
+            (seed, epoch, index); None: ``fit`` alone.
+        size: side of the result; None: images as they are.
+        shorter: see ``fit``.
+        skip: leave broken images out, with a warning, instead of failing.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        scaling: Scaling,
+        augment: BatchAugment | None,
+        seed: int,
+        transform: Callable[[Any], Any] | None,
+        size: int | None,
+        shorter: int | None,
+        skip: bool,
+    ) -> None:
+        super().__init__(part, scaling, augment, seed)
+        self.transform = transform
+        self.size = size
+        self.shorter = shorter
+        self.skip = skip
+
+    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode one by one."""
+        images, kept = [], []
+        for position in positions.tolist():
+            row = int(self.part.rows[position])
+            try:
+                images.append(self._view(self.part.images.image(row), epoch, row))
+                kept.append(position)
+            except BrokenImageError as error:
+                if not self.skip:
+                    raise
+                log.warning("skipped: %s", error)
+        shapes = {tuple(image.shape) for image in images}
+        if len(shapes) > 1:
+            raise BrokenImageError(f"one batch has images of the shapes {sorted(shapes)}: {self._advice()}")
+        return torch.stack(images) if images else torch.empty(0), torch.tensor(kept, dtype=torch.int64)
+
+    def _view(self, image: Image.Image | Tensor, epoch: int, row: int) -> Tensor:
+        if self.transform is not None:
+            with seeded(sample_seed(self.seed, epoch, row)):
+                image = self.transform(image)
+            if not isinstance(image, Image.Image | Tensor):
+                raise BrokenImageError(f"data.transform must return an image or a tensor, got {type(image).__name__}")
+        elif self.size is not None:
+            image = fit(image, self.size, self.shorter)
+        return to_tensor(image)
+
+    def _advice(self) -> str:
+        return "end data.transform with a crop to one size" if self.transform is not None else "set data.image_size"
+
+
+class ViewLoader(DataLoader[Batch]):
+    """A DataLoader whose sampler gives whole batches and whose workers' failures are one-line UserErrors.
+
+    Its state is what it has handed out; Lightning keeps it in the checkpoint, and a run that was stopped in the
+    middle of an epoch goes on with the next batch.
+    """
+
+    _position = (0, 0)
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        epoch, start = self.sampler.epoch, self.sampler.start  # type: ignore[attr-defined]
+        self._position = (epoch, start)
+        for count, item in enumerate(super().__iter__(), start=start + 1):
+            if isinstance(item, Failure):
+                self.close()
+                raise UserError(item.message)
+            self._position = (epoch, count)
+            if item is not None:
+                yield item
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and the batches of it that were handed out."""
+        return dict(zip(("epoch", "batches"), self._position, strict=True))
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after that batch, in the next epoch if it was the last."""
+        ended = state["batches"] >= len(self.sampler)  # type: ignore[arg-type]
+        self.sampler.epoch = state["epoch"] + ended  # type: ignore[attr-defined]
+        self.sampler.start = 0 if ended else state["batches"]  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Stop the workers now: left to the garbage collector, torch may wait 5 s for each."""
+        if self.num_workers and self._iterator is not None:
+            self._iterator._shutdown_workers()  # type: ignore[attr-defined]
+            self._iterator = None
+
+
+def as_it_is(batch: Any) -> Any:
+    """A DataLoader's collate function for what is a batch already."""
+    return batch
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def view_loader(views: Views, sampler: ViewSampler, num_workers: int) -> ViewLoader:
+    """A loader over ``views`` in the sampler's order; it draws nothing from torch's global generator."""
+    return ViewLoader(
+        views,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=as_it_is,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),
+    )

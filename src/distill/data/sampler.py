@@ -1,0 +1,81 @@
+"""The order of an epoch, in batches that know their epoch."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor, distributed
+from torch.utils.data import DistributedSampler
+
+from distill.data.views import permutation
+from distill.errors import UserError
+
+Key = tuple[int, Tensor]
+
+
+def _world() -> tuple[int, int]:
+    """This process's rank and the number of processes."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+class ViewSampler(DistributedSampler[Key]):
+    """Yields one key per batch: (epoch, positions in the split, int64).
+
+    The order depends on (seed, epoch) only. ``batch_size`` is the global batch: each of W processes takes every
+    W-th position of it. It is a ``DistributedSampler`` in name alone, so that Lightning leaves it in place when
+    there are several processes.
+
+    Args:
+        num_samples: size of the split.
+        batch_size: samples per optimizer step, over all processes together.
+        seed: of the order.
+        shuffle: False yields positions in order.
+        drop_last: training. A last batch with fewer than two samples per process (BatchNorm fails on one) is
+            dropped, a longer one kept. False keeps every sample: a last batch with fewer samples than processes
+            joins the one before it, so that no process gets an empty batch.
+
+    Attributes:
+        epoch: see ``set_epoch``.
+        start: batches to skip in the coming iteration only, for an exact resume in mid-epoch.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, seed: int, shuffle: bool, drop_last: bool) -> None:
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, got {batch_size}")
+        self.size = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.epoch = 0
+        self.start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the coming iterations; Lightning calls it before each."""
+        self.epoch = epoch
+
+    def _bounds(self, world: int) -> list[int]:
+        """Where the batches begin, and the end of the last one."""
+        bounds = [*range(0, self.size, self.batch_size), self.size]
+        last = bounds[-1] - bounds[-2] if self.size else 0
+        if len(bounds) > 2 and last < self.batch_size:
+            if self.drop_last and last < 2 * world:
+                bounds.pop()
+            elif not self.drop_last and last < world:
+                bounds.pop(-2)
+        return bounds
+
+    def __len__(self) -> int:
+        return len(self._bounds(_world()[1])) - 1
+
+    def __iter__(self) -> Iterator[Key]:
+        rank, world = _world()
+        if self.drop_last and self.batch_size < world:
+            raise UserError(f"batch_size is the global batch: {self.batch_size} is less than the {world} processes")
+        epoch, start, self.start = self.epoch, self.start, 0
+        order = permutation(self.size, self.seed, epoch) if self.shuffle else torch.arange(self.size)
+        bounds = self._bounds(world)
+        for begin, end in list(pairwise(bounds))[start:]:
+            yield epoch, order[begin:end][rank::world]
