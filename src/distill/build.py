@@ -24,6 +24,7 @@ from distill.criterion import Criterion, Term
 from distill.data import DataModule
 from distill.errors import UserError, nearest
 from distill.run import Job, Net, Recipe
+from distill.schedulers import lightning_scheduler
 from distill.taps import Anatomy, dissect
 from distill.teachers import TeacherSource
 
@@ -199,6 +200,20 @@ def _criterion(cfg: dict[str, Any]) -> Criterion:
     return Criterion(cfg["kd"]["alpha"], terms, cfg["kd"]["label_smoothing"])
 
 
+def _learning(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``optimizer`` and ``scheduler`` of a recipe, tried on one parameter so that bad values show before training."""
+    optimizer = make(node["optimizer"], f"{prefix}optimizer")
+    scheduler = make(node["scheduler"], f"{prefix}scheduler") if node["scheduler"] else None
+    for name in ("optimizer", "scheduler"):
+        try:
+            tried = optimizer([torch.nn.Parameter(torch.zeros(1))])
+            if name == "scheduler" and scheduler is not None:
+                lightning_scheduler(scheduler, tried, total_steps=1000)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{prefix}{name}: {error}") from error
+    return {"optimizer": optimizer, "scheduler": scheduler}
+
+
 def _fingerprinted(cfg: dict[str, Any], data: DataModule, precision: Any) -> dict[str, Any]:
     """Everything that shapes a teacher which is trained here."""
     teacher = {key: value for key, value in cfg["teacher"].items() if key != "checkpoint"}
@@ -246,8 +261,7 @@ def build(config: DictConfig, folder: Path) -> Job:
             shaped_by=_fingerprinted(cfg, data, precision),
             recipe=Recipe(
                 data=data.with_options(seed=recipe["seed"], batch_size=recipe["batch_size"]),
-                optimizer=make(recipe["optimizer"], "teacher.recipe.optimizer"),
-                scheduler=make(recipe["scheduler"], "teacher.recipe.scheduler") if recipe["scheduler"] else None,
+                **_learning(recipe, "teacher.recipe."),
                 make_trainer=partial(
                     make_trainer, max_epochs=recipe["max_epochs"], gradient_clip_val=recipe["gradient_clip_val"]
                 ),
@@ -267,8 +281,7 @@ def build(config: DictConfig, folder: Path) -> Job:
         source=source,
         recipe=Recipe(
             data=data,
-            optimizer=make(cfg["optimizer"], "optimizer"),
-            scheduler=make(cfg["scheduler"], "scheduler") if cfg["scheduler"] else None,
+            **_learning(cfg),
             make_trainer=make_trainer,
             criterion=criterion,
             seed=cfg["seed"],

@@ -1,5 +1,6 @@
 """Weights on disk: read without unpickling code, loaded strictly, written whole or not at all."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, expected: Collection[str] = ()) -> dict[str, Tensor]:
     """The weights of one model in a checkpoint.
 
     Takes safetensors, a plain ``state_dict``, one wrapped under ``state_dict`` or ``model``, names behind
     ``module.``, ``_orig_mod.``, ``model.`` or ``student.``, and Lightning checkpoints of ours (of which the student
     is taken, its adapters left).
+
+    Args:
+        path: of the checkpoint.
+        expected: the model's own names; a prefix that they have as well is kept.
 
     Raises:
         UserError: see :func:`read_checkpoint`; or no tensors in it.
@@ -77,9 +82,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             break
         content = inner
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    if any(name.startswith("student.") for name in weights):
+    if any(name.startswith("student.") for name in weights) and not any(name in expected for name in weights):
         weights = {name: value for name, value in weights.items() if name.startswith("student.")}
     for prefix in PREFIXES * 2:
+        if any(name in expected for name in weights):
+            break
         if weights and all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): value for name, value in weights.items()}
     if not weights:
@@ -101,7 +108,8 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
         UserError: see :func:`read_weights`; or missing keys, unexpected keys, other shapes (another architecture,
             another number of classes).
     """
-    weights, own = read_weights(path), model.state_dict()
+    own = model.state_dict()
+    weights = read_weights(path, own)
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in weights if key not in own]
     shapes = [key for key in own if key in weights and weights[key].shape != own[key].shape]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from data_helpers import picture
 from torchvision.transforms import v2
 
+from data_helpers import picture
 from distill.data import Augment, BatchAugment, FileAugment, uniform
 from distill.data.augment import fit
 from distill.data.images import to_tensor

@@ -3,9 +3,9 @@ import functools
 import numpy as np
 import pytest
 import torch
-from data_helpers import picture, write_folder
 from PIL import Image
 
+from data_helpers import picture, write_folder
 from distill.data import DataModule
 from distill.data.sources import image_folder
 from distill.errors import UserError

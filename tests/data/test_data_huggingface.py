@@ -2,8 +2,8 @@ import sys
 
 import numpy as np
 import pytest
-from data_helpers import picture, write_parquet
 
+from data_helpers import picture, write_parquet
 from distill.data import DataModule
 from distill.data.sources import huggingface
 from distill.errors import UserError

@@ -3,8 +3,8 @@ import logging
 
 import pytest
 import torch
-from data_helpers import picture, write_folder
 
+from data_helpers import picture, write_folder
 from distill.data import DataModule, Splits, TensorImages
 from distill.data.load import _decode, _Decoder
 from distill.data.sources import image_folder

@@ -6,10 +6,10 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from data_helpers import picture, write_folder
 from torch.utils.data import Dataset, Subset, TensorDataset
 from torchvision.transforms import v2
 
+from data_helpers import picture, write_folder
 from distill.data import Augment, Batch, DataModule, Splits, TensorImages
 from distill.data.sources import digits, image_folder
 from distill.errors import UserError

@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from data_helpers import REAL, encoded, picture, write_parquet
 from pyarrow import parquet as pq
 
+from data_helpers import REAL, encoded, picture, write_parquet
 from distill.data import DataModule
 from distill.data.sources import parquet
 from distill.errors import UserError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets as tv
-from data_helpers import picture
 
+from data_helpers import picture
 from distill.data import DataModule
 from distill.data.sources import cifar10, cifar100, fashion_mnist, imagenet
 from distill.errors import UserError

@@ -1,0 +1,103 @@
+"""Several runs as one table: ``python -m distill.table outputs/sweeps/...``; mean ± std over seeds.
+
+Reads every ``summary.json`` below the folders given. Only the standard library is imported.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+IGNORED = ("seed", "resume", "threads", "teachers_dir")
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def load(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The summaries below the folders that have a student.
+
+    Raises:
+        ValueError: there is none.
+    """
+    paths = sorted({path for folder in folders for path in folder.rglob("summary.json")})
+    found = [json.loads(path.read_text()) for path in paths]
+    found = [report for report in found if "student" in report]
+    if not found:
+        raise ValueError(f"no summary.json of a finished run below {', '.join(map(str, folders))}")
+    return found
+
+
+def _strategy(config: dict[str, Any]) -> str:
+    """A kd configuration in a few words."""
+    terms = config["kd"]["terms"]
+    return " + ".join(["CE", *terms]) if terms else "CE alone"
+
+
+def rows(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per configuration, seeds taken together, in the order of the mean test accuracy."""
+    leaves = [dict(_leaves(report["config"])) for report in reports]
+    keys = sorted({key for one in leaves for key in one})
+    varied = [
+        key
+        for key in keys
+        if len({json.dumps(one.get(key)) for one in leaves}) > 1
+        and key not in IGNORED
+        and not key.startswith(("kd.terms", "teacher.", "logger", "callbacks"))
+    ]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for report, one in zip(reports, leaves, strict=True):
+        settings = {"loss": _strategy(report["config"])} | {key: one.get(key) for key in varied}
+        groups.setdefault(json.dumps([settings, report["config"]["kd"]["terms"]]), []).append(report)
+    found = []
+    for key, group in groups.items():
+        accuracy = [100 * report["student"]["last"]["test"]["acc"] for report in group]
+        agreement = [100 * report["student"]["last"]["test"].get("agreement", float("nan")) for report in group]
+        found.append(
+            json.loads(key)[0]
+            | {
+                "test top-1 %, last epoch": _spread(accuracy),
+                "agreement %": _spread(agreement),
+                "seeds": " ".join(str(report["seed"]) for report in sorted(group, key=lambda r: int(r["seed"]))),
+                "mean": mean(accuracy),
+            }
+        )
+    return sorted(found, key=lambda row: float(row["mean"]))
+
+
+def _spread(values: list[float]) -> str:
+    """``mean ± std`` (of the sample, n − 1), or the value alone."""
+    if any(value != value for value in values):
+        return "–"
+    return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+
+
+def markdown(table: Sequence[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    columns = [column for column in table[0] if column != "mean"]
+    lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in table)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; exit status 1 and one line where there is nothing to show."""
+    parser = argparse.ArgumentParser(prog="python -m distill.table", description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, help="run or sweep folders")
+    try:
+        print(markdown(rows(load(parser.parse_args(arguments).folders))))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,127 @@
+"""Every command of the README runs. Long ones are made short, and data that cannot be downloaded stand in."""
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import ROOT, command, run_job
+from distill.data.sources import digits
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = sorted(
+    {
+        match.group(0).strip()
+        for match in re.finditer(
+            r"(?:^|(?<=`))(?:[A-Z]+=\S+ )?(?:python|make|source|tensorboard) [^`\n#]+", README, re.MULTILINE
+        )
+    }
+)
+SHORT = ["data.subset=100", "trainer.max_epochs=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1",
+         "trainer.limit_train_batches=2", "logger=none"]  # fmt: skip
+TRAIN = [c for c in COMMANDS if "train.py" in c]
+
+
+def test_the_commands_were_found():
+    assert len(TRAIN) >= 18
+    assert {"make demo", "make test", "source .venv/bin/activate"} <= set(COMMANDS)
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in {word for c in COMMANDS if c.startswith("make") for word in c.split()[1:]}:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """What the README's commands speak of: photos, parquet files, a teacher, one's own code."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path_factory.mktemp("user")
+    generator = np.random.default_rng(0)
+    for i in range(40):
+        path = folder / "photos" / ("cats" if i % 2 else "dogs") / f"{i}.{'png' if i % 3 else 'jpg'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (40 + i, 50, 3), dtype=np.uint8)).save(path)
+    encoded = [{"bytes": (folder / "photos" / "cats" / "1.png").read_bytes(), "path": None}] * 200
+    pixels = digits().train
+    del pixels
+    (folder / "my_parquet").mkdir()
+    table = pa.table({"img": encoded, "label": [i % 4 for i in range(200)]})
+    pq.write_table(table, folder / "my_parquet" / "train.parquet")
+    pq.write_table(table.slice(0, 40), folder / "my_parquet" / "test.parquet")
+    from distill.models import resnet20
+
+    torch.save({"model": resnet20(10, in_channels=1).state_dict()}, folder / "teacher.pt")
+    for match in re.finditer(r"```(?:python|yaml)\n# (\S+\.(?:py|yaml)).*?\n(.*?)```", README, re.DOTALL):
+        path = folder / match.group(1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(match.group(2))
+    return folder
+
+
+def shortened(line, folder):
+    """The overrides of a command of the README, made short."""
+    words = [w for w in shlex.split(line)[2:] if w != "--cfg" and w != "job"]
+    swaps = {
+        "data=cifar10": ["data=parquet", f"data.root={folder}/my_parquet", "data.image_size=32"],
+        "data=huggingface": ["data=huggingface", "data.image_size=32"],
+        "data=parquet": ["data=parquet", "data.image_size=32"],
+        "data.root=photos": [f"data.root={folder}/photos"],
+        "data.root=my_parquet": [f"data.root={folder}/my_parquet"],
+        "data.source.name=uoft-cs/cifar10": [f"data.source.name={folder}/my_parquet"],
+        "teacher.checkpoint=teacher.pt": [f"teacher.checkpoint={folder}/teacher.pt"],
+    }
+    overrides = [new for word in words for new in swaps.get(word, [word])]
+    epochs = [] if "teacher.checkpoint" in line else ["teacher.recipe.max_epochs=1"]
+    short = [s for s in SHORT if not (s.startswith("data.subset") and ("photos" in line or "parquet" in line))]
+    return overrides, [*short, *epochs]
+
+
+IN_PROCESS = [c for c in TRAIN if not re.search(r"-m |resume=|PYTHONPATH|--help|--cfg", c)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", IN_PROCESS)
+def test_a_command_of_the_readme(line, place, tmp_path):
+    overrides, short = shortened(line, place)
+    report = run_job(tmp_path / "run", *overrides, *short)
+    role = "teacher" if "only=teacher" in line else "student"
+    assert 0 <= report[role]["test" if role == "teacher" else "last"].get("acc", 0) <= 1
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_ones_own_code_from_outside_the_repository(place, tmp_path):
+    line = next(c for c in TRAIN if "PYTHONPATH" in c)
+    words = shlex.split(line)
+    assert words[:3] == ["PYTHONPATH=my_code", "python", "train.py"]
+    done = command(
+        *words[3:], "threads=1", "trainer.max_epochs=2", "teacher.recipe.max_epochs=1", cwd=place, PYTHONPATH="my_code"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "student TinyNet  epoch 2/2" in done.stdout
+    run = next((place / "outputs").glob("2*/*/summary.json"))
+    assert '"cosine"' in run.read_text()
+
+
+@pytest.mark.slow
+def test_multirun_and_help_and_cfg(place):
+    line = next(c for c in TRAIN if " -m " in c)
+    done = command(*shlex.split(line)[2:], *SHORT, "teacher.recipe.max_epochs=1", "threads=1", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert len(list((place / "outputs" / "sweeps").glob("*/*/*/summary.json"))) == 4
+    assert done.stdout.count("teacher resnet20: trained and kept") == 1
+    assert done.stdout.count("teacher resnet20: found in") == 3
+    for line in [c for c in TRAIN if "--help" in c or "--cfg" in c]:
+        assert command(*shlex.split(line)[2:]).returncode == 0
+
+
+def test_what_the_resume_line_says_is_the_tested_form():
+    """tests/test_resume.py runs it on a run that was stopped."""
+    assert [c for c in TRAIN if "resume=" in c] == ["python train.py resume=outputs/2026-01-31/12-00-00"]

@@ -1,0 +1,126 @@
+"""A run that was stopped and continued equals one that was not."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import ROOT, command, run_job
+from distill.callbacks import GracefulStop
+from distill.errors import Interrupted, UserError
+
+RUN = ("data.subset=200", "trainer.max_epochs=3", "teacher.recipe.max_epochs=2", "logger=csv", "kd=combined")
+
+
+def student(folder):
+    return load_file(folder / "student.safetensors")
+
+
+def assert_equal(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(v, b[k]) for k, v in a.items())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outputs") / "whole"
+    run_job(folder, *RUN)
+    return folder
+
+
+def stop_at(monkeypatch, step, error=None):
+    """Ctrl-C (or a crash) at the end of a step of the student's training."""
+    original = GracefulStop.on_train_batch_end
+
+    def patched(self, trainer, *args):
+        if trainer.global_step == step and "teachers" not in str(self.checkpoint):
+            if error:
+                raise error
+            self.asked = True
+        original(self, trainer, *args)
+
+    monkeypatch.setattr(GracefulStop, "on_train_batch_end", patched)
+
+
+@pytest.mark.parametrize("step", [1, 4, 6, 8, 12])
+def test_stopped_by_hand_at_any_step(uninterrupted, monkeypatch, step):
+    folder = uninterrupted.parent / f"stopped-{step}"
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match=f"after step {step}"):
+        stop_at(patch, step)
+        run_job(folder, *RUN)
+    assert not (folder / "summary.json").exists()
+    report = run_job(folder, *RUN, f"resume={folder}")
+    assert report["resumed"]
+    assert_equal(student(uninterrupted), student(folder))
+    whole = torch.load(uninterrupted / "checkpoints" / "last.ckpt", weights_only=True)
+    again = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (whole["epoch"], whole["global_step"]) == (again["epoch"], again["global_step"])
+
+
+def test_killed_in_mid_epoch_goes_on_from_the_last_epochs_checkpoint(uninterrupted, monkeypatch):
+    folder = uninterrupted.parent / "killed"
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        stop_at(patch, 10, RuntimeError("killed"))
+        run_job(folder, *RUN)
+    run_job(folder, *RUN, f"resume={folder / 'checkpoints' / 'last.ckpt'}")
+    assert_equal(student(uninterrupted), student(folder))
+
+
+def test_a_teacher_that_was_stopped_goes_on_too(tmp_path, monkeypatch):
+    whole = run_job(tmp_path / "a" / "run", *RUN, "only=teacher")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        original = GracefulStop.on_train_batch_end
+
+        def patched(self, trainer, *args):
+            self.asked = trainer.global_step == 5
+            original(self, trainer, *args)
+
+        patch.setattr(GracefulStop, "on_train_batch_end", patched)
+        run_job(tmp_path / "b" / "run", *RUN, "only=teacher")
+    again = run_job(tmp_path / "b" / "run2", *RUN, "only=teacher")
+    assert again["teacher"]["origin"] == "trained"
+    assert_equal(load_file(whole["teacher"]["path"]), load_file(again["teacher"]["path"]))
+
+
+def test_a_checkpoint_of_another_student_or_half_a_file_is_an_error(uninterrupted):
+    last = uninterrupted / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match="does not fit this configuration"):
+        run_job(uninterrupted.parent / "other", *RUN, "model=resnet14", f"resume={last}")
+    half = uninterrupted.parent / "half.ckpt"
+    half.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(UserError, match="half.ckpt is no readable torch file"):
+        run_job(uninterrupted.parent / "other", *RUN, f"resume={half}")
+
+
+@pytest.mark.slow
+def test_ctrl_c_from_the_command_line(tmp_path):
+    arguments = ["kd=none", "trainer.max_epochs=60", "threads=1", f"hydra.run.dir={tmp_path}/run"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "epoch 2/60" in line:
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopping after this step" in errors
+    last = errors.strip().splitlines()[-1]
+    assert "error: stopped in epoch" in last
+    assert "continue with: python train.py resume=" in last
+    assert "Traceback" not in errors
+    folder = last.rpartition("resume=")[2]
+    done = command(f"resume={folder}")
+    assert done.returncode == 0, done.stderr
+    assert "epoch 60/60" in done.stdout
+    assert "epoch 1/60" not in done.stdout
+    assert (tmp_path / "run" / "summary.json").exists()
+    again = command("kd=none", f"hydra.run.dir={tmp_path}/run")
+    assert again.returncode == 1
+    assert "holds a run already: continue it with resume=" in again.stderr

@@ -1,0 +1,161 @@
+"""The main job, whole, on real digits."""
+
+import csv
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import TINY, run_job
+from distill.errors import UserError
+
+QUICK = TINY[1:]
+
+
+def weights(folder, name="student.safetensors"):
+    return load_file(folder / name)
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outputs") / "first"
+    return folder, run_job(folder, *QUICK)
+
+
+def test_what_a_run_leaves(done):
+    folder, report = done
+    assert json.loads((folder / "summary.json").read_text())["student"]["name"] == "resnet8"
+    assert {"student.safetensors", "summary.json", "checkpoints", "csv"} <= {p.name for p in folder.iterdir()}
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert (report["teacher"]["origin"], report["teacher"]["name"]) == ("trained", "resnet20")
+    assert 0 <= report["student"]["last"]["test"]["agreement"] <= 1
+    assert report["student"]["parameters"] == sum(
+        v.numel() for k, v in weights(folder).items() if "running" not in k and "num_batches" not in k
+    )
+    assert report["ratios"]["parameters"] == pytest.approx(272186 / 77754)
+    assert report["ratios"]["macs"] > 3
+    assert (report["seed"], report["data"]["train"], report["data"]["test"]) == (0, 200, 359)
+    assert report["versions"]["torch"] == torch.__version__
+    assert report["config"]["kd"]["T"] == 4.0
+    rows = list(csv.DictReader((folder / "csv" / "version_0" / "metrics.csv").open()))
+    assert {"train/loss", "train/hard", "train/kd", "val/acc", "val/agreement", "lr-SGD"} <= set(rows[0])
+
+
+def test_reported_test_accuracy_is_that_of_the_kept_weights(done):
+    from distill.data import DataModule
+    from distill.data.sources import digits
+    from distill.models import resnet8
+
+    folder, report = done
+    model = resnet8(10, in_channels=1)
+    model.load_state_dict(weights(folder))
+    model.eval()
+    data = DataModule(digits, batch_size=64, subset=200, augment={"crop_padding": 1})
+    with torch.no_grad():
+        right = torch.cat([model(b.inputs).argmax(1) == b.target for b in data.test_dataloader()])
+    assert report["student"]["last"]["test"]["acc"] == pytest.approx(right.float().mean().item())
+
+
+def test_same_seed_same_weights_bit_for_bit_and_the_teacher_is_found(done):
+    folder, _ = done
+    again = run_job(folder.parent / "again", *QUICK)
+    assert again["teacher"]["origin"] == "found"
+    assert equal(weights(folder), weights(folder.parent / "again"))
+    other = run_job(folder.parent / "other", *QUICK, "seed=1")
+    assert other["teacher"]["origin"] == "found"  # a teacher belongs to its recipe, not to the student's seed
+    assert not equal(weights(folder), weights(folder.parent / "other"))
+
+
+def test_another_recipe_is_another_teacher(done):
+    folder, _ = done
+    run_job(folder.parent / "more", *QUICK, "teacher.recipe.seed=1", "trainer.max_epochs=1")
+    assert len([p for p in (folder.parent / "teachers").iterdir() if p.is_dir()]) == 2
+
+
+@pytest.mark.parametrize("kd", ["none", "feature", "relation", "combined"])
+def test_every_strategy_trains(done, kd):
+    folder, _ = done
+    report = run_job(folder.parent / kd, *QUICK, f"kd={kd}")
+    named = {"none": [], "feature": ["fitnet"], "relation": ["rkd"], "combined": ["kd", "fitnet", "rkd"]}[kd]
+    assert set(named) <= set(report["student"]["train"])
+    assert ("teacher" in report) == (kd != "none")
+    assert (report["ratios"] is None) == (kd == "none")
+    assert not any("adapter" in key for key in weights(folder.parent / kd))
+
+
+def test_the_baseline_shares_initialisation_and_order(done, monkeypatch):
+    """kd=none and kd=logit at α = 1 take the very same steps."""
+    folder, _ = done
+    run_job(folder.parent / "alone", *QUICK, "kd=none")
+    run_job(folder.parent / "alpha1", *QUICK, "kd=logit", "kd.alpha=1")
+    assert equal(weights(folder.parent / "alone"), weights(folder.parent / "alpha1"))
+
+
+def test_the_teacher_alone(tmp_path):
+    report = run_job(tmp_path / "run", *QUICK, "only=teacher")
+    assert "student" not in report
+    assert report["teacher"]["test"]["acc"] > 0
+    kept = next(p for p in (tmp_path / "teachers").iterdir() if p.is_dir())
+    assert (kept / "teacher.safetensors").is_file()
+
+
+@pytest.mark.parametrize("file", ["checkpoints/last.ckpt", "student.safetensors", "checkpoints/best.ckpt"])
+def test_a_run_of_ours_serves_as_teacher(done, file):
+    folder, report = done
+    name = f"from-{file.replace('/', '-')}"
+    taught = run_job(
+        folder.parent / name, *QUICK, "teacher=resnet8", f"teacher.checkpoint={folder / file}", "trainer.max_epochs=1"
+    )
+    assert taught["teacher"]["origin"] == "checkpoint"
+    epoch = "best" if "best" in file else "last"
+    assert taught["teacher"]["test"]["acc"] == pytest.approx(report["student"][epoch]["test"]["acc"])
+
+
+def test_a_kept_teacher_that_changed_is_refused(tmp_path):
+    run_job(tmp_path / "a", *QUICK, "only=teacher")
+    kept = next(tmp_path.glob("teachers/*/teacher.safetensors"))
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="is not the file that was written; delete .* to train it again"):
+        run_job(tmp_path / "b", *QUICK, "only=teacher")
+
+
+def test_a_wrong_checkpoint_is_an_error_before_training(done):
+    folder, _ = done
+    with pytest.raises(UserError, match="does not fit the teacher resnet20: missing keys"):
+        run_job(folder.parent / "wrong", *QUICK, f"teacher.checkpoint={folder / 'student.safetensors'}")
+    assert not (folder.parent / "wrong" / "checkpoints").exists()
+
+
+def test_nan_names_the_term_and_the_step(tmp_path):
+    with pytest.raises(UserError, match=r"loss term '\w+' is not finite \(NaN or infinite\) at step \d+"):
+        run_job(tmp_path / "nan", *QUICK, "kd=none", "optimizer.lr=1e30", "scheduler=none")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+model.num_classes=7"], "model.num_classes=7 disagrees with the data, which have 10 classes"),
+        (["data.num_classes=7"], "data.num_classes=7, but the data have 10 classes"),
+        (
+            ["kd=feature", "kd.terms.fitnet.student=layr2"],
+            "the student resnet8 has no layer 'layr2': did you mean 'layer2'",
+        ),
+        (["kd=feature", "kd.terms.fitnet.teacher=7"], "the teacher resnet20 has no stage 7; its stages: 0 = relu"),
+        (["trainer.accelerator=cuda"], "trainer.accelerator=cuda: no such device on this machine; there is: cpu"),
+        (["kd.terms.kd.loss._target_=distill.losses.RKD"], "distill.losses.RKD takes no 'T'"),
+        (["model._target_=nowhere.Net"], "model._target_: cannot import 'nowhere.Net'"),
+        (["logger=wandb"], "logger.wandb: .*wandb"),
+        (["scheduler.pct_start=7"], "pct_start"),
+    ],
+)
+def test_mistakes_that_need_the_code_come_before_training(tmp_path, overrides, message):
+    if "cuda" in overrides[0] and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(UserError, match=message):
+        run_job(tmp_path / "run", *QUICK, *overrides)
+    assert not list(tmp_path.glob("teachers/*/checkpoints"))
