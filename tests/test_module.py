@@ -115,7 +115,7 @@ def test_the_student_learns_from_adapters_too(made, data, tmp_path):
 
 
 def test_teacher_and_student_see_the_very_same_tensor(made, data, tmp_path):
-    module, teacher, net = made
+    module, _, net = made
     seen = {"student": [], "teacher": []}
     module.student.register_forward_pre_hook(lambda _m, args: seen["student"].append(args[0]))
     net.register_forward_pre_hook(lambda _m, args: seen["teacher"].append(args[0]))

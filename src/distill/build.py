@@ -22,7 +22,7 @@ from distill.check import RESERVED
 from distill.checkpoints import AtomicCheckpointIO
 from distill.criterion import Criterion, Term
 from distill.data import DataModule
-from distill.errors import UserError, nearest
+from distill.errors import UserError, first_line, nearest
 from distill.run import Job, Net, Recipe
 from distill.schedulers import lightning_scheduler
 from distill.taps import Anatomy, dissect
@@ -51,7 +51,7 @@ def make(node: dict[str, Any], path: str, **given: Any) -> Any:
     try:
         target = get_object(name)
     except Exception as error:
-        raise UserError(f"{path}._target_: cannot import '{name}': {_root_cause(error)}") from error
+        raise UserError(f"{path}._target_: cannot import '{name}': {first_line(_root_cause(error))}") from error
     try:
         known = dict(inspect.signature(target).parameters)
     except ValueError:  # a builtin without a signature
@@ -67,7 +67,7 @@ def make(node: dict[str, Any], path: str, **given: Any) -> Any:
         cause = _root_cause(error)
         if isinstance(cause, UserError):
             raise cause from error
-        raise UserError(f"{path}: {name}: {cause}") from error
+        raise UserError(f"{path}: {name}: {first_line(cause)}") from error
 
 
 def _precision(asked: Any, accelerator: str) -> Any:
@@ -135,7 +135,7 @@ def _trainer_factory(cfg: dict[str, Any], precision: Any) -> Callable[..., L.Tra
                 use_distributed_sampler=False,
             )  # fmt: skip
         except MisconfigurationException as error:
-            raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+            raise UserError(f"trainer: {first_line(error)}") from error
         assert isinstance(trainer, L.Trainer)
         return trainer
 

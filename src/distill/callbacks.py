@@ -106,8 +106,8 @@ class EpochLine(L.Callback):
         self.label = label
         self._start = 0.0
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock (a run resumed in mid-epoch starts no epoch)."""
         self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -119,3 +119,4 @@ class EpochLine(L.Callback):
         ]
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         print(f"{self.label}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)
+        self._start = time.perf_counter()

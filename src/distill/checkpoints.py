@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import safetensors.torch
@@ -10,7 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from distill.errors import UserError
+from distill.errors import UserError, first_line
 
 WRAPPERS = ("state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "student.", "model.")
@@ -50,12 +51,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except SafetensorError as error:
         raise UserError(f"checkpoint {path} is no readable safetensors file: {error}") from error
     except Exception as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if "Unsupported" in str(error):  # torch refused a global that is no tensor
             raise UserError(
                 f"checkpoint {path} holds pickled objects besides weights, which could run code; "
                 "save its state_dict alone and give that"
             ) from error
-        raise UserError(f"checkpoint {path} is no readable torch file: {str(error).splitlines()[0]}") from error
+        detail = "neither a zip archive nor a pickle" if isinstance(error, UnpicklingError) else first_line(error)
+        raise UserError(f"checkpoint {path} is no readable torch file: {detail}") from error
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a state_dict")
     return content

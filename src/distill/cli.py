@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from distill import config
 from distill.check import check
-from distill.errors import Interrupted, UserError, nearest
+from distill.errors import Interrupted, UserError, first_line, nearest
 
 FULL_ERROR, TRACEBACK = "HYDRA_FULL_ERROR", "DISTILL_TRACEBACK"
 
@@ -92,7 +92,7 @@ def _explain(error: Exception, config_dir: Path) -> str:
     text = str(error)
     if match := re.search(r"(?:Could not override|Error merging override) '?([^'\s]+)", text):
         key = match.group(1).partition("=")[0].lstrip("+~")
-        detail = str(chain[-1]).splitlines()[0]
+        detail = first_line(chain[-1])
         if "struct" in detail or "not in" in detail or "No match in the defaults list" in text:
             return f"there is no key '{key}'; {_near_key(key, config_dir)}"
         return f"{key}: {detail}"

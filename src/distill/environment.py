@@ -19,7 +19,7 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            found[package] = torch.__version__ if package == "torch" else version(package)
         except PackageNotFoundError:
             continue
     return found

@@ -15,6 +15,12 @@ class Interrupted(BaseException):
         super().__init__(f"stopped in epoch {epoch + 1} after step {step}")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def nearest(given: str, allowed: Iterable[str], shown: int = 8) -> str:
     """The end of an error line: the allowed names nearest to ``given``, or all of them where few.
 

@@ -1,5 +1,6 @@
 """The LightningModule: one student, perhaps a teacher, and the criterion between them."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -97,14 +98,25 @@ class Distiller(L.LightningModule):
         """Counts one batch of the test split."""
         self._step(batch, "test")
 
+    def _total_steps(self) -> int:
+        """Optimizer steps of the whole run.
+
+        Not ``trainer.estimated_stepping_batches``: it sets up the loaders before Lightning restores their state, which
+        is then never restored, and a run resumed in mid-epoch would see its first batches twice.
+        """
+        trainer: Any = self.trainer
+        batches: int = len(trainer.datamodule.train_dataloader())
+        limit: int | float = trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return max(1, math.ceil(batches / trainer.accumulate_grad_batches) * int(trainer.max_epochs))
+
     def configure_optimizers(self) -> Any:
         """Student's and criterion's parameters; the teacher's are not among them."""
         assert self._optimizer is not None, "a Distiller without optimizer can only be evaluated"
         optimizer = self._optimizer([p for p in self.parameters() if p.requires_grad])
         if self._scheduler is None:
             return optimizer
-        total_steps = int(self.trainer.estimated_stepping_batches)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": lightning_scheduler(self._scheduler, optimizer, total_steps),
+            "lr_scheduler": lightning_scheduler(self._scheduler, optimizer, self._total_steps()),
         }

@@ -14,7 +14,7 @@ from distill import environment, summary
 from distill.checkpoints import read_checkpoint, save_weights
 from distill.criterion import Criterion
 from distill.data import DataModule
-from distill.errors import UserError
+from distill.errors import UserError, first_line
 from distill.measure import size, speed
 from distill.module import Distiller, OptimizerFactory
 from distill.schedulers import SchedulerFactory
@@ -76,7 +76,7 @@ def _fit(net: Net, recipe: Recipe, folder: Path, label: str, teacher: Teacher | 
         trainer.fit(module, datamodule=recipe.data, ckpt_path=str(resume) if resume else None, weights_only=True)
     except (RuntimeError, KeyError) as error:
         if resume is not None and ("Error(s) in loading" in str(error) or "load" in str(error)):
-            raise UserError(f"{resume} does not fit this configuration: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{resume} does not fit this configuration: {first_line(error)}") from error
         raise
     return trainer
 

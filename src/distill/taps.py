@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from distill.errors import UserError, nearest
+from distill.errors import UserError, first_line, nearest
 
 
 class Outputs(NamedTuple):
@@ -153,7 +153,7 @@ def dissect(model: nn.Module, example: Any, name: str) -> Anatomy:
             logits = model(example)
     except Exception as error:
         shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
-        raise UserError(f"{name} cannot run on inputs {shape}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{name} cannot run on inputs {shape}: {first_line(error)}") from error
     finally:
         for handle in handles:
             handle.remove()
