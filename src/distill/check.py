@@ -95,6 +95,8 @@ def _files(cfg: dict[str, Any]) -> None:
         raise UserError(f"teacher.checkpoint: {checkpoint} does not exist or is no file")
     source = cfg["data"]["source"]
     kind = str(source.get("_target_", "")).rpartition(".")[2]
+    if kind in ("image_folder", "parquet") and cfg["data"]["root"] is None and "None" in str(source):
+        raise UserError(f"data={cfg['data']['name']} needs the folder of the images: data.root=<folder>")
     if kind == "image_folder":
         root = Path(str(source.get("root")))
         if not root.is_dir():

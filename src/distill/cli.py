@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from distill import config
 from distill.check import check
@@ -89,20 +89,15 @@ def _explain(error: Exception, config_dir: Path) -> str:
         if isinstance(link, MissingConfigException) and link.options is not None and link.missing_cfg_file:
             group, _, option = link.missing_cfg_file.rpartition("/")
             return f"{group} has no option '{option}'; {nearest(option, link.options, shown=40)}"
-    text = str(error)
-    if match := re.search(r"(?:Could not override|Error merging override) '?([^'\s]+)", text):
-        key = match.group(1).partition("=")[0].lstrip("+~")
-        detail = first_line(chain[-1])
-        if "struct" in detail or "not in" in detail or "No match in the defaults list" in text:
-            return f"there is no key '{key}'; {_near_key(key, config_dir)}"
-        return f"{key}: {detail}"
-    lines = [line for line in (text or str(chain[-1])).splitlines() if line.strip()]
-    keys = [line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key:")]
-    message = lines[0] if lines else type(error).__name__
-    if match := re.match(r"Key '(\w+)' (?:is )?not in", message):
-        key = keys[0] if keys else match.group(1)
+    for link in reversed(chain):
+        if isinstance(link, OmegaConfBaseException) and (key := getattr(link, "full_key", None)):
+            if isinstance(link, ConfigAttributeError | ConfigKeyError):
+                return f"there is no key '{key}'; {_near_key(key, config_dir)}"
+            return f"{key}: {first_line(link)}"
+    if match := re.search(r"Could not override '([^'=\s]+)'.*\s*No match in the defaults list", str(error)):
+        key = match.group(1).lstrip("+~")
         return f"there is no key '{key}'; {_near_key(key, config_dir)}"
-    return f"{keys[0]}: {message}" if keys else message
+    return str(error).partition("\nSee ")[0]
 
 
 def _near_key(key: str, config_dir: Path) -> str:

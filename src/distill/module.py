@@ -108,7 +108,7 @@ class Distiller(L.LightningModule):
         batches: int = len(trainer.datamodule.train_dataloader())
         limit: int | float = trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        return max(1, math.ceil(batches / trainer.accumulate_grad_batches) * int(trainer.max_epochs))
+        return int(max(1, math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs))
 
     def configure_optimizers(self) -> Any:
         """Student's and criterion's parameters; the teacher's are not among them."""
