@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from conftest import ROOT, command, run_job
-from distill.data.sources import digits
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(
@@ -39,8 +38,7 @@ def test_make_targets_exist():
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """What the README's commands speak of: photos, parquet files, a teacher, one's own code."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import datasets
 
     folder = tmp_path_factory.mktemp("user")
     generator = np.random.default_rng(0)
@@ -48,13 +46,12 @@ def place(tmp_path_factory):
         path = folder / "photos" / ("cats" if i % 2 else "dogs") / f"{i}.{'png' if i % 3 else 'jpg'}"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 255, (40 + i, 50, 3), dtype=np.uint8)).save(path)
-    encoded = [{"bytes": (folder / "photos" / "cats" / "1.png").read_bytes(), "path": None}] * 200
-    pixels = digits().train
-    del pixels
+    photo = {"bytes": (folder / "photos" / "cats" / "1.png").read_bytes(), "path": None}
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=list("abcd"))})
     (folder / "my_parquet").mkdir()
-    table = pa.table({"img": encoded, "label": [i % 4 for i in range(200)]})
-    pq.write_table(table, folder / "my_parquet" / "train.parquet")
-    pq.write_table(table.slice(0, 40), folder / "my_parquet" / "test.parquet")
+    for split, n in (("train", 200), ("test", 40)):
+        rows = {"img": [photo] * n, "label": [i % 4 for i in range(n)]}
+        datasets.Dataset.from_dict(rows, features).to_parquet(folder / "my_parquet" / f"{split}.parquet")
     from distill.models import resnet20
 
     torch.save({"model": resnet20(10, in_channels=1).state_dict()}, folder / "teacher.pt")

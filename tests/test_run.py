@@ -42,7 +42,7 @@ def test_what_a_run_leaves(done):
     assert (report["seed"], report["data"]["train"], report["data"]["test"]) == (0, 200, 359)
     assert report["versions"]["torch"] == torch.__version__
     assert report["config"]["kd"]["T"] == 4.0
-    rows = list(csv.DictReader((folder / "csv" / "version_0" / "metrics.csv").open()))
+    rows = list(csv.DictReader((folder / "csv" / "version_0" / "metrics.csv").read_text().splitlines()))
     assert {"train/loss", "train/hard", "train/kd", "val/acc", "val/agreement", "lr-SGD"} <= set(rows[0])
 
 

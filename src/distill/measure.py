@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,15 +33,16 @@ class Speed:
 def size(model: nn.Module, example: Any) -> Size:
     """Counts one model; ``example`` holds one sample.
 
-    Multiply-accumulates are torch's ``FlopCounterMode`` / 2; bytes are those of the tensors in the ``state_dict``.
+    Multiply-accumulates are torch's ``FlopCounterMode`` / 2, bytes those of its ``state_dict`` as a safetensors file.
     """
     training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(example)
     model.train(training)
-    stored = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    return Size(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2, stored)
+    weights = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+    parameters = sum(p.numel() for p in model.parameters())
+    return Size(parameters, counter.get_total_flops() // 2, len(safetensors.torch.save(weights)))
 
 
 def speed(

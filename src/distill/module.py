@@ -75,9 +75,11 @@ class Distiller(L.LightningModule):
         metrics.update(student, teacher, batch.target)
         values = {f"{stage}/loss": losses.total} | {f"{stage}/{name}": value for name, value in losses.parts.items()}
         size = len(batch.target)
+        if stage == "train":
+            self.log("loss", losses.total.detach(), prog_bar=True, logger=False)
         self.log_dict({k: v.detach() for k, v in values.items()}, on_step=False, on_epoch=True, batch_size=size)
         counts = {f"{stage}/{name}": metric for name, metric in metrics.named().items()}
-        self.log_dict(counts, on_step=False, on_epoch=True, batch_size=size)
+        self.log_dict(counts, on_step=False, on_epoch=True, batch_size=size, prog_bar=stage == "val")
         return losses
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

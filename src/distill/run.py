@@ -59,10 +59,8 @@ class Job:
     precision: str
 
 
-def _fit(net: Net, recipe: Recipe, folder: Path, label: str, teacher: Teacher | None, resume: Path | None) -> L.Trainer:
-    """Trains ``net``; continues from ``resume``."""
-    trainer = recipe.make_trainer(folder, label)
-    module = Distiller(
+def _distiller(net: Net, recipe: Recipe, teacher: Teacher | None) -> Distiller:
+    return Distiller(
         net.model,
         recipe.criterion,
         recipe.data.num_classes,
@@ -72,10 +70,15 @@ def _fit(net: Net, recipe: Recipe, folder: Path, label: str, teacher: Teacher | 
         head=net.anatomy.head if recipe.criterion.reads("student_embedding") else None,
         seed=recipe.seed,
     )
+
+
+def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Path | None) -> L.Trainer:
+    """Trains; continues from ``resume``."""
+    trainer = recipe.make_trainer(folder, label)
     try:
         trainer.fit(module, datamodule=recipe.data, ckpt_path=str(resume) if resume else None, weights_only=True)
-    except (RuntimeError, KeyError) as error:
-        if resume is not None and ("Error(s) in loading" in str(error) or "load" in str(error)):
+    except (RuntimeError, KeyError, ValueError) as error:
+        if resume is not None and "load" in str(error):
             raise UserError(f"{resume} does not fit this configuration: {first_line(error)}") from error
         raise
     return trainer
@@ -98,46 +101,39 @@ def _checkpoint_to_resume(job: Job) -> Path | None:
     return path
 
 
-def _evaluate(net: Net, job: Job, split: str, teacher: Teacher | None = None) -> dict[str, float]:
-    """Metrics of ``net`` on "val" or "test", by their names without the split."""
+def _evaluate(module: Distiller, job: Job, split: str) -> dict[str, float]:
+    """Metrics and loss terms on "val" or "test", by their names without the split."""
     data, trainer = job.recipe.data, job.make_evaluator()
-    module = Distiller(net.model, Criterion(), data.num_classes, teacher)
     if split == "test":
         results = trainer.test(module, dataloaders=data.test_dataloader(), verbose=False)
     else:
         results = trainer.validate(module, dataloaders=data.val_dataloader(), verbose=False)
-    return {key.partition("/")[2]: value for key, value in results[0].items() if not key.endswith("/hard")}
+    return {key.partition("/")[2]: value for key, value in results[0].items()}
 
 
-def _student_results(net: Net, trainer: L.Trainer, job: Job, teacher: Teacher | None) -> dict[str, Any]:
+def _student_results(module: Distiller, trainer: L.Trainer, job: Job) -> dict[str, Any]:
     """Last epoch and best-on-validation epoch, apart: weights kept, tested once each."""
-    seen = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    save_weights(net.model, job.folder / "student.safetensors")
-    last = {"epoch": trainer.current_epoch, "weights": "student.safetensors"}
-    results: dict[str, Any] = {
-        "last": last | {"val": _evaluate(net, job, "val", teacher), "test": _evaluate(net, job, "test", teacher)}
-    }
-    results["train"] = {key.partition("/")[2]: value for key, value in seen.items() if key.startswith("train/")}
+    train = {k.partition("/")[2]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
+
+    def kept(file: str, epoch: int) -> dict[str, Any]:
+        save_weights(module.student, job.folder / file)
+        scores = {split: _evaluate(module, job, split) for split in ("val", "test")}
+        return {"epoch": epoch, "weights": file, **scores}
+
+    results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trainer.current_epoch)}
     monitored = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
     path = Path(str(getattr(monitored[0], "best_model_path", ""))) if monitored else Path()
-    if path.is_file():
-        checkpoint = read_checkpoint(path)
-        best: dict[str, Any] = {
-            "epoch": checkpoint["epoch"] + 1,
-            "val_acc": float(getattr(monitored[0], "best_model_score", "nan")),
-        }
-        if best["epoch"] == last["epoch"]:
-            best |= {"weights": last["weights"], "test": results["last"]["test"]}
-        else:
-            kept = {name: tensor.clone() for name, tensor in net.model.state_dict().items()}
-            prefix = "student."
-            net.model.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-            )
-            save_weights(net.model, job.folder / "student-best.safetensors")
-            best |= {"weights": "student-best.safetensors", "test": _evaluate(net, job, "test", teacher)}
-            net.model.load_state_dict(kept)
-        results["best"] = best
+    if not path.is_file():
+        return results
+    checkpoint = read_checkpoint(path)
+    epoch = checkpoint["epoch"] + 1
+    if epoch == trainer.current_epoch:
+        results["best"] = results["last"]
+    else:
+        last = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        module.load_state_dict(checkpoint["state_dict"])
+        results["best"] = kept("student-best.safetensors", epoch)
+        module.load_state_dict(last)
     return results
 
 
@@ -168,7 +164,8 @@ def run(job: Job) -> dict[str, Any]:
         def train(folder: Path) -> None:
             assert job.teacher is not None
             last = folder / "checkpoints" / "last.ckpt"
-            _fit(job.teacher, recipe, folder, f"teacher {job.teacher.name}", None, last if last.exists() else None)
+            module = _distiller(job.teacher, recipe, None)
+            _fit(module, recipe, folder, f"teacher {job.teacher.name}", last if last.exists() else None)
 
         origin = obtain(job.teacher, job.source, train)
         print(
@@ -179,12 +176,13 @@ def run(job: Job) -> dict[str, Any]:
         results["teacher"] = origin
     if job.student is not None:
         nets["student"] = job.student
+        module = _distiller(job.student, job.recipe, teacher)
         label = f"student {job.student.name}"
-        trainer = _fit(job.student, job.recipe, job.folder, label, teacher, _checkpoint_to_resume(job))
-        results["student"] = _student_results(job.student, trainer, job, teacher)
+        trainer = _fit(module, job.recipe, job.folder, label, _checkpoint_to_resume(job))
+        results["student"] = _student_results(module, trainer, job)
     if job.teacher is not None:
-        results["teacher"]["val"] = _evaluate(job.teacher, job, "val")
-        results["teacher"]["test"] = _evaluate(job.teacher, job, "test")
+        judged = Distiller(job.teacher.model, Criterion(), job.recipe.data.num_classes)
+        results["teacher"] |= {split: _evaluate(judged, job, split) for split in ("val", "test")}
     for role, measured in _measure(nets, job).items():
         results[role] |= measured
     report: dict[str, Any] = {
