@@ -30,7 +30,7 @@ class Distiller(L.LightningModule):
         optimizer: makes the optimizer from parameters (student's and criterion's); None: for evaluation only.
         scheduler: makes the learning-rate scheduler from the optimizer (see ``distill.schedulers``).
         head: module path of the student's classifier where a term reads its embedding.
-        seed: of everything random inside the models; step k's draws depend on (seed, k) only, so that a resumed
+        seed: of everything random inside the models; a step's draws depend on (seed, epoch, batch) only, so that a resumed
             run continues as if it had not stopped.
     """
 
@@ -84,8 +84,8 @@ class Distiller(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seeds what the models draw in this step (dropout, drop-path)."""
-        step = self.global_step * self.trainer.world_size + self.global_rank
-        torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + step) % 2**63)
+        place = (self.current_epoch << 32) + batch_idx * self.trainer.world_size + self.global_rank
+        torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + place) % 2**63)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One step; its parts travel on to the callbacks."""

@@ -85,6 +85,15 @@ def test_half_precision(pair):
     assert value.item() == pytest.approx(RKD()(s, t).item(), rel=0.05)
 
 
+def test_autocast_does_not_lower_the_precision(pair):
+    s, t = pair[0].float(), pair[1].float()
+    expected = RKD()(s, t)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = RKD()(s, t)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+
+
 def test_maps_are_flattened(pair):
     s, t = pair
     assert rkd_distance(s.reshape(7, 5, 1, 1), t).item() == rkd_distance(s, t).item()

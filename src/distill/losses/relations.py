@@ -55,7 +55,8 @@ def rkd_distance(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor
         True
     """
     student, teacher = _pair(student_embedding, teacher_embedding, least=2)
-    return F.smooth_l1_loss(_distances(student), _distances(teacher))
+    with torch.autocast(student.device.type, enabled=False):
+        return F.smooth_l1_loss(_distances(student), _distances(teacher))
 
 
 def rkd_angle(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
@@ -82,7 +83,8 @@ def rkd_angle(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
         True
     """
     student, teacher = _pair(student_embedding, teacher_embedding, least=3)
-    return F.smooth_l1_loss(_angles(student), _angles(teacher))
+    with torch.autocast(student.device.type, enabled=False):  # it would bring the products back to half precision
+        return F.smooth_l1_loss(_angles(student), _angles(teacher))
 
 
 class RKD(nn.Module):
