@@ -1,6 +1,7 @@
 """The preset on real CIFAR-10, made short. The real thing is in docs/results.md."""
 
 import pytest
+
 from conftest import CIFAR10, run_job
 
 

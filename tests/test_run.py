@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import TINY, run_job
+from conftest import TINY, composed, run_job
 from distill.errors import UserError
 
 QUICK = TINY[1:]
@@ -94,6 +94,80 @@ def test_the_baseline_shares_initialisation_and_order(done, monkeypatch):
     run_job(folder.parent / "alone", *QUICK, "kd=none")
     run_job(folder.parent / "alpha1", *QUICK, "kd=logit", "kd.alpha=1")
     assert equal(weights(folder.parent / "alone"), weights(folder.parent / "alpha1"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "+trainer.max_steps=3",
+        "+trainer.overfit_batches=2",
+        "trainer.accumulate_grad_batches=2",
+        "callbacks=early_stopping",
+        "data.augment.crop_padding=2",
+        "data.split_seed=1",
+        "teacher.recipe.optimizer.lr=0.01",
+        "teacher.recipe.batch_size=32",
+        "teacher=resnet14",
+    ],
+)
+def test_what_shapes_a_teacher_is_in_its_fingerprint(tmp_path, change):
+    from distill.build import build
+
+    def folder(*overrides):
+        return build(composed(*QUICK, "threads=1", *overrides), tmp_path).source.folder
+
+    assert folder() != folder(change)
+    same = (
+        "trainer.max_epochs=9",
+        "seed=3",
+        "optimizer.lr=0.5",
+        "model=resnet14",
+        "kd.T=9",
+        "trainer.log_every_n_steps=1",
+    )
+    assert folder() == folder(*same)
+
+
+def test_a_users_class_is_in_the_fingerprint_with_its_code(tmp_path, monkeypatch):
+    from distill.build import build
+
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "from distill.models import resnet8\ndef net(num_classes):\n    return resnet8(num_classes, 1)\n"
+    (tmp_path / "their_net.py").write_text(code)
+
+    def folder():
+        return build(composed(*QUICK, "threads=1", "teacher._target_=their_net.net"), tmp_path).source.folder
+
+    before = folder()
+    assert folder() == before
+    (tmp_path / "their_net.py").write_text(code + "# changed\n")
+    assert folder() != before
+
+
+def test_a_random_network_is_no_teacher(tmp_path):
+    with pytest.raises(UserError, match="max_epochs=0 takes the teacher as it is, and this one is not pretrained"):
+        run_job(tmp_path / "run", *QUICK, "teacher.recipe.max_epochs=0")
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ("vector", r"term 'mine' must give one number as a tensor without dimensions, got shape \(4,\)"),
+        ("number", "term 'mine' must give one number as a tensor without dimensions, got float"),
+        ("broken", "term 'mine' fails on a batch of 4: .*oh no"),
+    ],
+)
+def test_a_term_that_cannot_work_is_found_before_training(tmp_path, monkeypatch, term, message):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"their_{term}.py").write_text(
+        "def vector(student_logits):\n    return student_logits.sum(1)\n"
+        "def number(student_logits):\n    return 1.0\n"
+        "def broken(student_logits):\n    raise RuntimeError('oh no')\n"
+    )
+    loss = (f"+kd.terms.mine.loss._target_=their_{term}.{term}", "+kd.terms.mine.loss._partial_=true")
+    with pytest.raises(UserError, match=message):
+        run_job(tmp_path / "run", *QUICK, *loss)
+    assert not list(tmp_path.glob("teachers/*/checkpoints"))
 
 
 def test_the_teacher_alone(tmp_path):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from distill.errors import UserError
-from distill.models import resnet8, torchvision_model, wrn_16_1
+from distill.models import resnet8, timm_model, torchvision_model, wrn_16_1
 from distill.taps import Tap, dissect
 
 
@@ -76,10 +76,64 @@ def test_a_layer_that_runs_twice_is_refused():
         anatomy.layer("act")
 
 
-def test_stages_of_an_unknown_model_are_found_by_map_size():
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("resnet18", ("layer1", "layer2", "layer3", "layer4")),
+        ("densenet121", ("features.denseblock1", "features.denseblock2", "features.denseblock3")),
+        ("mobilenet_v3_small", ("features.1", "features.3", "features.8")),
+    ],
+)
+def test_stages_of_an_unknown_model_are_found_by_map_size(name, last):
+    anatomy = dissect(torchvision_model(name, 10), torch.randn(2, 3, 96, 96), f"the teacher {name}")
+    assert set(last) <= set(anatomy.stages)
+    sizes = [anatomy.shapes[path][2] for path in anatomy.stages]
+    assert sizes == sorted(sizes, reverse=True)
+    assert not any(path.startswith("classifier") for path in anatomy.stages)
+
+
+def test_timm_models_list_their_stages():
+    cnn = dissect(timm_model("mobilenetv3_small_050", 10), torch.randn(2, 3, 64, 64), "the teacher")
+    assert cnn.stages == ("blocks.0.0", "blocks.1.1", "blocks.2.2", "blocks.4.2", "blocks.5.0")
+    vit = dissect(timm_model("vit_tiny_patch16_224", 10, image_size=32), torch.randn(2, 3, 32, 32), "the teacher")
+    assert vit.layer(-1) == "blocks.11"
+
+
+def test_channels_last_maps_are_no_stages():
+    swin = dissect(torchvision_model("swin_t", 10), torch.randn(2, 3, 64, 64), "the teacher swin_t")
+    with pytest.raises(UserError, match=r"the teacher swin_t has no (known stages|stage)"):
+        swin.layer(3)
+
+
+def test_an_output_that_is_overwritten_in_place_is_refused():
     anatomy = dissect(torchvision_model("resnet18", 10), torch.randn(2, 3, 64, 64), "the teacher resnet18")
-    assert anatomy.stages[-4:] == ("layer1", "layer2", "layer3", "layer4")
-    assert anatomy.head == "fc"
+    with pytest.raises(UserError, match=r"layer 'layer1.0.bn2' of the teacher resnet18 is overwritten in place"):
+        anatomy.layer("layer1.0.bn2")
+    assert anatomy.layer("layer1.0") == "layer1.0"
+
+
+def test_a_head_called_with_keywords():
+    class Keywords(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(12, 5)
+
+        def forward(self, x):
+            return self.head(input=x.flatten(1))
+
+    anatomy = dissect(Keywords(), torch.randn(2, 3, 2, 2), "the student")
+    assert (anatomy.head, anatomy.embedding) == ("head", (2, 12))
+    tap = Tap(Keywords(), (), "head")
+    assert tap(torch.randn(3, 3, 2, 2)).embedding.shape == (3, 12)
+    tap.remove()
+    assert tap(torch.randn(3, 3, 2, 2)).embedding is None
+
+
+@pytest.mark.parametrize("spec", [True, 1.5, {"a": 1}, None])
+def test_a_layer_is_a_number_or_a_path(spec):
+    anatomy = dissect(resnet8(10), torch.randn(2, 3, 32, 32), "the student resnet8")
+    with pytest.raises(UserError, match="a stage's number or a module path, got"):
+        anatomy.layer(spec)
 
 
 def test_a_convolution_as_head_gives_a_pooled_embedding():

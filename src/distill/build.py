@@ -1,11 +1,12 @@
 """The one place that turns a configuration into objects. Everything further in takes objects."""
 
+import hashlib
 import inspect
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,32 @@ from omegaconf import DictConfig, OmegaConf
 from distill.callbacks import EpochLine, FiniteLoss, GracefulStop
 from distill.check import RESERVED
 from distill.checkpoints import AtomicCheckpointIO
+from distill.config import TrainerConfig
 from distill.criterion import Criterion, Term
-from distill.data import DataModule
+from distill.data import Batch, DataModule
+from distill.data.loader import usable_cores
 from distill.errors import UserError, first_line, nearest
 from distill.run import Job, Net, Recipe
 from distill.schedulers import lightning_scheduler
-from distill.taps import Anatomy, dissect
+from distill.taps import Anatomy, Tap, dissect
 from distill.teachers import TeacherSource
+
+TRAINER_DEFAULTS = asdict(TrainerConfig())
+HARMLESS = (
+    "_target_", "max_epochs", "gradient_clip_val", "precision",  # the recipe has its own
+    "accelerator", "devices", "num_nodes", "strategy", "deterministic", "benchmark", "profiler",
+    "log_every_n_steps", "check_val_every_n_epoch", "limit_val_batches", "limit_test_batches",
+    "enable_progress_bar", "enable_model_summary",
+)  # fmt: skip
+ONLOOKERS = ("ModelCheckpoint", "LearningRateMonitor", "TQDMProgressBar", "RichProgressBar", "DeviceStatsMonitor")
 
 
 def _root_cause(error: BaseException) -> BaseException:
     """The error that the wrappers around it hide."""
-    while (cause := error.__cause__ or error.__context__) is not None:
+    while not isinstance(error, UserError):
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is None:
+            break
         error = cause
     return error
 
@@ -126,7 +141,7 @@ def _trainer_factory(cfg: dict[str, Any], precision: Any) -> Callable[..., L.Tra
             for name, callback in cfg["callbacks"].items()
             if callback and (loggers or "LearningRateMonitor" not in callback["_target_"])
         ]
-        callbacks += [GracefulStop(checkpoints / "last.ckpt"), FiniteLoss()]
+        callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt")]
         callbacks += [] if node["enable_progress_bar"] else [EpochLine(label)]
         try:
             trainer = make(
@@ -214,16 +229,67 @@ def _learning(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return {"optimizer": optimizer, "scheduler": scheduler}
 
 
+def _source_digest(target: str) -> str | None:
+    """Digest of the file that defines a user's own class; ours and packages' are known by their names."""
+    if target.split(".")[0] in ("distill", "torch", "torchvision", "timm"):
+        return None
+    file = inspect.getsourcefile(get_object(target))
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+
+
 def _fingerprinted(cfg: dict[str, Any], data: DataModule, precision: Any) -> dict[str, Any]:
-    """Everything that shapes a teacher which is trained here."""
-    teacher = {key: value for key, value in cfg["teacher"].items() if key != "checkpoint"}
-    changes = ("accumulate_grad_batches", "limit_train_batches")
+    """Everything that shapes a teacher which is trained here.
+
+    Of the trainer's arguments all but ``HARMLESS`` count, of the callbacks all but those that only look on.
+    """
+    trainer = {k: v for k, v in cfg["trainer"].items() if k not in HARMLESS and v != TRAINER_DEFAULTS.get(k)}
+    callbacks = {k: v for k, v in cfg["callbacks"].items() if v and v["_target_"].rpartition(".")[2] not in ONLOOKERS}
+    nodes = {"teacher": cfg["teacher"], "transform": cfg["data"]["transform"], **callbacks}
     return {
-        "teacher": teacher,
+        "teacher": {key: value for key, value in cfg["teacher"].items() if key != "checkpoint"},
         "data": data.fingerprint,
+        "transform": cfg["data"]["transform"] or None,
         "precision": str(precision),
-        **{key: cfg["trainer"][key] for key in changes},
+        "trainer": trainer,
+        "callbacks": callbacks,
+        "code": {key: _source_digest(node["_target_"]) for key, node in nodes.items() if node},
     }
+
+
+def _announce(criterion: Criterion) -> None:
+    """Says which layers the terms read, where they were chosen."""
+    for term in criterion.terms:
+        pairs = zip(criterion.student_layers[term.name], criterion.teacher_layers[term.name], strict=True)
+        for student, teacher in pairs:
+            print(f"term {term.name}: student {student} <- teacher {teacher}", flush=True)
+
+
+def _rehearse(criterion: Criterion, student: Net, teacher: Net, example: torch.Tensor) -> None:
+    """One evaluation of the criterion on a few samples, so that a term that cannot work shows before training.
+
+    Raises:
+        UserError: a term that fails, or gives anything but one number.
+    """
+    n = len(example)
+    batch = Batch(example, torch.arange(n) % student.anatomy.logits[1], torch.arange(n))
+    outputs = []
+    for side, net in (("student", student), ("teacher", teacher)):
+        tap = Tap(net.model.eval(), criterion.taps(side), net.anatomy.head)
+        with torch.no_grad():
+            outputs.append(tap(example))
+        tap.remove()
+        net.model.train()
+    criterion.eval()  # adapters have running statistics
+    for term in criterion.terms:
+        try:
+            with torch.no_grad():
+                value = criterion.term(term, outputs[0], outputs[1], batch)
+        except Exception as error:
+            raise UserError(f"term '{term.name}' fails on a batch of {n}: {first_line(error)}") from error
+        if not isinstance(value, torch.Tensor) or value.dim() != 0:
+            got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+            raise UserError(f"term '{term.name}' must give one number as a tensor without dimensions, got {got}")
+    criterion.train()
 
 
 def build(config: DictConfig, folder: Path) -> Job:
@@ -238,14 +304,14 @@ def build(config: DictConfig, folder: Path) -> Job:
     """
     cfg: Any = OmegaConf.to_container(config, resolve=True)
     _quiet()
-    torch.set_num_threads(cfg["threads"] or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cfg["threads"] or usable_cores())
     _check_device(cfg["trainer"]["accelerator"], cfg["trainer"]["devices"])
     precision = _precision(cfg["trainer"]["precision"], cfg["trainer"]["accelerator"])
     make_trainer = _trainer_factory(cfg, precision)
     only_teacher = cfg["only"] is not None
 
     data = _data(cfg)
-    example = data.example(2)
+    example = data.example(4)
     student: Net | None = None
     teacher: Net | None = None
     source: TeacherSource | None = None
@@ -253,6 +319,11 @@ def build(config: DictConfig, folder: Path) -> Job:
     if criterion.terms or only_teacher:
         node, recipe = cfg["teacher"], cfg["teacher"]["recipe"]
         L.seed_everything(recipe["seed"], workers=True, verbose=False)
+        if recipe["max_epochs"] == 0 and not node.get("checkpoint") and not node.get("pretrained"):
+            raise UserError(
+                "teacher.recipe.max_epochs=0 takes the teacher as it is, and this one is not pretrained: "
+                "set teacher.pretrained=true, give teacher.checkpoint, or train it"
+            )
         teacher = _net(node, "teacher", data, example, cfg["channels_last"])
         source = TeacherSource(
             checkpoint=Path(node["checkpoint"]) if node.get("checkpoint") else None,
@@ -274,6 +345,9 @@ def build(config: DictConfig, folder: Path) -> Job:
     if not only_teacher:
         student = _net(cfg["model"], "model", data, example, cfg["channels_last"])
         criterion.build(student.anatomy, teacher.anatomy if teacher else None, data.num_train)
+        if teacher:
+            _rehearse(criterion, student, teacher, example)
+            _announce(criterion)
     return Job(
         folder=folder,
         student=student,

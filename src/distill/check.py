@@ -10,7 +10,8 @@ from distill.errors import UserError, nearest
 
 RESERVED = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-PRECISIONS = ("auto", "16-mixed", "bf16-mixed", "32-true", "64-true", "16-true", "bf16-true", "16", "32", "64", "bf16")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+OURS = ("callbacks", "logger", "plugins", "default_root_dir", "fast_dev_run", "use_distributed_sampler")
 TEACHER_KEYS = ("checkpoint", "recipe")
 
 
@@ -49,7 +50,7 @@ def _in_range(cfg: dict[str, Any], key: str, low: float, high: float = math.inf,
     bounds = f"above {low}" if open_low else f"at least {low}" if high == math.inf else f"in [{low}, {high}]"
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise UserError(f"{key} must be a number {bounds}, got {value!r}")
-    if not (low < value if open_low else low <= value) or not value <= high or math.isnan(value):
+    if not (low < value if open_low else low <= value) or not value <= high or not math.isfinite(value):
         raise UserError(f"{key} must be {bounds}, got {value}")
 
 
@@ -58,6 +59,14 @@ def _choices(cfg: dict[str, Any]) -> None:
         given = cfg["trainer"][key]
         if str(given) not in allowed:
             raise UserError(f"trainer.{key}={given} is unknown; {nearest(str(given), allowed, shown=20)}")
+    if cfg["trainer"]["devices"] not in (1, "1", "auto", [0]) or cfg["trainer"]["num_nodes"] != 1:
+        raise UserError(
+            f"trainer.devices={cfg['trainer']['devices']}, num_nodes={cfg['trainer']['num_nodes']}: "
+            "a run uses one device for now; several seeds or settings can run side by side"
+        )
+    for key in OURS:
+        if key in cfg["trainer"]:
+            raise UserError(f"trainer.{key} is set by this program; use the groups callbacks and logger")
     if cfg["data"]["on_broken"] not in ("error", "skip"):
         raise UserError(f"data.on_broken must be 'error' or 'skip', got {cfg['data']['on_broken']!r}")
 
@@ -83,10 +92,26 @@ def _numbers(cfg: dict[str, Any]) -> None:
     for key in ("teacher.recipe.max_epochs", "seed", "teacher.recipe.seed", "data.num_workers", "data.split_seed",
                 "optimizer.weight_decay", "teacher.recipe.optimizer.weight_decay"):  # fmt: skip
         _in_range(cfg, key, 0)
-    for key in ("optimizer.lr", "teacher.recipe.optimizer.lr", "data.memory_gb"):
+    for key in ("optimizer.lr", "teacher.recipe.optimizer.lr", "data.memory_gb", "trainer.gradient_clip_val",
+                "teacher.recipe.gradient_clip_val", "trainer.limit_train_batches", "trainer.limit_val_batches",
+                "trainer.limit_test_batches"):  # fmt: skip
         _in_range(cfg, key, 0, open_low=True)
     for key in ("data.val_fraction", "data.test_fraction"):
         _in_range(cfg, key, 0, 0.9, open_low=True)
+
+
+def _present(cfg: dict[str, Any]) -> None:
+    """Nodes that no run can do without."""
+    for key in ("model", "teacher", "optimizer", "trainer", "data.source"):
+        node: Any = cfg
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise UserError(f"{key} is missing or has no _target_; choose an option: python train.py --help lists them")
+    if not isinstance(cfg["teacher"].get("recipe"), dict):
+        raise UserError("teacher.recipe is missing")
+    if not isinstance(cfg.get("kd"), dict):
+        raise UserError("kd is missing; kd=none trains the student alone")
 
 
 def _files(cfg: dict[str, Any]) -> None:
@@ -119,6 +144,7 @@ def check(cfg: dict[str, Any]) -> None:
     Raises:
         UserError: the first bad value: its key, what was given, what is allowed.
     """
+    _present(cfg)
     for path, node in _nodes(cfg):
         if isinstance(node, dict) and "_target_" in node:
             _target(path, node)

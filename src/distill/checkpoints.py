@@ -51,7 +51,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except SafetensorError as error:
         raise UserError(f"checkpoint {path} is no readable safetensors file: {error}") from error
     except Exception as error:
-        if "Unsupported" in str(error):  # torch refused a global that is no tensor
+        if "Unsupported global" in str(error) or "GLOBAL" in str(error):  # torch refused a global that is no tensor
             raise UserError(
                 f"checkpoint {path} holds pickled objects besides weights, which could run code; "
                 "save its state_dict alone and give that"

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,10 @@ from distill import config
 from distill.check import check
 from distill.errors import Interrupted, UserError, first_line, nearest
 
+RECORD = "command.yaml"
+WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
+FREE = ("resume", "logger", "callbacks", "threads", "teachers_dir", "data.num_workers", "data.root", "data.source.root",
+        "trainer.enable_progress_bar", "trainer.log_every_n_steps", "teacher.checkpoint")  # fmt: skip
 FULL_ERROR, TRACEBACK = "HYDRA_FULL_ERROR", "DISTILL_TRACEBACK"
 
 
@@ -28,32 +33,52 @@ def _fail(message: str, status: int = 1) -> NoReturn:
     raise SystemExit(status)
 
 
-def _option(argv: list[str], *names: str) -> str | None:
-    """The value of a flag, as ``--name value`` or ``--name=value``."""
-    for i, arg in enumerate(argv):
-        for name in names:
-            if arg == name and i + 1 < len(argv):
-                return argv[i + 1]
-            if arg.startswith(f"{name}="):
-                return arg.split("=", 1)[1]
+def _flags(argv: list[str]) -> tuple[list[str], list[str]]:
+    """A command line as its flags, each with its value, and its overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = list(argv)
+    while rest:
+        arg = rest.pop(0)
+        if arg.startswith("-"):
+            flags.append(arg)
+            if arg in WITH_VALUE and rest:
+                flags.append(rest.pop(0))
+        else:
+            overrides.append(arg)
+    return flags, overrides
+
+
+def _config_dir(flags: list[str]) -> str | None:
+    """The value of ``--config-dir``."""
+    for flag, value in pairwise([*flags, ""]):
+        if flag in ("--config-dir", "-cd"):
+            return value
+        if flag.startswith("--config-dir="):
+            return flag.partition("=")[2]
     return None
 
 
 def _resume(argv: list[str]) -> list[str]:
-    """``resume=<folder or checkpoint>`` with the run's own overrides before it and its folder as the output folder."""
-    given = next((arg.split("=", 1)[1] for arg in argv if arg.startswith("resume=")), "")
+    """``resume=<folder or checkpoint>`` with the run's own command before it and its folder as the output folder.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    flags, overrides = _flags(argv)
+    given = next((arg.partition("=")[2] for arg in overrides if arg.startswith("resume=")), "")
     if given in ("", "null"):
         return argv
     path = Path(given.strip("'\""))
     folder = path if path.is_dir() else path.parent.parent
-    record = folder / ".hydra" / "overrides.yaml"
     if not path.exists():
         raise UserError(f"resume: {path} does not exist")
-    if not record.is_file():
-        raise UserError(f"resume: {path} belongs to no run (no {record})")
-    before = [str(o) for o in OmegaConf.load(record) if not str(o).startswith(("resume=", "hydra.run.dir="))]
-    flags = [arg for arg in argv if arg.startswith("-")]
-    return [*flags, *before, *[a for a in argv if a not in flags], f"hydra.run.dir={_quoted(folder)}"]
+    if not (folder / RECORD).is_file():
+        raise UserError(f"resume: {path} belongs to no run (no {folder / RECORD})")
+    record: Any = OmegaConf.to_container(OmegaConf.load(folder / RECORD))
+    if record["config_dir"] and not _config_dir(flags):
+        flags += ["--config-dir", record["config_dir"]]
+    return [*flags, *record["overrides"], *overrides, f"hydra.run.dir={_quoted(folder)}"]
 
 
 def _quoted(path: Path) -> str:
@@ -62,7 +87,7 @@ def _quoted(path: Path) -> str:
 
 def _warn_hidden(argv: list[str], built_in: Path) -> None:
     """Hydra prefers the built-in of two files with one name; say so."""
-    given = _option(argv, "--config-dir", "-cd")
+    given = _config_dir(_flags(argv)[0])
     for file in sorted(Path(given).rglob("*.yaml")) if given else []:
         twin = built_in / file.relative_to(str(given))
         if twin.exists():
@@ -114,6 +139,9 @@ def _near_key(key: str, config_dir: Path) -> str:
     groups = sorted(path.name for path in config_dir.iterdir() if path.is_dir())
     parent, _, last = key.rpartition(".")
     siblings = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent]
+    same = [name for name in names if name.rpartition(".")[2] == last and name != key]
+    if same:
+        return f"did you mean {' or '.join(same[:4])}?"
     if siblings:
         options = sorted({*siblings, *groups}) if not parent else siblings
         where = f" in {parent}" if parent else ""
@@ -142,6 +170,10 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
         _fail(str(error) if isinstance(error, UserError) else _explain(error, config_dir))
     except (KeyboardInterrupt, Interrupted) as error:
         _fail(str(error) or "interrupted", status=130)
+    except Exception as error:
+        if verbose or HydraConfig.initialized():  # a job had begun: no mistake in the command line
+            raise
+        _fail(first_line(error))
 
 
 def _verbose() -> bool:
@@ -149,26 +181,32 @@ def _verbose() -> bool:
     return os.environ.get(TRACEBACK, os.environ.get(FULL_ERROR, "0")) not in ("0", "")
 
 
-def _claim(cfg: dict[str, Any], folder: Path, given: list[str]) -> None:
-    """Writes the resolved ``config.yaml``; a folder that holds another run is not written over.
+def _claim(cfg: dict[str, Any], folder: Path) -> None:
+    """Makes the folder this run's own: what it is, resolved (``config.yaml``), and the command that continues it.
+
+    A resumed run goes on as it was; only what does not shape the result (``FREE``) may change.
 
     Raises:
-        UserError: the folder holds a run and is not resumed, or what is resumed has another configuration by now.
+        UserError: the folder holds another run, or the resumed one was configured differently.
     """
     record = folder / "config.yaml"
-    if record.exists():
-        if cfg["resume"] is None:
-            raise UserError(f"{folder} holds a run already: continue it with resume={folder}, or choose another folder")
-        before, now = (dict(_leaves(c)) for c in (OmegaConf.to_container(OmegaConf.load(record)), _plain(cfg)))
-        asked = {override.lstrip("+~").partition("=")[0].replace("/", ".") for override in given} | {"resume"}
-        for key in sorted({*before, *now}):
-            covered = any(key == name or key.startswith(f"{name}.") for name in asked)
-            if not covered and before.get(key) != now.get(key):
-                raise UserError(
-                    f"resume: the configuration of {folder} has changed: {key} was {before.get(key)!r} and is "
-                    f"{now.get(key)!r}; say which with {key}="
-                )
-    OmegaConf.save(OmegaConf.create(_plain(cfg)), record)
+    if not record.exists():
+        OmegaConf.save(OmegaConf.create(_plain(cfg)), record)
+        hydra = HydraConfig.get()
+        overrides = [o for o in hydra.overrides.task if not o.startswith("resume=")]
+        config_dir = _config_dir(_flags(sys.argv[1:])[0])
+        command = {"overrides": overrides, "config_dir": str(Path(config_dir).resolve()) if config_dir else None}
+        OmegaConf.save(OmegaConf.create(command), folder / RECORD)
+        return
+    if cfg["resume"] is None:
+        raise UserError(f"{folder} holds a run already: continue it with resume={folder}, or choose another folder")
+    before, now = (dict(_leaves(c)) for c in (OmegaConf.to_container(OmegaConf.load(record)), _plain(cfg)))
+    for key in sorted({*before, *now}):
+        if not key.startswith(FREE) and before.get(key) != now.get(key):
+            raise UserError(
+                f"resume continues a run as it was: {key} was {before.get(key)!r} and is {now.get(key)!r} now; "
+                "start a new run for another setting"
+            )
 
 
 def _plain(cfg: Any) -> Any:
@@ -193,16 +231,17 @@ def job(cfg: DictConfig) -> Any:
     try:
         resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         check(resolved)
-        _claim(resolved, folder, list(hydra.overrides.task))
+        _claim(resolved, folder)
+        if (folder / "summary.json").exists():
+            print(f"{folder} is finished already: its results are in {folder}/summary.json")
+            return None
         from distill.build import build
         from distill.run import run
 
         return run(build(cfg, folder))
     except (UserError, OmegaConfBaseException) as error:
         message = _explain(error, folder) if isinstance(error, OmegaConfBaseException) else str(error)
-        if hydra.mode == RunMode.MULTIRUN:
-            print(f"error: {message}", file=sys.stderr, flush=True)
-        if hydra.mode == RunMode.MULTIRUN or _verbose():
+        if hydra.mode == RunMode.MULTIRUN or _verbose():  # a sweep goes on with its other jobs
             raise
         _fail(message)
     except Interrupted as stop:

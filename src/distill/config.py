@@ -50,7 +50,7 @@ class DataConfig:
     in_memory: bool | None = None
     memory_gb: float = 2.0
     augment: dict[str, Any] | None = field(default_factory=dict)
-    transform: dict[str, Any] | None = None
+    transform: dict[str, Any] | None = field(default_factory=dict)
     mean: list[float] | None = None
     std: list[float] | None = None
     num_workers: int | None = None

@@ -111,6 +111,7 @@ class _Function(nn.Module):
 
 
 def _as_list(spec: Any) -> list[Any]:
+    """One layer or several."""
     return [] if spec is None else list(spec) if isinstance(spec, (list, tuple)) else [spec]
 
 
@@ -238,7 +239,7 @@ class Criterion(nn.Module):
         }
         return {name: values[name] for name in term.reads}
 
-    def _term(self, term: Term, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def term(self, term: Term, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """The term's value; a pairwise one is the sum over its pairs of layers."""
         values = self._values(term, student, teacher, batch)
         losses: Any = self.losses[term.name]
@@ -254,6 +255,6 @@ class Criterion(nn.Module):
         parts, total = {"hard": hard}, self.alpha * hard
         if teacher is not None:
             for term in self.terms:
-                parts[term.name] = value = self._term(term, student, teacher, batch)
+                parts[term.name] = value = self.term(term, student, teacher, batch)
                 total = total + term.weight * ((1 - self.alpha) if term.soft else 1.0) * value
         return Losses(total, parts)

@@ -1,5 +1,6 @@
 """Size and speed of a model: what distillation is for."""
 
+import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,10 +36,12 @@ def size(model: nn.Module, example: Any) -> Size:
 
     Multiply-accumulates are torch's ``FlopCounterMode`` / 2, bytes those of its ``state_dict`` as a safetensors file.
     """
-    training = model.training
+    training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
     model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into it
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(example)
+    torch.backends.mha.set_fastpath_enabled(fast)
     model.train(training)
     weights = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     parameters = sum(p.numel() for p in model.parameters())
@@ -55,34 +58,38 @@ def speed(
     """Latency and throughput of several models on one device, in turn, so that noise meets all alike.
 
     Args:
-        models: by name; each is put in eval mode and moved to ``device``.
+        models: by name; copies of them are measured, in eval mode, frozen, on ``device``. Under autocast, casting the
+            weights is part of every forward.
         example: a batch at the training batch size, in ``device``'s memory; its first sample is the batch of 1.
         device: where to measure.
         autocast: data type of autocast; None for the models' own.
         seconds: time to spend per model and batch size, at least 5 rounds.
     """
+    frozen = {name: copy.deepcopy(model).eval().requires_grad_(False).to(device) for name, model in models.items()}
     batches = {"one": example[:1], "full": example}
-    times: dict[tuple[str, str], list[float]] = {(name, kind): [] for name in models for kind in batches}
+    times: dict[tuple[str, str], list[float]] = {(name, kind): [] for name in frozen for kind in batches}
+
+    def forward(model: nn.Module, batch: Any) -> float:
+        wait()
+        start = time.perf_counter()
+        with torch.no_grad(), torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            model(batch)
+        wait()
+        return time.perf_counter() - start
 
     def wait() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    with torch.no_grad(), torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-        for kind, batch in batches.items():
-            for model in models.values():  # warm-up
-                model.eval().to(device)
-                for _ in range(3):
-                    model(batch)
-            rounds, end = 0, time.perf_counter() + seconds * len(models)
-            while rounds < 5 or (time.perf_counter() < end and rounds < 200):
-                rounds += 1
-                for name, model in models.items():
-                    wait()
-                    start = time.perf_counter()
-                    model(batch)
-                    wait()
-                    times[name, kind].append(time.perf_counter() - start)
+    for kind, batch in batches.items():
+        for model in frozen.values():
+            for _ in range(3):  # warm-up
+                forward(model, batch)
+        rounds, end = 0, time.perf_counter() + seconds * len(frozen)
+        while rounds < 5 or (time.perf_counter() < end and rounds < 200):
+            rounds += 1
+            for name, model in frozen.items():
+                times[name, kind].append(forward(model, batch))
     return {
         name: Speed(
             latency_ms=median(times[name, "one"]) * 1e3,

@@ -30,7 +30,7 @@ class Distiller(L.LightningModule):
         optimizer: makes the optimizer from parameters (student's and criterion's); None: for evaluation only.
         scheduler: makes the learning-rate scheduler from the optimizer (see ``distill.schedulers``).
         head: module path of the student's classifier where a term reads its embedding.
-        seed: of everything random inside the models; a step's draws depend on (seed, epoch, batch) only, so that a resumed
+        seed: of everything random inside the models; a step draws by (seed, epoch, batch) only, so that a resumed
             run continues as if it had not stopped.
     """
 
@@ -64,8 +64,8 @@ class Distiller(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Puts the teacher beside the student."""
-        if self.teacher is not None:
-            self.teacher.to(self.device)
+        if self.teacher is not None:  # ``self.device`` is still the CPU here
+            self.teacher.to(self.trainer.strategy.root_device)
 
     def _step(self, batch: Batch, stage: str) -> Losses:
         student = self._tap(batch.inputs)

@@ -1,5 +1,6 @@
 """The main job on objects: get the teacher, train the student, test both once, measure, keep the results."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -111,6 +112,14 @@ def _evaluate(module: Distiller, job: Job, split: str) -> dict[str, float]:
     return {key.partition("/")[2]: value for key, value in results[0].items()}
 
 
+def _say_how_good(job: Job, accuracy: float) -> None:
+    """The teacher's accuracy before anything is learnt from it, and a warning where it is hardly above chance."""
+    chance = 1 / job.recipe.data.num_classes
+    print(f"teacher's validation accuracy: {100 * accuracy:.2f} %", flush=True)
+    if accuracy < 2 * chance and accuracy < 0.9:
+        print(f"warning: the teacher is hardly better than chance ({100 * chance:.2f} %)", file=sys.stderr, flush=True)
+
+
 def _student_results(module: Distiller, trainer: L.Trainer, job: Job) -> dict[str, Any]:
     """Last epoch and best-on-validation epoch, apart: weights kept, tested once each."""
     train = {k.partition("/")[2]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
@@ -123,7 +132,9 @@ def _student_results(module: Distiller, trainer: L.Trainer, job: Job) -> dict[st
     results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trainer.current_epoch)}
     monitored = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
     path = Path(str(getattr(monitored[0], "best_model_path", ""))) if monitored else Path()
-    if not path.is_file():
+    if not path.is_file():  # a run whose folder was moved
+        path = job.folder / "checkpoints" / "best.ckpt"
+    if not monitored or not path.is_file():
         return results
     checkpoint = read_checkpoint(path)
     epoch = checkpoint["epoch"] + 1
@@ -172,8 +183,10 @@ def run(job: Job) -> dict[str, Any]:
             f"teacher {job.teacher.name}: {summary.ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip(),
             flush=True,
         )
+        judged = Distiller(job.teacher.model, Criterion(), job.recipe.data.num_classes)
+        results["teacher"] = origin | {"val": _evaluate(judged, job, "val")}
+        _say_how_good(job, results["teacher"]["val"]["acc"])
         teacher = _frozen(job.teacher, job.recipe.criterion)
-        results["teacher"] = origin
     if job.student is not None:
         nets["student"] = job.student
         module = _distiller(job.student, job.recipe, teacher)
@@ -181,8 +194,7 @@ def run(job: Job) -> dict[str, Any]:
         trainer = _fit(module, job.recipe, job.folder, label, _checkpoint_to_resume(job))
         results["student"] = _student_results(module, trainer, job)
     if job.teacher is not None:
-        judged = Distiller(job.teacher.model, Criterion(), job.recipe.data.num_classes)
-        results["teacher"] |= {split: _evaluate(judged, job, split) for split in ("val", "test")}
+        results["teacher"]["test"] = _evaluate(judged, job, "test")
     for role, measured in _measure(nets, job).items():
         results[role] |= measured
     report: dict[str, Any] = {

@@ -51,11 +51,13 @@ def rows(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for key in keys
         if len({json.dumps(one.get(key)) for one in leaves}) > 1
         and key not in IGNORED
-        and not key.startswith(("kd.terms", "teacher.", "logger", "callbacks"))
+        and not key.startswith(("kd.terms", "logger", "callbacks"))
     ]
     groups: dict[str, list[dict[str, Any]]] = {}
     for report, one in zip(reports, leaves, strict=True):
-        settings = {"loss": _strategy(report["config"])} | {key: one.get(key) for key in varied}
+        taught = bool(report["config"]["kd"]["terms"])  # without a teacher, its settings are nothing
+        settings: dict[str, Any] = {"loss": _strategy(report["config"])}
+        settings |= {key: one.get(key) if taught or not key.startswith("teacher.") else "–" for key in varied}
         groups.setdefault(json.dumps([settings, report["config"]["kd"]["terms"]]), []).append(report)
     found = []
     for key, group in groups.items():

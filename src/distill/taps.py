@@ -1,6 +1,6 @@
 """Taps: read the inner layers of any ``nn.Module`` by module path, without touching its code."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,8 +25,9 @@ def _tensor(value: Any) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-def _vectors(x: Tensor) -> Tensor:
+def _vectors(x: Tensor | None) -> Tensor:
     """An embedding (N, D): maps (N, D, H, W) are averaged over H × W (a convolution is the head), others flattened."""
+    assert x is not None, "the head was called without a tensor"
     return x.mean(dim=(2, 3)) if x.dim() == 4 else x.flatten(1)
 
 
@@ -45,10 +46,16 @@ class Tap:
         self.model = model
         self._features: dict[str, Tensor] | None = None  # None outside a call: other forwards leave nothing here
         self._embedding: Tensor | None = None
-        for path in dict.fromkeys(layers):
-            model.get_submodule(path).register_forward_hook(self._keeper(path))
+        modules = {path: model.get_submodule(path) for path in dict.fromkeys(layers)}
+        self._hooks = [module.register_forward_hook(self._keeper(path)) for path, module in modules.items()]
         if head is not None:
-            model.get_submodule(head).register_forward_pre_hook(self._keep_embedding)
+            hook = model.get_submodule(head).register_forward_pre_hook(self._keep_embedding, with_kwargs=True)
+            self._hooks.append(hook)
+
+    def remove(self) -> None:
+        """Takes the hooks off the model."""
+        for hook in self._hooks:
+            hook.remove()
 
     def _keeper(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -58,9 +65,9 @@ class Tap:
 
         return keep
 
-    def _keep_embedding(self, _module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _keep_embedding(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._features is not None:
-            self._embedding = _vectors(args[0])
+            self._embedding = _vectors(_tensor([*args, *kwargs.values()]))
 
     def __call__(self, inputs: Any) -> Outputs:
         """One forward of the model; nothing of it is kept afterwards."""
@@ -85,6 +92,7 @@ class Anatomy:
         logits: shape of the model's output.
         head: path of the classifier, whose input is the embedding; None if none was found.
         embedding: shape of the embedding.
+        overwritten: modules whose output a later one changes in place.
     """
 
     name: str
@@ -94,6 +102,7 @@ class Anatomy:
     logits: tuple[int, ...]
     head: str | None
     embedding: tuple[int, ...] | None
+    overwritten: frozenset[str] = frozenset()
 
     def layer(self, spec: int | str) -> str:
         """The module path that ``spec`` means: a stage's number (0 is the stem, -1 the last) or a path.
@@ -101,18 +110,25 @@ class Anatomy:
         Raises:
             UserError: no such stage or layer, or one that gives no single tensor per forward.
         """
+        if isinstance(spec, bool) or not isinstance(spec, int | str):
+            raise UserError(f"a layer of {self.name} is a stage's number or a module path, got {spec!r}")
         if isinstance(spec, int):
             if not self.stages:
                 raise UserError(f"{self.name} has no known stages: name its layer by module path instead of {spec}")
             if not -len(self.stages) <= spec < len(self.stages):
                 names = ", ".join(f"{i} = {path}" for i, path in enumerate(self.stages))
                 raise UserError(f"{self.name} has no stage {spec}; its stages: {names}")
-            return self.stages[spec]
+            spec = self.stages[spec]
         if spec not in self.shapes:
             raise UserError(f"{self.name} has no layer '{spec}': {nearest(spec, self.shapes)}")
         if self.calls[spec] != 1:
             raise UserError(
                 f"layer '{spec}' of {self.name} runs {self.calls[spec]} times in one forward: tap the layer around it"
+            )
+        if spec in self.overwritten:
+            raise UserError(
+                f"the output of layer '{spec}' of {self.name} is overwritten in place by a later layer: "
+                "tap the layer around it, or the one that overwrites it"
             )
         return spec
 
@@ -130,22 +146,26 @@ def dissect(model: nn.Module, example: Any, name: str) -> Anatomy:
     """
     shapes: dict[str, tuple[int, ...]] = {}
     calls: dict[str, int] = {}
-    linear_calls: list[tuple[str, tuple[int, ...], Tensor]] = []
+    versions: dict[str, tuple[Tensor, int]] = {}
+    linear: dict[str, tuple[int, ...]] = {}  # convolutions and linear layers: the shape of what they read as vectors
 
-    def see(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            tensor = _tensor(output)
+    def see(path: str) -> Callable[[nn.Module, Any, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            tensor, read = _tensor(output), _tensor([*args, *kwargs.values()])
             if tensor is None:
                 return
             shapes.pop(path, None)
             shapes[path] = tuple(tensor.shape)
             calls[path] = calls.get(path, 0) + 1
-            if isinstance(module, (nn.Linear, nn.Conv2d)) and args:
-                linear_calls.append((path, tuple(_vectors(args[0]).shape), tensor))
+            versions[path] = (tensor, tensor._version)
+            if isinstance(module, nn.Linear | nn.Conv2d) and read is not None:
+                linear[path] = tuple(_vectors(read).shape)
 
         return hook
 
-    handles = [module.register_forward_hook(see(path)) for path, module in model.named_modules() if path]
+    handles = [
+        module.register_forward_hook(see(path), with_kwargs=True) for path, module in model.named_modules() if path
+    ]
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -162,23 +182,39 @@ def dissect(model: nn.Module, example: Any, name: str) -> Anatomy:
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"{name} must give logits of shape (N, C), got {got}")
-    # The head: the last linear map whose values are the logits (flattened and pooled views included).
+    # The head: the last linear layer or convolution with as many outputs as there are logits.
     head = next(
-        (
-            (path, seen)
-            for path, seen, out in reversed(linear_calls)
-            if out.shape[:2] == logits.shape and calls[path] == 1
-        ),
-        (None, None),
+        (path for path in reversed(shapes) if path in linear and shapes[path][:2] == logits.shape and calls[path] == 1),
+        None,
     )
-    stages: Sequence[str] = getattr(model, "stages", None) or _stages_by_size(shapes)
-    return Anatomy(name, shapes, calls, tuple(stages), tuple(logits.shape), head[0], head[1])
+    overwritten = frozenset(path for path, (tensor, version) in versions.items() if tensor._version != version)
+    stages = getattr(model, "stages", None) or _stages(model, shapes, head, example)
+    return Anatomy(
+        name, shapes, calls, tuple(stages), tuple(logits.shape), head, linear[head] if head else None, overwritten
+    )
 
 
-def _stages_by_size(shapes: dict[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """For each size of map (H × W > 1), from large to small, the layer that finished last."""
-    last: dict[tuple[int, ...], str] = {}
+def _stages(model: nn.Module, shapes: dict[str, tuple[int, ...]], head: str | None, example: Any) -> list[str]:
+    """Stages of a model that does not name them.
+
+    timm's models list theirs (``feature_info``). Otherwise, for each size of map from large to small: of the layers
+    that are nested least, the last one that gives this size. Only maps (N, C, H, W) of the image's proportions count,
+    and nothing from the classifier on; a model without such maps has no stages.
+    """
+    info = getattr(model, "feature_info", None)
+    if isinstance(info, list):
+        return [entry["module"] for entry in info if entry.get("module") in shapes]
+    if not isinstance(example, Tensor) or example.dim() != 4:
+        return []
+    height, width = example.shape[2:]
+    classifier = head.partition(".")[0] if head else None
+    chosen: dict[tuple[int, int], str] = {}
     for path, shape in shapes.items():
-        if len(shape) == 4 and shape[2] * shape[3] > 1:
-            last[shape[2:]] = path
-    return tuple(path for _, path in sorted(last.items(), key=lambda item: -item[0][0] * item[0][1]))
+        if len(shape) != 4 or shape[2] * shape[3] <= 1 or path.partition(".")[0] == classifier:
+            continue
+        if abs(shape[2] * width - shape[3] * height) > max(height, width):
+            continue  # channels last, or no map
+        size = (shape[2], shape[3])
+        if size not in chosen or path.count(".") <= chosen[size].count("."):
+            chosen[size] = path
+    return [path for _, path in sorted(chosen.items(), key=lambda item: -item[0][0] * item[0][1])]
