@@ -29,7 +29,7 @@ MISTAKES = {
     "kd.label_smoothing=1": r"kd.label_smoothing must be in \[0, 0.999\], got 1.0",
     "trainer.max_epochs=0": r"trainer.max_epochs must be at least 1, got 0",
     "trainer.max_epochs=many": r"trainer.max_epochs: .*'many'",
-    "trainer.precision=fp16": r"trainer.precision=fp16 is unknown; did you mean",
+    "trainer.precision=fp16": r"trainer.precision=fp16 is unknown; Allowed: auto, 32-true",
     "trainer.accelerator=cudda": r"trainer.accelerator=cudda is unknown; did you mean 'cuda'",
     "data.batch_size=0": r"data.batch_size must be at least 1, got 0",
     "data.val_fraction=1.5": r"data.val_fraction must be .*, got 1.5",

@@ -164,9 +164,12 @@ def test_a_term_that_cannot_work_is_found_before_training(tmp_path, monkeypatch,
         "def number(student_logits):\n    return 1.0\n"
         "def broken(student_logits):\n    raise RuntimeError('oh no')\n"
     )
-    loss = (f"+kd.terms.mine.loss._target_=their_{term}.{term}", "+kd.terms.mine.loss._partial_=true")
+    (tmp_path / "kd").mkdir()
+    (tmp_path / "kd" / "mine.yaml").write_text(
+        f"terms: {{mine: {{loss: {{_target_: their_{term}.{term}, _partial_: true}}}}}}"
+    )
     with pytest.raises(UserError, match=message):
-        run_job(tmp_path / "run", *QUICK, *loss)
+        run_job(tmp_path / "run", *QUICK, "kd=mine", config_dirs=[tmp_path])
     assert not list(tmp_path.glob("teachers/*/checkpoints"))
 
 

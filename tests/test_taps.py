@@ -94,7 +94,8 @@ def test_stages_of_an_unknown_model_are_found_by_map_size(name, last):
 
 def test_timm_models_list_their_stages():
     cnn = dissect(timm_model("mobilenetv3_small_050", 10), torch.randn(2, 3, 64, 64), "the teacher")
-    assert cnn.stages == ("blocks.0.0", "blocks.1.1", "blocks.2.2", "blocks.4.2", "blocks.5.0")
+    assert (cnn.stages[0], cnn.stages[-1]) == ("bn1", "blocks.5")
+    assert all(len(cnn.shapes[path]) == 4 for path in cnn.stages)
     vit = dissect(timm_model("vit_tiny_patch16_224", 10, image_size=32), torch.randn(2, 3, 32, 32), "the teacher")
     assert vit.layer(-1) == "blocks.11"
 

@@ -38,22 +38,24 @@ class GracefulStop(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Stops here if asked to: weights and optimizer are whole, and the loader knows what it has shown."""
-        if self.asked and not trainer.is_last_batch:  # after the last one, validation and its checkpoints come first
-            self._stop(trainer)
+        if self.asked and not trainer.is_last_batch:  # after the last one, the epoch's validation comes first
+            trainer.save_checkpoint(self.checkpoint)
+            raise Interrupted(trainer.current_epoch, trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the epoch's checkpoint; ModelCheckpoint, which comes after, writes it again with its own state."""
+        if self.asked:
+            trainer.save_checkpoint(self.checkpoint)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stops between two epochs."""
         if self.asked:
-            self._stop(trainer)
+            raise Interrupted(trainer.current_epoch - 1, trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stops after the last epoch: what is left are the tests."""
         if self.asked:
             raise Interrupted(trainer.current_epoch - 1, trainer.global_step)
-
-    def _stop(self, trainer: L.Trainer) -> None:
-        trainer.save_checkpoint(self.checkpoint)
-        raise Interrupted(trainer.current_epoch, trainer.global_step)
 
     def _give_back(self) -> None:
         for signum, handler in self._before.items():
