@@ -17,12 +17,13 @@ setup: $(READY)  ## create .venv with the pinned versions of requirements.lock
 
 # The first Python >= 3.11 that runs; PYTHON=... names another.
 $(READY): requirements.lock pyproject.toml
-	@if [ ! -x $(BIN)/python ]; then \
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	  for python in $${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do \
 	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	  done; \
 	  if [ -z "$${found:-}" ]; then echo "error: no Python >= 3.11 found; name one with PYTHON=/path/to/python" >&2; exit 1; fi; \
-	  echo "creating $(VENV) with $$found"; "$$found" -m venv $(VENV); \
+	  echo "creating $(VENV) with $$found"; \
+	  "$$found" -m venv --clear $(VENV) || { echo "error: $$found cannot make environments (Debian: apt install python3-venv)" >&2; exit 1; }; \
 	fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "installing the versions of requirements.lock"

@@ -124,3 +124,32 @@ def test_ctrl_c_from_the_command_line(tmp_path):
     again = command("kd=none", f"hydra.run.dir={tmp_path}/run")
     assert again.returncode == 1
     assert "holds a run already: continue it with resume=" in again.stderr
+
+
+@pytest.mark.slow
+def test_the_record_of_a_run_survives_wrong_resumes(tmp_path):
+    """With a --config-dir of one's own; a failed resume leaves the run as it was."""
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "small.yaml").write_text(
+        "_target_: distill.models.ResNet\ndepth: 8\nwidths: [8, 8, 16, 16]\n"
+    )
+    run = tmp_path / "run"
+    short = ["kd=none", "data.subset=200", "trainer.max_epochs=2", "threads=1", "logger=none"]
+    made = command("--config-dir", tmp_path / "mine", "model=small", *short, f"hydra.run.dir={run}")
+    assert made.returncode == 0, made.stderr
+    (run / "summary.json").unlink()  # as if it had been stopped
+    for wrong, message in [
+        ("kd.alpha=3", "kd.alpha must be in"),
+        ("model=resnet14", "resume continues a run as it was: model"),
+        ("trainer.max_epochs=5", "trainer.max_epochs was 2 and is 5 now; start a new run"),
+    ]:
+        done = command(f"resume={run}", wrong)
+        assert done.returncode == 1
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert message in done.stderr
+    done = command(f"resume={run}", "trainer.log_every_n_steps=1")
+    assert done.returncode == 0, done.stderr
+    assert (run / "summary.json").exists()
+    again = command(f"resume={run}")
+    assert again.returncode == 0
+    assert "is finished already" in again.stdout

@@ -470,3 +470,11 @@ def test_importing_is_cheap():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 3], [0, 1000, 2000], [0, 1, 10**12]])
+def test_unnamed_classes_without_gaps(labels):
+    pixels = torch.zeros(30, 1, 4, 4, dtype=torch.uint8)
+    images = TensorImages(pixels, torch.tensor(labels * 10))
+    with pytest.raises(UserError, match=r"the labels must be 0..C-1 without gaps: .* 3 different ones from"):
+        DataModule(lambda: Splits(images), batch_size=4).setup()

@@ -67,13 +67,21 @@ def check_labels(splits: Splits) -> list[str]:
     """Check every split's labels against the classes and return the classes' names.
 
     Raises:
-        UserError: for an empty split, fewer than two classes, or a label outside 0..C-1 (split, row and value named).
+        UserError: for an empty split, fewer than two classes, unnamed classes with gaps between them, or a label
+            outside 0..C-1 (split, row and value named).
     """
     sets = {name: getattr(splits, name) for name in ("train", "val", "test") if getattr(splits, name) is not None}
     for name, images in sets.items():
         if not len(images):
             raise UserError(f"the {name} split is empty: it needs at least one image")
     top = max(int(images.labels.max()) for images in sets.values())
+    if splits.classes is None:
+        used = sets["train"].labels.unique()
+        if int(used[0]) >= 0 and len(used) != top + 1:
+            raise UserError(
+                f"the labels must be 0..C-1 without gaps: the training images have {len(used)} different ones from "
+                f"{int(used[0])} to {int(used[-1])}, and the largest of all is {top}"
+            )
     classes = list(splits.classes) if splits.classes is not None else [str(number) for number in range(top + 1)]
     for name, images in sets.items():
         wrong = ((images.labels < 0) | (images.labels >= len(classes))).nonzero().flatten()
