@@ -52,6 +52,12 @@ def run_job(folder, *overrides, config_dirs=()):
     from distill.run import run
 
     folder.mkdir(parents=True, exist_ok=True)
-    cfg = composed(f"teachers_dir={folder.parent / 'teachers'}", "threads=1", *overrides, config_dirs=config_dirs)
+    cfg = composed(
+        f"teachers_dir={folder.parent / 'teachers'}",
+        "threads=1",
+        "trainer.accelerator=cpu",
+        *overrides,
+        config_dirs=config_dirs,
+    )
     check(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     return run(build(cfg, folder))

@@ -29,6 +29,19 @@ def test_the_commands_were_found():
     assert {"make demo", "make test", "source .venv/bin/activate"} <= set(COMMANDS)
 
 
+def test_nothing_is_left_open():
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        assert "@@" not in path.read_text(), path
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
+            assert (path.parent / link).exists(), (path, link)
+
+
+def test_the_lock_pins_every_version_and_names_no_address():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] != "#"]
+    assert all("==" in line and "://" not in line for line in lines)
+    assert {"torch", "lightning", "hydra-core", "pytest"} <= {line.partition("==")[0] for line in lines}
+
+
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in {word for c in COMMANDS if c.startswith("make") for word in c.split()[1:]}:

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from conftest import TINY, composed, run_job
+from distill.data.sources import digits
 from distill.errors import UserError
 
 QUICK = TINY[1:]
@@ -105,6 +107,13 @@ def test_the_baseline_shares_initialisation_and_order(done, monkeypatch):
         "callbacks=early_stopping",
         "data.augment.crop_padding=2",
         "data.split_seed=1",
+        "trainer.precision=bf16-mixed",
+        "trainer.limit_train_batches=2",
+        "teacher.recipe.max_epochs=5",
+        "teacher.recipe.label_smoothing=0.1",
+        "teacher.recipe.gradient_clip_val=1",
+        "teacher.recipe.seed=1",
+        "scheduler@teacher.recipe.scheduler=cosine",
         "teacher.recipe.optimizer.lr=0.01",
         "teacher.recipe.batch_size=32",
         "teacher=resnet14",
@@ -142,6 +151,66 @@ def test_a_users_class_is_in_the_fingerprint_with_its_code(tmp_path, monkeypatch
     assert folder() == before
     (tmp_path / "their_net.py").write_text(code + "# changed\n")
     assert folder() != before
+
+
+def test_the_test_split_is_touched_only_after_training(tmp_path, monkeypatch):
+    from distill.data import DataModule
+    from distill.module import Distiller
+
+    events = []
+    test_dataloader, validation_step = DataModule.test_dataloader, Distiller.validation_step
+
+    def watched(self):
+        events.append("test split")
+        return test_dataloader(self)
+
+    def validated(self, batch, batch_idx):
+        events.append(batch.index.tolist())
+        return validation_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(DataModule, "test_dataloader", watched)
+    monkeypatch.setattr(Distiller, "validation_step", validated)
+    monkeypatch.setattr(Distiller, "on_fit_end", lambda _: events.append("trained"))
+    run_job(tmp_path / "run", *QUICK)
+    assert events.count("trained") == 2  # teacher and student
+    last = max(i for i, event in enumerate(events) if event == "trained")
+    assert "test split" not in events[:last]
+    assert 2 <= events[last:].count("test split") <= 3  # teacher, student, perhaps its best epoch
+    monkeypatch.undo()
+    data = DataModule(digits, batch_size=64, subset=200, augment={"crop_padding": 1})
+    tested = {int(i) for batch in data.test_dataloader() for i in batch.index}
+    validated_on = {i for event in events if isinstance(event, list) for i in event}
+    assert len(tested) == 359
+    assert validated_on
+    assert not tested & validated_on
+
+
+def test_the_teacher_is_bit_identical_through_the_whole_job(tmp_path, monkeypatch):
+    import distill.run as room
+
+    seen = {}
+    frozen = room._frozen
+
+    def keep(net, criterion):
+        seen["model"], seen["before"] = net.model, {k: v.clone() for k, v in net.model.state_dict().items()}
+        return frozen(net, criterion)
+
+    monkeypatch.setattr(room, "_frozen", keep)
+    run_job(tmp_path / "run", *QUICK, "kd=combined")
+    assert equal(seen["before"], seen["model"].state_dict())
+
+
+def test_the_schedule_spans_the_run(tmp_path, monkeypatch):
+    from distill.module import Distiller
+
+    seen = []
+    monkeypatch.setattr(
+        Distiller, "on_train_end", lambda self: seen.append(self.lr_schedulers().total_steps), raising=False
+    )
+    run_job(tmp_path / "a", *QUICK, "kd=none")
+    run_job(tmp_path / "b", *QUICK, "kd=none", "trainer.accumulate_grad_batches=3")
+    run_job(tmp_path / "c", *QUICK, "kd=none", "trainer.limit_train_batches=2")
+    assert seen == [2 * 4, 2 * 2, 2 * 2]  # 200 images in batches of 64: 4
 
 
 def test_a_random_network_is_no_teacher(tmp_path):
@@ -230,7 +299,8 @@ def test_nan_names_the_term_and_the_step(tmp_path):
         (["scheduler.pct_start=7"], "pct_start"),
     ],
 )
-def test_mistakes_that_need_the_code_come_before_training(tmp_path, overrides, message):
+def test_mistakes_that_need_the_code_come_before_training(tmp_path, overrides, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as where it is not installed
     if "cuda" in overrides[0] and torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(UserError, match=message):

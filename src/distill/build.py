@@ -26,6 +26,7 @@ from distill.criterion import Criterion, Term
 from distill.data import Batch, DataModule
 from distill.data.loader import usable_cores
 from distill.errors import UserError, first_line, nearest
+from distill.measure import size
 from distill.run import Job, Net, Recipe
 from distill.schedulers import lightning_scheduler
 from distill.taps import Anatomy, Tap, dissect
@@ -256,6 +257,16 @@ def _fingerprinted(cfg: dict[str, Any], data: DataModule, precision: Any) -> dic
     }
 
 
+def _threads(nets: list[Net], example: torch.Tensor, batch_size: int) -> int:
+    """Threads of the CPU that pay: one where a training step is so small that threads mostly wait for one another.
+
+    The bound is 10⁹ multiply-accumulates per step, counted as three forwards. On two shared cores the digits job
+    took several times as long with two threads as with one whenever another process ran.
+    """
+    macs = max(size(net.model, example[:1]).macs for net in nets)
+    return 1 if 3 * macs * batch_size < 1e9 else usable_cores()
+
+
 def _announce(criterion: Criterion) -> None:
     """Says which layers the terms read, where they were chosen."""
     for term in criterion.terms:
@@ -304,7 +315,6 @@ def build(config: DictConfig, folder: Path) -> Job:
     """
     cfg: Any = OmegaConf.to_container(config, resolve=True)
     _quiet()
-    torch.set_num_threads(cfg["threads"] or usable_cores())
     _check_device(cfg["trainer"]["accelerator"], cfg["trainer"]["devices"])
     precision = _precision(cfg["trainer"]["precision"], cfg["trainer"]["accelerator"])
     make_trainer = _trainer_factory(cfg, precision)
@@ -348,6 +358,8 @@ def build(config: DictConfig, folder: Path) -> Job:
         if teacher:
             _rehearse(criterion, student, teacher, example)
             _announce(criterion)
+    nets = [net for net in (student, teacher) if net]
+    torch.set_num_threads(cfg["threads"] or _threads(nets, example, cfg["data"]["batch_size"]))
     return Job(
         folder=folder,
         student=student,

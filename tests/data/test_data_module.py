@@ -478,3 +478,12 @@ def test_unnamed_classes_without_gaps(labels):
     images = TensorImages(pixels, torch.tensor(labels * 10))
     with pytest.raises(UserError, match=r"the labels must be 0..C-1 without gaps: .* 3 different ones from"):
         DataModule(lambda: Splits(images), batch_size=4).setup()
+
+
+def test_training_is_shuffled_anew_in_every_epoch():
+    data = DataModule(source(), batch_size=16)
+    data.setup()
+    first, second = ([int(i) for b in batches(data.train_dataloader(), epoch) for i in b.index] for epoch in (0, 1))
+    assert sorted(first) == sorted(second)
+    assert first != sorted(first)
+    assert first != second
