@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from conftest import composed
 from distill.build import build
+from jobs import composed
 
 FAST = ("threads=1", "data.subset=200", "trainer.accelerator=cpu")
 
@@ -19,8 +19,8 @@ def rate(recipe):
 
 def test_the_loss(tmp_path):
     made = job(tmp_path, "kd=combined", "kd.T=9", "kd.alpha=0.3", "kd.label_smoothing=0.2",
-               "kd.terms.rkd.weight=7",
-               "kd.terms.kd.loss.t_squared=false", "kd.terms.rkd.loss.angle=3", "kd.terms.fitnet.student=1")  # fmt: skip
+               "kd.terms.rkd.weight=7", "kd.terms.kd.loss.t_squared=false", "kd.terms.rkd.loss.angle=3",
+               "kd.terms.fitnet.student=1")  # fmt: skip
     criterion = made.recipe.criterion
     assert (criterion.alpha, criterion.label_smoothing) == (0.3, 0.2)
     assert {term.name: term.weight for term in criterion.terms} == {"kd": 1.0, "fitnet": 10.0, "rkd": 7.0}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import CIFAR10, run_job
+from jobs import CIFAR10, run_job
 
 
 @pytest.mark.slow

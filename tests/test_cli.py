@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from conftest import ROOT, command
+from jobs import ROOT, command
 
 MISTAKES = {
     "model=resnt8": r"model has no option 'resnt8'; did you mean 'resnet8'",

@@ -3,9 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
-from conftest import ROOT, composed
 from distill.build import make
 from distill.check import check
+from jobs import ROOT, composed
 
 GROUPS = {
     group.name: sorted(path.stem for path in group.glob("*.yaml"))

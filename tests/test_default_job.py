@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import command
 from distill.data import DataModule
 from distill.data.sources import digits
 from distill.models import resnet8
+from jobs import command
 
 pytestmark = pytest.mark.slow
 

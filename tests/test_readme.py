@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import ROOT, command, run_job
+from jobs import ROOT, command, run_job
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(

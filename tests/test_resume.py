@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import ROOT, command, run_job
 from distill.callbacks import GracefulStop
 from distill.errors import Interrupted, UserError
+from jobs import ROOT, command, run_job
 
 RUN = ("data.subset=200", "trainer.max_epochs=3", "teacher.recipe.max_epochs=2", "logger=csv", "kd=combined")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import TINY, composed, run_job
 from distill.data.sources import digits
 from distill.errors import UserError
+from jobs import TINY, composed, run_job
 
 QUICK = TINY[1:]
 

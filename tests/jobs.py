@@ -1,0 +1,56 @@
+"""Two ways to run the main job: in a process of its own, and in this one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from distill import config
+
+ROOT = Path(__file__).resolve().parents[1]
+CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"
+TINY = ("threads=1", "trainer.max_epochs=2", "teacher.recipe.max_epochs=1", "logger=csv", "data.subset=200")
+
+
+def command(*arguments, cwd=ROOT, timeout=280, **environment):
+    """``python train.py ...`` in a process of its own, as a user calls it."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def composed(*overrides, config_dirs=()):
+    """The configuration that ``python train.py <overrides>`` composes."""
+    GlobalHydra.instance().clear()
+    config.register()
+    path = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in config_dirs)}]"] if config_dirs else []
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", overrides=[*map(str, overrides), *path])
+
+
+def run_job(folder, *overrides, config_dirs=()):
+    """The main job in this process, in ``folder``; teachers are kept beside it."""
+    from omegaconf import OmegaConf
+
+    from distill.build import build
+    from distill.check import check
+    from distill.run import run
+
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg = composed(
+        f"teachers_dir={folder.parent / 'teachers'}",
+        "threads=1",
+        "trainer.accelerator=cpu",
+        *overrides,
+        config_dirs=config_dirs,
+    )
+    check(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    return run(build(cfg, folder))
