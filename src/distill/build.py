@@ -1,12 +1,10 @@
 """The one place that turns a configuration into objects. Everything further in takes objects."""
 
-import hashlib
 import inspect
 import logging
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,25 +19,17 @@ from omegaconf import DictConfig, OmegaConf
 from distill.callbacks import EpochLine, FiniteLoss, GracefulStop
 from distill.check import RESERVED
 from distill.checkpoints import AtomicCheckpointIO
-from distill.config import TrainerConfig
 from distill.criterion import Criterion, Term
-from distill.data import Batch, DataModule
+from distill.data import DataModule
 from distill.data.loader import usable_cores
 from distill.errors import UserError, first_line, nearest
+from distill.fingerprint import shaped_by
 from distill.measure import size
+from distill.rehearsal import rehearse
 from distill.run import Job, Net, Recipe
 from distill.schedulers import lightning_scheduler
-from distill.taps import Anatomy, Tap, dissect
+from distill.taps import Anatomy, dissect
 from distill.teachers import TeacherSource
-
-TRAINER_DEFAULTS = asdict(TrainerConfig())
-HARMLESS = (
-    "_target_", "max_epochs", "gradient_clip_val", "precision",  # the recipe has its own
-    "accelerator", "devices", "num_nodes", "strategy", "deterministic", "benchmark", "profiler",
-    "log_every_n_steps", "check_val_every_n_epoch", "limit_val_batches", "limit_test_batches",
-    "enable_progress_bar", "enable_model_summary",
-)  # fmt: skip
-ONLOOKERS = ("ModelCheckpoint", "LearningRateMonitor", "TQDMProgressBar", "RichProgressBar", "DeviceStatsMonitor")
 
 
 def _root_cause(error: BaseException) -> BaseException:
@@ -230,33 +220,6 @@ def _learning(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return {"optimizer": optimizer, "scheduler": scheduler}
 
 
-def _source_digest(target: str) -> str | None:
-    """Digest of the file that defines a user's own class; ours and packages' are known by their names."""
-    if target.split(".")[0] in ("distill", "torch", "torchvision", "timm"):
-        return None
-    file = inspect.getsourcefile(get_object(target))
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
-
-
-def _fingerprinted(cfg: dict[str, Any], data: DataModule, precision: Any) -> dict[str, Any]:
-    """Everything that shapes a teacher which is trained here.
-
-    Of the trainer's arguments all but ``HARMLESS`` count, of the callbacks all but those that only look on.
-    """
-    trainer = {k: v for k, v in cfg["trainer"].items() if k not in HARMLESS and v != TRAINER_DEFAULTS.get(k)}
-    callbacks = {k: v for k, v in cfg["callbacks"].items() if v and v["_target_"].rpartition(".")[2] not in ONLOOKERS}
-    nodes = {"teacher": cfg["teacher"], "transform": cfg["data"]["transform"], **callbacks}
-    return {
-        "teacher": {key: value for key, value in cfg["teacher"].items() if key != "checkpoint"},
-        "data": data.fingerprint,
-        "transform": cfg["data"]["transform"] or None,
-        "precision": str(precision),
-        "trainer": trainer,
-        "callbacks": callbacks,
-        "code": {key: _source_digest(node["_target_"]) for key, node in nodes.items() if node},
-    }
-
-
 def _threads(nets: list[Net], example: torch.Tensor, batch_size: int) -> int:
     """Threads of the CPU that pay: one where a training step is so small that threads mostly wait for one another.
 
@@ -273,34 +236,6 @@ def _announce(criterion: Criterion) -> None:
         pairs = zip(criterion.student_layers[term.name], criterion.teacher_layers[term.name], strict=True)
         for student, teacher in pairs:
             print(f"term {term.name}: student {student} <- teacher {teacher}", flush=True)
-
-
-def _rehearse(criterion: Criterion, student: Net, teacher: Net, example: torch.Tensor) -> None:
-    """One evaluation of the criterion on a few samples, so that a term that cannot work shows before training.
-
-    Raises:
-        UserError: a term that fails, or gives anything but one number.
-    """
-    n = len(example)
-    batch = Batch(example, torch.arange(n) % student.anatomy.logits[1], torch.arange(n))
-    outputs = []
-    for side, net in (("student", student), ("teacher", teacher)):
-        tap = Tap(net.model.eval(), criterion.taps(side), net.anatomy.head)
-        with torch.no_grad():
-            outputs.append(tap(example))
-        tap.remove()
-        net.model.train()
-    criterion.eval()  # adapters have running statistics
-    for term in criterion.terms:
-        try:
-            with torch.no_grad():
-                value = criterion.term(term, outputs[0], outputs[1], batch)
-        except Exception as error:
-            raise UserError(f"term '{term.name}' fails on a batch of {n}: {first_line(error)}") from error
-        if not isinstance(value, torch.Tensor) or value.dim() != 0:
-            got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
-            raise UserError(f"term '{term.name}' must give one number as a tensor without dimensions, got {got}")
-    criterion.train()
 
 
 def build(config: DictConfig, folder: Path) -> Job:
@@ -339,7 +274,7 @@ def build(config: DictConfig, folder: Path) -> Job:
             checkpoint=Path(node["checkpoint"]) if node.get("checkpoint") else None,
             store=Path(cfg["teachers_dir"]),
             label=f"{teacher.name}-{cfg['data']['name']}",
-            shaped_by=_fingerprinted(cfg, data, precision),
+            shaped_by=shaped_by(cfg, data, precision),
             recipe=Recipe(
                 data=data.with_options(seed=recipe["seed"], batch_size=recipe["batch_size"]),
                 **_learning(recipe, "teacher.recipe."),
@@ -356,7 +291,7 @@ def build(config: DictConfig, folder: Path) -> Job:
         student = _net(cfg["model"], "model", data, example, cfg["channels_last"])
         criterion.build(student.anatomy, teacher.anatomy if teacher else None, data.num_train)
         if teacher:
-            _rehearse(criterion, student, teacher, example)
+            rehearse(criterion, student, teacher, example)
             _announce(criterion)
     nets = [net for net in (student, teacher) if net]
     torch.set_num_threads(cfg["threads"] or _threads(nets, example, cfg["data"]["batch_size"]))
