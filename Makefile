@@ -25,7 +25,7 @@ $(READY): requirements.lock pyproject.toml
 	  echo "creating $(VENV) with $$found"; \
 	  "$$found" -m venv --clear $(VENV) || { echo "error: $$found cannot make environments (Debian: apt install python3-venv)" >&2; exit 1; }; \
 	fi
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@echo "installing the versions of requirements.lock"
 	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r requirements.lock
 	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps -e .

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
@@ -200,7 +200,7 @@ def _claim(cfg: dict[str, Any], folder: Path) -> None:
         return
     if cfg["resume"] is None:
         raise UserError(f"{folder} holds a run already: continue it with resume={folder}, or choose another folder")
-    before, now = (dict(_leaves(c)) for c in (OmegaConf.to_container(OmegaConf.load(record)), _plain(cfg)))
+    before, now = (dict(config.leaves(c)) for c in (OmegaConf.to_container(OmegaConf.load(record)), _plain(cfg)))
     for key in sorted({*before, *now}):
         if not key.startswith(FREE) and before.get(key) != now.get(key):
             raise UserError(
@@ -214,14 +214,6 @@ def _plain(cfg: Any) -> Any:
     if isinstance(cfg, dict):
         return {str(key): _plain(value) for key, value in cfg.items()}
     return [_plain(value) for value in cfg] if isinstance(cfg, list) else cfg.name if isinstance(cfg, Enum) else cfg
-
-
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def job(cfg: DictConfig) -> Any:

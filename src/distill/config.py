@@ -3,6 +3,7 @@
 Only ``dataclasses`` and Hydra are imported here: a configuration is known to be good before anything heavy loads.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -123,3 +124,12 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=TrainConfig)
     store.store(name="teacher_recipe_schema", node=RecipeConfig)
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a plain configuration with its dotted key; lists and empty nodes are values."""
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

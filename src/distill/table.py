@@ -1,25 +1,19 @@
 """Several runs as one table: ``python -m distill.table outputs/sweeps/...``; mean ± std over seeds.
 
-Reads every ``summary.json`` below the folders given. Only the standard library is imported.
+Reads every ``summary.json`` below the folders given.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from distill.config import leaves
+
 IGNORED = ("seed", "resume", "threads", "teachers_dir")
-
-
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def load(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -44,17 +38,17 @@ def _strategy(config: dict[str, Any]) -> str:
 
 def rows(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per configuration, seeds taken together, in the order of the mean test accuracy."""
-    leaves = [dict(_leaves(report["config"])) for report in reports]
-    keys = sorted({key for one in leaves for key in one})
+    flat = [dict(leaves(report["config"])) for report in reports]
+    keys = sorted({key for one in flat for key in one})
     varied = [
         key
         for key in keys
-        if len({json.dumps(one.get(key)) for one in leaves}) > 1
+        if len({json.dumps(one.get(key)) for one in flat}) > 1
         and key not in IGNORED
         and not key.startswith(("kd.terms", "logger", "callbacks"))
     ]
     groups: dict[str, list[dict[str, Any]]] = {}
-    for report, one in zip(reports, leaves, strict=True):
+    for report, one in zip(reports, flat, strict=True):
         taught = bool(report["config"]["kd"]["terms"])  # without a teacher, its settings are nothing
         settings: dict[str, Any] = {"loss": _strategy(report["config"])}
         settings |= {key: one.get(key) if taught or not key.startswith("teacher.") else "–" for key in varied}
