@@ -23,8 +23,8 @@ from distill.errors import Interrupted, UserError, first_line, nearest
 
 RECORD = "command.yaml"
 WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
-FREE = ("resume", "logger", "callbacks", "threads", "teachers_dir", "data.num_workers", "data.root", "data.source.root",
-        "trainer.enable_progress_bar", "trainer.log_every_n_steps", "teacher.checkpoint")  # fmt: skip
+FREE = ("resume", "logger", "threads", "teachers_dir", "data.num_workers", "trainer.enable_progress_bar",
+        "trainer.log_every_n_steps")  # fmt: skip
 FULL_ERROR, TRACEBACK = "HYDRA_FULL_ERROR", "DISTILL_TRACEBACK"
 
 
