@@ -61,6 +61,8 @@ def test_a_mistake_is_one_line_without_traceback(mistake, tmp_path):
     [
         (["data=imagefolder", "data.root=nowhere"], "folder nowhere does not exist"),
         (["data=parquet", "data.root=nowhere"], "no file matches nowhere/train"),
+        (["data=imagefolder", "data.root=src"], "src holds one class folder only (distill): at least 2 are needed"),
+        (["teacher.checkpoint=README.md"], "README.md is no file that torch.save wrote"),
         (["kd=combined", "kd.terms.fitnet.stdent=1"], "keys in kd.terms.fitnet: did you mean 'student'"),
     ],
 )

@@ -118,6 +118,10 @@ def _files(cfg: dict[str, Any]) -> None:
     checkpoint = cfg["teacher"].get("checkpoint")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"teacher.checkpoint: {checkpoint} does not exist or is no file")
+    if checkpoint is not None and not str(checkpoint).endswith(".safetensors"):
+        with Path(checkpoint).open("rb") as file:
+            if file.read(2) != b"PK" and file.seek(0) == 0 and file.read(1) != b"\x80":  # a zip archive, or a pickle
+                raise UserError(f"teacher.checkpoint: {checkpoint} is no file that torch.save wrote")
     source = cfg["data"]["source"]
     kind = str(source.get("_target_", "")).rpartition(".")[2]
     if kind in ("image_folder", "parquet") and cfg["data"]["root"] is None and "None" in str(source):
@@ -128,6 +132,11 @@ def _files(cfg: dict[str, Any]) -> None:
             raise UserError(f"data.root: folder {root} does not exist")
         if not any(root.iterdir()):
             raise UserError(f"data.root: folder {root} is empty")
+        pool = root / "train" if (root / "train").is_dir() else root
+        classes = [path.name for path in pool.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        if len(classes) < 2:
+            found = f"one class folder only ({classes[0]})" if classes else "no class folders"
+            raise UserError(f"data.root: {pool} holds {found}: at least 2 are needed")
     if kind == "parquet":
         for pattern in train if isinstance(train := source.get("train"), list) else [train]:
             path = Path(str(pattern))
