@@ -13,7 +13,6 @@ import lightning.pytorch as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from distill.callbacks import EpochLine, FiniteLoss, GracefulStop
@@ -134,14 +133,11 @@ def _trainer_factory(cfg: dict[str, Any], precision: Any) -> Callable[..., L.Tra
         ]
         callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt")]
         callbacks += [] if node["enable_progress_bar"] else [EpochLine(label)]
-        try:
-            trainer = make(
-                node, "trainer", callbacks=callbacks, logger=loggers or False, plugins=[AtomicCheckpointIO()],
-                default_root_dir=str(folder), num_sanity_val_steps=0, enable_model_summary=False,
-                use_distributed_sampler=False,
-            )  # fmt: skip
-        except MisconfigurationException as error:
-            raise UserError(f"trainer: {first_line(error)}") from error
+        trainer = make(
+            node, "trainer", callbacks=callbacks, logger=loggers or False, plugins=[AtomicCheckpointIO()],
+            default_root_dir=str(folder), num_sanity_val_steps=0, enable_model_summary=False,
+            use_distributed_sampler=False,
+        )  # fmt: skip
         assert isinstance(trainer, L.Trainer)
         return trainer
 

@@ -81,10 +81,9 @@ def _numbers(cfg: dict[str, Any]) -> None:
         _in_range(cfg, f"kd.terms.{name}.weight", 0)
         if not term.get("loss"):
             raise UserError(f"kd.terms.{name} has no loss; terms here: {', '.join(cfg['kd']['terms'])}")
-    for path, value in _nodes(cfg["kd"]["terms"], "kd.terms"):
+    for path, _ in _nodes(cfg["kd"]["terms"], "kd.terms"):
         if path.endswith(".loss.T"):
             _in_range(cfg, path, 0, open_low=True)
-        del value
     for key in ("trainer.max_epochs", "data.batch_size", "data.eval_batch_size", "teacher.recipe.batch_size",
                 "data.image_size", "data.subset", "trainer.log_every_n_steps", "trainer.accumulate_grad_batches",
                 "threads"):  # fmt: skip

@@ -232,7 +232,8 @@ def job(cfg: DictConfig) -> Any:
 
         return run(build(cfg, folder))
     except (UserError, OmegaConfBaseException) as error:
-        message = _explain(error, folder) if isinstance(error, OmegaConfBaseException) else str(error)
+        key = getattr(error, "full_key", None)
+        message = f"{key}: {first_line(error)}" if key else str(error)
         if hydra.mode == RunMode.MULTIRUN or _verbose():  # a sweep goes on with its other jobs
             raise
         _fail(message)
