@@ -190,8 +190,9 @@ def test_several_teachers(root):
 
 def test_one_teacher_twice_is_one_teacher(root):
     """The mean of equal answers is the answer."""
-    run_job(root / "twice", *QUICK, "kd=multi_teacher", "kd.teachers=[resnet14]", "trainer.max_epochs=1")
-    run_job(root / "once", *QUICK, "kd=kd", "trainer.max_epochs=1")
+    kept = run_job(root / "once", *QUICK, "kd=kd", "trainer.max_epochs=1")["teacher"]["path"]
+    again = f"kd.teachers=[{{model:resnet14,checkpoint:'{kept}'}}]"
+    run_job(root / "twice", *QUICK, "kd=multi_teacher", again, "trainer.max_epochs=1")
     for key, value in weights(root / "once").items():
         torch.testing.assert_close(weights(root / "twice")[key], value, atol=1e-3, rtol=1e-3)
 

@@ -125,8 +125,8 @@ def criterion_of(cfg: dict[str, Any]) -> Criterion:
         terms.append(
             Term(name, loss, weight, term["student"], term["teacher"], term["standardize"], phase or None, schedules)
         )
-    if kd["standardize"] and not any("student_logits" in term.all_reads for term in terms):
-        raise UserError("kd.standardize=true standardises logits, and no term of this strategy reads any")
+    if kd["standardize"] and not any("teacher_logits" in term.all_reads for term in terms):
+        raise UserError("kd.standardize=true standardises student's and teacher's logits, and no term reads both")
     alpha = parse(kd["alpha"], "kd.alpha") if is_schedule(kd["alpha"]) else kd["alpha"]
     return Criterion(alpha, terms, kd["label_smoothing"])
 
@@ -191,10 +191,13 @@ def _teachers(
 ) -> tuple[tuple[Net, TeacherSource], ...]:
     """The main teacher and, where the strategy has several, the others; all share the recipe."""
     recipe = cfg["teacher"]["recipe"]
-    more = [{"checkpoint": None, **node, "recipe": recipe} for node in cfg["kd"]["teachers"] or []]
-    made = []
+    more = [
+        {"checkpoint": None, **node, "recipe": {**recipe, **(node.get("recipe") or {})}}
+        for node in cfg["kd"]["teachers"] or []
+    ]
+    made: list[tuple[Net, TeacherSource]] = []
     for i, node in enumerate([cfg["teacher"], *more]):
-        key = f"kd.teachers.{i - 1}" if i else "teacher"
+        key, recipe = f"kd.teachers.{i - 1}" if i else "teacher", node["recipe"]
         L.seed_everything(recipe["seed"], workers=True, verbose=False)
         if recipe["max_epochs"] == 0 and not node.get("checkpoint") and not node.get("pretrained"):
             raise UserError(
@@ -202,7 +205,13 @@ def _teachers(
                 f"set {key}.pretrained=true, give {key}.checkpoint, or train it"
             )
         net = _net(node, key, "the teacher", data, cfg["channels_last"])
-        made.append((net, _source(cfg, node, net, data, precision, make_trainer)))
+        source = _source(cfg, node, net, data, precision, make_trainer)
+        if any(source.checkpoint is None and source.folder == other.folder for _, other in made):
+            raise UserError(
+                f"{key} is a teacher that is there already: give it another recipe "
+                "({model: <name>, recipe: {seed: 1}}), another model or a checkpoint"
+            )
+        made.append((net, source))
     return tuple(made)
 
 
@@ -214,7 +223,8 @@ def _combine(cfg: dict[str, Any], teachers: int) -> Callable[[list[Teacher]], Te
     if not node:
         raise UserError("kd.teachers names several teachers, and kd.ensemble does not say how they are combined")
     mean, schedules = _scheduled(node, "kd.ensemble", cfg["trainer"]["max_epochs"])
-    mean.check(teachers)
+    if hasattr(mean, "check"):
+        mean.check(teachers)
     return lambda found: found[0] if len(found) == 1 else Ensemble(found, mean, schedules)
 
 
@@ -252,7 +262,14 @@ def _lessons(
 
 
 def _build_criterion(criterion: Criterion, student: Net, teacher: Net | None, data: DataModule, role: str) -> None:
-    criterion.build(student.anatomy, teacher.anatomy if teacher else None, data.num_indices)
+    for term in criterion.terms:
+        limit, largest = getattr(term.loss, "max_samples", None), data.largest_batch
+        if limit is not None and largest > limit:
+            raise UserError(
+                f"term '{term.name}' takes at most {limit} samples in a batch (kd.terms.{term.name}.loss.max_samples), "
+                f"and data.batch_size or data.eval_batch_size is {largest}"
+            )
+    criterion.build(student.anatomy, teacher.anatomy if teacher else None, data.num_train, data.train_indices)
     rehearse(criterion, student, teacher, data.example(4))
     _announce(criterion, role)
 
@@ -280,6 +297,18 @@ def _mutual(cfg: dict[str, Any], lesson: Lesson, data: DataModule) -> Lesson:
     return replace(lesson, peers=tuple(nets[1:]), mutual=tuple(rows))
 
 
+def _check_flows(cfg: dict[str, Any]) -> bool:
+    """Whether the run has a teacher; a UserError for a flow whose terms would learn nothing from it."""
+    kd, criterion = cfg["kd"], criterion_of(cfg)
+    flows = [name for name in ("teachers", "assistants", "peers") if kd[name]]
+    flows += ["generations"] if kd["generations"] > 1 else []
+    if flows and not criterion.needs_teacher:
+        raise UserError(f"kd.{flows[0]} needs a term that learns from a teacher, and none of these does")
+    if kd["teachers"] and not criterion.reads("teacher_logits"):
+        raise UserError("kd.teachers needs a term that reads the teacher's logits: only these are combined")
+    return criterion.needs_teacher and kd["peers"] is None
+
+
 def build(config: DictConfig, folder: Path) -> Job:
     """All objects of one run, every configuration error found before any training.
 
@@ -298,7 +327,7 @@ def build(config: DictConfig, folder: Path) -> Job:
     only_teacher = cfg["only"] is not None
 
     data = _data(cfg)
-    taught = criterion_of(cfg).needs_teacher and cfg["kd"]["peers"] is None
+    taught = _check_flows(cfg)
     teachers = _teachers(cfg, data, precision, make_trainer) if taught or only_teacher else ()
     teacher = teachers[0][0] if teachers else None
     lessons = () if only_teacher else _lessons(cfg, data, teacher, make_trainer, folder)

@@ -94,8 +94,11 @@ def _strategy(cfg: dict[str, Any]) -> None:
         if not term.get("loss"):
             raise UserError(f"{key} has no loss; terms here: {', '.join(kd['terms'])}")
         _ends(term["weight"], f"{key}.weight", 0)
-        if term["preparation"]:
-            check_epochs(term["preparation"]["epochs"], f"{key}.preparation.epochs")
+        phase = term["preparation"]
+        if phase is not None:
+            if not isinstance(phase, dict) or "epochs" not in phase or not {*phase} <= {"epochs", "weight"}:
+                raise UserError(f"{key}.preparation must be {{epochs: ..., weight: ...}} or null, got {phase!r}")
+            check_epochs(phase["epochs"], f"{key}.preparation.epochs")
             _in_range(cfg, f"{key}.preparation.weight", 0, open_low=True)
     for path, value in _nodes({"terms": kd["terms"], "ensemble": kd["ensemble"]}, "kd"):
         if is_schedule(value):
@@ -158,14 +161,23 @@ def _present(cfg: dict[str, Any]) -> None:
         raise UserError("kd is missing; kd=none trains the student alone")
 
 
-def _files(cfg: dict[str, Any]) -> None:
-    checkpoint = cfg["teacher"].get("checkpoint")
+def _checkpoint(checkpoint: Any, key: str) -> None:
+    """A teacher's file: there, and of a kind that torch or safetensors wrote."""
     if checkpoint is not None and not Path(checkpoint).is_file():
-        raise UserError(f"teacher.checkpoint: {checkpoint} does not exist or is no file")
+        raise UserError(f"{key}: {checkpoint} does not exist or is no file")
     if checkpoint is not None and not str(checkpoint).endswith(".safetensors"):
         with Path(checkpoint).open("rb") as file:
             if file.read(2) != b"PK" and file.seek(0) == 0 and file.read(1) != b"\x80":  # a zip archive, or a pickle
-                raise UserError(f"teacher.checkpoint: {checkpoint} is no file that torch.save wrote")
+                raise UserError(f"{key}: {checkpoint} is no file that torch.save wrote")
+
+
+def _files(cfg: dict[str, Any]) -> None:
+    _checkpoint(cfg["teacher"].get("checkpoint"), "teacher.checkpoint")
+    for i, teacher in enumerate(cfg["kd"]["teachers"] or []):
+        _checkpoint(teacher.get("checkpoint"), f"kd.teachers.{i}.checkpoint")
+        for key in teacher.get("recipe") or {}:
+            if key not in cfg["teacher"]["recipe"]:
+                raise UserError(f"kd.teachers.{i}.recipe has no '{key}'; {nearest(key, cfg['teacher']['recipe'])}")
     source = cfg["data"]["source"]
     kind = str(source.get("_target_", "")).rpartition(".")[2]
     if kind in ("image_folder", "parquet") and cfg["data"]["root"] is None and "None" in str(source):

@@ -19,14 +19,6 @@ class Only(Enum):
 
 
 @dataclass
-class PreparationConfig:
-    """A first phase in which one term alone is trained."""
-
-    epochs: Any = MISSING  # a whole number, or a share of trainer.max_epochs below 1
-    weight: float = 1.0
-
-
-@dataclass
 class TermConfig:
     """One named term: a loss (``_target_`` and its arguments), its weight, the layers it reads."""
 
@@ -35,7 +27,7 @@ class TermConfig:
     student: Any = None  # a stage's number, a module path, or a list of these; null on both sides: all matching stages
     teacher: Any = None
     standardize: bool = II("kd.standardize")
-    preparation: PreparationConfig | None = None
+    preparation: Any = None  # {epochs: whole number or share of trainer.max_epochs, weight: 1.0}: a first phase
 
 
 @dataclass
@@ -51,7 +43,7 @@ class KDConfig:
     standardize: bool = False  # z-score the logits of every logit term (LSKD)
     terms: dict[str, TermConfig] = field(default_factory=dict)
     teachers: Any = None  # a list: more teachers beside the main one
-    ensemble: dict[str, Any] | None = None  # how several teachers become one
+    ensemble: Any = None  # how several teachers become one
     assistants: Any = None  # a list: models between teacher and student, each taught by the one before
     generations: int = 1  # how often the student is taught, each time by the student before
     peers: Any = None  # a list: students that learn beside the student, all from each other

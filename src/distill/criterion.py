@@ -67,6 +67,7 @@ class Criterion(nn.Module):
         self.label_smoothing = label_smoothing
         self.terms = tuple(terms)
         self.preparing: str | None = None
+        self.places: Tensor | None = None
         self.losses = nn.ModuleDict()  # what is learnt in them is trained and checkpointed
         self.student_layers: dict[str, list[str]] = {}
         self.teacher_layers: dict[str, list[str]] = {}
@@ -82,17 +83,26 @@ class Criterion(nn.Module):
 
     # Building
 
-    def build(self, student: Anatomy, teacher: Anatomy | None, num_samples: int | None) -> None:
+    def build(
+        self, student: Anatomy, teacher: Anatomy | None, num_samples: int | None, indices: Tensor | None = None
+    ) -> None:
         """Resolves the layers of every term and lets the losses build what they learn from the shapes.
 
         Args:
             student: what a dry forward saw of the student.
             teacher: what a dry forward saw of the teacher; None where there is none.
-            num_samples: the largest index of a training sample + 1 (memory banks); None: indices are not stable.
+            num_samples: of the training set (memory banks); None: indices are not stable.
+            indices: of the training samples, where they are not 0 … num_samples − 1: in training a term that reads
+                ``index`` gets each sample's place among them.
 
         Raises:
             UserError: a layer or embedding that does not exist, unequal numbers of layers, shapes that do not match.
         """
+        if indices is not None and self.reads("index"):
+            places = torch.zeros(int(indices.max()) + 1, dtype=torch.int64)
+            places[indices] = torch.arange(len(indices))
+            del self.places  # a buffer moves with the device
+            self.register_buffer("places", places, persistent=False)
         for term in self.terms:
             if teacher is None and term.needs_teacher:
                 raise UserError(f"term '{term.name}' needs a teacher, and there is none")
@@ -122,6 +132,10 @@ class Criterion(nn.Module):
     def _schedule_arguments(self, term: Term, loss: nn.Module) -> None:
         """Arguments of a loss that follow a schedule are set as attributes, or as keywords of a partial function."""
         for argument, schedule in term.schedules.items():
+            if argument in getattr(loss, "fixed", ()):
+                raise UserError(
+                    f"kd.terms.{term.name}.loss.{argument} cannot follow a schedule: it shapes what the loss learns"
+                )
             if isinstance(loss, Function) and isinstance(loss.function, functools.partial):
                 given = loss.function
                 own = functools.partial(given.func, *given.args, **given.keywords)  # not shared with other criteria
@@ -138,7 +152,7 @@ class Criterion(nn.Module):
     @staticmethod
     def _check_embedding(term: Term, student: Anatomy, teacher: Anatomy | None) -> None:
         for side, anatomy in (("student", student), ("teacher", teacher)):
-            if anatomy and f"{side}_embedding" in term.all_reads and anatomy.head is None:
+            if anatomy and f"{side}_embedding" in term.required and anatomy.head is None:
                 raise UserError(
                     f"term '{term.name}' reads the embedding of {anatomy.name}, which has no single linear classifier"
                 )
@@ -249,7 +263,8 @@ class Criterion(nn.Module):
     def _values(
         self, names: Sequence[str], term: Term, student: Outputs, teacher: Outputs | None, batch: Batch
     ) -> dict[str, Any]:
-        values: dict[str, Any] = {"target": batch.target, "index": batch.index}
+        index = batch.index if self.places is None or not self.training else self.places[batch.index]
+        values: dict[str, Any] = {"target": batch.target, "index": index}
         for side, outputs, layers in (
             ("student", student, self.student_layers[term.name]),
             ("teacher", teacher, self.teacher_layers[term.name]),
@@ -263,7 +278,17 @@ class Criterion(nn.Module):
         return {name: values[name] for name in names}
 
     def term(self, term: Term, student: Outputs, teacher: Outputs | None, batch: Batch) -> Tensor:
-        """The term's value; a pairwise one is the sum over its pairs of layers."""
+        """The term's value; a pairwise one is the sum over its pairs of layers.
+
+        Raises:
+            UserError: the loss refuses the batch (a ValueError).
+        """
+        try:
+            return self._term(term, student, teacher, batch)
+        except ValueError as error:
+            raise UserError(f"term '{term.name}': {error}") from error
+
+    def _term(self, term: Term, student: Outputs, teacher: Outputs | None, batch: Batch) -> Tensor:
         values = self._values(self._reads_now(term), term, student, teacher, batch)
         losses: Any = self.losses[term.name]
         calls = [loss.prepare if self.preparing and hasattr(loss, "prepare") else loss for loss in losses]

@@ -95,7 +95,8 @@ class Distiller(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Keeps a student that is not trained now (a paraphraser is) as it is, running statistics included."""
-        self.student.train(self.criterion.teaches_student)
+        if not self.criterion.teaches_student:
+            self.student.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seeds what the models draw in this step (dropout, drop-path), and sets what follows a schedule."""

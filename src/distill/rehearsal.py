@@ -36,6 +36,8 @@ def rehearse(criterion: Criterion, student: Net, teacher: Net | None, example: t
             try:
                 with torch.no_grad():
                     value = criterion.term(term, answers, taught, batch)
+            except UserError:
+                raise
             except Exception as error:
                 raise UserError(f"term '{term.name}' fails on a batch of {n}: {first_line(error)}") from error
             if not isinstance(value, torch.Tensor) or value.dim() != 0:
@@ -46,9 +48,11 @@ def rehearse(criterion: Criterion, student: Net, teacher: Net | None, example: t
 
 
 def _answer(criterion: Criterion, side: str, net: Net, example: torch.Tensor) -> Outputs:
+    modes = [(module, module.training) for module in net.model.modules()]
     tap = Tap(net.model.eval(), criterion.taps(side), net.anatomy.head)
     with torch.no_grad():
         outputs = tap(example)
     tap.remove()
-    net.model.train()
+    for module, training in modes:
+        module.training = training
     return outputs

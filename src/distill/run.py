@@ -1,11 +1,12 @@
 """The main job on objects: get the teacher, train the student, test both once, measure, keep the results."""
 
+import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import torch
@@ -104,8 +105,20 @@ def _distiller(lesson: Lesson, teacher: Teacher | Ensemble | None) -> Distiller:
     return Distiller(lesson.student.model, criterion, teacher=teacher, head=head, **settings)
 
 
-def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Path | None, **changes: Any) -> L.Trainer:
-    """Trains; continues from ``resume``."""
+class Trained(NamedTuple):
+    """What is left of a training: its last epoch, counted from 1, its metrics, its best checkpoint if one is kept."""
+
+    epoch: int
+    metrics: dict[str, float]
+    best: str | None
+
+
+def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Path | None, **changes: Any) -> Trained:
+    """Trains; continues from ``resume``. A training that had finished (early stopping included) stays as it was."""
+    done = folder / "finished.json"
+    if resume is not None and done.is_file():
+        module.load_state_dict(read_checkpoint(resume)["state_dict"])
+        return Trained(**json.loads(done.read_text()))
     trainer = recipe.make_trainer(folder, label, **changes)
     try:
         trainer.fit(module, datamodule=recipe.data, ckpt_path=str(resume) if resume else None, weights_only=True)
@@ -113,7 +126,13 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
         if resume is not None and "load" in str(error):
             raise UserError(f"{resume} does not fit this configuration: {first_line(error)}") from error
         raise
-    return trainer
+    monitored = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
+    best = str(getattr(monitored[0], "best_model_path", "")) if monitored else None
+    trained = Trained(trainer.current_epoch, {k: float(v) for k, v in trainer.callback_metrics.items()}, best)
+    part = done.with_suffix(".part")
+    part.write_text(json.dumps(trained._asdict()))
+    part.replace(done)
+    return trained
 
 
 def _frozen(net: Net, criterion: Criterion, features: bool = True) -> Teacher:
@@ -144,6 +163,7 @@ def _checkpoint_to_resume(job: Job, lesson: Lesson) -> Path | None:
 
 def _prepare(module: Distiller, lesson: Lesson, resumed: bool) -> None:
     """Runs the preparation of every term that has one, each a training of its own in ``preparation/<term>``."""
+    modes = [(part, part.training) for part in module.student.modules()]
     for term in lesson.recipe.criterion.terms:
         if term.preparation is None:
             continue
@@ -152,10 +172,13 @@ def _prepare(module: Distiller, lesson: Lesson, resumed: bool) -> None:
         label = f"preparation of {term.name} for {lesson.role} {lesson.student.name}"
         print(f"{label}: {epochs} epoch{'s' if epochs > 1 else ''}", flush=True)
         module.criterion.prepare(term.name)
-        _fit(module, lesson.recipe, folder, label, _last(folder) if resumed else None, max_epochs=epochs)
+        last = _last(folder) if resumed else None
+        _fit(module, lesson.recipe, folder, label, last, stop_early=False, max_epochs=epochs)
+        for part, training in modes:  # one that does not train the student leaves it in eval mode
+            part.training = training
 
 
-def _teach(lesson: Lesson, teacher: Teacher | Ensemble | None, job: Job) -> tuple[Distiller, L.Trainer]:
+def _teach(lesson: Lesson, teacher: Teacher | Ensemble | None, job: Job) -> tuple[Distiller, Trained]:
     """One lesson, its preparations first, unless the checkpoint to continue from has them behind it."""
     module = _distiller(lesson, teacher)
     checkpoint = _checkpoint_to_resume(job, lesson)
@@ -189,9 +212,9 @@ def _judged(net: Net, job: Job, teacher: Teacher | Ensemble | None = None) -> Di
     return Distiller(net.model, Criterion(), job.data.num_classes, teacher)
 
 
-def _student_results(module: Distiller, trainer: L.Trainer, lesson: Lesson, job: Job) -> dict[str, Any]:
+def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: Job) -> dict[str, Any]:
     """Last epoch and best-on-validation epoch, apart: weights kept, tested once each."""
-    train = {k.partition("/")[2]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
+    train = {k.partition("/")[2]: v for k, v in trained.metrics.items() if k.startswith("train/")}
 
     def kept(file: str, epoch: int) -> dict[str, Any]:
         save_weights(module.student, lesson.folder / file)
@@ -199,16 +222,17 @@ def _student_results(module: Distiller, trainer: L.Trainer, lesson: Lesson, job:
         scores = {split: _evaluate(module, job, split) for split in ("val", "test")}
         return {"epoch": epoch, "weights": file, **scores}
 
-    results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trainer.current_epoch)}
-    monitored = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
-    path = Path(str(getattr(monitored[0], "best_model_path", ""))) if monitored else Path()
+    results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trained.epoch)}
+    if trained.best is None:
+        return results
+    path = Path(trained.best)
     if not path.is_file():  # a run whose folder was moved
         path = lesson.folder / "checkpoints" / "best.ckpt"
-    if not monitored or not path.is_file():
+    if not path.is_file():
         return results
     checkpoint = read_checkpoint(path)
     epoch = checkpoint["epoch"] + 1
-    if epoch == trainer.current_epoch:
+    if epoch == trained.epoch:
         results["best"] = results["last"]
     else:
         last = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -218,12 +242,12 @@ def _student_results(module: Distiller, trainer: L.Trainer, lesson: Lesson, job:
     return results
 
 
-def _peer_results(net: Net, role: str, lesson: Lesson, trainer: L.Trainer, job: Job) -> dict[str, Any]:
+def _peer_results(net: Net, role: str, lesson: Lesson, trained: Trained, job: Job) -> dict[str, Any]:
     """A student beside the first one: its last epoch."""
     file = f"{role}.safetensors"
     save_weights(net.model, lesson.folder / file)
     scores = {split: _evaluate(_judged(net, job), job, split) for split in ("val", "test")}
-    return {"last": {"epoch": trainer.current_epoch, "weights": file, **scores}}
+    return {"last": {"epoch": trained.epoch, "weights": file, **scores}}
 
 
 def _measure(nets: dict[str, Net], job: Job) -> dict[str, dict[str, Any]]:
@@ -264,7 +288,10 @@ def _teacher_of(lesson: Lesson, previous: Net | None, job: Job) -> Teacher | Ens
         return None
     adopt: Any = getattr(lesson.student.model, "adopt", None)
     if adopt is not None:
-        adopt(nets[0].model)
+        try:
+            adopt(nets[0].model)
+        except ValueError as error:
+            raise UserError(f"kd.student_wrapper: {error}") from error
     criterion.calibrate(nets[0].model, nets[0].anatomy)
     return job.combine([_frozen(net, criterion, features=i == 0) for i, net in enumerate(nets)])
 
@@ -277,15 +304,16 @@ def run(job: Job) -> dict[str, Any]:
     """
     started = time.perf_counter()
     nets, results = _obtain_teachers(job)
-    previous: Net | None = None
+    taught: list[tuple[Lesson, Distiller, Trained]] = []
     for lesson in job.lessons:
-        teacher = _teacher_of(lesson, previous, job)
-        module, trainer = _teach(lesson, teacher, job)
-        nets[lesson.role], previous = lesson.student, lesson.student
-        results[lesson.role] = _student_results(module, trainer, lesson, job)
+        previous = taught[-1][0].student if taught else None
+        taught.append((lesson, *_teach(lesson, _teacher_of(lesson, previous, job), job)))
+    for lesson, module, trained in taught:  # no test before the last training
+        nets[lesson.role] = lesson.student
+        results[lesson.role] = _student_results(module, trained, lesson, job)
         for i, net in enumerate(lesson.peers, 1):
             nets[f"peer_{i}"] = net
-            results[f"peer_{i}"] = _peer_results(net, f"peer_{i}", lesson, trainer, job)
+            results[f"peer_{i}"] = _peer_results(net, f"peer_{i}", lesson, trained, job)
     for role in [role for role in results if role.startswith("teacher")]:
         results[role]["test"] = _evaluate(_judged(nets[role], job), job, "test")
     for role, measured in _measure(nets, job).items():

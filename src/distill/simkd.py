@@ -59,6 +59,7 @@ class SimKD(nn.Module):
         if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
             raise ValueError(f"factor must be an integer of at least 1, got {factor!r}")
         self._head, target = _reusable(teacher, teacher_anatomy, teacher_layer, example)
+        self._asked = (teacher_anatomy, teacher_layer, example)
         key = student_anatomy.layer(student_layer)
         if key.endswith(INPUT):
             raise ValueError(f"SimKD needs what a layer of {student_anatomy.name} gives, not '{key}'")
@@ -73,7 +74,13 @@ class SimKD(nn.Module):
         self.classifier = copy.deepcopy(teacher.get_submodule(self._head)).requires_grad_(False)
 
     def adopt(self, teacher: nn.Module) -> None:
-        """Takes over the classifier of the (trained) teacher."""
+        """Takes over the classifier of the (trained) teacher.
+
+        Raises:
+            ValueError: trained, its classifier does not read the mean of the map after all (what stood between the two
+                did nothing before training).
+        """
+        _reusable(teacher, *self._asked)
         self.classifier.load_state_dict(teacher.get_submodule(self._head).state_dict())
 
     def _keep(self, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:

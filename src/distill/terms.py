@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -84,6 +84,10 @@ class Term:
         self.reads = self._read_by(self.loss.forward if isinstance(self.loss, nn.Module) else self.loss)
         prepare: Any = getattr(self.loss, "prepare", None)
         self.prepare_reads = self._read_by(prepare) if prepare else self.reads
+        if prepare and self.preparation is None:
+            raise UserError(
+                f"term '{self.name}' needs a first phase: kd.terms.{self.name}.preparation={{epochs: 0.125}}"
+            )
         ends = (self.weight.start, self.weight.end) if isinstance(self.weight, Schedule) else (self.weight,)
         for weight in ends:
             if not 0 <= weight < float("inf"):
@@ -98,6 +102,14 @@ class Term:
                     f"term '{self.name}': its loss reads '{name}', which is unknown; {nearest(name, READS)}"
                 )
         return names
+
+    @property
+    def required(self) -> frozenset[str]:
+        """What it cannot do without: what it reads but for parameters with a default."""
+        functions = [self.loss.forward if isinstance(self.loss, nn.Module) else self.loss]
+        functions += [cast(Any, self.loss).prepare] if hasattr(self.loss, "prepare") else []
+        parameters = [item for f in functions for item in inspect.signature(f).parameters.values()]
+        return frozenset(p.name for p in parameters if p.name in READS and p.default is p.empty)
 
     @property
     def all_reads(self) -> frozenset[str]:

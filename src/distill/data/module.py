@@ -236,9 +236,14 @@ class DataModule(pl.LightningDataModule):
         return len(self._state.splits["train"].part.rows)
 
     @property
-    def num_indices(self) -> int:
-        """The largest index of a training image + 1: the rows of a table that has one per image."""
-        return int(self._state.splits["train"].part.rows.max()) + 1
+    def largest_batch(self) -> int:
+        """Samples in the largest batch of any split."""
+        return max(self.batch_size, self._options["eval_batch_size"] or 0)
+
+    @property
+    def train_indices(self) -> Tensor:
+        """The index of every training image: its position in the source, int64 (N,)."""
+        return self._state.splits["train"].part.rows
 
     @property
     def fingerprint(self) -> str:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.adapters import adapter, match_size
-from distill.losses.checks import full_precision, positive, same_shape, sum_of_squares
+from distill.losses.checks import full_precision, positive, same_shape, sum_of_squares, upcast
 
 SCALE = 3e-3
 
@@ -107,5 +107,7 @@ class AB(nn.Module):
     def forward(self, student_preactivations: Sequence[Tensor], teacher_preactivations: Sequence[Tensor]) -> Tensor:
         """See :func:`ab_loss`; shapes as given to :meth:`build`."""
         pairs = [match_size(s, t) for s, t in zip(student_preactivations, teacher_preactivations, strict=True)]
+        if self.training and any(s.dim() == 4 and s[:, 0].numel() == 1 for s, _ in pairs):  # BatchNorm is not defined
+            return torch.stack([upcast(s).sum() for s, _ in pairs]).sum() * 0.0
         student = [connector(s) for connector, (s, _) in zip(self.connectors, pairs, strict=True)]
         return ab_loss(student, [t for _, t in pairs], self.margin, self.scale)

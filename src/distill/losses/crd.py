@@ -95,6 +95,8 @@ class CRD(nn.Module):
         momentum: of the banks, in [0, 1) (0.5).
     """
 
+    fixed = ("dim", "K")  # no schedule can change them
+
     student_bank: Tensor
     teacher_bank: Tensor
     labels: Tensor

@@ -68,6 +68,8 @@ class FT(nn.Module):
         k: paraphrase rate, > 0: channels of a factor over channels of the teacher's map (paper: 0.5).
     """
 
+    fixed = ("k",)  # no schedule can change them
+
     def __init__(self, k: float = 0.5) -> None:
         super().__init__()
         self.k = positive("k", k)

@@ -118,6 +118,8 @@ class ReviewKD(nn.Module):
             deepest level has (64 for a ResNet-20, 256 for a ResNet-8x4), at most this.
     """
 
+    fixed = ("max_mid_channels",)  # no schedule can change them
+
     def __init__(self, max_mid_channels: int = 512) -> None:
         super().__init__()
         self.max_mid_channels = int(positive("max_mid_channels", max_mid_channels))

@@ -61,6 +61,8 @@ class VID(nn.Module):
         hidden: channels between the convolutions, ≥ 1; None: as many as the teacher's.
     """
 
+    fixed = ("variance", "hidden")  # no schedule can change them
+
     a: nn.Parameter
 
     def __init__(self, variance: float = 5.0, hidden: int | None = None) -> None:
