@@ -6,7 +6,7 @@ from torch import nn
 from distill.criterion import Criterion
 from distill.data import Batch
 from distill.errors import UserError
-from distill.losses import KD, RKD, FitNet, kd_loss
+from distill.losses import CRD, KD, RKD, FitNet, kd_loss
 from distill.models import resnet8, resnet14
 from distill.taps import Tap, dissect
 from distill.terms import Preparation, Term
@@ -234,3 +234,35 @@ def test_calibration_shows_the_norms_before_the_activations(nets):
     for (beta, gamma), stage in zip(seen, (teacher.layer1, teacher.layer2, teacher.layer3), strict=True):
         assert torch.equal(beta, stage[1].bn2.bias)
         assert torch.equal(gamma, stage[1].bn2.weight)
+
+
+def test_indices_become_places_in_the_training_set(nets):
+    """A memory bank has a row per training sample, whatever the indices are; other splits keep their own."""
+    seen = []
+
+    class Bank(nn.Module):
+        def build(self, num_samples):
+            self.rows = num_samples
+
+        def forward(self, student_logits, teacher_logits, index):
+            seen.append(index.tolist())
+            return student_logits.sum()
+
+    s, t, batch = nets[3], nets[4], torch.tensor([70, 7, 12, 40, 5, 99])
+    criterion = Criterion(0.5, [Term("bank", Bank())])
+    criterion.build(s, t, 6, indices=torch.tensor([5, 7, 12, 40, 70, 99]))
+    assert criterion.losses["bank"][0].rows == 6
+    student, teacher, x = nets[:3]
+    given = (Tap(student.eval())(x), Tap(teacher.eval())(x), Batch(x, torch.arange(N) % C, batch))
+    criterion(*given)
+    criterion.eval()(*given)
+    assert seen == [[4, 1, 2, 3, 0, 5], batch.tolist()]
+    assert "places" not in "".join(criterion.state_dict())
+
+
+def test_arguments_that_shape_what_is_learnt_follow_no_schedule(nets):
+    from distill.schedules import Schedule
+
+    term = Term("crd", CRD(), schedules={"dim": Schedule("linear", 64, 128)})
+    with pytest.raises(UserError, match=r"kd.terms.crd.loss.dim cannot follow a schedule: it shapes"):
+        Criterion(None, [term]).build(nets[3], nets[4], 100)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 
 from distill.callbacks import GracefulStop
@@ -12,6 +13,11 @@ from distill.module import Distiller
 from jobs import TINY, command, run_job
 
 QUICK = (*TINY[1:], "teacher=resnet14")
+STOPPING = (
+    "callbacks=early_stopping",
+    "callbacks.early_stopping.patience=0",
+    "+callbacks.early_stopping.min_delta=1",
+)  # no epoch is better by that much: stops after the second
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +31,10 @@ def equal(a, b):
 
 def weights(folder, name="student.safetensors"):
     return load_file(folder / name)
+
+
+def weights_of_checkpoint(folder):
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
 # Preparations
@@ -167,6 +177,55 @@ def test_a_chain_stopped_in_its_middle_continues(root, chain, monkeypatch):
     assert equal(weights(root / "takd"), weights(folder))
 
 
+def noted_trainings(monkeypatch):
+    """The folder and step of every training as it starts, and every test."""
+    seen = []
+    fit, test = Trainer.fit, Trainer.test
+
+    def noted_fit(self, *args, **settings):
+        seen.append(self.checkpoint_callbacks[0].dirpath)
+        fit(self, *args, **settings)
+
+    def noted_test(self, *args, **settings):
+        seen.append("test")
+        return test(self, *args, **settings)
+
+    monkeypatch.setattr(Trainer, "fit", noted_fit)
+    monkeypatch.setattr(Trainer, "test", noted_test)
+    return seen
+
+
+def test_no_student_is_tested_before_the_last_training(root, monkeypatch):
+    run_job(root / "warm20", *QUICK, "teacher=resnet20", "only=teacher")
+    seen = noted_trainings(monkeypatch)
+    run_job(root / "takd-order", *QUICK, "kd=takd", "teacher=resnet20", "kd.assistants=[resnet14]")
+    assert [str(where) for where in seen[:2]] == [
+        str(root / "takd-order" / "assistant_1" / "checkpoints"), str(root / "takd-order" / "checkpoints")
+    ]  # fmt: skip
+    assert len(seen) > 3
+    assert set(seen[2:]) == {"test"}
+
+
+def test_finished_steps_of_a_chain_are_not_trained_again(root, monkeypatch):
+    """A step that stopped early has epochs left, and is finished all the same."""
+    run = (*QUICK, "kd=ban", "kd.generations=2", "trainer.max_epochs=3", *STOPPING)
+    folder = root / "ban-stopped"
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, 5, lambda path: "generation_1" not in path.parts)
+        run_job(folder, *run)
+    assert json.loads((folder / "generation_1/finished.json").read_text())["epoch"] == 2
+    first = weights_of_checkpoint(folder / "generation_1")
+    seen = noted_trainings(monkeypatch)
+    run_job(folder, *run, f"resume={folder}")
+    assert [str(path) for path in seen if path != "test"] == [str(folder / "checkpoints")]
+    assert equal(first, weights_of_checkpoint(folder / "generation_1"))
+
+
+def test_a_preparation_is_not_stopped_early(root, capsys):
+    run_job(root / "ab-early", *QUICK, "kd=ab", "kd.terms.ab.preparation.epochs=3", *STOPPING)
+    assert "preparation of ab for student resnet8  epoch 3/3" in capsys.readouterr().out
+
+
 # Several teachers
 
 
@@ -238,6 +297,18 @@ def test_the_deployed_student_has_the_teachers_classifier(root):
     assert report["student"]["train"]["loss"] == pytest.approx(report["student"]["train"]["simkd"], rel=1e-5)
 
 
+# Memory banks
+
+
+def test_crds_bank_has_a_row_per_training_sample(root):
+    report = run_job(root / "crd", *QUICK, "kd=crd", "trainer.max_epochs=1")
+    trained = torch.load(root / "crd/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    (bank,) = (value for key, value in trained.items() if key.endswith("student_bank"))
+    (labels,) = (value for key, value in trained.items() if key.endswith("crd.0.labels"))
+    assert len(bank) == report["data"]["train"]
+    assert (labels >= 0).all()  # one epoch has been through every row
+
+
 # Mistakes
 
 
@@ -247,9 +318,32 @@ def test_the_deployed_student_has_the_teachers_classifier(root):
         (["kd=fsp", "model=vgg8"], r"term 'fsp': .*\(4, 64, 8, 8\) \(student\) and \(4, 16, 8, 8\) \(teacher\)"),
         (["kd=simkd", "teacher=wrn_16_1"], "kd.student_wrapper: "),
         (["kd=[ofd,dml]"], "'ofd' needs a finished teacher"),
-        (["kd=multi_teacher", "kd.ensemble=null"], "kd.ensemble does not say how they are combined"),
-        (["kd=multi_teacher", "+kd.ensemble.weights=[1,2,3]"], "kd.ensemble.weights must be one per teacher, 2"),
-        (["kd=rkd", "kd.standardize=true"], "kd.standardize=true standardises logits, and no term"),
+        (
+            ["kd=multi_teacher", "kd.teachers=[wrn_16_1]", "kd.ensemble=null"],
+            "kd.ensemble does not say how they are combined",
+        ),
+        (
+            ["kd=multi_teacher", "kd.teachers=[wrn_16_1]", "+kd.ensemble.weights=[1,2,3]"],
+            "kd.ensemble.weights must be one per teacher, 2",
+        ),
+        (["kd=multi_teacher"], "kd.teachers.0 is a teacher that is there already"),
+        (
+            ["kd=multi_teacher", "kd.teachers=[{model:wrn_16_1,recipe:{seeds:1}}]"],
+            "kd.teachers.0.recipe has no 'seeds'",
+        ),
+        (
+            ["kd=multi_teacher", "kd.teachers=[{model:wrn_16_1,checkpoint:no.pt}]"],
+            "kd.teachers.0.checkpoint: no.pt does",
+        ),
+        (
+            ["kd=rkd", "data.batch_size=64", "kd.terms.rkd.loss.max_samples=32"],
+            r"'rkd' takes at most 32 .*64",
+        ),
+        (["kd=ft", "kd.terms.ft.preparation=null"], "term 'ft' needs a first phase: kd.terms.ft.preparation="),
+        (["kd=ab", "kd.terms.ab.preparation=3"], "kd.terms.ab.preparation must be"),
+        (["kd=takd", "~kd.terms.kd"], "kd.assistants needs a term"),
+        (["kd=at", "+kd.teachers=[wrn_16_1]"], "kd.teachers needs a term that reads the teacher's logits"),
+        (["kd=rkd", "kd.standardize=true"], "kd.standardize=true .* and no term reads both"),
         (["kd=at", "kd.terms.at.student=1", "kd.terms.at.teacher=fc"], r"term 'at'.*\(4, 10\)"),
     ],
 )
