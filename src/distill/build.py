@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as L
 import torch
@@ -36,7 +36,7 @@ SEED_STEP = 1000  # between the seeds of the several students of one run
 _loaded: dict[str, DataModule] = {}  # the last data, for the next job of a sweep in this process
 
 
-def _data(cfg: dict[str, Any]) -> DataModule:
+def load_data(cfg: dict[str, Any]) -> DataModule:
     """The data, loaded, checked and split; the job before of a sweep may have loaded them."""
     node = {key: value for key, value in cfg["data"].items() if key not in ("name", "root")}
     key = json.dumps([value for name, value in sorted(node.items()) if name != "batch_size"], default=str)
@@ -55,7 +55,26 @@ def _data(cfg: dict[str, Any]) -> DataModule:
     return data
 
 
-def _net(node: dict[str, Any], key: str, who: str, data: DataModule, channels_last: bool) -> Net:
+class ImageFacts(Protocol):
+    """What a model must fit: a DataModule, or what a finished run remembers of one."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many logits."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of every image."""
+
+    @property
+    def image_size(self) -> int:
+        """Height of every image in pixels."""
+
+    def example(self, n: int) -> torch.Tensor:
+        """A batch of ``n`` inputs."""
+
+
+def make_net(node: dict[str, Any], key: str, who: str, data: ImageFacts, channels_last: bool) -> Net:
     """A model that fits the data, and what a dry forward sees of it.
 
     Args:
@@ -204,7 +223,7 @@ def _teachers(
                 "teacher.recipe.max_epochs=0 takes the teacher as it is, and this one is not pretrained: "
                 f"set {key}.pretrained=true, give {key}.checkpoint, or train it"
             )
-        net = _net(node, key, "the teacher", data, cfg["channels_last"])
+        net = make_net(node, key, "the teacher", data, cfg["channels_last"])
         source = _source(cfg, node, net, data, precision, make_trainer)
         if any(source.checkpoint is None and source.folder == other.folder for _, other in made):
             raise UserError(
@@ -247,7 +266,7 @@ def _lessons(
         first = SEED_STEP * (len(chain) - 1 - place)  # the student itself starts as it would alone
         criterion = criterion_of(cfg)
         L.seed_everything(cfg["seed"] + first, workers=True, verbose=False)
-        student = _net(node, key, f"the {role.replace('_', ' ')}", data, cfg["channels_last"])
+        student = make_net(node, key, f"the {role.replace('_', ' ')}", data, cfg["channels_last"])
         student = wrapped(cfg, student, teacher, data.example(4))
         recipe = Recipe(data, **learning, make_trainer=make_trainer, criterion=criterion, seed=cfg["seed"])
         where = folder if role == "student" else folder / role
@@ -279,7 +298,7 @@ def _mutual(cfg: dict[str, Any], lesson: Lesson, data: DataModule) -> Lesson:
     nets = [lesson.student]
     for i, node in enumerate(cfg["kd"]["peers"], 1):
         L.seed_everything(cfg["seed"] + SEED_STEP * i, workers=True, verbose=False)
-        nets.append(_net(node, f"kd.peers.{i - 1}", f"the peer {i}", data, cfg["channels_last"]))
+        nets.append(make_net(node, f"kd.peers.{i - 1}", f"the peer {i}", data, cfg["channels_last"]))
     rows: list[tuple[Criterion, ...]] = []
     for i, student in enumerate(nets):
         row = []
@@ -326,7 +345,7 @@ def build(config: DictConfig, folder: Path) -> Job:
     make_trainer = trainer_factory(cfg, precision)
     only_teacher = cfg["only"] is not None
 
-    data = _data(cfg)
+    data = load_data(cfg)
     taught = _check_flows(cfg)
     teachers = _teachers(cfg, data, precision, make_trainer) if taught or only_teacher else ()
     teacher = teachers[0][0] if teachers else None

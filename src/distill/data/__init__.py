@@ -5,6 +5,7 @@ from distill.data.batch import Batch
 from distill.data.images import ImageSet, TensorImages, as_image_set
 from distill.data.loader import ViewLoader
 from distill.data.module import DataModule
+from distill.data.preprocess import Preprocess
 from distill.data.sampler import ViewSampler
 from distill.data.splits import Splits, as_splits
 from distill.data.views import uniform
@@ -16,6 +17,7 @@ __all__ = [
     "DataModule",
     "FileAugment",
     "ImageSet",
+    "Preprocess",
     "Splits",
     "TensorImages",
     "ViewLoader",

@@ -12,6 +12,7 @@ from torch import Tensor
 from distill.data.augment import Augment, BatchAugment, FileAugment
 from distill.data.load import Loaded, OnBroken, fingerprint, load, shape, statistics
 from distill.data.loader import FileViews, MemoryViews, Scaling, ViewLoader, usable_cores, view_loader
+from distill.data.preprocess import Preprocess
 from distill.data.sampler import ViewSampler
 from distill.data.splits import Part, Splits, as_splits, carve, check_labels, stratified
 from distill.errors import UserError
@@ -28,6 +29,7 @@ class _State:
     classes: list[str]
     in_channels: int
     image_size: int
+    width: int
     scaling: Scaling
     fingerprint: str
 
@@ -170,7 +172,7 @@ class DataModule(pl.LightningDataModule):
         }
         scaling = self._scaling(splits["train"], channels)
         settings = [asdict(self._augment), scaling, o["image_size"], o["subset"], _stable_repr(o["transform"])]
-        return _State(splits, classes, channels, height, scaling, fingerprint(splits, settings))
+        return _State(splits, classes, channels, height, width, scaling, fingerprint(splits, settings))
 
     def _chosen(self, part: Part) -> Part:
         subset = self._options["subset"]
@@ -255,6 +257,20 @@ class DataModule(pl.LightningDataModule):
         """Whether the images are held decoded."""
         return self._state.splits["train"].pixels is not None
 
+    @property
+    def preprocess(self) -> Preprocess:
+        """The evaluation view of one image, by itself."""
+        state = self._state
+        resize = self._shorter or (state.image_size if state.image_size == state.width else None)
+        scaling = state.scaling
+        return Preprocess(state.in_channels, state.image_size, state.width, resize, scaling.mean, scaling.std)
+
+    @property
+    def _shorter(self) -> int | None:
+        """The shorter side of an evaluation view before the central square is cut out; None: nothing is resized."""
+        size: int | None = self._options["image_size"]
+        return round(size / 0.875) if size is not None and self._augment.scale is not None else size
+
     def describe(self) -> dict[str, Any]:
         """What was trained and measured on, for the record of a run."""
         state, source = self._state, self._source()
@@ -262,6 +278,8 @@ class DataModule(pl.LightningDataModule):
             "classes": len(state.classes),
             "channels": state.in_channels,
             "image_size": state.image_size,
+            "class_names": state.classes,
+            "preprocess": self.preprocess.as_dict(),
             **{name: len(loaded.part.rows) for name, loaded in state.splits.items()},
             "carved": [name for name in ("val", "test") if getattr(source, name) is None],
             "in_memory": self.in_memory,
@@ -304,10 +322,9 @@ class DataModule(pl.LightningDataModule):
         batched = BatchAugment(augment.crop_padding, augment.flip, augment.cutout) if train else None
         if loaded.pixels is not None:
             return MemoryViews(loaded.part, state.scaling, batched, self.seed, loaded.pixels, loaded.at)
-        transform, size = o["transform"], o["image_size"]
-        shorter = size
+        transform, size, shorter = o["transform"], o["image_size"], self._shorter
         if augment.scale is not None:
-            transform, shorter = FileAugment(size, augment.scale), round(size / 0.875)
+            transform = FileAugment(size, augment.scale)
         skip = o["on_broken"] == "skip"
         return FileViews(
             loaded.part, state.scaling, batched, self.seed, transform if train else None, size, shorter, skip

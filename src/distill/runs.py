@@ -1,0 +1,224 @@
+"""Opening a finished run: its models with their weights, its data, what it measured."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.build import load_data, make_net, wrapped
+from distill.checkpoints import load_weights
+from distill.data import DataModule, Preprocess
+from distill.errors import UserError, nearest
+from distill.run import Net
+from distill.summary import roles
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a run remembers of its data: enough to build its models without them."""
+
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of every image."""
+        return self.preprocess.channels
+
+    @property
+    def image_size(self) -> int:
+        """Height of every image in pixels."""
+        return self.preprocess.height
+
+    def example(self, n: int = 1) -> Tensor:
+        """Noise in the shape of a batch."""
+        return self.preprocess.example(n)
+
+
+class Run:
+    """A finished run.
+
+    Args:
+        path: the run's folder, or the student's weights in it (``student.safetensors``, ``student-best.safetensors``).
+
+    Attributes:
+        folder: the run's folder.
+        report: what ``summary.json`` holds.
+        config: the run's configuration, resolved.
+        weights: the student's file.
+
+    Raises:
+        UserError: no such folder, or no finished run in it; a summary that is not ours.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        if not path.exists():
+            raise UserError(f"run {path} does not exist{_neighbours(path)}")
+        self.folder = path if path.is_dir() else path.parent
+        summary = self.folder / "summary.json"
+        if not summary.is_file():
+            if (self.folder / "config.yaml").is_file():
+                raise UserError(
+                    f"run {self.folder} is not finished (no summary.json): continue it with "
+                    f"python train.py resume={self.folder}"
+                )
+            raise UserError(f"{self.folder} is no run's folder: it has no summary.json")
+        try:
+            self.report: dict[str, Any] = json.loads(summary.read_text())
+            self.config: dict[str, Any] = self.report["config"]
+            facts = self.report["data"]
+            self.data_facts = Remembered(tuple(facts["class_names"]), Preprocess(**facts["preprocess"]))
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise UserError(f"{summary} is not what a run of this version wrote: {error}") from error
+        if "student" not in self.report:
+            raise UserError(f"run {self.folder} trained a teacher only (only=teacher): it has no student")
+        self.weights = path if path.is_file() else self.folder / self.report["student"]["last"]["weights"]
+        if not self.weights.is_file():
+            raise UserError(f"run {self.folder} has no {self.weights.name}: the student's weights are missing")
+        if self.weights.suffix != ".safetensors":
+            known = [p.name for p in sorted(self.folder.glob("*.safetensors"))]
+            raise UserError(f"{self.weights} is no weights file of the run; {nearest(self.weights.name, known)}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names in the order of the labels."""
+        return self.data_facts.classes
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """From one image to what the models take."""
+        return self.data_facts.preprocess
+
+    @property
+    def roles(self) -> list[str]:
+        """The models of the run: "teacher", "student", ..."""
+        return roles(self.report)
+
+    @cached_property
+    def data(self) -> DataModule:
+        """The run's data, loaded again.
+
+        Raises:
+            UserError: they are not there, or are not the ones the run saw.
+        """
+        data = load_data(self.config)
+        if data.fingerprint != self.report["data"]["fingerprint"]:
+            raise UserError(
+                f"the data are not those of run {self.folder}: they or their settings have changed since "
+                f"(data={self.report['data']['name']})"
+            )
+        return data
+
+    @cached_property
+    def student(self) -> Net:
+        """The student as it is deployed, with its weights, in eval mode.
+
+        Raises:
+            UserError: the weights do not fit, or cannot be read.
+        """
+        config = self.config
+        net = self._built(config["model"], "model", "the student")
+        if config["kd"]["student_wrapper"]:
+            teacher = self._built(config["teacher"], "teacher", "the teacher")
+            net = wrapped(config, net, teacher, self.data_facts.example(4))
+        return self._loaded(net, self.weights)
+
+    @cached_property
+    def teacher(self) -> Net | None:
+        """The (first) teacher with its weights, in eval mode; None where the student learnt without.
+
+        Raises:
+            UserError: its weights are not where they were.
+        """
+        if "teacher" not in self.report:
+            return None
+        path = self.report["teacher"]["path"]
+        net = self._built(self.config["teacher"], "teacher", "the teacher", pretrained=path is None)
+        if path is None:
+            net.model.eval()
+            return net
+        found = next((p for p in self._places(Path(path)) if p.is_file()), None)
+        if found is None:
+            raise UserError(f"the teacher of run {self.folder} is not where it was: {path}")
+        return self._loaded(net, found)
+
+    def _places(self, path: Path) -> list[Path]:
+        """Where a path that was relative to the folder of the command may be: here, or above the run's folder."""
+        return [path] if path.is_absolute() else [path, *(parent / path for parent in self.folder.resolve().parents)]
+
+    def _built(self, node: dict[str, Any], key: str, who: str, pretrained: bool = False) -> Net:
+        """A model of the run before it gets its weights, which are never fetched where others follow."""
+        if "pretrained" in node and not pretrained:
+            node = {**node, "pretrained": False}
+        with torch.random.fork_rng(devices=[]):
+            return make_net(node, key, who, self.data_facts, self.config["channels_last"])
+
+    @staticmethod
+    def _loaded(net: Net, path: Path) -> Net:
+        load_weights(net.model, path, net.anatomy.name)
+        net.model.eval()
+        return net
+
+
+def _neighbours(path: Path) -> str:
+    """The nearest folders beside a path that does not exist."""
+    names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+    return f"; {nearest(path.name, names)}" if names else ""
+
+
+class Predictor(nn.Module):
+    """A run's student with its preprocessing: what :func:`load` gives.
+
+    Args:
+        model: the student, in eval mode.
+        preprocess: from one image to a tensor.
+        classes: the classes' names.
+    """
+
+    def __init__(self, model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocess = preprocess
+        self.classes = classes
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (N, C) of a preprocessed batch."""
+        logits: Tensor = self.model(inputs)
+        return logits
+
+    @torch.inference_mode()
+    def predict(self, images: list[Any]) -> list[tuple[str, float]]:
+        """Class and probability of each PIL image (or tensor C×H×W)."""
+        device = next(self.model.parameters()).device
+        inputs = torch.stack([self.preprocess(image) for image in images]).to(device)
+        values, best = self(inputs).float().softmax(1).max(1)
+        return [(self.classes[i], float(p)) for i, p in zip(best.tolist(), values.tolist(), strict=True)]
+
+
+def load(path: str | Path) -> Predictor:
+    """The student of a finished run, ready for use.
+
+    Args:
+        path: the run's folder, or a weights file in it.
+
+    Raises:
+        UserError: see :class:`Run`.
+
+    Example:
+        >>> import distill
+        >>> model = distill.load("outputs/2026-11-24/10-00-00")  # doctest: +SKIP
+        >>> model.predict([image])  # doctest: +SKIP
+        [('cat', 0.93)]
+    """
+    run = Run(path)
+    return Predictor(run.student.model, run.preprocess, run.classes)
