@@ -49,6 +49,7 @@ def run_job(folder, *overrides, config_dirs=()):
     folder.mkdir(parents=True, exist_ok=True)
     cfg = composed(
         f"teachers_dir={folder.parent / 'teachers'}",
+        f"cache.dir={folder.parent / 'cache'}",
         "threads=1",
         "trainer.accelerator=cpu",
         *overrides,

@@ -11,6 +11,7 @@ import lightning.pytorch as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from distill.cache import CacheOptions, CachePlan, plan
 from distill.check import TEACHER_KEYS
 from distill.criterion import Criterion
 from distill.data import DataModule
@@ -256,10 +257,11 @@ def _students(cfg: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def _lessons(
-    cfg: dict[str, Any], data: DataModule, teacher: Net | None, make_trainer: Any, folder: Path
+    cfg: dict[str, Any], data: DataModule, teacher: Net | None, make_trainer: Any, folder: Path, precision: Any
 ) -> tuple[Lesson, ...]:
     """Every training of a student, each with the criterion that fits it and its own teacher."""
     learning = _learning(cfg)
+    data = data.with_options(cycle=cfg["cache"]["cycle"])
     lessons: list[Lesson] = []
     chain = _students(cfg)
     for place, (role, key, node) in enumerate(chain):
@@ -275,9 +277,24 @@ def _lessons(
             lesson = _mutual(cfg, lesson, data)
         else:
             _build_criterion(criterion, student, teacher, data, role)
+            lesson = replace(lesson, cache=_cache(cfg, lesson, teacher, precision, announce=not lessons))
         lessons.append(lesson)
         teacher = student
     return tuple(lessons)
+
+
+def _cache(
+    cfg: dict[str, Any], lesson: Lesson, teacher: Net | None, precision: Any, announce: bool
+) -> CachePlan | None:
+    """How the answers of a lesson's teacher are kept, said in one line for the first lesson."""
+    criterion, data = lesson.recipe.criterion, lesson.recipe.data
+    if teacher is None or not criterion.needs_teacher:
+        return None
+    options = CacheOptions(**{**cfg["cache"], "dir": Path(cfg["cache"]["dir"])})
+    found, why = plan(options, criterion, teacher.anatomy, data, lesson.max_epochs, precision)
+    if announce and options.enabled is not False:
+        print(why, flush=True)
+    return found
 
 
 def _build_criterion(criterion: Criterion, student: Net, teacher: Net | None, data: DataModule, role: str) -> None:
@@ -288,7 +305,7 @@ def _build_criterion(criterion: Criterion, student: Net, teacher: Net | None, da
                 f"term '{term.name}' takes at most {limit} samples in a batch (kd.terms.{term.name}.loss.max_samples), "
                 f"and data.batch_size or data.eval_batch_size is {largest}"
             )
-    criterion.build(student.anatomy, teacher.anatomy if teacher else None, data.num_train, data.train_indices)
+    criterion.build(student.anatomy, teacher.anatomy if teacher else None, data.num_train, data.indices("train"))
     rehearse(criterion, student, teacher, data.example(4))
     _announce(criterion, role)
 
@@ -349,7 +366,7 @@ def build(config: DictConfig, folder: Path) -> Job:
     taught = _check_flows(cfg)
     teachers = _teachers(cfg, data, precision, make_trainer) if taught or only_teacher else ()
     teacher = teachers[0][0] if teachers else None
-    lessons = () if only_teacher else _lessons(cfg, data, teacher, make_trainer, folder)
+    lessons = () if only_teacher else _lessons(cfg, data, teacher, make_trainer, folder, precision)
     nets = [net for net, _ in teachers] + [net for lesson in lessons for net in (lesson.student, *lesson.peers)]
     torch.set_num_threads(cfg["threads"] or _threads(nets, data.example(1), cfg["data"]["batch_size"]))
     return Job(

@@ -134,14 +134,14 @@ def _numbers(cfg: dict[str, Any]) -> None:
         _in_range(cfg, key, 0, 0.999)
     for key in ("trainer.max_epochs", "data.batch_size", "data.eval_batch_size", "teacher.recipe.batch_size",
                 "data.image_size", "data.subset", "trainer.log_every_n_steps", "trainer.accumulate_grad_batches",
-                "threads"):  # fmt: skip
+                "threads", "cache.top_k", "cache.cycle"):  # fmt: skip
         _in_range(cfg, key, 1)
     for key in ("teacher.recipe.max_epochs", "seed", "teacher.recipe.seed", "data.num_workers", "data.split_seed",
                 "optimizer.weight_decay", "teacher.recipe.optimizer.weight_decay"):  # fmt: skip
         _in_range(cfg, key, 0)
-    for key in ("optimizer.lr", "teacher.recipe.optimizer.lr", "data.memory_gb", "trainer.gradient_clip_val",
-                "teacher.recipe.gradient_clip_val", "trainer.limit_train_batches", "trainer.limit_val_batches",
-                "trainer.limit_test_batches"):  # fmt: skip
+    for key in ("optimizer.lr", "teacher.recipe.optimizer.lr", "data.memory_gb", "cache.max_gb",
+                "trainer.gradient_clip_val", "teacher.recipe.gradient_clip_val", "trainer.limit_train_batches",
+                "trainer.limit_val_batches", "trainer.limit_test_batches"):  # fmt: skip
         _in_range(cfg, key, 0, open_low=True)
     for key in ("data.val_fraction", "data.test_fraction"):
         _in_range(cfg, key, 0, 0.9, open_low=True)

@@ -23,8 +23,8 @@ from distill.errors import Interrupted, UserError, first_line, nearest
 
 RECORD = "command.yaml"
 WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
-FREE = ("resume", "logger", "threads", "teachers_dir", "data.num_workers", "trainer.enable_progress_bar",
-        "trainer.log_every_n_steps")  # fmt: skip
+FREE = ("resume", "logger", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
+        "trainer.enable_progress_bar", "trainer.log_every_n_steps")  # fmt: skip
 FULL_ERROR, TRACEBACK = "HYDRA_FULL_ERROR", "DISTILL_TRACEBACK"
 
 

@@ -111,6 +111,17 @@ class TrainerConfig:
 
 
 @dataclass
+class CacheConfig:
+    """What a teacher answered, kept for later runs that show it the same views; see ``distill.cache``."""
+
+    enabled: bool | None = None  # null: where it can be used and fits; true: what does not fit is an error
+    dir: str = "outputs/teacher_cache"
+    max_gb: float = 5.0  # of all caches together
+    top_k: int | None = None  # keep so many logits; null: all
+    cycle: int | None = None  # the student's views repeat after so many epochs; null: never
+
+
+@dataclass
 class TrainConfig:
     """The whole configuration of ``train.py``."""
 
@@ -128,6 +139,7 @@ class TrainConfig:
     resume: str | None = None
     channels_last: bool = True
     teachers_dir: str = "outputs/teachers"
+    cache: CacheConfig = field(default_factory=CacheConfig)
     threads: int | None = None
 
 

@@ -136,17 +136,24 @@ class Ensemble:
         self.mean = mean
         self._schedules = dict(schedules or {})
 
-    def __call__(self, batch: Batch) -> Outputs:
-        """The combined outputs for one batch, without gradient."""
-        outputs = [teacher(batch) for teacher in self.teachers]
+    def __call__(self, batch: Batch, split: str = "train") -> Outputs:
+        """The combined outputs for one batch of a split, without gradient."""
+        outputs = [teacher(batch, split) for teacher in self.teachers]
         with torch.no_grad():
             logits = self.mean([output.logits for output in outputs], batch.target)
         return outputs[0]._replace(logits=logits)
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Sets what follows a schedule."""
+        for teacher in self.teachers:
+            teacher.start_epoch(epoch, max_epochs)
         for name, schedule in self._schedules.items():
             setattr(self.mean, name, schedule.at(epoch, max_epochs))
+
+    def flush(self) -> None:
+        """Writes what the teachers' caches hold."""
+        for teacher in self.teachers:
+            teacher.flush()
 
     def to(self, device: torch.device) -> "Ensemble":
         """Moves all of them to a device."""

@@ -76,7 +76,7 @@ class Distiller(L.LightningModule):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.criterion.teaches_student):
             student = self._tap(batch.inputs)
         asked = self.teacher is not None and (stage != "train" or self.criterion.asks_teacher)
-        teacher = self.teacher(batch) if self.teacher is not None and asked else None
+        teacher = self.teacher(batch, stage) if self.teacher is not None and asked else None
         losses: Losses = self.criterion(student, teacher, batch)
         return student, teacher, losses
 
@@ -107,6 +107,15 @@ class Distiller(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Logs what followed a schedule."""
         self.log_dict({f"schedule/{name}": value for name, value in self.criterion.scheduled.items()})
+
+    def on_fit_end(self) -> None:
+        """Leaves nothing of the teacher's cache in memory only."""
+        if self.teacher is not None:
+            self.teacher.flush()
+
+    def on_test_end(self) -> None:
+        """See :meth:`on_fit_end`."""
+        self.on_fit_end()
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Sets what follows a schedule to its value in ``epoch``, counted from 0."""

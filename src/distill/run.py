@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from distill import environment, summary
+from distill.cache import CachedTeacher, CachePlan
 from distill.checkpoints import read_checkpoint, save_weights
 from distill.criterion import Criterion
 from distill.data import DataModule
@@ -61,6 +62,7 @@ class Lesson:
         max_epochs: of the main phase (shares of a preparation are shares of it).
         peers: students that learn along with it from each other (deep mutual learning); then there is no teacher.
         mutual: their criteria, see ``MutualDistiller``.
+        cache: how its teachers' answers are kept; None: they are not.
     """
 
     role: str
@@ -70,6 +72,7 @@ class Lesson:
     max_epochs: int
     peers: tuple[Net, ...] = ()
     mutual: tuple[tuple[Criterion, ...], ...] = ()
+    cache: CachePlan | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,20 @@ def _teach(lesson: Lesson, teacher: Teacher | Ensemble | None, job: Job) -> tupl
         _prepare(module, lesson, resumed=job.resume is not None)
     module.criterion.prepare(None)
     label = f"{lesson.role.replace('_', ' ')} {lesson.student.name}"
-    return module, _fit(module, lesson.recipe, lesson.folder, label, checkpoint)
+    trained = _fit(module, lesson.recipe, lesson.folder, label, checkpoint)
+    for report in _cached(teacher):
+        if report["found"]:
+            found, begun, drift = report["found"], report["begun"], 100 * report["drift"]
+            print(f"teacher cache: {found} of {begun} epochs were there, drift {drift:.2f} %", flush=True)
+    return module, trained
+
+
+def _cached(teacher: Teacher | Ensemble | None) -> list[dict[str, Any]]:
+    """What the caches of a lesson's teachers gave."""
+    if teacher is None:
+        return []
+    members = teacher.teachers if isinstance(teacher, Ensemble) else (teacher,)
+    return [member.report() for member in members if isinstance(member, CachedTeacher)]
 
 
 def _evaluate(module: Distiller, job: Job, split: str) -> dict[str, float]:
@@ -293,7 +309,8 @@ def _teacher_of(lesson: Lesson, previous: Net | None, job: Job) -> Teacher | Ens
         except ValueError as error:
             raise UserError(f"kd.student_wrapper: {error}") from error
     criterion.calibrate(nets[0].model, nets[0].anatomy)
-    return job.combine([_frozen(net, criterion, features=i == 0) for i, net in enumerate(nets)])
+    frozen = [_frozen(net, criterion, features=i == 0) for i, net in enumerate(nets)]
+    return job.combine([lesson.cache.wrap(teacher) for teacher in frozen] if lesson.cache else frozen)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -311,6 +328,8 @@ def run(job: Job) -> dict[str, Any]:
     for lesson, module, trained in taught:  # no test before the last training
         nets[lesson.role] = lesson.student
         results[lesson.role] = _student_results(module, trained, lesson, job)
+        if cached := _cached(module.teacher):
+            results[lesson.role]["teacher_cache"] = cached
         for i, net in enumerate(lesson.peers, 1):
             nets[f"peer_{i}"] = net
             results[f"peer_{i}"] = _peer_results(net, f"peer_{i}", lesson, trained, job)

@@ -27,14 +27,17 @@ class Teacher:
         self._tap = Tap(model, layers, head)
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Outputs:
-        """The outputs for one batch, without gradient."""
+    def __call__(self, batch: Batch, split: str = "train") -> Outputs:  # noqa: ARG002
+        """The outputs for one batch of a split, without gradient."""
         if any(module.training for module in self._modules):  # somebody called .train() on a part of it
             self.model.eval()
         return self._tap(batch.inputs)
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Nothing of a single teacher changes with the epochs."""
+
+    def flush(self) -> None:
+        """Nothing is left to write."""
 
     def to(self, device: torch.device) -> "Teacher":
         """Moves the model to a device."""

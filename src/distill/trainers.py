@@ -50,6 +50,7 @@ def quiet() -> None:
         ".*is deprecated and will be removed.*",
         ".*could not find the monitored key in the returned metrics.*",  # epochs without validation
         ".*LeafSpec.* is deprecated.*",
+        ".*srun. command is available.*",
         ".*Found .* module\\(s\\) in eval mode at the start of training.*",
     ):
         warnings.filterwarnings("ignore", message)

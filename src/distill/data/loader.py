@@ -50,16 +50,21 @@ class Views(Dataset[Batch | Failure | None]):
         scaling: the normalisation.
         augment: the batched augmentation; None for evaluation views.
         seed: of the views.
+        cycle: views repeat after so many epochs; None: never.
     """
 
-    def __init__(self, part: Part, scaling: Scaling, augment: BatchAugment | None, seed: int) -> None:
+    def __init__(
+        self, part: Part, scaling: Scaling, augment: BatchAugment | None, seed: int, cycle: int | None = None
+    ) -> None:
         self.part = part
         self.scaling = scaling
         self.augment = augment
         self.seed = seed
+        self.cycle = cycle
 
     def __getitem__(self, key: Key) -> Batch | Failure | None:
         epoch, positions = key
+        epoch = epoch % self.cycle if self.cycle else epoch
         try:
             images, kept = self.read(epoch, positions)
         except BrokenImageError as error:
@@ -83,9 +88,16 @@ class MemoryViews(Views):
     """Views of decoded images: ``pixels[at]`` are the part's, (N, C, H, W)."""
 
     def __init__(
-        self, part: Part, scaling: Scaling, augment: BatchAugment | None, seed: int, pixels: Tensor, at: Tensor
+        self,
+        part: Part,
+        scaling: Scaling,
+        augment: BatchAugment | None,
+        seed: int,
+        cycle: int | None,
+        pixels: Tensor,
+        at: Tensor,
     ) -> None:
-        super().__init__(part, scaling, augment, seed)
+        super().__init__(part, scaling, augment, seed, cycle)
         self.pixels = pixels
         self.at = at
 
@@ -111,12 +123,13 @@ class FileViews(Views):
         scaling: Scaling,
         augment: BatchAugment | None,
         seed: int,
+        cycle: int | None,
         transform: Callable[[Any], Any] | None,
         size: int | None,
         shorter: int | None,
         skip: bool,
     ) -> None:
-        super().__init__(part, scaling, augment, seed)
+        super().__init__(part, scaling, augment, seed, cycle)
         self.transform = transform
         self.size = size
         self.shorter = shorter

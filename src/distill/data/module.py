@@ -71,6 +71,7 @@ class DataModule(pl.LightningDataModule):
         on_broken: what an unreadable image does: "error", or "skip" with a logged warning.
         num_classes: checked against the data's; None: not checked.
         eval_batch_size: None: ``batch_size``.
+        cycle: training views repeat after so many epochs (their order does not); None: never.
 
     Raises:
         UserError: for a value out of range; in ``setup``, for data that do not fit together.
@@ -96,13 +97,15 @@ class DataModule(pl.LightningDataModule):
         on_broken: OnBroken = "error",
         num_classes: int | None = None,
         eval_batch_size: int | None = None,
+        cycle: int | None = None,
     ) -> None:
         super().__init__()
         self._options = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if not callable(source):
             raise UserError(f"data.source must be a callable without arguments, got {type(source).__name__}")
         at_least = {"batch_size": (batch_size, 1), "eval_batch_size": (eval_batch_size, 1), "subset": (subset, 2)}
-        at_least |= {"image_size": (image_size, 1), "num_workers": (num_workers, 0), "num_classes": (num_classes, 2)}
+        at_least |= {"image_size": (image_size, 1), "num_workers": (num_workers, 0)}
+        at_least |= {"num_classes": (num_classes, 2), "cycle": (cycle, 1)}
         for name, (given, low) in at_least.items():
             if given is not None and (not isinstance(given, int) or given < low):
                 raise UserError(f"data.{name} must be a whole number, {low} or more, got {given!r}")
@@ -133,9 +136,11 @@ class DataModule(pl.LightningDataModule):
         batch_size: int | None = None,
         eval_batch_size: int | None = None,
         num_workers: int | None = None,
+        cycle: int | None = None,
     ) -> "DataModule":
         """The same data, loaded once for both, in other orders, views or batches; None keeps what it was."""
-        given = {"seed": seed, "batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_workers": num_workers}
+        given = {"seed": seed, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        given |= {"num_workers": num_workers, "cycle": cycle}
         other = type(self)(**{**self._options, **{name: value for name, value in given.items() if value is not None}})
         other._shared = self._shared
         return other
@@ -242,10 +247,16 @@ class DataModule(pl.LightningDataModule):
         """Samples in the largest batch of any split."""
         return max(self.batch_size, self._options["eval_batch_size"] or 0)
 
+    def indices(self, split: str) -> Tensor:
+        """The index of every image of a split: its position in the source, int64 (N,)."""
+        return self._state.splits[split].part.rows
+
     @property
-    def train_indices(self) -> Tensor:
-        """The index of every training image: its position in the source, int64 (N,)."""
-        return self._state.splits["train"].part.rows
+    def random_views(self) -> bool:
+        """Whether a training image looks different from epoch to epoch."""
+        augment = self._augment
+        chosen = (augment.crop_padding, augment.flip, augment.cutout, augment.scale, self._options["transform"])
+        return any(chosen)
 
     @property
     def fingerprint(self) -> str:
@@ -321,13 +332,21 @@ class DataModule(pl.LightningDataModule):
         loaded = state.splits[name]
         batched = BatchAugment(augment.crop_padding, augment.flip, augment.cutout) if train else None
         if loaded.pixels is not None:
-            return MemoryViews(loaded.part, state.scaling, batched, self.seed, loaded.pixels, loaded.at)
+            return MemoryViews(loaded.part, state.scaling, batched, self.seed, o["cycle"], loaded.pixels, loaded.at)
         transform, size, shorter = o["transform"], o["image_size"], self._shorter
         if augment.scale is not None:
             transform = FileAugment(size, augment.scale)
         skip = o["on_broken"] == "skip"
         return FileViews(
-            loaded.part, state.scaling, batched, self.seed, transform if train else None, size, shorter, skip
+            loaded.part,
+            state.scaling,
+            batched,
+            self.seed,
+            o["cycle"],
+            transform if train else None,
+            size,
+            shorter,
+            skip,
         )
 
 

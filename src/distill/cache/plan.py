@@ -1,0 +1,121 @@
+"""Whether a training's teacher can be cached, how, and what it takes on disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from distill.cache.codecs import Codec, Half, TopK
+from distill.cache.store import Store, claim, make_room
+from distill.cache.teacher import CachedTeacher, digest
+from distill.criterion import Criterion
+from distill.data import DataModule
+from distill.errors import UserError
+from distill.taps import Anatomy
+from distill.teacher import Teacher
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """``cache`` of the configuration.
+
+    Args:
+        enabled: None: where it can be used and fits; True: the same, but what does not fit is an error; False: never.
+        dir: the folder of all caches.
+        max_gb: of all of them together, in GB (10⁹ bytes); those used longest ago make room.
+        top_k: keep the k largest logits only; None: all.
+        cycle: the student's views repeat after so many epochs; None: never. (Without random augmentation: after one.)
+    """
+
+    enabled: bool | None
+    dir: Path
+    max_gb: float
+    top_k: int | None
+    cycle: int | None
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """How one training's teachers are cached.
+
+    Attributes:
+        options: see ``CacheOptions``.
+        codec: how training logits are kept.
+        bytes: of the whole cache of one teacher.
+        samples: index of every sample, by split.
+        embedding: whether a term reads the teacher's.
+        key: what shapes the answers beside the teacher.
+        cycle: after how many epochs the views repeat; None: never.
+    """
+
+    options: CacheOptions
+    codec: Codec
+    bytes: int
+    samples: dict[str, Tensor]
+    embedding: bool
+    key: dict[str, Any]
+    cycle: int | None
+
+    def wrap(self, teacher: Teacher) -> CachedTeacher:
+        """The teacher behind its cache."""
+        key = {"teacher": digest(teacher.model), "codec": repr(self.codec), **self.key}
+        store = Store(self.options.dir, key)
+        make_room(self.options.dir, self.bytes, int(self.options.max_gb * GB), keep=store.folder)
+        return CachedTeacher(teacher, store, self.codec, self.samples, self.cycle, self.embedding)
+
+
+def _readable(size: int) -> str:
+    return f"{size / GB:.3g} GB" if size >= GB else f"{size / 1e6:.3g} MB"
+
+
+def plan(
+    options: CacheOptions, criterion: Criterion, teacher: Anatomy, data: DataModule, epochs: int, precision: Any
+) -> tuple[CachePlan | None, str]:
+    """A plan, or None, and one line that says what it is or why there is none.
+
+    Args:
+        options: as configured.
+        criterion: built; says what is read of the teacher.
+        teacher: its anatomy.
+        data: the student's.
+        epochs: of the training.
+        precision: in which the teacher computes.
+
+    Raises:
+        UserError: ``cache.enabled=true`` and it takes too much; ``cache.dir`` holds something else.
+    """
+    layered = [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]
+    if options.enabled is False:
+        return None, "teacher cache: off"
+    if layered:
+        return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
+    classes = teacher.logits[1]
+    if options.top_k is not None and options.top_k >= classes:
+        raise UserError(f"cache.top_k={options.top_k} must be below the number of classes, {classes}; null keeps all")
+    codec: Codec = TopK(classes, options.top_k) if options.top_k else Half(classes)
+    embedding = criterion.reads("teacher_embedding") and teacher.embedding is not None
+    width = teacher.embedding[1] if embedding and teacher.embedding else 0
+    cycle = options.cycle if data.random_views else 1
+    views = min(epochs, cycle or epochs)
+    samples = {split: data.indices(split) for split in ("train", "val", "test")}
+    train, others = len(samples["train"]), len(samples["val"]) + len(samples["test"])
+    size = train * views * (codec.bytes + 2 * width + 1) + others * (4 * (classes + width) + 1)
+    kept = f"{options.top_k} of {classes} logits" if options.top_k else f"{classes} logits"
+    kept += f" + {width} of the embedding" if width else ""
+    sum_ = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({kept}) = {_readable(size)}"
+    if size > options.max_gb * GB:
+        smaller = "cache.top_k=<k> and cache.cycle=<epochs> make it smaller"
+        if options.enabled:
+            raise UserError(f"the teacher cache takes {sum_}, and cache.max_gb={options.max_gb:g}; {smaller}")
+        return None, f"teacher cache: not used, {sum_} is above cache.max_gb={options.max_gb:g}; {smaller}"
+    try:
+        claim(options.dir)
+    except OSError as error:
+        raise UserError(f"cache.dir={options.dir} cannot be written: {error.strerror or error}") from error
+    key = {"data": data.fingerprint, "seed": data.seed, "precision": str(precision)}
+    return CachePlan(
+        options, codec, size, samples, embedding, key, cycle
+    ), f"teacher cache: {options.dir}, at most {sum_}"

@@ -1,0 +1,180 @@
+"""A teacher that remembers: the same answers from the disk as from the model, for the same views only."""
+
+import pytest
+import torch
+from torch import nn
+
+from distill.cache import CachedTeacher, Half, Store, TopK, digest
+from distill.data import Batch
+from distill.models import resnet8
+from distill.teacher import Teacher
+
+INDEX = torch.tensor([40, 7, 12, 99, 3, 58])  # of the training split, in the source
+SAMPLES = {"train": INDEX, "val": torch.tensor([1, 2]), "test": torch.tensor([0, 1, 2])}
+C = 10
+
+
+class Counted(nn.Module):
+    """A model that knows how many samples it saw."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc = nn.Linear(4, C)
+        self.seen = 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        return self.fc(x)
+
+
+def view(epoch, index):
+    """What the loader shows of a sample in an epoch."""
+    return torch.stack([torch.full((4,), float(epoch)) + int(i) / 10 for i in index])
+
+
+def batches(epoch, size=2, order=None):
+    index = INDEX if order is None else INDEX[order]
+    return [Batch(view(epoch, i), i % C, i) for i in index.split(size)]
+
+
+def cached(tmp_path, model=None, **settings):
+    model = model or Counted()
+    codec = settings.pop("codec", Half(C))
+    teacher = Teacher(model, (), "fc" if settings.get("embedding") else None)
+    store = Store(tmp_path, {"teacher": settings.pop("key", digest(model))})
+    return CachedTeacher(teacher, store, codec, SAMPLES, **settings)
+
+
+def epoch(teacher, number, **order):
+    teacher.start_epoch(number, 3)
+    return [teacher(batch) for batch in batches(number, **order)]
+
+
+def test_the_second_run_asks_the_model_for_a_sample_to_check_only(tmp_path):
+    first, second = cached(tmp_path), cached(tmp_path)
+    written = [epoch(first, e) for e in range(3)]
+    first.flush()
+    assert first.model.seen == 18
+    read = [epoch(second, e) for e in range(3)]
+    assert second.model.seen == 3 * 2  # the first batch of each epoch, again
+    assert second.report() == {"begun": 3, "found": 3, "drift": second.drift, "folder": str(second.store.folder)}
+    assert second.drift < 1e-3
+    for one, other in zip(written, read, strict=True):
+        assert all(torch.equal(a.logits, b.logits) for a, b in zip(one, other, strict=True))
+    model = Counted()
+    torch.testing.assert_close(read[2][0].logits, model(batches(2)[0].inputs), rtol=1e-3, atol=1e-3)
+
+
+def test_other_orders_and_batches_see_the_same_views(tmp_path):
+    first, second = cached(tmp_path), cached(tmp_path)
+    epoch(first, 1)
+    first.flush()
+    order = torch.tensor([5, 3, 1, 0, 2, 4])
+    given = torch.cat([o.logits for o in epoch(second, 1, size=4, order=order)])
+    live = torch.cat([Counted()(batch.inputs) for batch in batches(1)])[order]
+    torch.testing.assert_close(given, live, rtol=1e-3, atol=1e-3)
+
+
+def test_an_epoch_cut_short_is_completed(tmp_path):
+    first, second, third = (cached(tmp_path) for _ in range(3))
+    first.start_epoch(0, 1)
+    first(batches(0)[0])
+    first.flush()
+    epoch(second, 0)
+    assert second.model.seen == 2 + 4
+    second.flush()
+    epoch(third, 0)
+    assert third.model.seen == 2
+
+
+def test_views_that_repeat_are_asked_for_once(tmp_path):
+    teacher = cached(tmp_path, cycle=2)
+    teacher.start_epoch(0, 4)
+    shown = [[teacher(b) for b in batches(e % 2)] for e in range(4) if teacher.start_epoch(e, 4) is None]
+    assert teacher.model.seen == 2 * 6 + 2 * 2
+    assert torch.equal(shown[0][1].logits, shown[2][1].logits)
+
+
+def test_a_teacher_that_is_not_the_one_is_found_out(tmp_path, capsys):
+    other = Counted()
+    with torch.no_grad():
+        other.fc.weight.neg_()
+    first, second = cached(tmp_path, key="same"), cached(tmp_path, other, key="same")
+    for e in range(2):
+        epoch(first, e)
+    first.flush()
+    given = epoch(second, 1)
+    assert "differs from its teacher by" in capsys.readouterr().err
+    torch.testing.assert_close(given[2].logits, other(batches(1)[2].inputs), rtol=1e-3, atol=1e-3)
+    assert not second.store.has("train", 0)
+
+
+def test_weights_and_architecture_make_the_digest():
+    torch.manual_seed(0)
+    model = resnet8(C)
+    before = digest(model)
+    assert digest(model) == before
+    with torch.no_grad():
+        model.fc.bias[0] += 1e-3
+    assert digest(model) != before
+    assert digest(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) != digest(nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
+
+
+def test_embeddings_are_kept_where_a_term_reads_them(tmp_path):
+    plain = cached(tmp_path)
+    epoch(plain, 0)
+    plain.flush()
+    first, second = cached(tmp_path, embedding=True), cached(tmp_path, embedding=True)
+    epoch(first, 0)
+    assert first.model.seen == 6  # the file without embeddings is of no use
+    first.flush()
+    given = epoch(second, 0)
+    assert second.model.seen == 2
+    torch.testing.assert_close(given[1].embedding, batches(0)[1].inputs, rtol=1e-3, atol=1e-3)
+
+
+def test_other_splits_are_kept_exactly_and_for_all_epochs(tmp_path):
+    teacher = cached(tmp_path)
+    batch = Batch(torch.randn(2, 4), torch.tensor([0, 1]), SAMPLES["val"])
+    teacher.start_epoch(0, 2)
+    first = teacher(batch, "val")
+    assert torch.equal(first.logits, teacher.model(batch.inputs))
+    seen = teacher.model.seen
+    teacher.start_epoch(1, 2)
+    assert torch.equal(teacher(batch, "val").logits, first.logits)
+    assert torch.equal(cached(tmp_path)(batch, "val").logits, first.logits)
+    assert teacher.model.seen == seen
+
+
+def test_top_k(tmp_path):
+    first, second = (cached(tmp_path, codec=TopK(C, 3)) for _ in range(2))
+    written = epoch(first, 0)
+    first.flush()
+    for a, b in zip(written, epoch(second, 0), strict=True):
+        assert torch.equal(a.logits, b.logits)
+    assert torch.equal(written[0].logits.topk(3).indices, Counted()(batches(0)[0].inputs).topk(3).indices)
+
+
+def test_a_disk_that_is_full_stops_nothing(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    teacher = cached(tmp_path)
+    monkeypatch.setattr(teacher.store, "write", full)
+    given = [epoch(teacher, e) for e in range(3)]
+    teacher.flush()
+    assert len(given[2]) == 3
+    assert capsys.readouterr().err.count("cannot be written") == 1
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_nothing_is_written_twice(tmp_path, split, monkeypatch):
+    teacher = cached(tmp_path)
+    written = []
+    monkeypatch.setattr(teacher.store, "write", lambda *a: written.append(a[:2]))
+    teacher.start_epoch(0, 1)
+    for _ in range(2):
+        teacher(Batch(torch.randn(2, 4), torch.tensor([0, 1]), SAMPLES[split][:2]), split)
+        teacher.flush()
+    assert written.count((split, 0)) == (2 if split == "train" else 1)
