@@ -32,6 +32,16 @@ def test_mean_and_std_over_seeds(tmp_path, capsys):
     assert "90.00" in lines[4]
 
 
+def test_rows_are_named_by_the_strategy_that_the_command_chose(tmp_path, capsys):
+    for i, name in enumerate(["crd", "crd_inbatch"]):
+        write(tmp_path / name, 0, 0.5 + i / 10, ["crd"])
+        (tmp_path / name / "command.yaml").write_text(f"overrides: ['data.subset=9', 'kd={name}']\n")
+    assert main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("| crd: CE + crd |")
+    assert lines[3].startswith("| crd_inbatch: CE + crd |")
+
+
 def test_nothing_to_show_is_one_line(tmp_path, capsys):
     assert main([str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith(f"error: no summary.json of a finished run below {tmp_path}")

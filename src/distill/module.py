@@ -108,14 +108,10 @@ class Distiller(L.LightningModule):
         """Logs what followed a schedule."""
         self.log_dict({f"schedule/{name}": value for name, value in self.criterion.scheduled.items()})
 
-    def on_fit_end(self) -> None:
+    def teardown(self, stage: str) -> None:
         """Leaves nothing of the teacher's cache in memory only."""
         if self.teacher is not None:
             self.teacher.flush()
-
-    def on_test_end(self) -> None:
-        """See :meth:`on_fit_end`."""
-        self.on_fit_end()
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Sets what follows a schedule to its value in ``epoch``, counted from 0."""

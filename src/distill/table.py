@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from distill.config import leaves
 
 IGNORED = ("seed", "resume", "threads", "teachers_dir")
@@ -23,11 +25,19 @@ def load(folders: Sequence[Path]) -> list[dict[str, Any]]:
         ValueError: there is none.
     """
     paths = sorted({path for folder in folders for path in folder.rglob("summary.json")})
-    found = [json.loads(path.read_text()) for path in paths]
+    found = [json.loads(path.read_text()) | {"kd": _chosen(path.parent, "kd")} for path in paths]
     found = [report for report in found if "student" in report]
     if not found:
         raise ValueError(f"no summary.json of a finished run below {', '.join(map(str, folders))}")
     return found
+
+
+def _chosen(folder: Path, group: str) -> str | None:
+    """The option of a config group that the run's command named, or None."""
+    record = folder / "command.yaml"
+    overrides: Any = OmegaConf.load(record).overrides if record.is_file() else []
+    found = [override.partition("=")[2] for override in overrides if override.startswith(f"{group}=")]
+    return found[-1] if found else None
 
 
 def _strategy(config: dict[str, Any]) -> str:
@@ -46,7 +56,10 @@ def rows(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     Shown beside the loss are the keys in which rows of one loss differ.
     """
     flat = [dict(leaves(report["config"])) for report in reports]
-    labels = [_strategy(report["config"]) for report in reports]
+    losses = [_strategy(report["config"]) for report in reports]
+    named = len({report.get("kd") for report in reports}) > 1
+    labels = [f"{report.get('kd') or '–'}: {loss}" for report, loss in zip(reports, losses, strict=True)]
+    labels = labels if named else losses
     keys = sorted({key for one in flat for key in one if key not in IGNORED})
     keys = [key for key in keys if not key.startswith(("kd.terms", "logger", "callbacks"))]
 
