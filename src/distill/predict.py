@@ -126,7 +126,9 @@ def listed(given: Iterable[str], lines: Iterable[str]) -> list[str]:
             found.append(name)
     if not any(map(os.path.exists, found)):
         what = ", ".join(list(given)[:3]) if not found else ", ".join(found[:3]) + ("" if len(found) < 4 else ", ...")
-        raise UserError(f"no images found in {what}" if given else "no images given: name files, folders, or - for stdin")
+        raise UserError(
+            f"no images found in {what}" if given else "no images given: name files, folders, or - for stdin"
+        )
     return found
 
 
@@ -205,7 +207,9 @@ def _device(asked: str) -> str:
     there = {"cpu": True, "cuda": torch.cuda.is_available()}
     name = asked if asked != "auto" else "cuda" if there["cuda"] else "cpu"
     if not there.get(name):
-        raise UserError(f"device={asked} is not there; {nearest(asked, ['auto', *(n for n, yes in there.items() if yes)])}")
+        raise UserError(
+            f"device={asked} is not there; {nearest(asked, ['auto', *(n for n, yes in there.items() if yes)])}"
+        )
     return name
 
 

@@ -31,10 +31,11 @@ def _innermost(traceback: TracebackType | None, paths: dict[int, str]) -> str | 
 
 def _owner(program: torch.export.ExportedProgram, operator: str) -> str | None:
     """The module whose code called an operator, by its path."""
-    for node in program.graph.nodes:
-        if node.op == "call_function" and str(node.target).replace("::", ".").startswith(operator.replace("::", ".")):
-            stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
-            return stack[-1] if stack else None
+    for graph in (program.graph, program.run_decompositions().graph):  # exporters see the second one
+        for node in graph.nodes:
+            if node.op == "call_function" and str(node.target).startswith(operator.replace("::", ".")):
+                stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+                return stack[-1] if stack else None
     return None
 
 
@@ -61,7 +62,8 @@ def reason(error: Exception, model: nn.Module, program: torch.export.ExportedPro
         for link in chain:
             if match := _OPERATOR.search(str(link)):
                 operator = match[1]
-                return f"operator {operator} has no ONNX counterpart; it is called by {_named(model, _owner(program, operator))}"
+                who = _named(model, _owner(program, operator))
+                return f"operator {operator} has no ONNX counterpart; it is called by {who}"
     paths = {id(module): path for path, module in model.named_modules()}
     place = next((p for p in (_innermost(link.__traceback__, paths) for link in chain) if p is not None), None)
     why = first_line(chain[0]).removesuffix(".")[:200]

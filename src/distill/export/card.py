@@ -62,11 +62,13 @@ def _table(report: dict[str, Any]) -> list[str]:
         best = f"{_short(speed['throughput'])}/s at batch {speed['best_batch']}" if speed else "–"
         file = f"`{row['file']}`" if row["file"] else "–"
         difference = f"{row['difference']:.1e}" if row["file"] else "–"
-        lines.append([row["model"], file, _percent(row["accuracy"]), difference, f"{_short(row['bytes'])}B", *times, best])
+        lines.append(
+            [row["model"], file, _percent(row["accuracy"]), difference, f"{_short(row['bytes'])}B", *times, best]
+        )
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def _use(run: Run, report: dict[str, Any], code: str | None) -> list[str]:
+def _use(report: dict[str, Any], code: str | None) -> list[str]:
     """How each file is opened."""
     files = [row["file"] for row in report["rows"] if row["file"]]
     embedded = report["preprocess"] == "embedded"
@@ -79,7 +81,10 @@ def _use(run: Run, report: dict[str, Any], code: str | None) -> list[str]:
         lines += ["```python", "import torch", "", 'model = torch.export.load("model.pt2").module()',
                   "logits = model(images)  # N×C×H×W", "```", ""]  # fmt: skip
     if "model.safetensors" in files:
-        lines += ["`model.safetensors` holds weights; this model takes images normalised as `preprocess.json` says.", ""]
+        lines += [
+            "`model.safetensors` holds weights; this model takes images normalised as `preprocess.json` says.",
+            "",
+        ]
         lines += ["```python", code, "```", ""] if code else [
             "Its architecture is defined by the training project, so the weights load there:", "",
             "```python", "import distill", "", 'model = distill.load("<run folder>")', "```", ""]  # fmt: skip
@@ -105,7 +110,7 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         "",
         "## Use",
         "",
-        *_use(run, report, code),
+        *_use(report, code),
         "## Data",
         "",
         f"`{data['name']}`: {data['train']} training, {data['val']} validation and {data['test']} test images"
@@ -122,9 +127,9 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         "",
         "## Measured",
         "",
-        f"Top-1 on {report['rows'][0]['images']} test images in float32. The difference is the largest of any logit from "
-        f"PyTorch's. Latency at batch 1 after warm-up, all models in turn on {place['cpu']} with {place['threads']} "
-        "thread(s).",
+        f"Top-1 on {report['rows'][0]['images']} test images in float32. The difference is the largest of any logit "
+        f"from PyTorch's. Latency at batch 1 after warm-up, all models in turn on {place['cpu']} with "
+        f"{place['threads']} thread(s).",
         "",
         *_table(report),
         "",

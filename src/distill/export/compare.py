@@ -31,7 +31,7 @@ class Likeness:
 @torch.inference_mode()
 def logits(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Logits (N, C) in float32, computed in batches; the last one is smaller."""
-    return torch.cat([run(batch).float() for batch in inputs.split(BATCH)])
+    return torch.cat([run(batch).float() for batch in torch.split(inputs, BATCH)])
 
 
 def compare(found: Tensor, reference: Tensor, labels: Tensor) -> Likeness:

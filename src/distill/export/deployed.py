@@ -36,5 +36,5 @@ class Deployed(nn.Module):
 def plain(model: nn.Module) -> nn.Module:
     """A frozen copy in eval mode and plain memory format, which exporters read best."""
     own = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    own.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    own.to(memory_format=torch.contiguous_format)
     return own

@@ -67,11 +67,10 @@ def write_onnx(model: nn.Module, example: Tensor, path: Path, facts: dict[str, A
         except Exception as error:
             raise UserError(f"ONNX export failed: {reason(error, model, program)}") from error
         assert made is not None
-        for value in (made.model.graph.inputs[0], made.model.graph.outputs[0]):
-            value.shape[0] = "batch"
-        for node in made.model.graph:
-            for value in node.outputs:  # shapes inside are inferred anew, under the new name
-                value.shape = value.shape if value.name == OUTPUT else None
+        graph: Any = made.model.graph
+        graph.inputs[0].shape[0] = graph.outputs[0].shape[0] = "batch"
+        for value in (value for node in graph for value in node.outputs if value.name != OUTPUT):
+            value.shape = None  # it is inferred anew, under the new name
         made.model.metadata_props.update({key: json.dumps(value) for key, value in facts.items()})
         made.save(path, external_data=False)
 

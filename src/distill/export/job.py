@@ -146,8 +146,8 @@ def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
         row = _row(f"student, {name}", path, path.stat().st_size, logits(opened, inputs), student)
         if not row["difference"] <= options.tolerance:
             raise UserError(
-                f"{name}: a logit differs by {row['difference']:.3g} from PyTorch's, and tolerance={options.tolerance:g}; "
-                "the file was removed"
+                f"{name}: a logit differs by {row['difference']:.3g} from PyTorch's, and "
+                f"tolerance={options.tolerance:g}; the file was removed"
             )
         rows.append(row)
         if name != "safetensors":
@@ -163,7 +163,9 @@ def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
         "command": environment.command(),
         "tolerance": options.tolerance,
         "preprocess": "embedded" if embedded else "described",
-        "calibration": {"method": options.calibration, "images": options.calibration_images} if options.quantize else None,
+        "calibration": {"method": options.calibration, "images": options.calibration_images}
+        if options.quantize
+        else None,
         "license": options.license,
         "rows": rows,
         "hardware": environment.hardware(torch.device("cpu")),

@@ -75,7 +75,6 @@ def _alternate(
 
 def _timing(times: dict[int, np.ndarray]) -> Timing:
     best = max(times, key=lambda size: size / float(np.median(times[size])))
-    one, many = (np.percentile(times[size] * 1e3, (50, 95, 99)) for size in (1, best))
-    return Timing(
-        *(float(value) for value in one), best, best / float(many[0]) * 1e3, *(float(v) for v in many), len(times[1])
-    )
+    one, many = ([float(v) for v in np.percentile(times[size] * 1e3, (50, 95, 99))] for size in (1, best))
+    rate = best / many[0] * 1e3
+    return Timing(one[0], one[1], one[2], best, rate, many[0], many[1], many[2], len(times[1]))

@@ -13,7 +13,7 @@ OWN_KEYS = ("_target_", "name", "pretrained", "num_classes", "in_channels", "ima
 
 
 def library(node: dict[str, Any]) -> str | None:
-    """"timm", "torchvision", or None: whose the architecture is.
+    """Whose the architecture is: "timm", "torchvision", or None.
 
     Args:
         node: the run's ``model``.

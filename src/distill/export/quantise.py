@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from distill.errors import UserError, first_line
@@ -35,7 +36,7 @@ def quantise(source: Path, target: Path, images: Tensor, method: str) -> None:
         """The images in batches."""
 
         def __init__(self) -> None:
-            self.batches = iter(images.split(BATCH))
+            self.batches = iter(torch.split(images, BATCH))
 
         def get_next(self) -> dict[str, object] | None:
             """One batch, None after the last."""
@@ -64,7 +65,8 @@ def quantise(source: Path, target: Path, images: Tensor, method: str) -> None:
 
 def _before_the_model(model: object) -> list[str]:
     """Names of the nodes that normalise: from the input on, as long as they only cast, scale and shift."""
-    names, value = [], INPUT
+    names: list[str] = []
+    value = INPUT
     while True:
         node = next((n for n in model.graph.node if value in n.input), None)  # type: ignore[attr-defined]
         if node is None or node.op_type not in ("Cast", "Mul", "Sub"):
