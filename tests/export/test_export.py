@@ -87,9 +87,19 @@ def test_int8_is_smaller_and_nearly_as_good(exported):
     assert int8["difference"] > 1e-4  # it is no copy of the other
     import onnx
 
-    kinds = [node.op_type for node in onnx.load(exported / "model-int8.onnx").graph.node]
+    nodes = onnx.load(exported / "model-int8.onnx").graph.node
+    kinds = [node.op_type for node in nodes]
     assert {"QuantizeLinear", "DequantizeLinear"} <= set(kinds)
-    assert kinds[:3] == ["Cast", "Mul", "Sub"]  # normalised in float32
+    made_by = {name: node for node in nodes for name in node.output}
+    first = next(node for node in nodes if node.op_type == "QuantizeLinear")
+    chain, value = [], "images"
+    while value != first.input[0]:
+        node = next(node for node in nodes if value in node.input)
+        chain.append(node.op_type)
+        value = node.output[0]
+    assert chain == ["Cast", "Mul", "Sub"]  # normalised in float32
+    inner = [made_by[node.input[0]].op_type for node in nodes if node.op_type in ("Conv", "Gemm")]
+    assert set(inner) == {"DequantizeLinear"}  # and every layer computes in int8
 
 
 @pytest.mark.slow

@@ -31,9 +31,10 @@ def _innermost(traceback: TracebackType | None, paths: dict[int, str]) -> str | 
 
 def _owner(program: torch.export.ExportedProgram, operator: str) -> str | None:
     """The module whose code called an operator, by its path."""
-    for graph in (program.graph, program.run_decompositions().graph):  # exporters see the second one
-        for node in graph.nodes:
-            if node.op == "call_function" and str(node.target).startswith(operator.replace("::", ".")):
+    name = operator.replace("::", ".")
+    for wanted in (name, name.rpartition(".")[2]):  # the exporter may have taken aten.special_x apart into prims.x
+        for node in program.graph.nodes:
+            if node.op == "call_function" and wanted in str(node.target):
                 stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
                 return stack[-1] if stack else None
     return None
