@@ -106,7 +106,8 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         f"# {student['name']} on {data['name']}",
         "",
         f"An image classifier of {_short(student['parameters'])} parameters and {_short(student['macs'])} "
-        f"multiply-accumulates, for {data['image_size']}-pixel images of {data['channels']} channel(s). Classes: {shown}.",
+        f"multiply-accumulates, for {data['image_size']}-pixel images of {data['channels']} channel(s). "
+        f"Classes: {shown}.",
         "",
         "## Use",
         "",
