@@ -13,7 +13,7 @@ ABOUT = """Exports the student alone of a finished run, runs the files on test i
 writes a model card (README.md) and the measurements (export.json) beside them.
 
   python export.py run=outputs/2026-01-31/12-00-00 format=onnx
-  python export.py run=outputs/2026-01-31/12-00-00 format=[onnx,torch_export,safetensors] quantize=int8"""
+  python export.py run=outputs/2026-01-31/12-00-00 format=onnx,torch_export,safetensors quantize=int8"""
 
 FORMATS = ("onnx", "torch_export", "safetensors")
 PREPROCESS = ("embedded", "described")
@@ -27,7 +27,7 @@ class Options:
     """The keys of ``export.py``."""
 
     run: str = arg("a finished run's folder, or a weights file in it")
-    format: Any = arg(f"one or a list of {', '.join(FORMATS)}", "onnx")
+    format: Any = arg(f"one or several, with commas, of {', '.join(FORMATS)}", "onnx")
     output: str | None = arg("folder to write; null: <run>/export", None)
     overwrite: bool = arg("replace that folder where it exists", False)
     preprocess: str = arg("embedded: the graph takes raw pixels and normalises; described: in preprocess.json only",
