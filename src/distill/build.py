@@ -12,7 +12,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from distill.cache import CacheOptions, CachePlan, plan
-from distill.check import TEACHER_KEYS
+from distill.check import TEACHER_KEYS, weights_of
+from distill.checkpoints import load_weights
 from distill.criterion import Criterion
 from distill.data import DataModule
 from distill.data.loader import usable_cores
@@ -272,7 +273,10 @@ def _lessons(
         student = wrapped(cfg, student, teacher, data.example(4))
         recipe = Recipe(data, **learning, make_trainer=make_trainer, criterion=criterion, seed=cfg["seed"])
         where = folder if role == "student" else folder / role
-        lesson = Lesson(role, student, recipe, where, cfg["trainer"]["max_epochs"])
+        if role == "student" and cfg["init"]:
+            load_weights(student.model, weights_of(cfg["init"]), student.anatomy.name)
+        int8 = role == "student" and cfg["quantize"] is not None
+        lesson = Lesson(role, student, recipe, where, cfg["trainer"]["max_epochs"], int8=int8)
         if cfg["kd"]["peers"] is not None:
             lesson = _mutual(cfg, lesson, data)
         else:

@@ -121,6 +121,8 @@ def _flows(cfg: dict[str, Any]) -> None:
     used = [name for name in needed if kd[name]] + (["generations"] if kd["generations"] > 1 else [])
     if used and not kd["terms"]:
         raise UserError(f"kd.{used[0]} needs a term that students learn from; kd.terms is empty")
+    if kd["peers"] and cfg["quantize"] is not None:
+        raise UserError("kd.peers and quantize cannot be combined: only a student with a teacher learns int8")
     if kd["peers"]:
         clash = [name for name in used if name != "peers"] + (["student_wrapper"] if kd["student_wrapper"] else [])
         if clash:
@@ -171,7 +173,15 @@ def _checkpoint(checkpoint: Any, key: str) -> None:
                 raise UserError(f"{key}: {checkpoint} is no file that torch.save wrote")
 
 
+def weights_of(init: str) -> Path:
+    """The weights that ``init`` means: a finished run's student, or the file itself."""
+    path = Path(init)
+    return path / "student.safetensors" if path.is_dir() else path
+
+
 def _files(cfg: dict[str, Any]) -> None:
+    if cfg["init"] is not None:
+        _checkpoint(str(weights_of(cfg["init"])), "init")
     _checkpoint(cfg["teacher"].get("checkpoint"), "teacher.checkpoint")
     for i, teacher in enumerate(cfg["kd"]["teachers"] or []):
         _checkpoint(teacher.get("checkpoint"), f"kd.teachers.{i}.checkpoint")

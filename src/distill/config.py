@@ -18,6 +18,12 @@ class Only(Enum):
     teacher = "teacher"
 
 
+class Quantize(Enum):
+    """What a student learns to live with."""
+
+    int8 = "int8"
+
+
 @dataclass
 class TermConfig:
     """One named term: a loss (``_target_`` and its arguments), its weight, the layers it reads."""
@@ -137,6 +143,8 @@ class TrainConfig:
     seed: int = 0
     only: Only | None = None
     resume: str | None = None
+    init: str | None = None
+    quantize: Quantize | None = None
     channels_last: bool = True
     teachers_dir: str = "outputs/teachers"
     cache: CacheConfig = field(default_factory=CacheConfig)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from distill.criterion import Criterion, Losses
 from distill.data import Batch
 from distill.ensemble import Ensemble
+from distill.int8 import Int8
 from distill.metrics import Metrics
 from distill.schedulers import SchedulerFactory, lightning_scheduler
 from distill.taps import Outputs, Tap
@@ -34,6 +35,7 @@ class Distiller(L.LightningModule):
         seed: of everything random inside the models; a step draws by (seed, epoch, batch) only, so that a resumed
             run continues as if it had not stopped.
         agreement: whether to count how often the student answers as its teacher; None: where there is one.
+        int8: makes the student compute as in int8; its ranges are part of the checkpoint.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Distiller(L.LightningModule):
         head: str | None = None,
         seed: int = 0,
         agreement: bool | None = None,
+        int8: Int8 | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.criterion = criterion
         self.teacher = teacher
+        self.int8 = int8
         self.seed = seed
         self._optimizer = optimizer
         self._scheduler = scheduler

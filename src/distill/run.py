@@ -19,6 +19,7 @@ from distill.criterion import Criterion
 from distill.data import DataModule
 from distill.ensemble import Ensemble
 from distill.errors import UserError, first_line
+from distill.int8 import Int8
 from distill.measure import size, speed
 from distill.module import Distiller, OptimizerFactory
 from distill.mutual import MutualDistiller
@@ -63,6 +64,7 @@ class Lesson:
         peers: students that learn along with it from each other (deep mutual learning); then there is no teacher.
         mutual: their criteria, see ``MutualDistiller``.
         cache: how its teachers' answers are kept; None: they are not.
+        int8: whether the student computes as in int8 while it is trained.
     """
 
     role: str
@@ -73,6 +75,7 @@ class Lesson:
     peers: tuple[Net, ...] = ()
     mutual: tuple[tuple[Criterion, ...], ...] = ()
     cache: CachePlan | None = None
+    int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def _distiller(lesson: Lesson, teacher: Teacher | Ensemble | None) -> Distiller:
         heads = [net.anatomy.head if embedded else None for net in nets]
         return MutualDistiller([net.model for net in nets], lesson.mutual, heads, **settings)
     head = lesson.student.anatomy.head if criterion.reads("student_embedding") else None
-    return Distiller(lesson.student.model, criterion, teacher=teacher, head=head, **settings)
+    int8 = Int8(lesson.student.model) if lesson.int8 else None
+    return Distiller(lesson.student.model, criterion, teacher=teacher, head=head, int8=int8, **settings)
 
 
 class Trained(NamedTuple):
@@ -228,6 +232,10 @@ def _judged(net: Net, job: Job, teacher: Teacher | Ensemble | None = None) -> Di
     return Distiller(net.model, Criterion(), job.data.num_classes, teacher)
 
 
+def _both(module: Distiller, job: Job) -> dict[str, dict[str, float]]:
+    return {split: _evaluate(module, job, split) for split in ("val", "test")}
+
+
 def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: Job) -> dict[str, Any]:
     """Last epoch and best-on-validation epoch, apart: weights kept, tested once each."""
     train = {k.partition("/")[2]: v for k, v in trained.metrics.items() if k.startswith("train/")}
@@ -235,8 +243,10 @@ def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: J
     def kept(file: str, epoch: int) -> dict[str, Any]:
         save_weights(module.student, lesson.folder / file)
         module.start_epoch(epoch - 1, lesson.max_epochs)
-        scores = {split: _evaluate(module, job, split) for split in ("val", "test")}
-        return {"epoch": epoch, "weights": file, **scores}
+        int8 = {"int8": _both(module, job)} if module.int8 is not None else {}
+        if module.int8 is not None:
+            module.int8.on = False  # the weights are float, and tested as such
+        return {"epoch": epoch, "weights": file, **_both(module, job), **int8}
 
     results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trained.epoch)}
     if trained.best is None:
@@ -253,6 +263,8 @@ def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: J
     else:
         last = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         module.load_state_dict(checkpoint["state_dict"])
+        if module.int8 is not None:
+            module.int8.on = True
         results["best"] = kept("student-best.safetensors", epoch)
         module.load_state_dict(last)
     return results

@@ -83,6 +83,11 @@ def table(report: dict[str, Any]) -> Table:
     if student and "best" in student:
         epochs = f"{student['best']['epoch']} of {student['last']['epoch']}"
         row(f"test top-1, best-on-validation epoch ({epochs})", test("acc", "best"))
+    if student and "int8" in student["last"]:
+        row(
+            "the same computed as in int8",
+            lambda _, e: _percent(e.get("last", {}).get("int8", {}).get("test", {}).get("acc")),
+        )
     whom = next((who for role, who in (("teacher", "the teacher"), ("peer_1", "peer 1")) if role in entries), None)
     for label, metric in (("test top-5", "top5"), (f"agreement with {whom}", "agreement")):
         if (whom or metric != "agreement") and any(test(metric)(role, entry) for role, entry in entries.items()):

@@ -1,0 +1,139 @@
+"""The model card: README.md in the layout of the Hugging Face Hub."""
+
+from typing import Any
+
+import yaml
+
+from distill.export import plain
+from distill.runs import Run
+from distill.summary import _percent, _short
+
+
+def front(run: Run, report: dict[str, Any]) -> dict[str, Any]:
+    """The card's YAML front matter."""
+    data, student = run.report["data"], run.report["student"]
+    rows = [row for row in report["rows"] if row["file"]]
+    # The last row is the smallest form of the student; the metric is the first file's.
+    metric = {"type": "accuracy", "value": round(rows[0]["accuracy"], 6), "name": "test top-1"}
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"type": data["name"], "name": data["name"], "split": "test"},
+        "metrics": [metric],
+    }
+    owner = plain.library(run.config["model"])
+    tags = ["image-classification", "knowledge-distillation", "distill"]
+    tags += sorted({row["file"].rpartition(".")[2] for row in rows} & {"onnx", "safetensors"})
+    return {
+        "license": report["license"],
+        "library_name": owner or "pytorch",
+        "pipeline_tag": "image-classification",
+        "tags": tags,
+        "metrics": ["accuracy"],
+        "model-index": [{"name": f"{student['name']}-{data['name']}", "results": [result]}],
+    }
+
+
+def _method(run: Run) -> list[str]:
+    """How the student learnt, in a few lines."""
+    kd, report = run.config["kd"], run.report
+    lines = [f"Trained for {report['student']['last']['epoch']} epochs, seed {report['seed']}."]
+    if not kd["terms"]:
+        return [*lines, "It learnt from the labels alone."]
+    teacher = report.get("teacher")
+    if teacher:
+        lines.append(
+            f"Its teacher: {teacher['name']}, {_short(teacher['parameters'])} parameters, test top-1 "
+            f"{_percent(teacher['test']['acc'])}."
+        )
+    lines.append(f"α (weight of the loss with the labels): {kd['alpha']}. T: {kd['T']}.")
+    terms = [
+        f"- `{name}`: `{term['loss']['_target_'].rpartition('.')[2]}`, weight {term['weight']}"
+        for name, term in kd["terms"].items()
+    ]
+    return [*lines, "", "Terms beside the cross-entropy:", "", *terms]
+
+
+def _table(report: dict[str, Any]) -> list[str]:
+    head = ["model", "file", "test top-1", "max. difference", "size", "median", "p95", "p99", "best throughput"]
+    lines = [head, ["---"] * len(head)]
+    for row in report["rows"]:
+        speed = row.get("speed")
+        times = [f"{speed[k]:.2f} ms" if speed else "–" for k in ("median_ms", "p95_ms", "p99_ms")]
+        best = f"{_short(speed['throughput'])}/s at batch {speed['best_batch']}" if speed else "–"
+        file = f"`{row['file']}`" if row["file"] else "–"
+        difference = f"{row['difference']:.1e}" if row["file"] else "–"
+        lines.append(
+            [row["model"], file, _percent(row["accuracy"]), difference, f"{_short(row['bytes'])}B", *times, best]
+        )
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _use(report: dict[str, Any], code: str | None) -> list[str]:
+    """How each file is opened."""
+    files = [row["file"] for row in report["rows"] if row["file"]]
+    embedded = report["preprocess"] == "embedded"
+    takes = "raw pixels and normalises them itself" if embedded else "normalised images"
+    lines = [f"A graph (`.onnx`, `.pt2`) takes {takes}; `preprocess.json` says what comes before.", ""]
+    if "model.onnx" in files:
+        lines += ["```python", "import onnxruntime", "", 'session = onnxruntime.InferenceSession("model.onnx")',
+                  '(logits,) = session.run(None, {"images": images})  # N×C×H×W', "```", ""]  # fmt: skip
+    if "model.pt2" in files:
+        lines += ["```python", "import torch", "", 'model = torch.export.load("model.pt2").module()',
+                  "logits = model(images)  # N×C×H×W", "```", ""]  # fmt: skip
+    if "model.safetensors" in files:
+        lines += [
+            "`model.safetensors` holds weights; this model takes images normalised as `preprocess.json` says.",
+            "",
+        ]
+        lines += ["```python", code, "```", ""] if code else [
+            "Its architecture is defined by the training project, so the weights load there:", "",
+            "```python", "import distill", "", 'model = distill.load("<run folder>")', "```", ""]  # fmt: skip
+    return lines
+
+
+def card(run: Run, report: dict[str, Any], code: str | None) -> str:
+    """The whole card.
+
+    Args:
+        run: the finished run.
+        report: what ``export.json`` will hold.
+        code: loads the weights without this project; None where there is none.
+    """
+    data, student, place = run.report["data"], run.report["student"], report["hardware"]
+    names = list(run.classes)
+    shown = ", ".join(names[:20]) + (f", … (all {len(names)} in `classes.json`)" if len(names) > 20 else "")
+    rest = [
+        f"# {student['name']} on {data['name']}",
+        "",
+        f"An image classifier of {_short(student['parameters'])} parameters and {_short(student['macs'])} "
+        f"multiply-accumulates, for {data['image_size']}-pixel images of {data['channels']} channel(s). "
+        f"Classes: {shown}.",
+        "",
+        "## Use",
+        "",
+        *_use(report, code),
+        "## Data",
+        "",
+        f"`{data['name']}`: {data['train']} training, {data['val']} validation and {data['test']} test images"
+        + (f" ({', '.join(data['carved'])} carved out of the training images)." if data["carved"] else "."),
+        "",
+        "## Method",
+        "",
+        *_method(run),
+        "",
+        "```text",
+        run.report["command"],
+        report["command"],
+        "```",
+        "",
+        "## Measured",
+        "",
+        f"Top-1 on {report['rows'][0]['images']} test images in float32. The difference is the largest of any logit "
+        f"from PyTorch's. Latency at batch 1 after warm-up, all models in turn on {place['cpu']} with "
+        f"{place['threads']} thread(s).",
+        "",
+        *_table(report),
+        "",
+    ]  # fmt: skip
+    head = yaml.safe_dump(front(run, report), sort_keys=False, allow_unicode=True)
+    return f"---\n{head}---\n\n" + "\n".join(rest)

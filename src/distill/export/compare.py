@@ -1,0 +1,51 @@
+"""An exported file beside the model it came from, on the same images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How near two models are.
+
+    Attributes:
+        difference: largest absolute difference of a logit.
+        accuracy: share of images that the file gets right, top 1.
+        reference: the same of the original.
+        agreement: share of images with the same first class.
+        images: how many were looked at.
+    """
+
+    difference: float
+    accuracy: float
+    reference: float
+    agreement: float
+    images: int
+
+
+@torch.inference_mode()
+def logits(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """Logits (N, C) in float32, computed in batches; the last one is smaller."""
+    return torch.cat([run(batch).float() for batch in torch.split(inputs, BATCH)])
+
+
+def compare(found: Tensor, reference: Tensor, labels: Tensor) -> Likeness:
+    """Logits (N, C) of a file beside those of its original; NaN counts as infinitely far.
+
+    Example:
+        >>> compare(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.5]]), torch.tensor([1]))
+        Likeness(difference=0.5, accuracy=1.0, reference=1.0, agreement=1.0, images=1)
+    """
+    best, right = found.argmax(1), reference.argmax(1)
+    return Likeness(
+        difference=float((found - reference).abs().nan_to_num(nan=float("inf")).max()),
+        accuracy=float((best == labels).float().mean()),
+        reference=float((right == labels).float().mean()),
+        agreement=float((best == right).float().mean()),
+        images=len(labels),
+    )

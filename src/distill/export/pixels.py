@@ -1,0 +1,35 @@
+"""Images as the exported files see them, before normalisation."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from distill.data import DataModule
+from distill.data.loader import Failure
+from distill.errors import UserError
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images (N, C, H, W), uint8 in 0..255 or float32, and their labels (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def pixels(data: DataModule, split: Literal["train", "test"], limit: int) -> Pixels:
+    """At most ``limit`` images of a split, resized and cut, not normalised; spread evenly over it.
+
+    Raises:
+        UserError: an image that cannot be read.
+    """
+    views = data._views(split, train=False)
+    count = min(limit, len(views))
+    positions = torch.linspace(0, len(views) - 1, count).round().long()
+    try:
+        images, kept = views.read(0, positions)
+    except Exception as error:
+        raise UserError(Failure(str(error)).message) from error
+    return Pixels(images, views.part.images.labels[views.part.rows[kept]])

@@ -1,0 +1,38 @@
+"""The commands of README and docs/export.md run as they stand, on another run's folder."""
+
+import re
+import shlex
+
+import pytest
+from PIL import Image
+
+from distill import predict
+from distill.commands import parse
+from distill.export import command
+from jobs import ROOT
+
+TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "export.md").read_text()
+COMMANDS = sorted(set(re.findall(r"^python (?:export|predict)\.py .*$", TEXT, re.MULTILINE)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command(line, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    for i in range(2):
+        Image.new("L", (9, 12), 100 * i).save(f"images/{i}.jpg")
+    words = [word.replace("outputs/2026-01-31/12-00-00", str(folder)) for word in shlex.split(line)[2:]]
+    if "export.py" in line:
+        options = parse(command.Options, [*words, f"output={tmp_path}/export", "seconds=0", "threads=1"])
+        assert command.main(options) == 0
+        assert (tmp_path / "export" / "README.md").is_file()
+        return
+    words = [w for word in words for w in (["images/0.jpg", "images/1.jpg"] if "*" in word else [word])]
+    assert predict.main(parse(predict.Options, words, "images")) == 0
+    said = (tmp_path / "found.json").read_text() if "output=" in line else capsys.readouterr().out
+    assert said.count("images/") == 2
+
+
+def test_they_were_found():
+    assert len(COMMANDS) == 5

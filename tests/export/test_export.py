@@ -1,0 +1,292 @@
+"""Export: files that answer as the student does, refused where they do not; nothing is left of a refused one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+
+from distill.errors import UserError
+from distill.export import command, formats, job
+from distill.export.command import Options
+from distill.export.compare import compare
+from distill.export.deployed import Deployed
+from distill.export.latency import timings
+from distill.runs import Run
+
+SHORT = {"seconds": 0, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def exported(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("files") / "export"
+    options = Options(
+        run=str(folder), format=list(command.FORMATS), output=str(output), quantize="int8", seconds=0.01, threads=1
+    )
+    assert command.main(options) == 0
+    return output
+
+
+def rows(output):
+    return {row["model"]: row for row in json.loads((output / "export.json").read_text())["rows"]}
+
+
+@pytest.mark.slow
+def test_the_files_are_as_good_as_the_student(exported, folder):
+    found = rows(exported)
+    asked = json.loads((folder / "summary.json").read_text())["student"]["last"]["test"]["acc"]
+    assert set(found) == {"teacher, PyTorch", "student, PyTorch", "student, onnx", "student, torch_export",
+                          "student, safetensors", "student, onnx int8"}  # fmt: skip
+    for name in ("onnx", "torch_export", "safetensors"):
+        row = found[f"student, {name}"]
+        assert row["accuracy"] == pytest.approx(asked)
+        assert row["difference"] < 1e-4
+        assert row["images"] == 359
+        assert (exported / row["file"]).stat().st_size == row["bytes"]
+
+
+@pytest.mark.slow
+def test_the_onnx_file_alone_gives_the_runs_accuracy(exported, folder):
+    """Read by onnxruntime alone, on images that this test takes from the data set itself."""
+    import onnxruntime
+
+    run = Run(folder)
+    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["classes"]) == [str(i) for i in range(10)]
+    assert session.get_inputs()[0].shape == ["batch", 1, 8, 8]
+    assert session.get_inputs()[0].type == "tensor(uint8)"
+    assert session.get_outputs()[0].shape == ["batch", 10]
+    part = run.data._state.splits["test"].part
+    images = np.stack([part.images.image(int(row)).numpy() for row in part.rows])
+    found = np.concatenate([session.run(None, {"images": some})[0] for some in (images[:1], images[1:])]).argmax(1)
+    accuracy = (found == part.images.labels[part.rows].numpy()).mean()
+    assert accuracy == pytest.approx(run.report["student"]["last"]["test"]["acc"])
+
+
+@pytest.mark.slow
+def test_torch_export_takes_any_batch(exported, folder):
+    run = Run(folder)
+    again = formats.open_torch_export(exported / "model.pt2")
+    images = torch.randint(0, 256, (7, 1, 8, 8), dtype=torch.uint8, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        expected = run.student.model(run.preprocess.scaling(images))
+        for size in (1, 2, 7):
+            torch.testing.assert_close(again(images[:size]), expected[:size], rtol=1e-4, atol=1e-5)
+    assert (exported / "model.pt2").stat().st_size < 1.5e6  # weights, and no test images
+
+
+@pytest.mark.slow
+def test_int8_is_smaller_and_nearly_as_good(exported):
+    found = rows(exported)
+    int8, float32 = found["student, onnx int8"], found["student, onnx"]
+    assert int8["bytes"] < 0.6 * float32["bytes"]
+    assert int8["accuracy"] > float32["accuracy"] - 0.03
+    assert int8["difference"] > 1e-4  # it is no copy of the other
+    import onnx
+
+    nodes = onnx.load(exported / "model-int8.onnx").graph.node
+    kinds = [node.op_type for node in nodes]
+    assert {"QuantizeLinear", "DequantizeLinear"} <= set(kinds)
+    made_by = {name: node for node in nodes for name in node.output}
+    first = next(node for node in nodes if node.op_type == "QuantizeLinear")
+    chain, value = [], "images"
+    while value != first.input[0]:
+        node = next(node for node in nodes if value in node.input)
+        chain.append(node.op_type)
+        value = node.output[0]
+    assert chain == ["Cast", "Mul", "Sub"]  # normalised in float32
+    inner = [made_by[node.input[0]].op_type for node in nodes if node.op_type in ("Conv", "Gemm")]
+    assert set(inner) == {"DequantizeLinear"}  # and every layer computes in int8
+
+
+@pytest.mark.slow
+def test_speed_of_all_in_one_table(exported):
+    for name, row in rows(exported).items():
+        assert ("speed" in row) == ("safetensors" not in name)
+        if "speed" in row:
+            speed = row["speed"]
+            assert 0 < speed["median_ms"] <= speed["p95_ms"] <= speed["p99_ms"]
+            assert speed["rounds"] >= 100
+
+
+@pytest.mark.slow
+def test_the_model_card_is_read_by_the_hubs_own_reader(exported, folder):
+    card = ModelCard.load(exported / "README.md")
+    assert card.data.license == "unknown"
+    assert card.data.pipeline_tag == "image-classification"
+    (result,) = card.data.eval_results
+    assert result.metric_value == pytest.approx(rows(exported)["student, onnx"]["accuracy"], abs=1e-6)
+    assert yaml.safe_load((exported / "README.md").read_text().split("---")[1])["model-index"]
+    for said in (
+        "resnet14",
+        "α",
+        "`kd`",
+        "model-int8.onnx",
+        json.loads((folder / "summary.json").read_text())["command"],
+    ):
+        assert said in card.text
+
+
+def test_the_preprocessing_is_the_runs(folder):
+    run = Run(folder)
+    deployed = Deployed(run.student.model, run.preprocess, torch.uint8)
+    image = torch.randint(0, 256, (1, 8, 8), dtype=torch.uint8, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(deployed(image[None]), run.student.model(run.preprocess(image)[None]))
+    wrong = Deployed(run.student.model, run.preprocess, torch.float32)
+    assert not torch.allclose(deployed(image[None]), wrong(image[None]))
+
+
+def test_described_leaves_normalising_to_the_caller(folder, tmp_path):
+    options = Options(
+        run=str(folder), format="torch_export", output=str(tmp_path / "e"), preprocess="described", **SHORT
+    )
+    assert command.main(options) == 0
+    run = Run(folder)
+    example = run.data.example(3)
+    with torch.no_grad():
+        found = formats.open_torch_export(tmp_path / "e" / "model.pt2")(example)
+        torch.testing.assert_close(found, run.student.model(example), rtol=1e-4, atol=1e-5)
+    about = json.loads((tmp_path / "e" / "preprocess.json").read_text())
+    assert about["graph"]["normalises"] is False
+    assert about["mean"] == list(run.preprocess.mean)
+
+
+def test_a_file_that_answers_otherwise_is_refused(folder, tmp_path, monkeypatch):
+    right = formats.write_safetensors
+
+    def wrong(model, path):
+        broken = job.plain_copy(model)
+        with torch.no_grad():
+            broken.fc.bias += 0.01
+        right(broken, path)
+
+    monkeypatch.setattr(formats, "write_safetensors", wrong)
+    options = Options(run=str(folder), format="safetensors", output=str(tmp_path / "e"), **SHORT)
+    with pytest.raises(UserError, match=r"safetensors: a logit differs by 0.01 from PyTorch's, and tolerance=0.001"):
+        command.main(options)
+    assert not list(tmp_path.iterdir())
+    options.tolerance = 0.1
+    assert command.main(options) == 0
+
+
+def test_an_operator_without_onnx_counterpart_is_named_with_its_module(tmp_path):
+    class Odd(torch.nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Sequential(torch.nn.Flatten(), Odd(), torch.nn.Linear(4, 2))
+
+        def forward(self, x):
+            return self.layer(x)
+
+    with pytest.raises(
+        UserError, match=r"operator prims.bessel_j0 has no ONNX counterpart; it is called by module 'layer.1' \(Odd\)"
+    ):
+        formats.write_onnx(Model().eval(), torch.rand(2, 1, 2, 2), tmp_path / "m.onnx", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_be_captured_names_its_module(tmp_path):
+    class Branch(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), Branch()).eval()
+    with pytest.raises(UserError, match=r"torch.export cannot capture the student: .*in module '1' \(Branch\)"):
+        formats.write_torch_export(model, torch.rand(2, 1, 2, 2), tmp_path / "m.pt2", {})
+
+
+def test_likeness_counts():
+    labels = torch.tensor([0, 1])
+    like = compare(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([[2.0, 1.0], [0.0, 1.0]]), labels)
+    assert (like.difference, like.accuracy, like.reference, like.agreement) == (2.0, 0.5, 1.0, 0.5)
+    broken = compare(torch.full((2, 2), float("nan")), torch.zeros(2, 2), labels)
+    assert broken.difference == float("inf")
+
+
+def test_timings_alternate():
+    calls = []
+
+    def model(name):
+        return lambda batch: calls.append((name, len(batch))) or batch
+
+    found = timings({"a": model("a"), "b": model("b")}, torch.zeros(3, 1, 2, 2), seconds=0.0)
+    assert set(found) == {"a", "b"}
+    measured = [name for name, size in calls if size == 1][10:]  # after warm-up
+    assert measured == ["a", "b"] * 100
+    assert {size for _, size in calls} == {1, 4, 16, 64, 256}
+
+
+MISTAKES = {
+    "format=onxx": "format=onxx is unknown; did you mean 'onnx'",
+    "quantize=int4": "quantize=int4 is unknown; did you mean 'int8'",
+    "preprocess=none": "preprocess=none is unknown; .*Allowed: embedded, described",
+    "tolerance=-1": "tolerance must be at least 0",
+    "images=0": "images must be at least 1, got 0",
+}
+
+
+@pytest.mark.parametrize(("given", "said"), MISTAKES.items())
+def test_mistakes(folder, given, said):
+    from distill.commands import parse
+
+    with pytest.raises(UserError, match=said):
+        command.main(parse(Options, [f"run={folder}", given]))
+
+
+def test_more_mistakes(folder, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="add onnx to format"):
+        command.main(Options(run=str(folder), format="safetensors", quantize="int8"))
+    with pytest.raises(UserError, match=r"run .* does not exist; did you mean 'run'"):
+        command.main(Options(run=str(folder.parent / "rum")))
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'format=onnx needs onnx and .* pip install "distill\[export\]"'):
+        command.main(Options(run=str(folder)))
+
+
+def test_what_exists_is_refused_before_any_work(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "export", None)
+    (tmp_path / "mine.txt").write_text("keep")
+    options = Options(run=str(folder), output=str(tmp_path))
+    with pytest.raises(UserError, match="exists: choose another output=, or overwrite=true"):
+        command.main(options)
+    options.overwrite = True
+    with pytest.raises(UserError, match="is no earlier export .* it is not overwritten"):
+        command.main(options)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_half_a_checkpoint(folder, tmp_path):
+    (tmp_path / "summary.json").write_bytes((folder / "summary.json").read_bytes())
+    options = Options(run=str(tmp_path), output=str(tmp_path / "e"), **SHORT)
+    with pytest.raises(UserError, match="the student's weights are missing"):
+        command.main(options)
+    whole = (folder / "student.safetensors").read_bytes()
+    (tmp_path / "student.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="no readable safetensors file"):
+        command.main(options)
+    assert not (tmp_path / "e").exists()
+    assert not (tmp_path / "e.part").exists()
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_line_and_status_1(folder):
+    import subprocess
+    import sys
+
+    from jobs import ROOT
+
+    done = subprocess.run(
+        [sys.executable, ROOT / "export.py", f"run={folder}", "format=onxx"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr == "error: format=onxx is unknown; did you mean 'onnx'? Allowed: onnx, torch_export, safetensors\n"
+    )

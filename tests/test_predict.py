@@ -1,0 +1,127 @@
+"""predict.py on real files: right classes, broken files reported and the rest done, mistakes in one line."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import distill
+from distill import predict
+from distill.errors import UserError
+from distill.predict import Options, listed, main
+from distill.runs import Run
+from jobs import ROOT, TINY, run_job
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outputs") / "run"
+    run_job(folder, *TINY, "kd=none", "trainer.max_epochs=4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(folder, tmp_path_factory):
+    """Twelve test images as PNG files, one of them in a folder below, and two that are none."""
+    place = tmp_path_factory.mktemp("images")
+    (place / "more").mkdir()
+    part = Run(folder).data._state.splits["test"].part
+    for i, row in enumerate(part.rows[:12].tolist()):
+        pixels = part.images.image(row).numpy()[0]
+        Image.fromarray(pixels).save(place / ("more" if i == 11 else "") / f"{i:02}.png")
+    (place / "notes.jpg").write_text("no image")
+    (place / "cut.png").write_bytes((place / "00.png").read_bytes()[:60])
+    (place / "readme.txt").write_text("not looked at")
+    return place
+
+
+def run(capsys, *files, **keys):
+    status = main(Options(run=keys.pop("run"), images=[str(f) for f in files], **keys))
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_a_folder_as_csv(folder, images, capsys):
+    status, out, err = run(capsys, images, run=str(folder), batch_size=5, threads=2)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 3
+    assert [row["file"] for row in rows] == sorted(row["file"] for row in rows)
+    good = [row for row in rows if not row["error"]]
+    bad = {row["file"].rpartition("/")[2]: row["error"] for row in rows if row["error"]}
+    assert len(good) == 12
+    assert set(bad) == {"notes.jpg", "cut.png"}
+    assert bad["notes.jpg"] == "not an image that Pillow can read"
+    assert "2 of 14 files could not be read" in err
+    assert "notes.jpg: not an image" in err
+    model = distill.load(folder)
+    expected = model.predict([Image.open(row["file"]) for row in good])
+    assert [row["class"] for row in good] == [name for name, _ in expected]
+    assert [float(row["probability"]) for row in good] == pytest.approx([p for _, p in expected], abs=1e-5)
+    assert len({row["class"] for row in good}) > 2
+
+
+def test_json_with_top_classes(folder, images, capsys):
+    status, out, _ = run(capsys, images / "00.png", images / "notes.jpg", run=str(folder), format="json", top=3)
+    first, second = json.loads(out)
+    assert status == 3
+    found = [p["probability"] for p in first["predictions"]]
+    assert len(found) == 3
+    assert found == sorted(found, reverse=True)
+    assert second == {"file": str(images / "notes.jpg"), "error": "not an image that Pillow can read"}
+
+
+def test_a_list_on_stdin_and_a_file_out(folder, images, tmp_path):
+    output = tmp_path / "found.csv"
+    done = subprocess.run(
+        [sys.executable, ROOT / "predict.py", f"run={folder}", "-", f"output={output}"],
+        input=f"{images}/00.png\n\n{images}/01.png\n", capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(output.read_text().splitlines()) == 3
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_only_broken_images(folder, images, capsys):
+    status, out, _ = run(capsys, images / "notes.jpg", run=str(folder))
+    assert status == 3
+    assert len(out.splitlines()) == 2
+
+
+def test_what_is_meant(images, tmp_path):
+    assert len(listed([str(images)], [])) == 14
+    assert listed(["-"], [f"{images}/00.png\n", "\n"]) == [f"{images}/00.png"]
+    with pytest.raises(UserError, match=r"no images found in .*\*.jpg"):
+        listed([f"{tmp_path}/*.jpg"], [])
+    with pytest.raises(UserError, match="no images found in "):
+        listed([str(tmp_path)], [])
+    with pytest.raises(UserError, match="no images given"):
+        listed([], [])
+
+
+def test_mistakes(folder, images, tmp_path):
+    def fails(**keys):
+        with pytest.raises(UserError) as caught:
+            main(Options(**{"run": str(folder), "images": [str(images)], **keys}))
+        return str(caught.value)
+
+    assert fails(format="xml").startswith("format=xml is unknown; ")
+    assert fails(top=11) == "top=11: the model knows 10 classes"
+    assert fails(top=0) == "top must be at least 1, got 0"
+    assert "does not exist; did you mean 'run'?" in fails(run=str(folder.parent / "rum"))
+    assert "device=gpu is not there" in fails(device="gpu")
+    (tmp_path / "there.csv").write_text("mine")
+    assert "exists: choose another output=" in fails(output=str(tmp_path / "there.csv"))
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_a_bar_only_where_somebody_looks(monkeypatch):
+    from contextlib import ExitStack
+
+    found = iter([1, 2])
+    assert predict._with_bar(found, 10**6, ExitStack()) is found
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert predict._with_bar(found, 3, ExitStack()) is found
