@@ -22,6 +22,7 @@ from distill.errors import UserError
 from distill.fingerprint import shaped_by
 from distill.make import make
 from distill.measure import size
+from distill.precision import resolve
 from distill.rehearsal import rehearse
 from distill.run import Job, Lesson, Net, Recipe
 from distill.schedulers import lightning_scheduler
@@ -30,7 +31,7 @@ from distill.taps import Anatomy, dissect
 from distill.teacher import Teacher
 from distill.teachers import TeacherSource
 from distill.terms import Preparation, Term
-from distill.trainers import check_device, evaluator, quiet, resolve_precision, trainer_factory
+from distill.trainers import check_device, evaluator, quiet, trainer_factory
 
 SEED_STEP = 1000  # between the seeds of the several students of one run
 
@@ -184,21 +185,34 @@ def _announce(criterion: Criterion, role: str) -> None:
             print(f"term {term.name}: {role.replace('_', ' ')} {student} <- teacher {teacher}", flush=True)
 
 
-def _source(
-    cfg: dict[str, Any], node: dict[str, Any], net: Net, data: DataModule, precision: Any, make_trainer: Any
-) -> TeacherSource:
+def _precision(cfg: dict[str, Any], net: Net, example: torch.Tensor, batch_size: int, who: str) -> Any:
+    """The precision in which a model is trained, said in one line where it was chosen here."""
+    asked = cfg["trainer"]["precision"]
+    step = 3 * size(net.model, example[:1]).macs * batch_size if asked == "auto" else 0
+    chosen, why = resolve(asked, cfg["trainer"]["accelerator"], net.model, step)
+    if asked == "auto":
+        print(f"{who} {net.name}: {chosen} ({why})", flush=True)
+    return chosen
+
+
+def _source(cfg: dict[str, Any], node: dict[str, Any], net: Net, data: DataModule, make_trainer: Any) -> TeacherSource:
     """Where a teacher comes from."""
     recipe = node["recipe"]
+    precision = _precision(cfg, net, data.example(1), recipe["batch_size"], "teacher")
     return TeacherSource(
         checkpoint=Path(node["checkpoint"]) if node.get("checkpoint") else None,
         store=Path(cfg["teachers_dir"]),
         label=f"{net.name}-{cfg['data']['name']}",
         shaped_by=shaped_by({**cfg, "teacher": node}, data, precision),
+        precision=precision,
         recipe=Recipe(
             data=data.with_options(seed=recipe["seed"], batch_size=recipe["batch_size"]),
             **_learning(recipe, "teacher.recipe."),
             make_trainer=partial(
-                make_trainer, max_epochs=recipe["max_epochs"], gradient_clip_val=recipe["gradient_clip_val"]
+                make_trainer,
+                max_epochs=recipe["max_epochs"],
+                gradient_clip_val=recipe["gradient_clip_val"],
+                precision=precision,
             ),
             criterion=Criterion(label_smoothing=recipe["label_smoothing"]),
             seed=recipe["seed"],
@@ -207,9 +221,7 @@ def _source(
     )
 
 
-def _teachers(
-    cfg: dict[str, Any], data: DataModule, precision: Any, make_trainer: Any
-) -> tuple[tuple[Net, TeacherSource], ...]:
+def _teachers(cfg: dict[str, Any], data: DataModule, make_trainer: Any) -> tuple[tuple[Net, TeacherSource], ...]:
     """The main teacher and, where the strategy has several, the others; all share the recipe."""
     recipe = cfg["teacher"]["recipe"]
     more = [
@@ -226,7 +238,7 @@ def _teachers(
                 f"set {key}.pretrained=true, give {key}.checkpoint, or train it"
             )
         net = make_net(node, key, "the teacher", data, cfg["channels_last"])
-        source = _source(cfg, node, net, data, precision, make_trainer)
+        source = _source(cfg, node, net, data, make_trainer)
         if any(source.checkpoint is None and source.folder == other.folder for _, other in made):
             raise UserError(
                 f"{key} is a teacher that is there already: give it another recipe "
@@ -258,7 +270,7 @@ def _students(cfg: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def _lessons(
-    cfg: dict[str, Any], data: DataModule, teacher: Net | None, make_trainer: Any, folder: Path, precision: Any
+    cfg: dict[str, Any], data: DataModule, teacher: Net | None, make_trainer: Any, folder: Path
 ) -> tuple[Lesson, ...]:
     """Every training of a student, each with the criterion that fits it and its own teacher."""
     learning = _learning(cfg)
@@ -271,31 +283,32 @@ def _lessons(
         L.seed_everything(cfg["seed"] + first, workers=True, verbose=False)
         student = make_net(node, key, f"the {role.replace('_', ' ')}", data, cfg["channels_last"])
         student = wrapped(cfg, student, teacher, data.example(4))
-        recipe = Recipe(data, **learning, make_trainer=make_trainer, criterion=criterion, seed=cfg["seed"])
+        who = role.replace("_", " ")
+        precision = _precision(cfg, student, data.example(1), data.batch_size, who)
+        trainer = partial(make_trainer, precision=precision)
+        recipe = Recipe(data, **learning, make_trainer=trainer, criterion=criterion, seed=cfg["seed"])
         where = folder if role == "student" else folder / role
         if role == "student" and cfg["init"]:
             load_weights(student.model, weights_of(cfg["init"]), student.anatomy.name)
         int8 = role == "student" and cfg["quantize"] is not None
-        lesson = Lesson(role, student, recipe, where, cfg["trainer"]["max_epochs"], int8=int8)
+        lesson = Lesson(role, student, recipe, where, cfg["trainer"]["max_epochs"], int8=int8, precision=precision)
         if cfg["kd"]["peers"] is not None:
             lesson = _mutual(cfg, lesson, data)
         else:
             _build_criterion(criterion, student, teacher, data, role)
-            lesson = replace(lesson, cache=_cache(cfg, lesson, teacher, precision, announce=not lessons))
+            lesson = replace(lesson, cache=_cache(cfg, lesson, teacher, announce=not lessons))
         lessons.append(lesson)
         teacher = student
     return tuple(lessons)
 
 
-def _cache(
-    cfg: dict[str, Any], lesson: Lesson, teacher: Net | None, precision: Any, announce: bool
-) -> CachePlan | None:
+def _cache(cfg: dict[str, Any], lesson: Lesson, teacher: Net | None, announce: bool) -> CachePlan | None:
     """How the answers of a lesson's teacher are kept, said in one line for the first lesson."""
     criterion, data = lesson.recipe.criterion, lesson.recipe.data
     if teacher is None or not criterion.needs_teacher:
         return None
     options = CacheOptions(**{**cfg["cache"], "dir": Path(cfg["cache"]["dir"])})
-    found, why = plan(options, criterion, teacher.anatomy, data, lesson.max_epochs, precision)
+    found, why = plan(options, criterion, teacher.anatomy, data, lesson.max_epochs, lesson.precision)
     if announce and options.enabled is not False:
         print(why, flush=True)
     return found
@@ -362,15 +375,15 @@ def build(config: DictConfig, folder: Path) -> Job:
     cfg: Any = OmegaConf.to_container(config, resolve=True)
     quiet()
     check_device(cfg["trainer"]["accelerator"], cfg["trainer"]["devices"])
-    precision = resolve_precision(cfg["trainer"]["precision"], cfg["trainer"]["accelerator"])
-    make_trainer = trainer_factory(cfg, precision)
+    make_trainer = trainer_factory(cfg)
     only_teacher = cfg["only"] is not None
 
     data = load_data(cfg)
     taught = _check_flows(cfg)
-    teachers = _teachers(cfg, data, precision, make_trainer) if taught or only_teacher else ()
+    teachers = _teachers(cfg, data, make_trainer) if taught or only_teacher else ()
     teacher = teachers[0][0] if teachers else None
-    lessons = () if only_teacher else _lessons(cfg, data, teacher, make_trainer, folder, precision)
+    lessons = () if only_teacher else _lessons(cfg, data, teacher, make_trainer, folder)
+    precision = lessons[-1].precision if lessons else teachers[0][1].precision
     nets = [net for net, _ in teachers] + [net for lesson in lessons for net in (lesson.student, *lesson.peers)]
     torch.set_num_threads(cfg["threads"] or _threads(nets, data.example(1), cfg["data"]["batch_size"]))
     return Job(

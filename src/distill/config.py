@@ -104,7 +104,7 @@ class TrainerConfig:
     devices: Any = 1
     num_nodes: int = 1
     strategy: Any = "auto"
-    precision: Any = "32-true"
+    precision: Any = "auto"
     gradient_clip_val: float | None = None
     accumulate_grad_batches: int = 1
     log_every_n_steps: int = 50

@@ -65,6 +65,7 @@ class Lesson:
         mutual: their criteria, see ``MutualDistiller``.
         cache: how its teachers' answers are kept; None: they are not.
         int8: whether the student computes as in int8 while it is trained.
+        precision: in which it is trained, and its teacher answers.
     """
 
     role: str
@@ -76,6 +77,7 @@ class Lesson:
     mutual: tuple[tuple[Criterion, ...], ...] = ()
     cache: CachePlan | None = None
     int8: bool = False
+    precision: Any = "32-true"
 
 
 @dataclass(frozen=True)

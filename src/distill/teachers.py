@@ -27,6 +27,7 @@ class TeacherSource:
         shaped_by: everything that shapes a trained teacher; its digest is the other part of the name.
         recipe: how it is trained.
         max_epochs: of the recipe; 0: take the model as it was built (pretrained).
+        precision: of the recipe.
     """
 
     checkpoint: Path | None
@@ -35,6 +36,7 @@ class TeacherSource:
     shaped_by: dict[str, Any]
     recipe: "Recipe"
     max_epochs: int
+    precision: Any = "32-true"
 
     @property
     def folder(self) -> Path:

@@ -16,15 +16,6 @@ from distill.errors import UserError
 from distill.make import make
 
 
-def resolve_precision(asked: Any, accelerator: str) -> Any:
-    """``auto`` is bf16-mixed where the hardware computes in bf16, and 32-true elsewhere."""
-    if asked != "auto":
-        return asked
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32-true"
-
-
 def check_device(accelerator: str, devices: Any) -> None:
     """A UserError for a device that is not there."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -56,11 +47,11 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def trainer_factory(cfg: dict[str, Any], precision: Any) -> Callable[..., L.Trainer]:
+def trainer_factory(cfg: dict[str, Any]) -> Callable[..., L.Trainer]:
     """``make_trainer(folder, label, **changes)``: a Trainer that keeps its checkpoints and logs in ``folder``."""
 
     def make_trainer(folder: Path, label: str, stop_early: bool = True, **changes: Any) -> L.Trainer:
-        node = {**cfg["trainer"], "precision": precision, **changes}
+        node = {**cfg["trainer"], **changes}
         if node["enable_progress_bar"] is None:
             node["enable_progress_bar"] = sys.stderr.isatty()
         folder.mkdir(parents=True, exist_ok=True)
