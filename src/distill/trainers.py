@@ -51,6 +51,7 @@ def quiet() -> None:
         ".*could not find the monitored key in the returned metrics.*",  # epochs without validation
         ".*LeafSpec.* is deprecated.*",
         ".*Found .* module\\(s\\) in eval mode at the start of training.*",
+        ".*srun. command is available on your system but is not used.*",  # one process is meant
     ):
         warnings.filterwarnings("ignore", message)
 
