@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from distill.build import build
+from distill.errors import UserError
 from jobs import composed
 
 FAST = ("threads=1", "data.subset=200", "trainer.accelerator=cpu")
@@ -37,6 +38,18 @@ def test_defaults_of_the_strategies(tmp_path):
     assert (feature.alpha, feature.terms[0].weight) == (None, 100.0)
     relation = job(tmp_path, "kd=rkd").lessons[-1].recipe.criterion
     assert (relation.alpha, relation.losses["rkd"][0].distance, relation.losses["rkd"][0].angle) == (None, 25.0, 50.0)
+
+
+def test_a_batch_is_bounded_by_what_is_compared(tmp_path):
+    """RKD's angles are; its distances alone are not, nor is a term that is never computed."""
+    large = ("kd=rkd", "data.subset=null", "data.batch_size=600")
+    with pytest.raises(UserError, match="term 'rkd' takes at most 512 samples in a batch .* is 600"):
+        job(tmp_path, *large)
+    warm = "kd.terms.rkd.loss.angle={schedule:warmup,value:50,epochs:2}"
+    with pytest.raises(UserError, match="takes at most 512 samples"):
+        job(tmp_path, *large, warm)
+    assert job(tmp_path, *large, "kd.terms.rkd.loss.angle=0").lessons
+    assert job(tmp_path, *large, "kd=[rkd,kd]", "kd.terms.rkd.weight=0").lessons
 
 
 def test_methods_combine_on_the_command_line(tmp_path):

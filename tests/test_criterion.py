@@ -264,5 +264,5 @@ def test_arguments_that_shape_what_is_learnt_follow_no_schedule(nets):
     from distill.schedules import Schedule
 
     term = Term("crd", CRD(), schedules={"dim": Schedule("linear", 64, 128)})
-    with pytest.raises(UserError, match=r"kd.terms.crd.loss.dim cannot follow a schedule: it shapes"):
+    with pytest.raises(UserError, match=r"kd.terms.crd.loss.dim cannot follow a schedule: it is set once"):
         Criterion(None, [term]).build(nets[3], nets[4], 100)

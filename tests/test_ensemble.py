@@ -56,7 +56,28 @@ def test_an_ensemble_answers_as_one_teacher():
     ensemble.start_epoch(1, 2)
     assert mean.T == 4.0
     assert not torch.equal(ensemble(batch).logits, outputs.logits)
-    assert ConfidenceMean(2.0)([o.logits for o in own], batch.target).shape == (4, 10)
+
+
+def test_teachers_are_weighed_by_their_confidence():
+    found = ConfidenceMean(2.0)(LOGITS, TARGET)
+    torch.testing.assert_close(found, combine(LOGITS, confidence(LOGITS, TARGET), 2.0))
+    assert not torch.allclose(found, WeightedMean(2.0)(LOGITS, TARGET), rtol=1e-2)
+
+
+@pytest.mark.parametrize("classes", [2, 22000])
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_few_and_many_classes_and_one_sample(classes, samples, per_sample):
+    torch.manual_seed(0)
+    logits = [5 * torch.randn(samples, classes, dtype=torch.float64) for _ in range(2)]
+    target = torch.arange(samples) % classes
+    weights = confidence(logits, target) if per_sample else torch.tensor([0.25, 0.75], dtype=torch.float64)
+    shares = weights.numpy().reshape(-1, 2)
+    expected = sum(shares[:, k : k + 1] * softmax(z.numpy() / 4.0, axis=1) for k, z in enumerate(logits))
+    found = combine(logits, weights, 4.0)
+    np.testing.assert_allclose(softmax(found.numpy() / 4.0, axis=1), expected, rtol=1e-9)
+    low = combine([z.float() for z in logits], weights.float(), 4.0)
+    torch.testing.assert_close(low.double(), found, rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_and_bad_values():

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from distill.callbacks import GracefulStop
 from distill.errors import Interrupted, UserError
+from distill.losses import bn_margin
 from distill.module import Distiller
 from jobs import TINY, command, run_job
 
@@ -103,19 +104,33 @@ def stop_at(monkeypatch, step, where):
     monkeypatch.setattr(GracefulStop, "on_train_batch_end", patched)
 
 
-@pytest.mark.parametrize("kd", ["ft", "ab"])
-@pytest.mark.parametrize("step", [2, 6])
-def test_a_run_stopped_in_its_preparation_ends_as_if_it_had_not_been(root, monkeypatch, kd, step):
-    run = (*QUICK, f"kd={kd}", f"kd.terms.{kd}.preparation.epochs=2")
-    whole = root / f"{kd}-whole"
+@pytest.mark.parametrize(
+    ("terms", "step", "where"),
+    [
+        ("ft", 2, "preparation/ft"),
+        ("ft", 6, "preparation/ft"),
+        ("ft", 6, "."),
+        ("ab", 2, "preparation/ab"),
+        ("ab", 6, "preparation/ab"),
+        ("ab", 6, "."),
+        ("ab,ft", 2, "preparation/ft"),  # the second of two
+        ("crd", 6, "."),  # its bank has a row per sample of the subset
+    ],
+)
+def test_a_run_stopped_in_any_phase_ends_as_if_it_had_not_been(root, monkeypatch, terms, step, where):
+    long = [f"kd.terms.{term}.preparation.epochs=2" for term in terms.split(",") if term != "crd"]
+    run = (*QUICK, f"kd=[{terms}]", *long)
+    name = terms.replace(",", "-")
+    whole = root / f"{name}-whole"
     if not (whole / "summary.json").exists():
         run_job(whole, *run)
-    folder = root / f"{kd}-stopped-{step}"
+    folder = root / f"{name}-stopped-{where.replace('/', '-')}-{step}"
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        stop_at(patch, step, lambda path: "preparation" in path.parts)
+        stop_at(patch, step, lambda path: path.parents[1] == folder / where)
         run_job(folder, *run)
     run_job(folder, *run, f"resume={folder}")
     assert equal(weights(whole), weights(folder))
+    assert equal(weights_of_checkpoint(whole), weights_of_checkpoint(folder))  # paraphraser and bank included
 
 
 # Chains
@@ -138,9 +153,12 @@ def test_assistants_stand_between_teacher_and_student(root, chain):
     )
 
 
-def test_each_student_agrees_with_the_one_that_taught_it(root, monkeypatch):
+@pytest.fixture(scope="module")
+def ban(root):
+    """Three generations: (role, teacher, student) of each, and the students' weights as their trainings start."""
     from distill.run import _teacher_of
 
+    run_job(root / "warm-ban", *QUICK, "only=teacher")
     taught = []
 
     def noted(lesson, previous, job):
@@ -148,18 +166,43 @@ def test_each_student_agrees_with_the_one_that_taught_it(root, monkeypatch):
         taught.append((lesson.role, teacher.model, lesson.student.model))
         return teacher
 
-    monkeypatch.setattr("distill.run._teacher_of", noted)
-    run_job(root / "ban", *QUICK, "kd=ban", "kd.generations=3", "trainer.max_epochs=1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distill.run._teacher_of", noted)
+        seen = watch(patch)
+        run_job(root / "ban", *QUICK, "kd=ban", "kd.generations=3", "trainer.max_epochs=1")
+    return taught, [state for _, state in seen[::2]]
+
+
+def test_each_student_agrees_with_the_one_that_taught_it(ban):
+    taught, _ = ban
     assert [role for role, _, _ in taught] == ["generation_1", "generation_2", "student"]
     assert taught[1][1] is taught[0][2]
     assert taught[2][1] is taught[1][2]
     assert not any(p.requires_grad for p in taught[2][1].parameters())
 
 
-def test_generations_start_from_weights_of_their_own(root):
-    first = weights(root / "ban" / "generation_1")
-    assert not equal(first, weights(root / "ban" / "generation_2"))
-    assert not equal(first, weights(root / "ban"))
+def test_generations_start_from_weights_of_their_own(root, ban):
+    """Before any step: what was learnt would differ anyway. The last one starts as the student would alone."""
+    _, (first, second, third) = ban
+    for one, other in ((first, second), (first, third), (second, third)):
+        assert not torch.equal(one["fc.weight"], other["fc.weight"])
+    with pytest.MonkeyPatch.context() as patch:
+        seen = watch(patch)
+        run_job(root / "ban-alone", *QUICK, "kd=none", "trainer.max_epochs=1")
+    assert equal(third, seen[0][1])
+
+
+def test_each_generation_is_calibrated_to_its_own_teacher(root):
+    report = run_job(root / "ofd-ban", *QUICK, "kd=[ofd,ban]", "kd.generations=2", "trainer.max_epochs=1")
+    for folder, teacher, block in (
+        (root / "ofd-ban/generation_1", load_file(report["teacher"]["path"]), 1),
+        (root / "ofd-ban", weights(root / "ofd-ban/generation_1"), 0),
+    ):
+        found = weights_of_checkpoint(folder)
+        for i in range(3):
+            bias, weight = (teacher[f"layer{i + 1}.{block}.bn2.{name}"] for name in ("bias", "weight"))
+            margin = found[f"criterion.losses.ofd.0.margin{i}"]
+            torch.testing.assert_close(margin, bn_margin(bias, weight)[:, None, None])
 
 
 def test_one_generation_is_plain_distillation(root):
@@ -269,19 +312,25 @@ def test_students_that_teach_each_other(root):
         assert (root / "dml" / f"peer_{i}.safetensors").is_file()
 
 
-def test_a_stopped_mutual_run_continues(root, monkeypatch):
+@pytest.fixture(scope="module")
+def pair(root):
     run_job(root / "pair", *QUICK, "kd=dml")
+    return root / "pair"
+
+
+def test_a_stopped_mutual_run_continues(root, pair, monkeypatch):
     folder = root / "pair-stopped"
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         stop_at(patch, 5, lambda path: True)
         run_job(folder, *QUICK, "kd=dml")
     run_job(folder, *QUICK, "kd=dml", f"resume={folder}")
     for name in ("student.safetensors", "peer_1.safetensors"):
-        assert equal(weights(root / "pair", name), weights(folder, name))
+        assert equal(weights(pair, name), weights(folder, name))
 
 
-def test_a_peer_is_no_copy_of_the_student(root):
-    assert not equal(weights(root / "pair"), weights(root / "pair", "peer_1.safetensors"))
+def test_a_peer_is_no_copy_of_the_student(pair):
+    """With the same weights at the start, all steps would be the same."""
+    assert not equal(weights(pair), weights(pair, "peer_1.safetensors"))
 
 
 # SimKD

@@ -1,5 +1,6 @@
 """Every option of the group kd: listed, documented, trained on real digits from its command line."""
 
+import json
 import math
 
 import pytest
@@ -16,6 +17,7 @@ FEATURES = ("fitnet", "at", "fsp", "nst", "ab", "ft", "vid", "ofd", "reviewkd", 
 RELATIONS = ("rkd", "pkt", "sp", "cc", "crd", "ickd")
 FLOWS = ("tfkd", "ban", "dml", "takd", "multi_teacher")
 ALONE = ("none", "tfkd", "dml")
+OTHERS = {"multi_teacher": ["kd.teachers=[wrn_16_1]"]}  # the default is the teacher of these tests
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +29,22 @@ def test_every_method_has_its_name():
     assert {*LOGITS, *FEATURES, *RELATIONS, *FLOWS} <= set(methods())
 
 
+def weighted(kd, train):
+    """α · hard + Σ weight · (1 − α, where the term is soft) · part, of all students that learn."""
+    hard, soft = (1, 1) if kd["alpha"] is None else (kd["alpha"], 1 - kd["alpha"])
+    total = 0.0
+    for who in ("", *(f"peer_{i}_" for i in range(1, len(kd["peers"] or []) + 1))):
+        total += hard * train[f"{who}hard"]
+        for name, term in kd["terms"].items():
+            if term["weight"]:
+                total += term["weight"] * (soft if name in (*LOGITS, "tfkd") else 1) * train[who + name]
+    return total
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kd", sorted(methods()))
 def test_every_method_trains(folder, kd):
-    report = run_job(folder / kd, *QUICK, f"kd={kd}", "model=resnet8", "teacher=resnet14")
+    report = run_job(folder / kd, *QUICK, f"kd={kd}", "model=resnet8", "teacher=resnet14", *OTHERS.get(kd, []))
     assert ("teacher" in report) == (kd not in ALONE)
     student = report["student"]
     train = student["train"]
@@ -38,6 +52,14 @@ def test_every_method_trains(folder, kd):
     terms = {n for n, t in report["config"]["kd"]["terms"].items() if t["weight"] != 0}
     assert terms <= set(train)
     assert all(math.isfinite(train[name]) for name in terms)
+    node = report["config"]["kd"]
+    if all(isinstance(term["weight"], float) for term in node["terms"].values()):
+        assert train["loss"] == pytest.approx(weighted(node, train), rel=1e-4)
+    for name, term in node["terms"].items():
+        if term["preparation"]:
+            metrics = json.loads((folder / kd / f"preparation/{name}/finished.json").read_text())["metrics"]
+            assert math.isfinite(metrics[f"train/{name}"])
+            assert all(math.isfinite(value) for value in metrics.values())
     assert 0 < student["last"]["test"]["acc"] <= 1
     weights = load_file(folder / kd / "student.safetensors")
     assert not any(key.startswith(("criterion", "losses")) for key in weights)
@@ -50,7 +72,9 @@ def rehearsed(folder, *overrides):
 
 @pytest.mark.parametrize("kd", sorted(set(methods()) - {"none", "fsp"}))
 def test_every_method_takes_a_pair_of_two_families(tmp_path, kd):
-    made = rehearsed(tmp_path, f"kd={kd}", "model=mobilenetv2", "teacher=resnet14", "data.image_size=32")
+    made = rehearsed(
+        tmp_path, f"kd={kd}", "model=mobilenetv2", "teacher=resnet14", "data.image_size=32", *OTHERS.get(kd, [])
+    )
     assert made.lessons[-1].recipe.criterion.terms
 
 

@@ -8,6 +8,7 @@ from distill.data import Batch
 from distill.losses import KD, FitNet
 from distill.models import resnet8, resnet14
 from distill.mutual import MutualDistiller
+from distill.schedules import Schedule
 from distill.taps import dissect
 from distill.terms import Term
 
@@ -72,6 +73,16 @@ def test_feature_terms_between_students():
     own = {id(p) for p in module.parameters()}
     assert adapters[0] is not adapters[1]
     assert all(id(weight) in own for weight in adapters)
+
+
+def test_an_epoch_sets_the_schedules_of_every_lesson():
+    nets = [resnet8(10), resnet14(10), resnet8(10)]
+    module = made(*nets, terms=lambda: [Term("kd", KD(8.0), schedules={"T": Schedule("linear", 8.0, 2.0)})])
+    lessons = [criterion for row in module.lessons for criterion in row]
+    assert len(lessons) == 6
+    for epoch, T in ((0, 8.0), (1, 5.0), (2, 2.0)):
+        module.start_epoch(epoch, 3)
+        assert [criterion.losses["kd"][0].T for criterion in lessons] == [T] * 6
 
 
 def test_one_step_changes_every_student():

@@ -1,5 +1,6 @@
 """A run that was stopped and continued equals one that was not."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def stop_at(monkeypatch, step, error=None):
     monkeypatch.setattr(GracefulStop, "on_train_batch_end", patched)
 
 
-@pytest.mark.parametrize("step", [1, 4, 6, 8, 12])
+@pytest.mark.parametrize("step", [1, 4, 6, 8, 10, 12])
 def test_stopped_by_hand_at_any_step(uninterrupted, monkeypatch, step):
     folder = uninterrupted.parent / f"stopped-{step}"
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match=f"after step {step}"):
@@ -54,6 +55,7 @@ def test_stopped_by_hand_at_any_step(uninterrupted, monkeypatch, step):
     assert not (folder / "summary.json").exists()
     report = run_job(folder, *RUN, f"resume={folder}")
     assert report["resumed"]
+    assert report["student"].get("partial_train", False) == (step == 10)  # within the last epoch
     assert_equal(student(uninterrupted), student(folder))
     whole = torch.load(uninterrupted / "checkpoints" / "last.ckpt", weights_only=True)
     again = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
@@ -66,6 +68,19 @@ def test_killed_in_mid_epoch_goes_on_from_the_last_epochs_checkpoint(uninterrupt
         stop_at(patch, 10, RuntimeError("killed"))
         run_job(folder, *RUN)
     run_job(folder, *RUN, f"resume={folder / 'checkpoints' / 'last.ckpt'}")
+    assert_equal(student(uninterrupted), student(folder))
+
+
+def test_a_finished_training_stays_at_its_last_epoch(uninterrupted):
+    """Whichever of its checkpoints is given; the run itself was stopped before its summary."""
+    folder = uninterrupted.parent / "finished"
+    shutil.copytree(uninterrupted, folder)
+    (folder / "summary.json").unlink()
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    best["state_dict"] = {name: torch.zeros_like(value) for name, value in best["state_dict"].items()}
+    torch.save(best, folder / "checkpoints" / "best.ckpt")
+    report = run_job(folder, *RUN, f"resume={folder / 'checkpoints' / 'best.ckpt'}")
+    assert report["student"]["last"]["epoch"] == 3
     assert_equal(student(uninterrupted), student(folder))
 
 

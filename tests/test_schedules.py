@@ -19,6 +19,8 @@ def test_values_over_the_epochs():
     assert values({"schedule": "linear", "start": 8, "end": 2, "epochs": 4}, 6) == [8, 6, 4, 2, 2, 2]
     assert values({"schedule": "linear", "start": 1, "end": 0}, 3) == [1, 0.5, 0]  # null: the whole run
     assert values({"schedule": "cosine", "start": 4, "end": 0, "epochs": 3}, 4) == [4, 2, 0, 0]
+    assert values({"schedule": "cosine", "start": 4, "end": 0}, 5) == [4, 2 + 2**0.5, 2, 2 - 2**0.5, 0]
+    assert values({"schedule": "linear", "start": 4, "end": 0}, 5) == [4, 3, 2, 1, 0]
     assert values({"schedule": "linear", "start": 8, "end": 2, "epochs": 1}, 2) == [2, 2]
 
 

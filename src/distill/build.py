@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -314,12 +315,25 @@ def _cache(cfg: dict[str, Any], lesson: Lesson, teacher: Net | None, announce: b
     return found
 
 
+def _limit(term: Term) -> int | None:
+    """The largest batch that a term's loss takes at any value of its schedules, if it says one."""
+    if term.idle and term.preparation is None:
+        return None
+    loss = copy(term.loss)
+    if not hasattr(loss, "largest_batch"):
+        return None
+    for name, schedule in term.schedules.items():
+        setattr(loss, name, max(schedule.start, schedule.end))
+    limit: int | None = loss.largest_batch
+    return limit
+
+
 def _build_criterion(criterion: Criterion, student: Net, teacher: Net | None, data: DataModule, role: str) -> None:
     for term in criterion.terms:
-        limit, largest = getattr(term.loss, "max_samples", None), data.largest_batch
+        limit, largest = _limit(term), data.largest_batch
         if limit is not None and largest > limit:
             raise UserError(
-                f"term '{term.name}' takes at most {limit} samples in a batch (kd.terms.{term.name}.loss.max_samples), "
+                f"term '{term.name}' takes at most {limit} samples in a batch (see kd.terms.{term.name}.loss), "
                 f"and data.batch_size or data.eval_batch_size is {largest}"
             )
     criterion.build(student.anatomy, teacher.anatomy if teacher else None, data.num_train, data.indices("train"))

@@ -131,22 +131,23 @@ class Criterion(nn.Module):
 
     def _schedule_arguments(self, term: Term, loss: nn.Module) -> None:
         """Arguments of a loss that follow a schedule are set as attributes, or as keywords of a partial function."""
+        if isinstance(loss, Function) and term.schedules:
+            loss.function = functools.partial(loss.function)  # keywords not shared with other criteria
         for argument, schedule in term.schedules.items():
+            key = f"kd.terms.{term.name}.loss.{argument}"
             if argument in getattr(loss, "fixed", ()):
-                raise UserError(
-                    f"kd.terms.{term.name}.loss.{argument} cannot follow a schedule: it shapes what the loss learns"
-                )
-            if isinstance(loss, Function) and isinstance(loss.function, functools.partial):
-                given = loss.function
-                own = functools.partial(given.func, *given.args, **given.keywords)  # not shared with other criteria
-                loss.function = own
-                change: Any = functools.partial(own.keywords.__setitem__, argument)
-            elif hasattr(loss, argument):
-                change = functools.partial(setattr, loss, argument)
+                raise UserError(f"{key} cannot follow a schedule: it is set once, when the loss is built")
+            if isinstance(loss, Function):
+                given: Any = loss.function
+                asked = inspect.signature(given.func).parameters
+                present = given.keywords.get(argument, asked[argument].default if argument in asked else None)
+                change: Any = functools.partial(given.keywords.__setitem__, argument)
             else:
-                raise UserError(
-                    f"kd.terms.{term.name}.loss.{argument} cannot follow a schedule: the loss keeps no such number"
-                )
+                asked = inspect.signature(type(loss)).parameters
+                present = getattr(loss, argument, None) if argument in asked else None
+                change = functools.partial(setattr, loss, argument)
+            if not isinstance(present, (int, float)) or isinstance(present, bool):
+                raise UserError(f"{key} cannot follow a schedule: the loss keeps no such number")
             self._schedules.append((f"{term.name}.{argument}", schedule, change))
 
     @staticmethod

@@ -115,19 +115,37 @@ def _distiller(lesson: Lesson, teacher: Teacher | Ensemble | None) -> Distiller:
 
 
 class Trained(NamedTuple):
-    """What is left of a training: its last epoch, counted from 1, its metrics, its best checkpoint if one is kept."""
+    """What is left of a training.
+
+    Attributes:
+        epoch: its last one, counted from 1.
+        metrics: of that epoch.
+        best: its best checkpoint, if one is kept.
+        partial_train: whether it was resumed within its last epoch, so that metrics on train are of the rest only.
+    """
 
     epoch: int
     metrics: dict[str, float]
     best: str | None
+    partial_train: bool = False
+
+
+def _within_epoch(checkpoint: dict[str, Any]) -> int | None:
+    """The epoch, counted from 1, in whose middle a checkpoint was written; None: at an epoch's end."""
+    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress")
+    return None if progress is None or progress["is_last_batch"] else checkpoint["epoch"] + 1
 
 
 def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Path | None, **changes: Any) -> Trained:
-    """Trains; continues from ``resume``. A training that had finished (early stopping included) stays as it was."""
+    """Trains; continues from ``resume``.
+
+    A training that had finished (early stopping included) stays as it was, whichever of its checkpoints is given.
+    """
     done = folder / "finished.json"
     if resume is not None and done.is_file():
-        module.load_state_dict(read_checkpoint(resume)["state_dict"])
+        module.load_state_dict(read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"])
         return Trained(**json.loads(done.read_text()))
+    begun = _within_epoch(read_checkpoint(resume)) if resume is not None else None
     trainer = recipe.make_trainer(folder, label, **changes)
     try:
         trainer.fit(module, datamodule=recipe.data, ckpt_path=str(resume) if resume else None, weights_only=True)
@@ -137,7 +155,8 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
         raise
     monitored = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
     best = str(getattr(monitored[0], "best_model_path", "")) if monitored else None
-    trained = Trained(trainer.current_epoch, {k: float(v) for k, v in trainer.callback_metrics.items()}, best)
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+    trained = Trained(trainer.current_epoch, metrics, best, begun == trainer.current_epoch)
     part = done.with_suffix(".part")
     part.write_text(json.dumps(trained._asdict()))
     part.replace(done)
@@ -251,6 +270,8 @@ def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: J
         return {"epoch": epoch, "weights": file, **_both(module, job), **int8}
 
     results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trained.epoch)}
+    if trained.partial_train:
+        results["partial_train"] = True
     if trained.best is None:
         return results
     path = Path(trained.best)

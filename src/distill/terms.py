@@ -50,7 +50,8 @@ class Term:
     activation. A loss with parameters of its own has a method ``build`` that takes shapes under the same names (and
     ``num_classes``, ``num_samples``); one whose preparation has another loss has a method ``prepare``, called like
     ``forward``, and perhaps ``after_preparation``; one that needs the trained teacher's normalisation has
-    ``calibrate``.
+    ``calibrate``; one that bounds the batch has an attribute ``largest_batch`` (None: no bound); one that has arguments
+    no schedule can change names them in ``fixed``.
 
     Args:
         name: under which it is logged.

@@ -41,8 +41,8 @@ def quiet() -> None:
         ".*is deprecated and will be removed.*",
         ".*could not find the monitored key in the returned metrics.*",  # epochs without validation
         ".*LeafSpec.* is deprecated.*",
-        ".*srun. command is available.*",
         ".*Found .* module\\(s\\) in eval mode at the start of training.*",
+        ".*srun. command is available on your system but is not used.*",  # one process is meant
     ):
         warnings.filterwarnings("ignore", message)
 

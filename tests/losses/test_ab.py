@@ -121,9 +121,16 @@ def test_equal_channels_need_no_connector():
     [((2, 4, 4, 4), (2, 17, 6)), ((2, 17, 6), (2, 4, 4, 4)), ((2, 9, 4), (2, 9, 6)), ((2, 4), (2, 6))],
 )
 def test_maps_tokens_and_vectors(student, teacher):
+    """Tokens beside a map are a 4 × 4 grid after a class token; two of one kind stay as they are."""
     loss = AB()
     loss.build([student], [teacher])
-    assert loss([torch.randn(student)], [torch.randn(teacher)]).dim() == 0
+    s, t = torch.randn(student), torch.randn(teacher)
+    if {len(student), len(teacher)} == {3, 4}:
+        grids = [x if x.dim() == 4 else x[:, 1:].transpose(1, 2).reshape(2, -1, 4, 4) for x in (s, t)]
+        assert loss([s], [t]).item() == pytest.approx(loss([grids[0]], [grids[1]]).item(), rel=1e-6)
+        s, t = grids
+    adapted = loss.connectors[0](s).detach()
+    assert loss([s], [t]).item() == pytest.approx(reference([adapted], [t]), rel=1e-5)
 
 
 def test_half_precision_and_autocast(pair):

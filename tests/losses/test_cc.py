@@ -38,7 +38,9 @@ def test_a_high_order_is_the_gaussian(pair):
     s, t = pair
     expected = reference(s.numpy(), t.numpy(), lambda x, y: math.exp(-0.4 * ((x - y) ** 2).sum()))
     assert cc_loss(s, t, order=20).item() == pytest.approx(expected, rel=1e-9)
-    assert cc_loss(s, t).item() == pytest.approx(expected, rel=0.2)  # the second order is near
+    second = reference(s.numpy(), t.numpy(), taylor(0.4, 2))
+    assert cc_loss(s, t).item() == CC()(s, t).item() == pytest.approx(second, rel=1e-9)  # the default
+    assert second == pytest.approx(expected, rel=0.2)
 
 
 def test_bilinear(pair):

@@ -269,6 +269,39 @@ def test_needs_indices():
         CRD().build((2, 3), (2, 3, 4), 5)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({0: torch.randn(N - 1, D_S)}, "same samples, got 5 and 6"),
+        ({0: torch.randn(N, 2, D_S)}, r"student_embedding must have shape \(N, D\), got \(6, 2, 5\)"),
+        ({1: torch.randn(D_T)}, r"teacher_embedding must have shape \(N, D\), got \(4,\)"),
+        ({2: torch.zeros(1, dtype=torch.int64)}, r"target must have shape \(6,\), one value per sample, got \(1,\)"),
+        ({3: torch.zeros(1, dtype=torch.int64)}, r"index must have shape \(6,\), one value per sample, got \(1,\)"),
+        ({3: torch.zeros(N, 1, dtype=torch.int64)}, r"index must have shape \(6,\), .* got \(6, 1\)"),
+    ],
+)
+def test_bad_shapes_leave_the_bank_alone(change, message):
+    loss = built()
+    before = state(loss)
+    with pytest.raises(ValueError, match=message):
+        loss(*(change.get(i, value) for i, value in enumerate(batch(0))))
+    assert all(torch.equal(before[name], value) for name, value in loss.state_dict().items())
+
+
+def test_least_where_the_sides_agree():
+    """Of all students, the one that repeats the teacher costs least: every other bank row is another sample's."""
+    loss = CRD(dim=8, tau=0.3)
+    loss.build((8, 8), (8, 8), num_samples=8)
+    loss.student_head = loss.teacher_head = torch.nn.Identity()
+    t, target = torch.eye(8), torch.arange(8)
+    loss(t, t, target, target)
+    loss.eval()  # the same bank and Z for each student
+    least = loss(t, t, target, target).item()
+    for seed in range(5):
+        noise = 0.3 * torch.randn(8, 8, generator=torch.Generator().manual_seed(seed))
+        assert loss(t + noise, t, target, target).item() > least
+
+
 @pytest.mark.parametrize("bad", [SAMPLES, -1])
 def test_an_index_out_of_range_is_no_silent_crash(bad):
     loss = built()
@@ -416,6 +449,9 @@ def test_inbatch_half_precision_and_autocast(pair):
 
 def test_inbatch_bad_values(pair):
     s, t, target = pair
+    for wrong in (target[:1], target[:, None], target[0]):
+        with pytest.raises(ValueError, match=r"target must have shape \(7,\), one value per sample"):
+            crd_inbatch_loss(s, t, wrong)
     with pytest.raises(ValueError, match="tau must be a finite number above 0, got 0"):
         CRDInBatch(tau=0)
     with pytest.raises(ValueError, match="tau must be a finite number above 0, got -1"):

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -168,17 +170,32 @@ def test_the_larger_map_is_pooled():
 
 
 def test_tokens():
+    """A class token, which is dropped, and a 4 × 4 grid."""
     loss = built(((2, 3, 8, 8),), ((2, 17, 5),))
-    assert torch.isfinite(loss([torch.randn(2, 3, 8, 8)], [torch.randn(2, 17, 5)]))
+    s, t = torch.randn(2, 3, 8, 8), torch.randn(2, 17, 5)
+    grid = t[:, 1:].transpose(1, 2).reshape(2, 5, 4, 4)
+    assert loss([s], [t]).item() == pytest.approx(loss([s], [grid]).item(), rel=1e-6)
+    loss = built(((2, 17, 3),), ((2, 5, 4, 4),))
+    s, t = torch.randn(2, 17, 3), torch.randn(2, 5, 4, 4)
+    grid = s[:, 1:].transpose(1, 2).reshape(2, 3, 4, 4)
+    assert loss([s], [t]).item() == pytest.approx(loss([grid], [t]).item(), rel=1e-6)
 
 
 def test_bad_shapes():
     with pytest.raises(ValueError, match=r"\(2, 3, 8, 8\) \(student\) and \(2, 5\) \(teacher\) cannot be matched"):
         OFD().build(((2, 3, 8, 8),), ((2, 5),))
-    with pytest.raises(ValueError, match="as many stages, got 1, 1 and 2"):
+    with pytest.raises(ValueError, match="as many stages, at least 1, got 1, 1 and 2"):
         ofd_loss([torch.zeros(1, 1, 1, 1)], [torch.zeros(1, 1, 1, 1)], [torch.zeros(1, 1, 1)] * 2)
     with pytest.raises(ValueError, match=r"same shape, got \(1, 2, 1, 1\) and \(1, 1, 1, 1\)"):
         ofd_loss([torch.zeros(1, 2, 1, 1)], [torch.zeros(1, 1, 1, 1)], [torch.zeros(1, 1, 1)])
+    with pytest.raises(ValueError, match="at least 1, got 0, 0 and 0"):
+        ofd_loss([], [], [])
+    maps = [torch.zeros(2, 3, 3, 3)]
+    for shape in ((3,), (1, 1, 1), (3, 1)):
+        with pytest.raises(
+            ValueError, match=rf"margins\[0\] must have shape \(3, 1, 1\), .* got {re.escape(str(shape))}"
+        ):
+            ofd_loss(maps, maps, [torch.zeros(shape)])
     with pytest.raises(ValueError, match="2 entries, one per stage, got 1"):
         built().calibrate([None])
     with pytest.raises(ValueError, match=r"teacher_norms\[1\] must be two tensors of shape \(5,\), got \(4,\) and"):

@@ -154,15 +154,13 @@ def test_initialisation_of_the_fusion():
 
 
 def test_tokens():
+    """Grids of 8 × 8 and 4 × 4 after a class token, and of 2 × 2."""
     loss = built(teacher=((2, 65, 5), (2, 17, 7), (2, 4, 9)))
-    assert torch.isfinite(
-        loss(
-            random(STUDENT),
-            [torch.randn(2, 65, 5), torch.randn(2, 17, 7), torch.randn(2, 4, 9)],
-            torch.randn(2, 8),
-            torch.randn(2, 9),
-        )
-    )
+    s, t, embeddings = random(STUDENT), random(((2, 65, 5), (2, 17, 7), (2, 4, 9))), random(((2, 8), (2, 9)))
+    grids = [
+        x[:, -side * side :].transpose(1, 2).reshape(2, -1, side, side) for x, side in zip(t, (8, 4, 2), strict=True)
+    ]
+    assert loss(s, t, *embeddings).item() == pytest.approx(loss(s, grids, *embeddings).item(), rel=1e-6)
 
 
 def test_an_embedding_of_one_side_alone_is_no_level():
@@ -174,11 +172,15 @@ def test_an_embedding_of_one_side_alone_is_no_level():
 def test_bad_shapes_and_values():
     with pytest.raises(ValueError, match=r"\(2, 4, 8, 8\) \(student\) and \(2, 5\) \(teacher\) cannot be matched"):
         ReviewKD().build(((2, 4, 8, 8),), ((2, 5),))
-    with pytest.raises(ValueError, match="as many stages, got 1 and 2"):
+    with pytest.raises(ValueError, match="as many stages, at least 1, got 1 and 2"):
         reviewkd_loss([torch.zeros(1, 1, 1, 1)], [torch.zeros(1, 1, 1, 1)] * 2)
+    with pytest.raises(ValueError, match="at least 1, got 0 and 0"):
+        reviewkd_loss([], [])
+    with pytest.raises(ValueError, match="max_mid_channels must be an integer of at least 1, got 0.5"):
+        ReviewKD(max_mid_channels=0.5)
     with pytest.raises(ValueError, match=r"same shape, got \(1, 2, 1, 1\) and \(1, 1, 1, 1\)"):
         reviewkd_loss([torch.zeros(1, 2, 1, 1)], [torch.zeros(1, 1, 1, 1)])
-    with pytest.raises(ValueError, match="max_mid_channels must be a finite number above 0, got 0"):
+    with pytest.raises(ValueError, match="max_mid_channels must be an integer of at least 1, got 0"):
         ReviewKD(max_mid_channels=0)
 
 

@@ -116,8 +116,10 @@ def test_small_batches():
 def test_bad_values():
     with pytest.raises(ValueError, match="distance must be a finite number of at least 0, got -1"):
         RKD(distance=-1)
-    with pytest.raises(ValueError, match="max_samples must be a finite number above 0, got 0"):
+    with pytest.raises(ValueError, match="max_samples must be an integer of at least 1, got 0"):
         RKD(max_samples=0)
+    with pytest.raises(ValueError, match="max_samples must be an integer of at least 1, got 0.5"):
+        RKD(max_samples=0.5)
     with pytest.raises(ValueError, match="same samples, got 3 and 4"):
         rkd_distance(torch.ones(3, 2), torch.ones(4, 2))
 
@@ -128,6 +130,7 @@ def test_the_angles_are_bounded():
     with pytest.raises(ValueError, match=r"513 samples are 513\^3 numbers: at most max_samples=512"):
         RKD()(many, many)
     assert RKD(angle=0)(many, many).item() == 0
+    assert (RKD().largest_batch, RKD(max_samples=5).largest_batch, RKD(angle=0).largest_batch) == (512, 5, None)
     few = torch.randn(5, 2)
     assert RKD(max_samples=5)(few, few).item() == 0
     with pytest.raises(ValueError, match="max_samples=4"):

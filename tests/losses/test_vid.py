@@ -174,8 +174,12 @@ def test_bad_values():
             VID(variance=value)
     with pytest.raises(ValueError, match="variance must be above 1e-05, got 1e-05"):
         VID(variance=1e-5)
-    with pytest.raises(ValueError, match="hidden must be at least 1 or null, got 0"):
+    with pytest.raises(ValueError, match="hidden must be an integer of at least 1, got 0"):
         VID(hidden=0)
+    for variance in (0.0, -1.0, 1e-5):  # the least variance there is, see the docstring
+        s, t = torch.zeros(2, 3), torch.ones(2, 3)
+        value = vid_loss(s, t, torch.full((3,), variance))
+        assert value.item() == pytest.approx(0.5 * (1e5 + np.log(1e-5)), rel=1e-5)
 
 
 def test_bad_shapes():

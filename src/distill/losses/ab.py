@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import adapter, match_size
+from distill.losses.adapters import adapt, adapter, match_size, normalisable
 from distill.losses.checks import full_precision, positive, same_shape, sum_of_squares, upcast
 
 SCALE = 3e-3
@@ -79,6 +79,8 @@ class AB(nn.Module):
     student's channels to the teacher's. Where the channels are equal there is none, as in the authors' code: the
     student's own neurons learn the boundaries. Where the maps differ in size, the larger is average-pooled.
 
+    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
+
     The method trains the student by this loss alone at first, and by cross-entropy alone afterwards. Under DDP each
     process normalises its own part of the batch, as everywhere without synchronised BatchNorm.
 
@@ -107,7 +109,7 @@ class AB(nn.Module):
     def forward(self, student_preactivations: Sequence[Tensor], teacher_preactivations: Sequence[Tensor]) -> Tensor:
         """See :func:`ab_loss`; shapes as given to :meth:`build`."""
         pairs = [match_size(s, t) for s, t in zip(student_preactivations, teacher_preactivations, strict=True)]
-        if self.training and any(s.dim() == 4 and s[:, 0].numel() == 1 for s, _ in pairs):  # BatchNorm is not defined
+        if self.training and not all(normalisable(s) for s, _ in pairs):
             return torch.stack([upcast(s).sum() for s, _ in pairs]).sum() * 0.0
-        student = [connector(s) for connector, (s, _) in zip(self.connectors, pairs, strict=True)]
+        student = [adapt(connector, s) for connector, (s, _) in zip(self.connectors, pairs, strict=True)]
         return ab_loss(student, [t for _, t in pairs], self.margin, self.scale)

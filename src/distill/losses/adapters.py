@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from distill.losses.checks import upcast
 
 MAX_PREFIX = 8  # class, distillation and register tokens before those of the image
 
@@ -44,7 +47,7 @@ def map_shape(shape: Sequence[int]) -> tuple[int, int, int, int]:
 
 
 def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Average-pools the larger of two maps (N, C, H, W) to the smaller one's H × W.
+    """Average-pools the larger of two maps (N, C, H, W) to the smaller one's H × W, in float32 at least.
 
     Where one is a map and the other tokens, the tokens become a map first (see :func:`as_map`). Two of one kind that
     have no H × W (tokens, vectors) are left as they are.
@@ -56,9 +59,23 @@ def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
 
     def pooled(x: Tensor) -> Tensor:
-        return x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size)
+        return x if x.shape[2:] == size else F.adaptive_avg_pool2d(upcast(x), size)
 
     return pooled(student), pooled(teacher)
+
+
+def normalisable(x: Tensor) -> bool:
+    """Whether BatchNorm of a map is defined in training: more than one value per channel. Other kinds need none."""
+    return x.dim() != 4 or x[:, 0].numel() > 1
+
+
+def adapt(module: nn.Module, x: Tensor) -> Tensor:
+    """``module(x)``; x in the precision of a module that is all in half precision, as pooling leaves it in float32."""
+    weight = next(module.parameters(), None)
+    if weight is not None and weight.dtype in (torch.float16, torch.bfloat16):
+        x = x.to(weight.dtype)
+    adapted: Tensor = module(x)
+    return adapted
 
 
 def adapter(student: Sequence[int], teacher: Sequence[int], relu: bool = True) -> nn.Module:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.checks import full_precision, positive, same_samples, upcast
+from distill.losses.checks import full_precision, positive, same_samples, upcast, whole
 from distill.losses.gather import gather
 
 KERNELS = ("gaussian", "bilinear")
@@ -17,8 +17,7 @@ def _check_kernel(kernel: str, gamma: float, order: int) -> None:
     if kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
     positive("gamma", gamma)
-    if not isinstance(order, int) or order < 1:
-        raise ValueError(f"order must be an integer of at least 1, got {order}")
+    whole("order", order)
 
 
 def _correlations(e: Tensor, kernel: str, gamma: float, order: int) -> Tensor:
@@ -64,7 +63,8 @@ def cc_loss(
         A scalar without unit: invariant to rotation and to the length of every single embedding.
 
     Raises:
-        ValueError: an unknown kernel, γ or order out of range, fewer than 2 samples, or different numbers of samples.
+        ValueError: an unknown kernel, γ or order out of range, fewer than 2 samples or dimensions, or different
+            numbers of samples.
 
     Source:
         Peng et al. 2019, "Correlation Congruence for Knowledge Distillation", arXiv:1904.01802, sections 3.2 and 3.3.
@@ -92,6 +92,8 @@ class CC(nn.Module):
         order: of its Taylor series, ≥ 1 (paper: 2).
         gather: compare across processes; see :func:`distill.losses.gather.gather`.
     """
+
+    fixed = ("order",)  # no schedule can change it
 
     def __init__(self, kernel: str = "gaussian", gamma: float = 0.4, order: int = 2, gather: bool = False) -> None:
         super().__init__()

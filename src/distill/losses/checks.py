@@ -53,6 +53,13 @@ def positive(name: str, value: float) -> float:
     return float(value)
 
 
+def whole(name: str, value: int) -> int:
+    """``value`` if it is an integer of at least 1, else a ValueError that names it."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value}")
+    return value
+
+
 def not_negative(name: str, value: float) -> float:
     """``value`` if it is a finite number of at least 0, else a ValueError that names it."""
     if not (math.isfinite(value) and value >= 0):
@@ -68,8 +75,19 @@ def same_shape(a: Tensor, b: Tensor, name_a: str, name_b: str, dims: int | None 
         raise ValueError(f"{name_a} and {name_b} must have {dims} dimensions, got shape {tuple(a.shape)}")
 
 
+def one_each(name: str, x: Tensor, samples: int) -> None:
+    """A ValueError unless ``x`` holds one value per sample, (N,)."""
+    if x.shape != (samples,):
+        raise ValueError(f"{name} must have shape ({samples},), one value per sample, got {tuple(x.shape)}")
+
+
 def same_samples(student: Tensor, teacher: Tensor, least: int = 1) -> None:
-    """A ValueError unless both hold the same number of samples, at least ``least``."""
+    """A ValueError unless both are (N, D, ...) of the same number of samples, at least ``least``."""
+    if min(student.dim(), teacher.dim()) < 2:
+        raise ValueError(
+            "student and teacher must have shape (N, D) or more dimensions, "
+            f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
     if student.shape[0] != teacher.shape[0]:
         raise ValueError(f"student and teacher must hold the same samples, got {len(student)} and {len(teacher)}")
     if student.shape[0] < least:

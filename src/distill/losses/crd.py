@@ -7,23 +7,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.checks import full_precision, positive, same_shape
+from distill.losses.checks import full_precision, one_each, positive, same_samples, same_shape, whole
 from distill.losses.gather import gather
 
 EPS = 1e-12
 
 
+def _check_embedding(name: str, shape: Sequence[int]) -> None:
+    """A ValueError unless it is (N, D)."""
+    if len(shape) != 2:
+        raise ValueError(f"{name} must have shape (N, D), got {tuple(shape)}")
+
+
 def _head(name: str, embedding: Sequence[int], dim: int) -> nn.Linear:
     """A projection of embeddings (N, D) to ``dim``."""
-    if len(embedding) != 2:
-        raise ValueError(f"{name} must have shape (N, D), got {tuple(embedding)}")
+    _check_embedding(name, embedding)
     return nn.Linear(embedding[1], dim)
-
-
-def _check_dim(dim: int) -> int:
-    if not isinstance(dim, int) or dim < 1:
-        raise ValueError(f"dim must be an integer of at least 1, got {dim}")
-    return dim
 
 
 def _log_mean(scores: Tensor, allowed: Tensor) -> Tensor:
@@ -104,12 +103,10 @@ class CRD(nn.Module):
 
     def __init__(self, dim: int = 128, K: int = 16384, tau: float = 0.07, momentum: float = 0.5) -> None:
         super().__init__()
-        if not isinstance(K, int) or K < 1:
-            raise ValueError(f"K must be an integer of at least 1, got {K}")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
-        self.dim = _check_dim(dim)
-        self.K = K
+        self.dim = whole("dim", dim)
+        self.K = whole("K", K)
         self.tau = positive("tau", tau)
         self.momentum = float(momentum)
 
@@ -137,8 +134,14 @@ class CRD(nn.Module):
             index: (N,) int64, below the ``num_samples`` of :meth:`build` in training mode, each at most once.
 
         Raises:
+            ValueError: the shapes are not as above.
             IndexError: an index out of range (on the CPU; CUDA reports a failed assertion).
         """
+        _check_embedding("student_embedding", student_embedding.shape)
+        _check_embedding("teacher_embedding", teacher_embedding.shape)
+        same_samples(student_embedding, teacher_embedding)
+        one_each("target", target, len(student_embedding))
+        one_each("index", index, len(student_embedding))
         return self._contrast(self.student_head(student_embedding), self.teacher_head(teacher_embedding), target, index)
 
     @full_precision
@@ -209,7 +212,7 @@ def crd_inbatch_loss(student_embedding: Tensor, teacher_embedding: Tensor, targe
         A scalar in nats per sample, ≥ 0.
 
     Raises:
-        ValueError: τ is not above 0, or the shapes differ.
+        ValueError: τ is not above 0, or the shapes are not as above.
 
     Source:
         Tian, Krishnan, Isola 2020, arXiv:1910.10699, with the InfoNCE of van den Oord et al. 2018, arXiv:1807.03748.
@@ -221,6 +224,7 @@ def crd_inbatch_loss(student_embedding: Tensor, teacher_embedding: Tensor, targe
     """
     positive("tau", tau)
     same_shape(student_embedding, teacher_embedding, "student_embedding", "teacher_embedding", dims=2)
+    one_each("target", target, len(student_embedding))
     student, teacher = F.normalize(student_embedding, dim=1), F.normalize(teacher_embedding, dim=1)
     own = torch.eye(len(target), dtype=torch.bool, device=target.device)
     scores = (student @ teacher.T / tau).masked_fill((target[:, None] == target) & ~own, -math.inf)
@@ -242,9 +246,11 @@ class CRDInBatch(nn.Module):
         gather: contrast across processes; see :func:`distill.losses.gather.gather`.
     """
 
+    fixed = ("dim",)  # no schedule can change it
+
     def __init__(self, dim: int = 128, tau: float = 0.07, gather: bool = False) -> None:
         super().__init__()
-        self.dim = _check_dim(dim)
+        self.dim = whole("dim", dim)
         self.tau = positive("tau", tau)
         self.gather = gather
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import adapter, match_size
-from distill.losses.checks import full_precision, same_shape
+from distill.losses.adapters import adapt, adapter, match_size, normalisable
+from distill.losses.checks import full_precision, same_shape, upcast
 
 
 @full_precision
@@ -41,10 +41,14 @@ class FitNet(nn.Module):
     The adapter's shape is inferred: :meth:`build` gets the shapes that one dry forward saw. Where the maps differ
     in size, the larger is average-pooled to the smaller.
 
+    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
+
     Args:
         relu: end the adapter with a ReLU (the hint stages of most networks end with one); turn it off where the
             teacher's features can be negative.
     """
+
+    fixed = ("relu",)  # no schedule can change it
 
     def __init__(self, relu: bool = True) -> None:
         super().__init__()
@@ -58,4 +62,6 @@ class FitNet(nn.Module):
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         """See :func:`hint_loss`; shapes as given to :meth:`build`."""
         student, teacher = match_size(student_feature, teacher_feature)
-        return hint_loss(self.adapter(student), teacher)
+        if self.training and not normalisable(student):
+            return upcast(student_feature).sum() * 0.0
+        return hint_loss(adapt(self.adapter, student), teacher)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import as_map, map_shape, match_size
+from distill.losses.adapters import as_map, map_shape, match_size, normalisable
 from distill.losses.checks import full_precision, positive, same_shape, upcast
 from distill.losses.fitnet import hint_loss
 
@@ -95,7 +95,7 @@ class FT(nn.Module):
     def prepare(self, teacher_feature: Tensor) -> Tensor:
         """The paraphraser's reconstruction loss, mean (decoder(encoder(f_t)) − f_t)²; the authors' code: mean |·|."""
         feature = as_map(teacher_feature)
-        if self.training and feature[:, 0].numel() == 1:
+        if self.training and not normalisable(feature):
             return torch.stack([p.sum() for p in self.decoder.parameters()]).sum() * 0.0
         return hint_loss(self.decoder(self.encoder(feature)), feature)
 
@@ -126,7 +126,7 @@ class FT(nn.Module):
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         """See :func:`ft_loss`; shapes as given to :meth:`build`."""
         feature = as_map(student_feature)
-        if self.training and feature[:, 0].numel() == 1:
+        if self.training and not normalisable(feature):
             return upcast(student_feature).sum() * 0.0
         with torch.no_grad():
             teacher = self.encoder(as_map(teacher_feature))

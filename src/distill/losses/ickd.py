@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import adapter, as_map, map_shape
-from distill.losses.checks import full_precision, same_samples
+from distill.losses.adapters import adapter, as_map, map_shape, normalisable
+from distill.losses.checks import full_precision, same_samples, upcast
 
 
 def _correlation(f: Tensor) -> Tensor:
@@ -59,6 +59,8 @@ class ICKD(nn.Module):
 
     The maps may differ in size: only their C × C matrices are compared. Tokens become maps, without the prefix tokens.
     Nothing is compared across the batch.
+
+    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
     """
 
     def __init__(self) -> None:
@@ -78,4 +80,7 @@ class ICKD(nn.Module):
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         """See :func:`ickd_loss`; shapes as given to :meth:`build`."""
-        return ickd_loss(self.adapter(as_map(student_feature)), as_map(teacher_feature))
+        student = as_map(student_feature)
+        if self.training and not normalisable(student):
+            return upcast(student_feature).sum() * 0.0
+        return ickd_loss(self.adapter(student), as_map(teacher_feature))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.losses.adapters import as_map, map_shape, match_size
+from distill.losses.adapters import adapt, as_map, map_shape, match_size, normalisable
 from distill.losses.checks import full_precision, same_shape, sum_of_squares, upcast
 
 RARE = 1e-3  # a channel that is negative less often than this gets the margin −3·std
@@ -71,7 +71,7 @@ def ofd_loss(
         weight 1e-3 it is the paper's CIFAR-100 recipe (authors' code: sum over everything / batch size / 1000).
 
     Raises:
-        ValueError: different numbers of stages, or shapes that differ.
+        ValueError: no stage, different numbers of stages, shapes that differ, or a margin of another shape.
 
     Source:
         Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", arXiv:1904.01866 (margin ReLU
@@ -83,9 +83,9 @@ def ofd_loss(
         6.0
     """
     stages = len(student_preactivations)
-    if not stages == len(teacher_preactivations) == len(margins):
+    if not stages == len(teacher_preactivations) == len(margins) or not stages:
         raise ValueError(
-            "student_preactivations, teacher_preactivations and margins must have as many stages, "
+            "student_preactivations, teacher_preactivations and margins must have as many stages, at least 1, "
             f"got {stages}, {len(teacher_preactivations)} and {len(margins)}"
         )
     losses = []
@@ -93,6 +93,11 @@ def ofd_loss(
         zip(student_preactivations, teacher_preactivations, margins, strict=True), 1
     ):
         same_shape(student, teacher, "student_preactivations", "teacher_preactivations", dims=4)
+        if margin.shape != (student.shape[1], 1, 1):
+            raise ValueError(
+                f"margins[{i - 1}] must have shape {(student.shape[1], 1, 1)}, one per channel, "
+                f"got {tuple(margin.shape)}"
+            )
         target = torch.maximum(teacher, margin)
         counts = (student > target) | (target > 0)
         losses.append(2.0 ** (i - stages) * sum_of_squares((student - target) * counts) / len(student))
@@ -162,11 +167,11 @@ class OFD(nn.Module):
         """See :func:`ofd_loss`; shapes as given to :meth:`build`."""
         teachers = [as_map(t) for t in teacher_preactivations]
         pairs = [match_size(as_map(s), t) for s, t in zip(student_preactivations, teachers, strict=True)]
-        if self.training and any(s[:, 0].numel() == 1 for s, _ in pairs):
+        if self.training and not all(normalisable(s) for s, _ in pairs):
             return torch.stack([upcast(s).sum() for s, _ in pairs]).sum() * 0.0
         margins = [
             torch.where(margin == UNKNOWN, batch_margin(t), margin)
             for margin, t in zip(self._margins(), teachers, strict=True)
         ]
-        adapted = [connector(s) for connector, (s, _) in zip(self.connectors, pairs, strict=True)]
+        adapted = [adapt(connector, s) for connector, (s, _) in zip(self.connectors, pairs, strict=True)]
         return ofd_loss(adapted, [t for _, t in pairs], margins)

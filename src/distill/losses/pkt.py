@@ -33,7 +33,7 @@ def pkt_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
         A scalar in nats per pair: invariant to rotation and to the length of every single embedding.
 
     Raises:
-        ValueError: fewer than 2 samples, or different numbers of samples.
+        ValueError: fewer than 2 samples or dimensions, or different numbers of samples.
 
     Source:
         Passalis and Tefas 2018, "Learning Deep Representations with Probabilistic Knowledge Transfer",

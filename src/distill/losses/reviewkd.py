@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import as_map, map_shape
-from distill.losses.checks import full_precision, positive, same_shape, upcast
+from distill.losses.adapters import as_map, map_shape, normalisable
+from distill.losses.checks import full_precision, same_shape, upcast, whole
 
 SIZES = (4, 2, 1)
 
@@ -40,7 +40,7 @@ def reviewkd_loss(student_features: Sequence[Tensor], teacher_features: Sequence
         A scalar in squared units of the features.
 
     Raises:
-        ValueError: different numbers of stages, or shapes that differ.
+        ValueError: no stage, different numbers of stages, or shapes that differ.
 
     Source:
         Chen et al. 2021, "Distilling Knowledge via Knowledge Review", arXiv:2104.09044; the weights are those of
@@ -50,9 +50,9 @@ def reviewkd_loss(student_features: Sequence[Tensor], teacher_features: Sequence
         >>> reviewkd_loss([torch.ones(2, 3, 8, 8)], [torch.zeros(2, 3, 8, 8)]).item()
         1.0
     """
-    if len(student_features) != len(teacher_features):
+    if len(student_features) != len(teacher_features) or not student_features:
         raise ValueError(
-            "student_features and teacher_features must have as many stages, "
+            "student_features and teacher_features must have as many stages, at least 1, "
             f"got {len(student_features)} and {len(teacher_features)}"
         )
     for student, teacher in zip(student_features, teacher_features, strict=True):
@@ -114,7 +114,7 @@ class ReviewKD(nn.Module):
     A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
 
     Args:
-        max_mid_channels: bound, > 0, on the channels in which stages are fused. Fused are as many as the student's
+        max_mid_channels: bound, ≥ 1, on the channels in which stages are fused. Fused are as many as the student's
             deepest level has (64 for a ResNet-20, 256 for a ResNet-8x4), at most this.
     """
 
@@ -122,7 +122,7 @@ class ReviewKD(nn.Module):
 
     def __init__(self, max_mid_channels: int = 512) -> None:
         super().__init__()
-        self.max_mid_channels = int(positive("max_mid_channels", max_mid_channels))
+        self.max_mid_channels = whole("max_mid_channels", max_mid_channels)
         self.fusions = nn.ModuleList()
 
     def build(
@@ -160,7 +160,7 @@ class ReviewKD(nn.Module):
             student_embedding = teacher_embedding = None
         students = _levels(student_features, student_embedding)
         teachers = _levels(teacher_preactivations, teacher_embedding)
-        if self.training and any(x[:, 0].numel() == 1 for x in [*students, *teachers]):
+        if self.training and not all(map(normalisable, [*students, *teachers])):
             return torch.stack([upcast(s).sum() for s in students]).sum() * 0.0
         fused: list[Tensor] = []
         deeper: Tensor | None = None

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.checks import full_precision, not_negative, positive, same_samples, upcast
+from distill.losses.checks import full_precision, not_negative, same_samples, upcast, whole
 from distill.losses.gather import gather
 
 EPS = 1e-12
@@ -38,7 +38,7 @@ def rkd_distance(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor
         A scalar without unit: invariant to rotation, shift and scale of either embedding.
 
     Raises:
-        ValueError: fewer than 2 samples, or different numbers of samples.
+        ValueError: fewer than 2 samples or dimensions, or different numbers of samples.
 
     Source:
         Park et al. 2019, "Relational Knowledge Distillation", arXiv:1904.05068, eq. 5 and 6.
@@ -68,7 +68,7 @@ def rkd_angle(student_embedding: Tensor, teacher_embedding: Tensor, max_samples:
         A scalar without unit: invariant to rotation, shift and scale of either embedding.
 
     Raises:
-        ValueError: fewer than 3 samples, more than ``max_samples``, or different numbers of samples.
+        ValueError: fewer than 3 samples or 2 dimensions, more than ``max_samples``, or different numbers of samples.
 
     Source:
         Park et al. 2019, "Relational Knowledge Distillation", arXiv:1904.05068, eq. 7 and 8.
@@ -99,8 +99,10 @@ class RKD(nn.Module):
         distance: weight of the distances, ≥ 0 (paper: 25).
         angle: weight of the angles, ≥ 0 (paper: 50).
         gather: compare across processes; see :func:`distill.losses.gather.gather`.
-        max_samples: bound on N for the angles, which take N³ numbers; see :func:`rkd_angle`.
+        max_samples: bound on N for the angles, ≥ 1, which take N³ numbers; see :func:`rkd_angle`.
     """
+
+    fixed = ("max_samples",)  # no schedule can change it
 
     def __init__(
         self, distance: float = 25.0, angle: float = 50.0, gather: bool = False, max_samples: int = MAX_SAMPLES
@@ -109,7 +111,12 @@ class RKD(nn.Module):
         self.distance = not_negative("distance", distance)
         self.angle = not_negative("angle", angle)
         self.gather = gather
-        self.max_samples = int(positive("max_samples", max_samples))
+        self.max_samples = whole("max_samples", max_samples)
+
+    @property
+    def largest_batch(self) -> int | None:
+        """The most samples it takes; None: any number, as the distances alone do."""
+        return self.max_samples if self.angle else None
 
     def forward(self, student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
         """See :func:`rkd_distance` and :func:`rkd_angle`."""

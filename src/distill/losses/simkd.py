@@ -3,9 +3,11 @@
 from torch import Tensor
 
 from distill.losses.adapters import match_size
+from distill.losses.checks import full_precision
 from distill.losses.fitnet import hint_loss
 
 
+@full_precision
 def simkd_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     """Feature alignment of SimKD: mean of (f_s − f_t)², the larger map average-pooled to the smaller.
 

@@ -24,7 +24,7 @@ def sp_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         A scalar without unit: invariant to rotation and to one common scale of the features.
 
     Raises:
-        ValueError: fewer than 2 samples, or different numbers of samples.
+        ValueError: fewer than 2 samples or dimensions, or different numbers of samples.
 
     Source:
         Tung and Mori 2019, "Similarity-Preserving Knowledge Distillation", arXiv:1907.09682, section 3.

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import as_map, map_shape, match_size
-from distill.losses.checks import full_precision, positive, same_shape
+from distill.losses.adapters import adapt, as_map, map_shape, match_size
+from distill.losses.checks import full_precision, positive, same_shape, whole
 
 EPS = 1e-5
 
@@ -25,7 +25,7 @@ def vid_loss(mean: Tensor, teacher_feature: Tensor, variance: Tensor) -> Tensor:
     Args:
         mean: μ, what the student's features predict, (N, C, ...).
         teacher_feature: f_t, of the same shape.
-        variance: σ², (C,), > 0.
+        variance: σ², (C,), > 0. What lies below 1e-5 counts as 1e-5: to refuse it would mean to wait for the device.
 
     Returns:
         A scalar in nats per element.
@@ -45,7 +45,7 @@ def vid_loss(mean: Tensor, teacher_feature: Tensor, variance: Tensor) -> Tensor:
         raise ValueError(
             f"variance must have one value per channel of {tuple(mean.shape)}, got {tuple(variance.shape)}"
         )
-    per_channel = variance.reshape(-1, *[1] * (mean.dim() - 2))
+    per_channel = variance.clamp(min=EPS).reshape(-1, *[1] * (mean.dim() - 2))
     return 0.5 * ((teacher_feature - mean).square() / per_channel + per_channel.log()).mean()
 
 
@@ -70,9 +70,7 @@ class VID(nn.Module):
         self.variance = positive("variance", variance)
         if self.variance <= EPS:
             raise ValueError(f"variance must be above {EPS}, got {variance}")
-        if hidden is not None and hidden < 1:
-            raise ValueError(f"hidden must be at least 1 or null, got {hidden}")
-        self.hidden = hidden
+        self.hidden = None if hidden is None else whole("hidden", hidden)
         self.regressor: nn.Module = nn.Identity()
 
     def build(self, student_feature: Sequence[int], teacher_feature: Sequence[int]) -> None:
@@ -100,4 +98,4 @@ class VID(nn.Module):
         """See :func:`vid_loss`; shapes as given to :meth:`build`."""
         pair = [f[:, :, None, None] if f.dim() == 2 else as_map(f) for f in (student_feature, teacher_feature)]
         student, teacher = match_size(pair[0], pair[1])
-        return vid_loss(self.regressor(student), teacher, F.softplus(self.a) + EPS)
+        return vid_loss(adapt(self.regressor, student), teacher, F.softplus(self.a) + EPS)
