@@ -46,3 +46,17 @@ def test_speed_under_autocast():
     model.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
     speed({"a": model}, torch.randn(2, 3), torch.device("cpu"), torch.bfloat16, seconds=0.01)
     assert set(seen) == {torch.bfloat16}
+
+
+def test_means_weigh_batches_by_their_samples():
+    from distill.metrics import Means
+
+    means = Means()
+    means.update({"loss": torch.tensor(1.0), "kd": torch.tensor(2.0, dtype=torch.bfloat16)}, 3)
+    means.update({"loss": torch.tensor(5.0, requires_grad=True), "kd": torch.tensor(4.0)}, 1)
+    found = means.compute()
+    assert {name: float(value) for name, value in found.items()} == {"loss": 2.0, "kd": 2.5}
+    assert not found["loss"].requires_grad
+    assert means.compute() == {}
+    means.update({"hard": torch.tensor(7.0)}, 2)
+    assert {name: float(value) for name, value in means.compute().items()} == {"hard": 7.0}

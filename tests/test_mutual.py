@@ -94,4 +94,4 @@ def test_one_step_changes_every_student():
     module._outputs(BATCH, "train")[2].total.backward()
     optimizer.step()
     assert all(not torch.equal(b, net.fc.weight) for b, net in zip(before, nets, strict=True))
-    assert set(module.metrics["train_"].named()) == {"acc", "top5", "agreement"}
+    assert set(module.metrics["train_"].counts) == {"acc", "top5", "agreement"}

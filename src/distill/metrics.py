@@ -1,7 +1,9 @@
 """What is counted on train, validation and test, through torchmetrics."""
 
+from collections.abc import Mapping
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
@@ -23,6 +25,7 @@ class Metrics(nn.Module):
         def accuracy(k: int = 1) -> Metric:
             return MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
 
+        self._agreed = False
         self.counts = nn.ModuleDict({"acc": accuracy()})
         if num_classes > 5:
             self.counts["top5"] = accuracy(5)
@@ -32,12 +35,40 @@ class Metrics(nn.Module):
     def update(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> None:
         """Counts one batch."""
         logits = student.logits.detach()
-        for name, metric in self.named().items():
+        self._agreed = teacher is not None
+        for name, metric in self.counts.items():
             if name != "agreement":
-                metric.update(logits, target)
+                cast(Metric, metric).update(logits, target)
             elif teacher is not None:
-                metric.update(logits, teacher.logits.argmax(1))
+                cast(Metric, metric).update(logits, teacher.logits.argmax(1))
 
-    def named(self, taught: bool = True) -> dict[str, Metric]:
-        """The metrics by name; without agreement where no teacher was asked."""
-        return {name: cast(Metric, metric) for name, metric in self.counts.items() if taught or name != "agreement"}
+    def compute(self) -> dict[str, Tensor]:
+        """The shares by name, over all processes, and begins anew; no agreement where no teacher was asked."""
+        found = {}
+        for name, metric in self.counts.items():
+            if name != "agreement" or self._agreed:
+                found[name] = cast(Metric, metric).compute()
+            cast(Metric, metric).reset()
+        return found
+
+
+class Means:
+    """Means over the samples of an epoch of numbers that every batch gives; two operations a batch."""
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._sums: Tensor | None = None
+        self._samples = 0
+
+    def update(self, values: Mapping[str, Tensor], samples: int) -> None:
+        """Adds the scalars of one batch; other names than before begin anew."""
+        vector = torch.stack([value.detach().float() for value in values.values()]) * samples
+        if self._sums is None or tuple(values) != self._names:
+            self._names, self._sums, self._samples = tuple(values), torch.zeros_like(vector), 0
+        self._sums += vector
+        self._samples += samples
+
+    def compute(self) -> dict[str, Tensor]:
+        """The means by name; begins anew."""
+        sums, self._sums = self._sums, None
+        return {} if sums is None else dict(zip(self._names, sums / self._samples, strict=True))

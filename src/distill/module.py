@@ -13,7 +13,7 @@ from distill.criterion import Criterion, Losses
 from distill.data import Batch
 from distill.ensemble import Ensemble
 from distill.int8 import Int8
-from distill.metrics import Metrics
+from distill.metrics import Means, Metrics
 from distill.schedulers import SchedulerFactory, lightning_scheduler
 from distill.taps import Outputs, Tap
 from distill.teacher import Teacher
@@ -60,6 +60,7 @@ class Distiller(L.LightningModule):
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._tap = Tap(student, criterion.taps("student"), head)
+        self._means = {stage: Means() for stage in ("train", "val", "test")}
         agreement = teacher is not None if agreement is None else agreement
         self.metrics = nn.ModuleDict(
             {f"{stage}_": Metrics(num_classes, agreement) for stage in ("train", "val", "test")}
@@ -88,14 +89,32 @@ class Distiller(L.LightningModule):
         student, teacher, losses = self._outputs(batch, stage)
         metrics: Any = self.metrics[f"{stage}_"]
         metrics.update(student, teacher, batch.target)
-        values = {f"{stage}/loss": losses.total} | {f"{stage}/{name}": value for name, value in losses.parts.items()}
-        size = len(batch.target)
-        if stage == "train":
+        self._means[stage].update({"loss": losses.total, **losses.parts}, len(batch.target))
+        if stage == "train" and self.trainer.progress_bar_callback is not None:
             self.log("loss", losses.total.detach(), prog_bar=True, logger=False)
-        self.log_dict({k: v.detach() for k, v in values.items()}, on_step=False, on_epoch=True, batch_size=size)
-        counts = {f"{stage}/{name}": metric for name, metric in metrics.named(teacher is not None).items()}
-        self.log_dict(counts, on_step=False, on_epoch=True, batch_size=size, prog_bar=stage == "val")
         return losses
+
+    def _log_epoch(self, stage: str) -> None:
+        """Logs an epoch's means and counts, once: what Lightning does for every logged number of every step adds up."""
+        metrics: Any = self.metrics[f"{stage}_"]
+        found = {**self._means[stage].compute(), **metrics.compute()}
+        values = {f"{stage}/{name}": value for name, value in found.items()}
+        several = self.trainer.world_size > 1
+        shown = stage == "val"
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, prog_bar=shown, sync_dist=several)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Logs the epoch after its last batch."""
+        if self.trainer.is_last_batch:
+            self._log_epoch("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the validation split."""
+        self._log_epoch("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test split."""
+        self._log_epoch("test")
 
     def on_train_start(self) -> None:
         """Keeps a student that is not trained now (a paraphraser is) as it is, running statistics included."""
