@@ -234,7 +234,7 @@ def _teachers(
     return tuple(made)
 
 
-def _combine(cfg: dict[str, Any], teachers: int) -> Callable[[list[Teacher]], Teacher | Ensemble]:
+def combiner(cfg: dict[str, Any], teachers: int) -> Callable[[list[Teacher]], Teacher | Ensemble]:
     """Makes the lesson's teacher of its teachers: the only one, or an ensemble."""
     node = cfg["kd"]["ensemble"]
     if teachers < 2:
@@ -355,7 +355,7 @@ def build(config: DictConfig, folder: Path) -> Job:
     return Job(
         folder=folder,
         teachers=teachers,
-        combine=_combine(cfg, len(teachers)),
+        combine=combiner(cfg, len(teachers)),
         lessons=lessons,
         data=data,
         seed=cfg["seed"],
