@@ -158,7 +158,9 @@ class Run:
             inner = Path() if kind == "peer" else Path(role)
             path = self.folder / inner / self.report[role]["last"]["weights"]
             if not path.is_file():
-                raise UserError(f"run {self.folder} has no {path.relative_to(self.folder)}: {who}'s weights are missing")
+                raise UserError(
+                    f"run {self.folder} has no {path.relative_to(self.folder)}: {who}'s weights are missing"
+                )
             return self._loaded(self._built(node, key, who), path)
         given = self.report[role]["path"]
         net = self._built(node, key, who, pretrained=given is None)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from distill import environment
 from distill.data import DataModule, ViewLoader
+from distill.data.loader import usable_cores
 from distill.errors import UserError
 from distill.evaluation.answers import Answers, Pass, walk
 from distill.evaluation.models import tutor, tutor_role
@@ -150,6 +151,14 @@ def _name(subject: Subject, role: str) -> str:
     return str(subject.run.report[role]["name"])
 
 
+def _measured(subject: Subject, role: str) -> dict[str, Any] | None:
+    """Size and speed as the model's run measured them at its end."""
+    report = subject.alone.report if role == "alone" and subject.alone else subject.run.report
+    entry = report.get("student" if role == "alone" else role)
+    keys = ("parameters", "macs", "bytes", "latency_ms", "throughput", "batch")
+    return {key: entry[key] for key in keys} if entry else None
+
+
 def sample(place: int, evaluation: Evaluation) -> dict[str, Any]:
     """One image: its position, its class, every model's answer and probability, and the student's loss in nats."""
     classes, target = evaluation.subject.run.classes, evaluation.target[place : place + 1]
@@ -172,10 +181,13 @@ def evaluate(subject: Subject) -> Evaluation:
     quiet()
     run = subject.run
     which(run)
-    torch.set_num_threads(min(run.report["hardware"]["threads"], environment.usable_cores()))
+    torch.set_num_threads(min(run.report["hardware"]["threads"], usable_cores()))
     first, answers = _asked(subject)
     target = first.target if subject.order is None else subject.order[first.target]
-    counted = {role: {"name": _name(subject, role), **scores(a.logits, target)} for role, a in answers.items()}
+    counted = {
+        role: {"name": _name(subject, role), **scores(a.logits, target), "measured": _measured(subject, role)}
+        for role, a in answers.items()
+    }
     others = [role for role in answers if role != "student"]
     student = answers["student"].logits
     own = subject.order is None and subject.batch_size is None and subject.split != "train"

@@ -10,7 +10,11 @@ CELL = 30
 
 
 def heatmap(
-    values: Sequence[Sequence[float]], names: Sequence[str], title: str, rows: str = "true class", columns: str = "answer"
+    values: Sequence[Sequence[float]],
+    names: Sequence[str],
+    title: str,
+    rows: str = "true class",
+    columns: str = "answer",
 ) -> Markup:
     """Signed numbers: above zero in the student's colour, below in the teacher's, the stronger the larger.
 
@@ -31,9 +35,7 @@ def heatmap(
     for i, row in enumerate(values):
         middle = margin + (i + 0.5) * cell
         body += f'<text x="{margin - 5:.1f}" y="{middle:.1f}" dy=".32em" text-anchor="end">{escape(short[i])}</text>'
-        body += (
-            f'<text transform="translate({middle:.1f} {margin - 5:.1f}) rotate(-60)">{escape(short[i])}</text>'
-        )
+        body += f'<text transform="translate({middle:.1f} {margin - 5:.1f}) rotate(-60)">{escape(short[i])}</text>'
         for j, value in enumerate(row):
             left = margin + j * cell
             tone = "student" if value > 0 else "teacher"
