@@ -30,7 +30,7 @@ def load(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def _strategy(config: dict[str, Any]) -> str:
+def strategy(config: dict[str, Any]) -> str:
     """A kd configuration in a few words: its terms, and its flow."""
     kd = config["kd"]
     flows = [f"{kd['generations']} generations"] if kd.get("generations", 1) > 1 else []
@@ -46,7 +46,7 @@ def rows(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     Shown beside the loss are the keys in which rows of one loss differ.
     """
     flat = [dict(leaves(report["config"])) for report in reports]
-    labels = [_strategy(report["config"]) for report in reports]
+    labels = [strategy(report["config"]) for report in reports]
     keys = sorted({key for one in flat for key in one if key not in IGNORED})
     keys = [key for key in keys if not key.startswith(("kd.terms", "logger", "callbacks"))]
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from distill.errors import UserError
 from distill.evaluation.options import Options, check
@@ -35,7 +36,7 @@ def evaluate(options: Options, conf: Path) -> None:
         missing = path if not Path(path).exists() else options.against
         raise UserError(f"run {missing} does not exist")
     from distill.evaluation.data import other_data
-    from distill.evaluation.evaluate import Subject, which
+    from distill.evaluation.evaluate import Subject, comparable, which
     from distill.evaluation.evaluate import evaluate as work
     from distill.evaluation.page import page
     from distill.evaluation.table import show
@@ -45,7 +46,7 @@ def evaluate(options: Options, conf: Path) -> None:
     which(run)
     alone = Run(options.against) if options.against else None
     if alone is not None:
-        _comparable(run, alone)
+        comparable(run, alone)
     folder = Path(options.output) if options.output else run.folder
     end = suffix(options, run.weights.name)
     files = {"json": folder / f"evaluation{end}.json", "html": folder / f"report{end}.html"}
@@ -68,17 +69,7 @@ def evaluate(options: Options, conf: Path) -> None:
     show(made.results, [files["json"], *([files["html"]] if options.report else [])])
 
 
-def _comparable(run, alone) -> None:  # type: ignore[no-untyped-def]
-    """Refuses a run whose student answers to other questions."""
-    if alone.folder.resolve() == run.folder.resolve():
-        raise UserError("against= is the run itself: name the run of the student trained alone (kd=none)")
-    if alone.classes != run.classes:
-        raise UserError(f"against: the classes of {alone.folder} are not those of the run")
-    if alone.preprocess != run.preprocess:
-        raise UserError(f"against: {alone.folder} saw its images in another size or normalisation than the run")
-
-
-def _warn(results: dict) -> None:  # type: ignore[type-arg]
+def _warn(results: dict[str, Any]) -> None:
     """A line where the run's own numbers did not come out again."""
     found = results["reproduced"]
     if found is None or found["equal"]:

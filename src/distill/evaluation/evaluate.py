@@ -84,6 +84,20 @@ def which(run: Run) -> dict[str, Any]:
     return entry
 
 
+def comparable(run: Run, alone: Run) -> None:
+    """Refuses a run to compare with whose student answers other questions.
+
+    Raises:
+        UserError: the run itself, other classes, another view of the images.
+    """
+    if alone.weights.resolve() == run.weights.resolve():
+        raise UserError("against= is the run itself: name the run of the student trained alone (kd=none)")
+    if alone.classes != run.classes:
+        raise UserError(f"against: the classes of {alone.folder} are not those of the run")
+    if alone.preprocess != run.preprocess:
+        raise UserError(f"against: {alone.folder} saw its images in another size or normalisation than the run")
+
+
 def _trainer(run: Run, own: bool) -> L.Trainer:
     """As the run tested; its limits hold for its own splits alone."""
     node = dict(run.config["trainer"])
@@ -152,11 +166,12 @@ def _name(subject: Subject, role: str) -> str:
 
 
 def _measured(subject: Subject, role: str) -> dict[str, Any] | None:
-    """Size and speed as the model's run measured them at its end."""
-    report = subject.alone.report if role == "alone" and subject.alone else subject.run.report
-    entry = report.get("student" if role == "alone" else role)
-    keys = ("parameters", "macs", "bytes", "latency_ms", "throughput", "batch")
-    return {key: entry[key] for key in keys} if entry else None
+    """Size and speed as the run measured them at its end; of another run the size alone, as speeds vary with time."""
+    size, pace = ("parameters", "macs", "bytes"), ("latency_ms", "throughput", "batch")
+    if role == "alone" and subject.alone is not None:
+        return {key: subject.alone.report["student"][key] for key in size} | dict.fromkeys(pace)
+    entry = subject.run.report.get(role)
+    return {key: entry[key] for key in (*size, *pace)} if entry else None
 
 
 def sample(place: int, evaluation: Evaluation) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def outcomes(evaluation: Evaluation) -> Markup | None:
     )
 
 
-def maps(evaluation: Evaluation, kind: str) -> tuple[list[Figure], list[tuple[str, str, bool]]]:
+def maps(evaluation: Evaluation, kind: str) -> tuple[list[Figure], list[tuple[str, str, str]]]:
     """The same images in the embedding of every model that has one, and the legend of the classes."""
     where, classes = evaluation.mapped, evaluation.subject.run.classes
     target = evaluation.target[where]
@@ -128,8 +128,8 @@ def maps(evaluation: Evaluation, kind: str) -> tuple[list[Figure], list[tuple[st
         ]
         name = evaluation.results["models"][role]["name"]
         found.append(Figure(f"{title(role)} {name}", scatter(points, f"map of the {title(role)}'s embeddings")))
-    others = [("other classes", "rule", False)] if len(classes) > 10 else []
-    return found, [*((classes[number], colour, False) for number, colour in tones.items()), *others]
+    others = [("other classes", "rule", "spot")] if len(classes) > 10 else []
+    return found, [*((classes[number], colour, "spot") for number, colour in tones.items()), *others]
 
 
 def examples(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -39,6 +39,8 @@ def tiles(results: dict[str, Any], reference: str | None) -> list[dict[str, str]
             ("throughput", "the throughput", "throughput", True),
         ):
             pair = student["measured"][key], other["measured"][key]
+            if None in pair:
+                continue
             ratio = pair[0] / pair[1] if more else pair[1] / max(pair[0], 1e-12)
             detail = f"{cells[row]['student']} beside {cells[row][reference]}"
             found.append({"value": f"{ratio:.2f} ×", "label": label, "detail": detail})
@@ -64,6 +66,16 @@ def lead(results: dict[str, Any], reference: str | None) -> str:
         word = "gained" if gain >= 0 else "lost"
         text += f". Trained alone it reaches {percent(models['alone']['acc'])}: {abs(gain):.2f} points {word}"
     return f"{text}."
+
+
+def per_class(results: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Every class with each model's accuracy; empty where there are too many to read."""
+    if len(results["classes"]) > figures.READABLE:
+        return []
+    return [
+        (name, [percent(model["per_class"][i]) or "no images" for model in results["models"].values()])
+        for i, name in enumerate(results["classes"])
+    ]
 
 
 def page(evaluation: Evaluation, kind: str) -> str:
@@ -96,11 +108,12 @@ def page(evaluation: Evaluation, kind: str) -> str:
         tiles=tiles(results, reference),
         roles=[(title(role), model["name"]) for role, model in results["models"].items()],
         rows=[(row.label, list(row.cells.values())) for row in rows(results)],
+        per_class=per_class(results),
         said=said(results),
         learning=figures.learning(evaluation),
         learning_legend=legend(
-            [("validation", "student", False), ("training", "student", True)]
-            + ([("student alone, validation", "alone", False)] if subject.alone else [])
+            [("validation", "student", ""), ("training", "student", "dashed")]
+            + ([("student alone, validation", "alone", "")] if subject.alone else [])
         ),
         diagrams=diagrams,
         outcomes=figures.outcomes(evaluation),

@@ -1,5 +1,6 @@
 """An evaluation as rows: for the terminal and for the page."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ def percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f} %"
 
 
-COUNTED = (
+COUNTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("top-1", "acc", percent),
     ("top-5", "top5", percent),
     ("macro F1", "macro_f1", percent),
@@ -40,7 +41,7 @@ COUNTED = (
     ("Brier score", "brier", "{:.4f}".format),
     ("ECE, 15 bins", "ece", percent),
 )
-MEASURED = (
+MEASURED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "parameters", short),
     ("multiply-accumulates", "macs", short),
     ("size on disk", "bytes", lambda value: f"{short(value)}B"),
@@ -65,10 +66,11 @@ def rows(results: dict[str, Any]) -> list[Row]:
         row(label, lambda role, key=key, form=form: "" if models[role][key] is None else form(models[role][key]))
         for label, key, form in COUNTED
     ]
-    for label, key, form in (
+    beside: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
         ("student agrees with it", "agreement", percent),
         ("KL(it ‖ student), nats", "kl", "{:.4f}".format),
-    ):
+    )
+    for label, key, form in beside:
         found.append(row(label, lambda role, key=key, form=form: form(versus[role][key]) if role in versus else ""))
     for label, key in (
         ("student right, it wrong", "only_student_right"),
@@ -80,14 +82,12 @@ def rows(results: dict[str, Any]) -> list[Row]:
 
         found.append(row(label, count))
     for label, key, form in MEASURED:
-        found.append(
-            row(
-                label,
-                lambda role, key=key, form=form: (
-                    form(models[role]["measured"][key]) if models[role]["measured"] else ""
-                ),
-            )
-        )
+
+        def measure(role: str, key: str = key, form: Any = form) -> str:
+            value = (models[role]["measured"] or {}).get(key)
+            return "" if value is None else str(form(value))
+
+        found.append(row(label, measure))
     return [each for each in found if any(each.cells.values())]
 
 

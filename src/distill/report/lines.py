@@ -39,11 +39,11 @@ class Line:
     dashed: bool = False
 
 
-def legend(entries: Sequence[tuple[str, str, bool]]) -> Markup:
-    """Names with their colours: (name, tone, dashed)."""
+def legend(entries: Sequence[tuple[str, str, str]]) -> Markup:
+    """Names with their colours: (name, tone, kind of mark: "", "dashed" or "spot")."""
     items = "".join(
-        f'<span><i class="key{" dashed" if dashed else ""}" style="--tone:var(--{tone})"></i>{escape(name)}</span>'
-        for name, tone, dashed in entries
+        f'<span><i class="key {kind}" style="--tone:var(--{tone})"></i>{escape(name)}</span>'
+        for name, tone, kind in entries
     )
     return Markup(f'<p class="legend">{items}</p>')
 
