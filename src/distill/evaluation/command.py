@@ -55,11 +55,14 @@ def evaluate(options: Options, conf: Path) -> None:
         if each is not None:
             _ = each.student  # weights that cannot be read show before the data load
     if options.teacher:
-        _ = run.teacher
+        try:
+            _ = run.teacher
+        except UserError as error:
+            raise UserError(f"{error} (teacher=false evaluates the student without it)") from error
     if options.data is None:
         data, order, name = run.data, None, str(run.report["data"]["name"])
     else:
-        data, order = other_data(run, options.data, options.root, conf, options.config_dir)
+        data, order = other_data(run, options.data, options.root, options.split, conf, options.config_dir)
         name = options.data
     made = work(Subject(run, alone, data, order, name, options.split, options.batch_size, options.teacher))
     _warn(made.results)

@@ -1,5 +1,6 @@
 """The images a student is judged on: its run's, or another dataset with the same classes."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from distill import config
-from distill.build import load_data
-from distill.data import DataModule
+from distill.data import DataModule, Splits, as_splits
+from distill.data.splits import check_labels
 from distill.errors import UserError, first_line, nearest
+from distill.make import make
 from distill.runs import Run
-
-# What shapes an evaluation view is the run's: the student knows no other.
-OF_THE_RUN = ("batch_size", "eval_batch_size", "augment", "transform")
 
 
 def _node(name: str, root: str | None, conf: Path, config_dir: str | None) -> dict[str, Any]:
@@ -58,13 +57,30 @@ def _order(classes: list[str], run: Run, name: str) -> Tensor:
     return torch.tensor([run.classes.index(each) for each in classes])
 
 
-def other_data(run: Run, name: str, root: str | None, conf: Path, config_dir: str | None) -> tuple[DataModule, Tensor]:
+def _chosen(source: Splits, split: str, name: str) -> Splits:
+    """The split asked for in the place of all three; images that came without splits are one split.
+
+    Raises:
+        UserError: the data have splits, and this is not among them.
+    """
+    parts = {"train": source.train, "val": source.val, "test": source.test}
+    there = [key for key, images in parts.items() if images is not None]
+    images = parts["train"] if there == ["train"] else parts[split]
+    if images is None:
+        raise UserError(f"data={name} has no split {split}; it has: {', '.join(there)}")
+    return Splits(images, images, images, source.classes)
+
+
+def other_data(
+    run: Run, name: str, root: str | None, split: str, conf: Path, config_dir: str | None
+) -> tuple[DataModule, Tensor]:
     """Another dataset, seen as the run saw its own: size, channels and normalisation are the run's.
 
     Args:
         run: the run.
         name: an option of the group data.
         root: its folder; None: as the option says.
+        split: which of its splits; of images without splits all are taken.
         conf: the folder of the configuration.
         config_dir: another one, of the user's.
 
@@ -72,24 +88,34 @@ def other_data(run: Run, name: str, root: str | None, conf: Path, config_dir: st
         The data, and for each of their classes its number in the run, int64 (C,).
 
     Raises:
-        UserError: no such option, data that cannot be read, other classes, another shape.
+        UserError: no such option or split, data that cannot be read, other classes, another shape.
     """
-    node, view = _node(name, root, conf, config_dir), run.preprocess
-    node |= {key: run.config["data"][key] for key in OF_THE_RUN}
-    size = run.config["data"]["image_size"]
-    node |= {
-        "image_size": size if size is not None or view.height != view.width else view.height,
-        "mean": list(view.mean), "std": list(view.std), "subset": None, "num_classes": None,
-    }  # fmt: skip
+    node, view, own = _node(name, root, conf, config_dir), run.preprocess, run.config["data"]
     if "channels" in node["source"]:
         node["source"]["channels"] = view.channels
+    size = own["image_size"]
     try:
-        data = load_data({"data": node, "seed": run.config["seed"]})
-    except UserError as error:
+        source = as_splits(make(node["source"], "data.source"))
+        order = _order(check_labels(source), run, name)
+        data = DataModule(
+            partial(_chosen, source, split, name),
+            batch_size=own["batch_size"],
+            eval_batch_size=own["eval_batch_size"],
+            image_size=size if size is not None or view.height != view.width else view.height,
+            in_memory=False,
+            augment=own["augment"],
+            mean=list(view.mean),
+            std=list(view.std),
+            num_workers=own["num_workers"],
+            on_broken=node["on_broken"],
+        )
+        data.setup()
+    except (UserError, TypeError, ValueError) as error:
         channels = "data.mean has" in str(error)
         reason = f"its images do not have the run's {view.channels} channel(s)" if channels else str(error)
-        raise UserError(f"data={name}: {reason}") from error
-    order = _order(data.classes, run, name)
+        raise UserError(
+            reason if reason.startswith(("data=", "the classes of")) else f"data={name}: {reason}"
+        ) from error
     found, wanted = (data.in_channels, data.image_size), (view.channels, view.height)
     if found != wanted:
         given, taken = ("×".join(map(str, (c, s, s))) for c, s in (found, wanted))

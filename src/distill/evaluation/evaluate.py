@@ -154,7 +154,7 @@ def _asked(subject: Subject) -> tuple[Pass, dict[str, Answers]]:
         answers["teacher"] = walk(main, None, loader(), trainer, split, classes).student
     if subject.alone is not None:
         answers["alone"] = walk(subject.alone.student, None, loader(), trainer, split, classes).student
-    return first, {key: _checked(key, answers[key]) for key in ("teacher", role, "alone", "student") if key in answers}
+    return first, {key: _checked(key, answers[key]) for key in ("teacher", role, "student", "alone") if key in answers}
 
 
 def _name(subject: Subject, role: str) -> str:

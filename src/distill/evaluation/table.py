@@ -77,10 +77,10 @@ def rows(results: dict[str, Any]) -> list[Row]:
         ("student wrong, it right", "only_other_right"),
     ):
 
-        def count(role: str, key: str = key) -> str:
-            return f"{versus[role][key]['count']} ({percent(versus[role][key]['share'])})" if role in versus else ""
+        def share(role: str, key: str = key) -> str:
+            return percent(versus[role][key]["share"]) if role in versus else ""
 
-        found.append(row(label, count))
+        found.append(row(label, share))
     for label, key, form in MEASURED:
 
         def measure(role: str, key: str = key, form: Any = form) -> str:
