@@ -42,7 +42,8 @@ def tiles(results: dict[str, Any], reference: str | None) -> list[dict[str, str]
             if None in pair:
                 continue
             ratio = pair[0] / pair[1] if more else pair[1] / max(pair[0], 1e-12)
-            detail = f"{cells[row]['student']} beside {cells[row][reference]}"
+            values = (cells[row][role].replace(" ", "\N{NO-BREAK SPACE}") for role in ("student", reference))
+            detail = " beside ".join(values)
             found.append({"value": f"{ratio:.2f} ×", "label": label, "detail": detail})
     found.append(
         {
