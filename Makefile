@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo train test test-fast check format lock clean
+.PHONY: help setup demo train browser test test-fast check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ demo: setup  ## the main job on the embedded digits: teacher, student, compariso
 
 train: setup  ## python train.py with ARGS="model=resnet18 kd.T=4"
 	@$(BIN)/python train.py $(ARGS)
+
+browser:  ## Debian's Chromium for the test of the pages, where it is missing and may be installed
+	@.ci/install-chromium
 
 test: setup  ## all tests
 	@$(BIN)/python -m pytest $(ARGS)

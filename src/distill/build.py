@@ -249,7 +249,7 @@ def _teachers(cfg: dict[str, Any], data: DataModule, make_trainer: Any) -> tuple
     return tuple(made)
 
 
-def _combine(cfg: dict[str, Any], teachers: int) -> Callable[[list[Teacher]], Teacher | Ensemble]:
+def combiner(cfg: dict[str, Any], teachers: int) -> Callable[[list[Teacher]], Teacher | Ensemble]:
     """Makes the lesson's teacher of its teachers: the only one, or an ensemble."""
     node = cfg["kd"]["ensemble"]
     if teachers < 2:
@@ -403,7 +403,7 @@ def build(config: DictConfig, folder: Path) -> Job:
     return Job(
         folder=folder,
         teachers=teachers,
-        combine=_combine(cfg, len(teachers)),
+        combine=combiner(cfg, len(teachers)),
         lessons=lessons,
         data=data,
         seed=cfg["seed"],

@@ -140,17 +140,46 @@ class Run:
         Raises:
             UserError: its weights are not where they were.
         """
-        if "teacher" not in self.report:
-            return None
-        path = self.report["teacher"]["path"]
-        net = self._built(self.config["teacher"], "teacher", "the teacher", pretrained=path is None)
-        if path is None:
+        return self.model("teacher") if "teacher" in self.report else None
+
+    def model(self, role: str) -> Net:
+        """Any model of the run but the student with its weights, in eval mode.
+
+        Args:
+            role: one of ``roles``: "teacher", "teacher_2", "assistant_1", "generation_1", "peer_1".
+
+        Raises:
+            UserError: its weights are not where they were.
+        """
+        kind, _, number = role.partition("_")
+        node, key = self._node(kind, int(number or 1))
+        who = f"the {role.replace('_', ' ')}"
+        if kind != "teacher":
+            inner = Path() if kind == "peer" else Path(role)
+            path = self.folder / inner / self.report[role]["last"]["weights"]
+            if not path.is_file():
+                raise UserError(
+                    f"run {self.folder} has no {path.relative_to(self.folder)}: {who}'s weights are missing"
+                )
+            return self._loaded(self._built(node, key, who), path)
+        given = self.report[role]["path"]
+        net = self._built(node, key, who, pretrained=given is None)
+        if given is None:
             net.model.eval()
             return net
-        found = next((p for p in self._places(Path(path)) if p.is_file()), None)
+        found = next((p for p in self._places(Path(given)) if p.is_file()), None)
         if found is None:
-            raise UserError(f"the teacher of run {self.folder} is not where it was: {path}")
+            raise UserError(f"{who} of run {self.folder} is not where it was: {given}")
         return self._loaded(net, found)
+
+    def _node(self, kind: str, number: int) -> tuple[dict[str, Any], str]:
+        """Configuration and dotted key of a model."""
+        if kind == "teacher" and number == 1:
+            return self.config["teacher"], "teacher"
+        if kind == "generation":
+            return self.config["model"], "model"
+        place = number - (2 if kind == "teacher" else 1)
+        return self.config["kd"][f"{kind}s"][place], f"kd.{kind}s.{place}"
 
     def _places(self, path: Path) -> list[Path]:
         """Where a path that was relative to the folder of the command may be: here, or above the run's folder."""

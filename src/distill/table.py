@@ -40,7 +40,7 @@ def _chosen(folder: Path, group: str) -> str | None:
     return found[-1] if found else None
 
 
-def _strategy(config: dict[str, Any]) -> str:
+def strategy(config: dict[str, Any]) -> str:
     """A kd configuration in a few words: its terms, and its flow."""
     kd = config["kd"]
     flows = [f"{kd['generations']} generations"] if kd.get("generations", 1) > 1 else []
@@ -56,7 +56,7 @@ def rows(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     Shown beside the loss are the keys in which rows of one loss differ.
     """
     flat = [dict(leaves(report["config"])) for report in reports]
-    losses = [_strategy(report["config"]) for report in reports]
+    losses = [strategy(report["config"]) for report in reports]
     named = len({report.get("kd") for report in reports}) > 1
     labels = [f"{report.get('kd') or '–'}: {loss}" for report, loss in zip(reports, losses, strict=True)]
     labels = labels if named else losses

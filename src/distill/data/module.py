@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
 import torch
+from PIL import Image
 from torch import Tensor
 
 from distill.data.augment import Augment, BatchAugment, FileAugment
@@ -259,6 +260,11 @@ class DataModule(pl.LightningDataModule):
         return any(chosen)
 
     @property
+    def evaluation_batch_size(self) -> int:
+        """Samples in a batch of validation and test."""
+        return int(self._options["eval_batch_size"] or self.batch_size)
+
+    @property
     def fingerprint(self) -> str:
         """Hex digest of the data and of all that shapes a view but seed and batch size."""
         return self._state.fingerprint
@@ -318,9 +324,17 @@ class DataModule(pl.LightningDataModule):
         """The test split in order, without random views."""
         return self._loader("test")
 
-    def _loader(self, name: Literal["train", "val", "test"]) -> ViewLoader:
-        train = name == "train"
-        size = self.batch_size if train else self._options["eval_batch_size"] or self.batch_size
+    def evaluation_loader(self, split: Literal["train", "val", "test"]) -> ViewLoader:
+        """Any split in order, without random views; of val and test the same as their own loaders."""
+        return self._loader(split, train=False)
+
+    def image(self, split: str, index: int) -> Image.Image | Tensor:
+        """An image as its source has it, by what ``Batch.index`` says of it: a PIL image, or a tensor (C, H, W)."""
+        return self._state.splits[split].part.images.image(index)
+
+    def _loader(self, name: Literal["train", "val", "test"], train: bool | None = None) -> ViewLoader:
+        train = name == "train" if train is None else train
+        size = self.batch_size if train else self.evaluation_batch_size
         views = self._views(name, train)
         workers = self._options["num_workers"]
         if workers is None:

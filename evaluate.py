@@ -1,0 +1,14 @@
+"""Evaluates the student of a finished run beside its teacher: evaluation.json and report.html.
+
+python evaluate.py run=outputs/2026-01-31/12-00-00
+"""
+
+from pathlib import Path
+
+from distill import commands
+from distill.evaluation.command import evaluate
+from distill.evaluation.options import ABOUT, Options
+
+if __name__ == "__main__":
+    conf = Path(__file__).parent / "conf"
+    commands.launch(Options, lambda options: evaluate(options, conf), ABOUT, "evaluate.py")

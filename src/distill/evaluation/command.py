@@ -1,0 +1,82 @@
+"""``python evaluate.py``: mistakes first, then the work, then what it gave."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from distill.errors import UserError
+from distill.evaluation.options import Options, check
+from distill.evaluation.outputs import as_json, claim, write
+
+
+def suffix(options: Options, weights: str) -> str:
+    """What tells this evaluation's files from the ones of the run's test: "-val", "-best", "-photos-test".
+
+    Example:
+        >>> suffix(Options(split="val"), "student-best.safetensors")
+        '-best-val'
+    """
+    parts = [Path(weights).stem.removeprefix("student").strip("-"), options.data or ""]
+    parts.append(options.split if options.split != "test" or options.data else "")
+    return "".join(f"-{part}" for part in parts if part)
+
+
+def evaluate(options: Options, conf: Path) -> None:
+    """Evaluates, writes evaluation.json and report.html, prints the table.
+
+    Args:
+        options: the keys of the command line.
+        conf: the folder of the configuration.
+
+    Raises:
+        UserError: any mistake, before a model is asked.
+    """
+    path = check(options)
+    if not Path(path).exists() or (options.against and not Path(options.against).exists()):
+        missing = path if not Path(path).exists() else options.against
+        raise UserError(f"run {missing} does not exist")
+    from distill.evaluation.data import other_data
+    from distill.evaluation.evaluate import Subject, comparable, which
+    from distill.evaluation.evaluate import evaluate as work
+    from distill.evaluation.page import page
+    from distill.evaluation.table import show
+    from distill.runs import Run
+
+    run = Run(path)
+    which(run)
+    alone = Run(options.against) if options.against else None
+    if alone is not None:
+        comparable(run, alone)
+    folder = Path(options.output) if options.output else run.folder
+    end = suffix(options, run.weights.name)
+    files = {"json": folder / f"evaluation{end}.json", "html": folder / f"report{end}.html"}
+    claim([files["json"], *([files["html"]] if options.report else [])], options.overwrite)
+    for each in (run, alone):
+        if each is not None:
+            _ = each.student  # weights that cannot be read show before the data load
+    if options.teacher:
+        try:
+            _ = run.teacher
+        except UserError as error:
+            raise UserError(f"{error} (teacher=false evaluates the student without it)") from error
+    if options.data is None:
+        data, order, name = run.data, None, str(run.report["data"]["name"])
+    else:
+        data, order = other_data(run, options.data, options.root, options.split, conf, options.config_dir)
+        name = options.data
+    made = work(Subject(run, alone, data, order, name, options.split, options.batch_size, options.teacher))
+    _warn(made.results)
+    write(as_json(made.results), files["json"])
+    if options.report:
+        write(page(made, options.map), files["html"])
+    show(made.results, [files["json"], *([files["html"]] if options.report else [])])
+
+
+def _warn(results: dict[str, Any]) -> None:
+    """A line where the run's own numbers did not come out again."""
+    found = results["reproduced"]
+    if found is None or found["equal"]:
+        return
+    pairs = [f"{name} {pair['then']} then, {pair['now']} now" for name, pair in found["values"].items()
+             if pair["then"] != pair["now"]]  # fmt: skip
+    print(f"warning: the run's own numbers did not come out again: {'; '.join(pairs)}", file=sys.stderr, flush=True)

@@ -1,0 +1,123 @@
+"""The images a student is judged on: its run's, or another dataset with the same classes."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+
+from distill import config
+from distill.data import DataModule, Splits, as_splits
+from distill.data.splits import check_labels
+from distill.errors import UserError, first_line, nearest
+from distill.make import make
+from distill.runs import Run
+
+
+def _node(name: str, root: str | None, conf: Path, config_dir: str | None) -> dict[str, Any]:
+    """The configuration of an option of the group data."""
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError(f"config_dir: there is no folder {config_dir}")
+    folders = [conf, *([Path(config_dir)] if config_dir else [])]
+    known = sorted({path.stem for folder in folders for path in (folder / "data").glob("*.yaml")})
+    if name not in known:
+        raise UserError(f"data has no option '{name}'; {nearest(name, known, shown=40)}")
+    overrides = [f"data={name}"]
+    if root is not None:
+        escaped = root.replace("\\", "\\\\").replace("'", "\\'")
+        overrides.append(f"data.root='{escaped}'")
+    if config_dir is not None:
+        overrides.append(f"hydra.searchpath=['file://{Path(config_dir).resolve()}']")
+    GlobalHydra.instance().clear()
+    config.register()
+    try:
+        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+            node = OmegaConf.to_container(compose("train", overrides=overrides).data, resolve=True, enum_to_str=True)
+    except (MissingConfigException, HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"data={name}: {first_line(error)}") from error
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.items()}
+
+
+def _order(classes: list[str], run: Run, name: str) -> Tensor:
+    """For each class of the other data, its number in the run: int64 (C,)."""
+    if sorted(classes) != sorted(run.classes):
+        only = [sorted(set(a) - set(b)) for a, b in ((classes, run.classes), (run.classes, classes))]
+        shown = [", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "none" for names in only]
+        raise UserError(
+            f"the classes of data={name} ({len(classes)}) are not those of the run ({len(run.classes)}): "
+            f"only there: {shown[0]}; only in the run: {shown[1]}"
+        )
+    return torch.tensor([run.classes.index(each) for each in classes])
+
+
+def _chosen(source: Splits, split: str, name: str) -> Splits:
+    """The split asked for in the place of all three; images that came without splits are one split.
+
+    Raises:
+        UserError: the data have splits, and this is not among them.
+    """
+    parts = {"train": source.train, "val": source.val, "test": source.test}
+    there = [key for key, images in parts.items() if images is not None]
+    images = parts["train"] if there == ["train"] else parts[split]
+    if images is None:
+        raise UserError(f"data={name} has no split {split}; it has: {', '.join(there)}")
+    return Splits(images, images, images, source.classes)
+
+
+def other_data(
+    run: Run, name: str, root: str | None, split: str, conf: Path, config_dir: str | None
+) -> tuple[DataModule, Tensor]:
+    """Another dataset, seen as the run saw its own: size, channels and normalisation are the run's.
+
+    Args:
+        run: the run.
+        name: an option of the group data.
+        root: its folder; None: as the option says.
+        split: which of its splits; of images without splits all are taken.
+        conf: the folder of the configuration.
+        config_dir: another one, of the user's.
+
+    Returns:
+        The data, and for each of their classes its number in the run, int64 (C,).
+
+    Raises:
+        UserError: no such option or split, data that cannot be read, other classes, another shape.
+    """
+    node, view, own = _node(name, root, conf, config_dir), run.preprocess, run.config["data"]
+    if "channels" in node["source"]:
+        node["source"]["channels"] = view.channels
+    size = own["image_size"]
+    try:
+        source = as_splits(make(node["source"], "data.source"))
+        order = _order(check_labels(source), run, name)
+        data = DataModule(
+            partial(_chosen, source, split, name),
+            batch_size=own["batch_size"],
+            eval_batch_size=own["eval_batch_size"],
+            image_size=size if size is not None or view.height != view.width else view.height,
+            in_memory=False,
+            augment=own["augment"],
+            mean=list(view.mean),
+            std=list(view.std),
+            num_workers=own["num_workers"],
+            on_broken=node["on_broken"],
+        )
+        data.setup()
+    except (UserError, TypeError, ValueError) as error:
+        channels = "data.mean has" in str(error)
+        reason = f"its images do not have the run's {view.channels} channel(s)" if channels else str(error)
+        raise UserError(
+            reason if reason.startswith(("data=", "the classes of")) else f"data={name}: {reason}"
+        ) from error
+    found, wanted = (data.in_channels, data.image_size), (view.channels, view.height)
+    if found != wanted:
+        given, taken = ("×".join(map(str, (c, s, s))) for c, s in (found, wanted))
+        raise UserError(f"data={name}: its images are {given}, and the student takes {taken}")
+    return data, order

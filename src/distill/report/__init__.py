@@ -1,0 +1,23 @@
+"""Pages that work from disk: charts as SVG and HTML without scripts, and the shell around them."""
+
+from distill.report.bars import Bar, bars
+from distill.report.heatmap import heatmap
+from distill.report.images import data_uri
+from distill.report.lines import Line, legend, lines
+from distill.report.reliability import reliability_diagram
+from distill.report.scatter import Point, scatter
+from distill.report.shell import render
+
+__all__ = [
+    "Bar",
+    "Line",
+    "Point",
+    "bars",
+    "data_uri",
+    "heatmap",
+    "legend",
+    "lines",
+    "reliability_diagram",
+    "render",
+    "scatter",
+]

@@ -1,0 +1,43 @@
+"""Images inside a page."""
+
+import base64
+import io
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+LARGEST = 128  # pixels
+
+
+def _as_image(image: Image.Image | Tensor) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    pixels = image
+    if pixels.dtype != torch.uint8:
+        low, high = float(pixels.min()), float(pixels.max())
+        if low < 0 or high > 1:  # no known scale: from the darkest to the brightest
+            pixels = (pixels - low) / max(high - low, 1e-12)
+        pixels = (255 * pixels).round().to(torch.uint8)
+    if pixels.shape[0] not in (1, 3):
+        pixels = pixels[:1]
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def data_uri(image: Image.Image | Tensor, largest: int = LARGEST) -> str:
+    """A PNG (a JPEG, where the image was made smaller) as a ``data:`` address.
+
+    Args:
+        image: a PIL image; or a tensor (C, H, W), uint8 or float in 0..1, of which other than 1 or 3 channels the
+            first is shown.
+        largest: its longer side in pixels; smaller images stay as they are.
+    """
+    picture = _as_image(image)
+    kind = "JPEG" if max(picture.size) > largest else "PNG"
+    picture = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
+    picture = picture.copy()
+    picture.thumbnail((largest, largest))
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **({"quality": 85} if kind == "JPEG" else {"optimize": True}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,26 @@
+"""Templates become pages."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+OWN = Path(__file__).parent / "templates"
+
+
+def render(template: str, folder: Path, **values: Any) -> str:
+    """A page.
+
+    Args:
+        template: a file in ``folder`` that extends ``shell.html``.
+        folder: of the caller's templates.
+        values: what they show; text is escaped, ``Markup`` is not.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([folder, OWN]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)

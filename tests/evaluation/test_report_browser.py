@@ -1,0 +1,70 @@
+"""The pages in headless Chromium: sections, no console errors, no request to anywhere, phone width, dark, print."""
+
+import shutil
+
+import pytest
+
+from distill.evaluation.command import evaluate
+from distill.evaluation.compare import Options as Compare
+from distill.evaluation.compare import compare
+from distill.evaluation.options import Options
+from jobs import ROOT
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SECTIONS = {
+    "report.html": ["numbers", "curves", "calibration", "differences", "embeddings", "examples", "reproduce"],
+    "compare.html": ["table", "bars", "curves", "commands"],
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine: make browser (Debian: apt-get install chromium)")
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def pages(distilled, alone, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    evaluate(Options(run=str(distilled), output=str(folder), against=str(alone)), ROOT / "conf")
+    compare(Compare(runs=[str(distilled), str(alone)], output=str(folder / "compare.html")))
+    return folder
+
+
+@pytest.mark.parametrize("name", list(SECTIONS))
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_in_a_browser(browser, pages, name, width, scheme):
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, offline=True)
+    page = context.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    address = (pages / name).as_uri()
+    page.goto(address)
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert page.eval_on_selector_all("section", "all => all.map(each => each.id)") == SECTIONS[name]
+    for section in page.query_selector_all("section"):
+        assert section.bounding_box()["height"] > 60
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    assert page.evaluate("document.images.length") >= (12 if name == "report.html" else 0)
+    charts = page.eval_on_selector_all("svg.chart", "all => all.map(each => each.getBoundingClientRect().width)")
+    assert len(charts) >= 2
+    assert min(charts) > 250
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, paper[4:-1].split(","))) < 200) == (scheme == "dark")
+    page.emulate_media(media="print", color_scheme=scheme)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    ink = page.evaluate("getComputedStyle(document.querySelector('h1')).color")
+    assert sum(map(int, ink[4:-1].split(","))) < 200  # dark on white, whatever the screen was
+    context.close()
