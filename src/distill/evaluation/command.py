@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from distill.errors import UserError
+from distill.errors import UserError, nearest
 from distill.evaluation.options import Options, check
 from distill.evaluation.outputs import as_json, claim, write
 
@@ -31,10 +31,15 @@ def evaluate(options: Options, conf: Path) -> None:
     Raises:
         UserError: any mistake, before a model is asked.
     """
-    path = check(options)
-    if not Path(path).exists() or (options.against and not Path(options.against).exists()):
-        missing = path if not Path(path).exists() else options.against
-        raise UserError(f"run {missing} does not exist")
+    path = Path(check(options))
+    for given in (path, *([Path(options.against)] if options.against else [])):
+        if not given.exists():
+            names = sorted(each.name for each in given.parent.iterdir()) if given.parent.is_dir() else []
+            raise UserError(f"run {given} does not exist{f'; {nearest(given.name, names)}' if names else ''}")
+    folder = Path(options.output) if options.output else path if path.is_dir() else path.parent
+    end = suffix(options, path.name if path.is_file() else "student")
+    files = [folder / f"evaluation{end}.json", *([folder / f"report{end}.html"] if options.report else [])]
+    claim(files, options.overwrite)
     from distill.evaluation.data import other_data
     from distill.evaluation.evaluate import Subject, comparable, which
     from distill.evaluation.evaluate import evaluate as work
@@ -47,10 +52,6 @@ def evaluate(options: Options, conf: Path) -> None:
     alone = Run(options.against) if options.against else None
     if alone is not None:
         comparable(run, alone)
-    folder = Path(options.output) if options.output else run.folder
-    end = suffix(options, run.weights.name)
-    files = {"json": folder / f"evaluation{end}.json", "html": folder / f"report{end}.html"}
-    claim([files["json"], *([files["html"]] if options.report else [])], options.overwrite)
     for each in (run, alone):
         if each is not None:
             _ = each.student  # weights that cannot be read show before the data load
@@ -66,10 +67,10 @@ def evaluate(options: Options, conf: Path) -> None:
         name = options.data
     made = work(Subject(run, alone, data, order, name, options.split, options.batch_size, options.teacher))
     _warn(made.results)
-    write(as_json(made.results), files["json"])
+    write(as_json(made.results), files[0])
     if options.report:
-        write(page(made, options.map), files["html"])
-    show(made.results, [files["json"], *([files["html"]] if options.report else [])])
+        write(page(made, options.map), files[1])
+    show(made.results, files)
 
 
 def _warn(results: dict[str, Any]) -> None:
