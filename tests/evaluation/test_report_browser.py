@@ -49,7 +49,7 @@ def test_the_page_in_a_browser(browser, pages, name, width, scheme):
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     address = (pages / name).as_uri()
-    page.goto(address)
+    page.goto(address, timeout=120_000)  # ms; a busy machine
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [address]
     assert page.eval_on_selector_all("section", "all => all.map(each => each.id)") == SECTIONS[name]
