@@ -1,0 +1,128 @@
+"""The jobs of a sweep as its folder shows them, while it runs and afterwards. Nothing heavy is imported here."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RECORD = "command.yaml"  # of a run: its overrides
+SWEEP = "sweep.yaml"  # of a sweep: its overrides, see ``distill.sweeps.record``
+SUMMARY, FAILURE, STATUS = "summary.json", "failure.json", "status.json"
+SILENCE_S = 600.0  # a job on another machine that has said nothing for so long is taken for stopped
+
+
+class State(StrEnum):
+    """Where a job is."""
+
+    finished = "finished"
+    failed = "failed"
+    running = "running"
+    stopped = "stopped"  # begun, neither ended nor running: killed, or interrupted
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """One job.
+
+    Attributes:
+        folder: the run's.
+        state: where it is.
+        overrides: its settings by key, as its command gave them (``{"kd.T": "4", "seed": "0"}``).
+        report: what ``summary.json`` holds; None before the end.
+        failure: ``{"reason", "kind", "overrides", "host", "time"}`` of a failed job.
+        status: ``{"host", "pid", "begun", "updated", "training", "epoch", "max_epochs", "val_acc"}`` of a job that has
+            begun to train and has not ended.
+    """
+
+    folder: Path
+    state: State
+    overrides: dict[str, str]
+    report: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    status: dict[str, Any] | None = None
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A file of ours, or None where there is none that can be read (it may be gone since it was listed)."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def read_yaml(path: Path) -> dict[str, Any] | None:
+    """The same of YAML; its text is parsed in C where PyYAML has that."""
+    try:
+        found = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def settings(overrides: list[str]) -> dict[str, str]:
+    """Overrides by key.
+
+    Example:
+        >>> settings(["kd.T=4", "+data.x=1", "~logger"])
+        {'kd.T': '4', 'data.x': '1'}
+    """
+    pairs = (override.partition("=") for override in overrides)
+    return {key.lstrip("+~"): value for key, equals, value in pairs if equals}
+
+
+def alive(status: dict[str, Any]) -> bool:
+    """Whether the job that wrote a status still runs: its process, or on another machine a sign of life."""
+    if status.get("host") != socket.gethostname():
+        return bool(time.time() - status.get("updated", 0) < SILENCE_S)
+    try:
+        os.kill(int(status["pid"]), 0)
+    except PermissionError:
+        return True
+    except (OSError, KeyError, ValueError):
+        return False
+    return True
+
+
+def folders(sweep: Path) -> Iterator[Path]:
+    """Every run's folder below a sweep's, in the order of their names (numbers as numbers)."""
+    names = {entry.name: entry for entry in os.scandir(sweep)} if sweep.is_dir() else {}
+    if RECORD in names or FAILURE in names:
+        yield sweep
+        return
+    found = [name for name, entry in names.items() if entry.is_dir() and not name.startswith(".")]
+    for name in sorted(found, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)):
+        yield from folders(sweep / name)
+
+
+def read(folder: Path) -> SweepJob:
+    """One job."""
+    failure = read_json(folder / FAILURE)
+    command = read_yaml(folder / RECORD) or {}
+    overrides = settings((failure or {}).get("overrides") or command.get("overrides") or [])
+    report = read_json(folder / SUMMARY)
+    if failure is not None:
+        return SweepJob(folder, State.failed, overrides, report, failure)
+    if report is not None:
+        return SweepJob(folder, State.finished, overrides, report)
+    status = read_json(folder / STATUS)
+    running = status is not None and alive(status)
+    return SweepJob(folder, State.running if running else State.stopped, overrides, status=status)
+
+
+def jobs(sweep: Path) -> list[SweepJob]:
+    """All jobs that have begun, one after the other as their folders are named."""
+    return [read(folder) for folder in folders(sweep)]
+
+
+def swept(found: list[SweepJob]) -> list[str]:
+    """The keys in which the jobs differ, in the order of the command."""
+    keys = list(dict.fromkeys(key for job in found for key in job.overrides))
+    return [key for key in keys if len({job.overrides.get(key) for job in found}) > 1]
