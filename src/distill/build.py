@@ -389,7 +389,7 @@ def build(config: DictConfig, folder: Path) -> Job:
     cfg: Any = OmegaConf.to_container(config, resolve=True)
     quiet()
     check_device(cfg["trainer"]["accelerator"], cfg["trainer"]["devices"])
-    make_trainer = trainer_factory(cfg)
+    make_trainer = trainer_factory(cfg, folder)
     only_teacher = cfg["only"] is not None
 
     data = load_data(cfg)

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from distill.errors import Interrupted, UserError
+from distill.sweeps.record import beat
 
 
 class GracefulStop(L.Callback):
@@ -160,3 +161,39 @@ class EpochLine(L.Callback):
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         print(f"{self.label}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)
         self._start = time.perf_counter()
+
+
+class Heartbeat(L.Callback):
+    """Says in the run's ``status.json`` that it goes on, and where it is: for whoever watches a sweep.
+
+    Args:
+        folder: the run's.
+        label: what is trained ("teacher resnet20").
+        every_s: seconds between two words within an epoch.
+    """
+
+    def __init__(self, folder: Path, label: str, every_s: float = 5.0) -> None:
+        self.folder = folder
+        self.label = label
+        self.every_s = every_s
+        self._last = 0.0
+
+    def _beat(self, trainer: L.Trainer) -> None:
+        accuracy = trainer.callback_metrics.get("val/acc")
+        beat(
+            self.folder,
+            training=self.label,
+            epoch=trainer.current_epoch + 1,
+            max_epochs=trainer.max_epochs,
+            val_acc=None if accuracy is None else float(accuracy),
+        )
+        self._last = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """An epoch begins, with the accuracy of the one before."""
+        self._beat(trainer)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """From time to time."""
+        if time.monotonic() - self._last > self.every_s:
+            self._beat(trainer)

@@ -1,11 +1,12 @@
 """The front of the command line: quick answers, one-line errors, Ctrl-C. Nothing heavy is imported here."""
 
+import gc
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from enum import Enum
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,12 +18,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from distill import config, options
+from distill import argv, config, options
 from distill.check import check
 from distill.errors import Interrupted, UserError, first_line, nearest
+from distill.sweeps import callback, record
+from distill.sweeps.jobs import RECORD, STATUS, SUMMARY, State, read
 
-RECORD = "command.yaml"
-WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
 FREE = ("resume", "logger", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
         "trainer.enable_progress_bar", "trainer.log_every_n_steps")  # fmt: skip
 FULL_ERROR, TRACEBACK = "HYDRA_FULL_ERROR", "DISTILL_TRACEBACK"
@@ -33,61 +34,9 @@ def _fail(message: str, status: int = 1) -> NoReturn:
     raise SystemExit(status)
 
 
-def _flags(argv: list[str]) -> tuple[list[str], list[str]]:
-    """A command line as its flags, each with its value, and its overrides."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    rest = list(argv)
-    while rest:
-        arg = rest.pop(0)
-        if arg.startswith("-"):
-            flags.append(arg)
-            if arg in WITH_VALUE and rest:
-                flags.append(rest.pop(0))
-        else:
-            overrides.append(arg)
-    return flags, overrides
-
-
-def _config_dir(flags: list[str]) -> str | None:
-    """The value of ``--config-dir``."""
-    for flag, value in pairwise([*flags, ""]):
-        if flag in ("--config-dir", "-cd"):
-            return value
-        if flag.startswith("--config-dir="):
-            return flag.partition("=")[2]
-    return None
-
-
-def _resume(argv: list[str]) -> list[str]:
-    """``resume=<folder or checkpoint>`` with the run's own command before it and its folder as the output folder.
-
-    Raises:
-        UserError: there is no such run.
-    """
-    flags, overrides = _flags(argv)
-    given = next((arg.partition("=")[2] for arg in overrides if arg.startswith("resume=")), "")
-    if given in ("", "null"):
-        return argv
-    path = Path(given.strip("'\""))
-    folder = path if path.is_dir() else path.parent.parent
-    if not path.exists():
-        raise UserError(f"resume: {path} does not exist")
-    if not (folder / RECORD).is_file():
-        raise UserError(f"resume: {path} belongs to no run (no {folder / RECORD})")
-    record: Any = OmegaConf.to_container(OmegaConf.load(folder / RECORD))
-    if record["config_dir"] and not _config_dir(flags):
-        flags += ["--config-dir", record["config_dir"]]
-    return [*flags, *record["overrides"], *overrides, f"hydra.run.dir={_quoted(folder)}"]
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "\\'") + "'"
-
-
-def _warn_hidden(argv: list[str], built_in: Path) -> None:
+def _warn_hidden(arguments: list[str], built_in: Path) -> None:
     """Hydra prefers the built-in of two files with one name; say so."""
-    given = _config_dir(_flags(argv)[0])
+    given = argv.config_dir(arguments)
     for file in sorted(Path(given).rglob("*.yaml")) if given else []:
         twin = built_in / file.relative_to(str(given))
         if twin.exists():
@@ -165,19 +114,29 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
     os.environ.setdefault(TRACEBACK, str(int(verbose)))
     config.register()
     try:
-        sys.argv[1:] = _resume(sys.argv[1:])
+        sys.argv[1:] = argv.resumed(sys.argv[1:])
         _warn_hidden(sys.argv[1:], config_dir)
         main()
+        if callback.current is not None:
+            _conclude(callback.current)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if verbose:
             raise
         _fail(str(error) if isinstance(error, UserError) else _explain(error, config_dir))
     except (KeyboardInterrupt, Interrupted) as error:
-        _fail(str(error) or "interrupted", status=130)
+        again = f"; continue with: python train.py -m sweep.resume={callback.current}" if callback.current else ""
+        _fail(f"{str(error) or 'interrupted'}{again}", status=130)
     except Exception as error:
         if verbose or HydraConfig.initialized():  # a job had begun: no mistake in the command line
             raise
         _fail(first_line(error))
+
+
+def _conclude(sweep: Path) -> None:
+    """The end of a sweep: status 1 unless every job finished."""
+    wrong = record.verdict(sweep)
+    if wrong is not None:
+        _fail(wrong)
 
 
 def _verbose() -> bool:
@@ -197,18 +156,18 @@ def _claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
     Raises:
         UserError: the folder holds another run, or the resumed one was configured differently.
     """
-    record = folder / "config.yaml"
-    if not record.exists():
-        OmegaConf.save(OmegaConf.create(_plain(cfg)), record)
+    claimed = folder / "config.yaml"
+    if not claimed.exists():
+        OmegaConf.save(OmegaConf.create(_plain(cfg)), claimed)
         hydra = HydraConfig.get()
-        overrides = [o for o in hydra.overrides.task if not o.startswith("resume=")]
-        config_dir = _config_dir(_flags(sys.argv[1:])[0])
-        command = {"overrides": overrides, "config_dir": str(Path(config_dir).resolve()) if config_dir else None}
+        own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+        overrides = [o for o in hydra.overrides.task if not o.startswith(f"{argv.RESUME}=")]
+        command = {"overrides": overrides, "config_dir": own[0] if own else None}
         OmegaConf.save(OmegaConf.create(command), folder / RECORD)
         return False
     if cfg["resume"] is None and not sweep:
         raise UserError(f"{folder} holds a run already: continue it with resume={folder}, or choose another folder")
-    before, now = (dict(config.leaves(c)) for c in (OmegaConf.to_container(OmegaConf.load(record)), _plain(cfg)))
+    before, now = (dict(config.leaves(c)) for c in (OmegaConf.to_container(OmegaConf.load(claimed)), _plain(cfg)))
     for key in sorted({*before, *now}):
         if not key.startswith(FREE) and before.get(key) != now.get(key):
             raise UserError(
@@ -228,34 +187,74 @@ def _plain(cfg: Any) -> Any:
     return [_plain(value) for value in cfg] if isinstance(cfg, list) else cfg.name if isinstance(cfg, Enum) else cfg
 
 
-def job(cfg: DictConfig) -> Any:
+def _work(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     """One job: the configuration is checked, then the heavy part is imported and run."""
+    options.expand(cfg)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    check(resolved)
+    if _claim(resolved, folder, sweep) and cfg.resume is None:
+        cfg.resume = str(folder)
+    if (folder / SUMMARY).exists():
+        print(f"{folder} is finished already: its results are in {folder / SUMMARY}", flush=True)
+        return None
+    from distill.build import build
+    from distill.run import run
+
+    return run(build(cfg, folder))
+
+
+def _message(error: Exception) -> str:
+    """The one line of a mistake in the configuration."""
+    key = getattr(error, "full_key", None)
+    return f"{key}: {first_line(error)}" if key else str(error)
+
+
+def job(cfg: DictConfig) -> Any:
+    """One job, alone or of a multirun."""
     hydra = HydraConfig.get()
     folder = Path(os.path.relpath(hydra.runtime.output_dir))
+    if hydra.mode == RunMode.MULTIRUN:
+        return _job_of_sweep(cfg, folder)
     try:
-        options.expand(cfg)
-        resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        check(resolved)
-        if _claim(resolved, folder, sweep=hydra.mode == RunMode.MULTIRUN) and cfg.resume is None:
-            cfg.resume = str(folder)
-        if (folder / "summary.json").exists():
-            print(f"{folder} is finished already: its results are in {folder}/summary.json")
-            return None
-        from distill.build import build
-        from distill.run import run
-
-        return run(build(cfg, folder))
+        return _work(cfg, folder, sweep=False)
     except (UserError, OmegaConfBaseException) as error:
-        key = getattr(error, "full_key", None)
-        message = f"{key}: {first_line(error)}" if key else str(error)
-        if hydra.mode == RunMode.MULTIRUN or _verbose():  # a sweep goes on with its other jobs
+        if _verbose():
             raise
-        _fail(message)
+        _fail(_message(error))
     except Interrupted as stop:
-        if hydra.mode == RunMode.MULTIRUN:
-            raise
         _fail(f"{stop}; continue with: python train.py resume={folder}", status=130)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to a second Ctrl-C
             _fail("interrupted", status=130)
         raise
+    finally:
+        (folder / STATUS).unlink(missing_ok=True)
+
+
+def _job_of_sweep(cfg: DictConfig, folder: Path) -> Any:
+    """One job of a multirun: what goes wrong stays in its folder (``failure.json``), and the others go on."""
+    hydra = HydraConfig.get()
+    ended = read(folder).state == State.finished
+    record.clear(folder)
+    record.beat(folder)
+    try:
+        return _work(cfg, folder, sweep=True)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to a second Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
+    except Exception as error:
+        if isinstance(error, OmegaConfBaseException):
+            error = UserError(_message(error))
+        reason = record.fail(folder, list(hydra.overrides.task), error)
+        if _verbose():
+            traceback.print_exception(error)
+        print(f"error: job {hydra.job.num}: {reason}", file=sys.stderr, flush=True)
+        return None
+    finally:
+        (folder / STATUS).unlink(missing_ok=True)
+        gc.collect()  # the next job in this process may need the memory
+        if (
+            callback.current is not None and not ended
+        ):  # here jobs follow one another; other launchers say it themselves
+            print(record.progress(callback.current), flush=True)

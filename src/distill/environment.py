@@ -1,5 +1,6 @@
 """Where a run took place: versions, hardware, commit."""
 
+import os
 import platform
 import shlex
 import subprocess
@@ -27,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The device that was used and the machine around it."""
+    """The device that was used and the machine around it; ``visible_devices``: those that the job was given."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -39,6 +40,9 @@ def hardware(device: torch.device) -> dict[str, Any]:
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "platform": platform.system(),
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
 
 

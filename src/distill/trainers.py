@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from distill.callbacks import EpochLine, FiniteLoss, GracefulStop, LabelledBar
+from distill.callbacks import EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar
 from distill.checkpoints import AtomicCheckpointIO
 from distill.errors import UserError
 from distill.make import make
@@ -47,8 +47,13 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def trainer_factory(cfg: dict[str, Any]) -> Callable[..., L.Trainer]:
-    """``make_trainer(folder, label, **changes)``: a Trainer that keeps its checkpoints and logs in ``folder``."""
+def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
+    """``make_trainer(folder, label, **changes)``: a Trainer that keeps its checkpoints and logs in ``folder``.
+
+    Args:
+        cfg: the configuration.
+        run: the run's folder, for its ``status.json``.
+    """
 
     def make_trainer(folder: Path, label: str, stop_early: bool = True, **changes: Any) -> L.Trainer:
         node = {**cfg["trainer"], **changes}
@@ -67,7 +72,7 @@ def trainer_factory(cfg: dict[str, Any]) -> Callable[..., L.Trainer]:
             and (loggers or "LearningRateMonitor" not in callback["_target_"])
             and (stop_early or "EarlyStopping" not in callback["_target_"])
         ]
-        callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt")]
+        callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), Heartbeat(run, label)]
         callbacks += [LabelledBar(label)] if node["enable_progress_bar"] else [EpochLine(label)]
         trainer = make(
             node, "trainer", callbacks=callbacks, logger=loggers or False, plugins=[AtomicCheckpointIO()],

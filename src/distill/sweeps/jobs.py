@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +50,25 @@ class SweepJob:
     status: dict[str, Any] | None = None
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A file of ours, or None where there is none that can be read (it may be gone since it was listed)."""
+@lru_cache(maxsize=4096)
+def _parsed(path: Path, _version: tuple[int, int]) -> dict[str, Any] | None:
+    """A file's content; the same version of a file is parsed once."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        text = path.read_bytes()
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has that
+        found = json.loads(text) if path.suffix == ".json" else yaml.load(text, loader)
+    except (OSError, ValueError, yaml.YAMLError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def read_yaml(path: Path) -> dict[str, Any] | None:
-    """The same of YAML; its text is parsed in C where PyYAML has that."""
+def load(path: Path) -> dict[str, Any] | None:
+    """A JSON or YAML file of ours; None where there is none that can be read (it may be gone since it was listed)."""
     try:
-        found = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError):
+        stat = path.stat()
+    except OSError:
         return None
-    return found if isinstance(found, dict) else None
+    return _parsed(path, (stat.st_mtime_ns, stat.st_size))
 
 
 def settings(overrides: list[str]) -> dict[str, str]:
@@ -104,15 +108,15 @@ def folders(sweep: Path) -> Iterator[Path]:
 
 def read(folder: Path) -> SweepJob:
     """One job."""
-    failure = read_json(folder / FAILURE)
-    command = read_yaml(folder / RECORD) or {}
+    failure = load(folder / FAILURE)
+    command = load(folder / RECORD) or {}
     overrides = settings((failure or {}).get("overrides") or command.get("overrides") or [])
-    report = read_json(folder / SUMMARY)
+    report = load(folder / SUMMARY)
     if failure is not None:
         return SweepJob(folder, State.failed, overrides, report, failure)
     if report is not None:
         return SweepJob(folder, State.finished, overrides, report)
-    status = read_json(folder / STATUS)
+    status = load(folder / STATUS)
     running = status is not None and alive(status)
     return SweepJob(folder, State.running if running else State.stopped, overrides, status=status)
 

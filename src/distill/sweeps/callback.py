@@ -1,0 +1,48 @@
+"""Hydra's hook at the start of a multirun."""
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from distill import argv
+from distill.sweeps import record
+
+current: Path | None = None  # the folder of the sweep that this process has begun
+
+
+def total(overrides: list[str], sweeper: dict[str, Any]) -> int | None:
+    """How many jobs a multirun has: the product of its choices, or the sweeper's ``n_trials``; None: unknown.
+
+    Example:
+        >>> total(["kd.T=1,2,4", "seed=range(0,2)", "kd=none"], {})
+        6
+    """
+    if "n_trials" in sweeper:
+        return int(sweeper["n_trials"])
+    params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    last = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides([*params, *overrides])}
+    swept = [override for override in last.values() if override.is_sweep_override()]
+    if not all(override.is_discrete_sweep() for override in swept):
+        return None
+    return math.prod(sum(1 for _ in override.sweep_string_iterator()) for override in swept)
+
+
+class SweepRecord(Callback):
+    """Writes ``sweep.yaml`` before the first job."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Once, in the process that launches the jobs."""
+        global current
+        HydraConfig.instance().set_config(config)
+        current = Path(os.path.relpath(config.hydra.sweep.dir))
+        sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+        command = argv.record(sys.argv[1:])
+        launcher = str(config.hydra.runtime.choices.get("hydra/launcher"))
+        record.begin(current, command, launcher, total(command["overrides"], sweeper))

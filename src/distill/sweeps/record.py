@@ -1,0 +1,135 @@
+"""What a sweep and its jobs leave in their folders, for whoever looks at them: see ``distill.sweeps.jobs``."""
+
+import json
+import math
+import os
+import socket
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill.errors import UserError, first_line
+from distill.sweeps.jobs import FAILURE, STATUS, SUMMARY, SWEEP, State, SweepJob, jobs, load, swept
+
+
+def _write(path: Path, text: str) -> None:
+    """A file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def begin(sweep: Path, command: dict[str, Any], launcher: str, total: int | None) -> None:
+    """``sweep.yaml``: what it takes to give the command again, by which launcher, and how many jobs it has.
+
+    Args:
+        sweep: its folder.
+        command: see ``distill.argv.record``.
+        launcher: the choice of ``hydra/launcher``.
+        total: None where nobody knows.
+    """
+    before = load(sweep / SWEEP) or {}
+    entry = {**command, "launcher": launcher, "jobs": total, "begun": before.get("begun", time.time())}
+    _write(sweep / SWEEP, yaml.safe_dump(entry, sort_keys=False))
+
+
+def beat(folder: Path, **facts: Any) -> None:
+    """``status.json`` of a run: its process, since when, and where it is (``training``, ``epoch``, ...)."""
+    before = load(folder / STATUS) or {}
+    now = {"host": socket.gethostname(), "pid": os.getpid(), "updated": time.time()}
+    now["begun"] = before["begun"] if before.get("pid") == now["pid"] else now["updated"]
+    _write(folder / STATUS, json.dumps(now | facts, default=str))
+
+
+def clear(folder: Path) -> None:
+    """Forgets how an earlier attempt at a job ended."""
+    for name in (FAILURE, STATUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def fail(folder: Path, overrides: list[str], error: BaseException | str) -> str:
+    """``failure.json`` of a job.
+
+    Args:
+        folder: the run's.
+        overrides: the job's.
+        error: what it raised (of other than a user's mistake the traceback is kept too), or the reason in words, for
+            a job whose process is gone.
+
+    Returns:
+        The reason, one line.
+    """
+    reason, kind, trace = " ".join(str(error).split()), "died", None
+    if isinstance(error, BaseException):
+        kind = type(error).__name__
+        if not isinstance(error, UserError):
+            reason = f"{kind}: {first_line(error)}"
+            trace = "".join(traceback.format_exception(error))
+    where = {"overrides": overrides, "host": socket.gethostname(), "time": time.time()}
+    entry = {"reason": reason, "kind": kind, **where, "traceback": trace}
+    _write(folder / FAILURE, json.dumps(entry, indent=2))
+    (folder / STATUS).unlink(missing_ok=True)
+    return reason
+
+
+def val_acc(job: SweepJob) -> float:
+    """Validation accuracy of a finished job's student after its last epoch, or of the teacher where it is alone."""
+    report = job.report or {}
+    try:
+        found = report["student"]["last"]["val"]["acc"] if "student" in report else report["teacher"]["val"]["acc"]
+        return float(found)
+    except (KeyError, TypeError, ValueError):
+        return math.nan
+
+
+def progress(sweep: Path) -> str:
+    """A sweep in one line: jobs done, running, failed, the best so far, about how long it still takes."""
+    found = jobs(sweep)
+    states = [job.state for job in found]
+    done, running, failed = (states.count(state) for state in (State.finished, State.running, State.failed))
+    total = (load(sweep / SWEEP) or {}).get("jobs")
+    parts = [f"{done} of {total} done" if total else f"{done} done"]
+    parts += [f"{n} {what}" for n, what in ((running, "running"), (failed, "failed")) if n]
+    finished = [job for job in found if job.state == State.finished and not math.isnan(val_acc(job))]
+    if finished:
+        best = max(finished, key=val_acc)
+        where = " ".join(f"{key}={best.overrides[key]}" for key in swept(found) if key in best.overrides)
+        parts.append(f"best {100 * val_acc(best):.2f} % on validation{f' ({where})' if where else ''}")
+    seconds = [float(job.report.get("wall_s", 0)) for job in finished if job.report]
+    left = max(total - done - failed, 0) if total else 0
+    if left and seconds:
+        parts.append(f"about {_duration(sum(seconds) / len(seconds) * math.ceil(left / max(running, 1)))} left")
+    return f"sweep: {', '.join(parts)}"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    Example:
+        >>> _duration(12.3), _duration(150), _duration(8000)
+        ('13 s', '3 min', '2 h 14 min')
+    """
+    if seconds < 100:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def verdict(sweep: Path) -> str | None:
+    """What is wrong with a sweep that has ended, in one line; None: every job finished."""
+    found = jobs(sweep)
+    total = (load(sweep / SWEEP) or {}).get("jobs")
+    failed = sum(job.state == State.failed for job in found)
+    finished = sum((job.folder / SUMMARY).is_file() and job.state == State.finished for job in found)
+    missing = max((total or len(found)) - finished - failed, 0)
+    if not failed and not missing:
+        return None
+    parts = [f"{n} {what}" for n, what in ((failed, "failed"), (missing, "did not finish")) if n]
+    return (
+        f"{' and '.join(parts)} of {total or len(found)} jobs; run these again with: "
+        f"python train.py -m sweep.resume={sweep}"
+    )
