@@ -388,6 +388,7 @@ def test_crds_bank_has_a_row_per_training_sample(root):
             ["kd=rkd", "data.batch_size=64", "kd.terms.rkd.loss.max_samples=32"],
             r"'rkd' takes at most 32 .*64",
         ),
+        (["kd=dkd", "data.augment.mixup=0.2"], r"term 'dkd' needs one label per sample, .*\(mixup=0.2\) mixes two"),
         (["kd=ft", "kd.terms.ft.preparation=null"], "term 'ft' needs a first phase: kd.terms.ft.preparation="),
         (["kd=ab", "kd.terms.ab.preparation=3"], "kd.terms.ab.preparation must be"),
         (["kd=takd", "~kd.terms.kd"], "kd.assistants needs a term"),

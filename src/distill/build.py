@@ -330,6 +330,10 @@ def _limit(term: Term) -> int | None:
 
 def _build_criterion(criterion: Criterion, student: Net, teacher: Net | None, data: DataModule, role: str) -> None:
     for term in criterion.terms:
+        if data.mixes and "target" in term.all_reads and not getattr(term.loss, "soft_targets", False):
+            raise UserError(
+                f"term '{term.name}' needs one label per sample, and data.augment ({data.mixes}) mixes two: set it to 0"
+            )
         limit, largest = _limit(term), data.largest_batch
         if limit is not None and largest > limit:
             raise UserError(

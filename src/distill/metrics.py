@@ -33,8 +33,9 @@ class Metrics(nn.Module):
             self.counts["agreement"] = accuracy()
 
     def update(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> None:
-        """Counts one batch."""
+        """Counts one batch; of a mixed sample, its larger share is taken for its class."""
         logits = student.logits.detach()
+        target = target.argmax(1) if target.ndim == 2 else target
         self._agreed = teacher is not None
         for name, metric in self.counts.items():
             if name != "agreement":

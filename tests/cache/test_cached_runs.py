@@ -57,6 +57,18 @@ def test_later_runs_learn_from_the_kept_answers(root, asked, capsys):
     assert sum(asked) > 100
 
 
+@pytest.mark.parametrize("mixing", ["mixup=0.2", "cutmix=1.0"])
+def test_mixed_views_are_kept_too(root, asked, mixing):
+    name = mixing.partition("=")[0]
+    run_job(root / f"{name}-first", *QUICK, f"data.augment.{mixing}", "kd=kd")
+    filled = sum(asked)
+    asked.clear()
+    again = run_job(root / f"{name}-again", *QUICK, f"data.augment.{mixing}", "kd=kd")
+    assert sum(asked) <= 2 * 16 < filled
+    assert again["student"]["teacher_cache"][0]["drift"] < 1e-3
+    assert equal(weights(root / f"{name}-first"), weights(root / f"{name}-again"))
+
+
 def test_what_is_kept_is_what_the_teacher_says(root):
     run_job(root / "cached", *QUICK)
     run_job(root / "live", *QUICK, "cache.enabled=false")

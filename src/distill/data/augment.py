@@ -22,14 +22,21 @@ class Augment:
         cutout: side, in pixels, of a black square at a random place; it may hang over the edge. 0: none.
         scale: (low, high) share of an image's area that a random resized crop takes; None: no such crop. Given, it
             takes the place of ``crop_padding``, and images are read from their files every epoch.
+        mixup: α of mixup, see ``distill.data.mixing``; 0: none.
+        cutmix: α of CutMix, likewise.
     """
 
     crop_padding: int = 0
     flip: bool = False
     cutout: int = 0
     scale: Sequence[float] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("mixup", "cutmix"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"data.augment.{name} is alpha of Beta(alpha, alpha), 0 or more: {getattr(self, name)}")
         for name in ("crop_padding", "cutout"):
             if getattr(self, name) < 0:
                 raise UserError(f"data.augment.{name} must be 0 or more pixels, got {getattr(self, name)}")

@@ -10,7 +10,7 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: whatever the model takes; for images a float32 tensor (B, C, H, W), normalised.
-        target: class numbers, int64 (B,).
+        target: class numbers, int64 (B,); where mixup or CutMix mixes samples, class shares, float32 (B, C).
         index: each sample's position in its source split, int64 (B,); the same in every run.
     """
 

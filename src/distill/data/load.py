@@ -5,7 +5,7 @@ import logging
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -33,6 +33,14 @@ class Loaded:
     part: Part
     pixels: Tensor | None
     at: Tensor
+    _copies: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """``pixels`` and ``at`` on a device, copied there once."""
+        assert self.pixels is not None
+        if device not in self._copies:
+            self._copies[device] = self.pixels.to(device), self.at.to(device)
+        return self._copies[device]
 
 
 def shape(images: ImageSet, row: int, image_size: int | None) -> tuple[int, int, int]:

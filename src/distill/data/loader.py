@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from distill.data.augment import BatchAugment, fit
 from distill.data.batch import Batch
 from distill.data.images import BrokenImageError, to_tensor
+from distill.data.mixing import Mixing
 from distill.data.sampler import Key, ViewSampler
 from distill.data.splits import Part
 from distill.data.views import sample_seed, seeded, uniform
@@ -32,8 +34,14 @@ class Scaling:
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise (B, C, H, W) to float32."""
         unit = 1 / 255 if images.dtype == torch.uint8 else 1.0
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        mean, std = self._constants(images.device)
         return images.to(torch.float32).mul_(unit / std).sub_(mean / std)
+
+    @lru_cache(maxsize=4)  # noqa: B019 - a few devices, and as long as the data
+    def _constants(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, (C, 1, 1), copied to a device once."""
+        mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (self.mean, self.std))
+        return mean, std
 
 
 @dataclass(frozen=True)
@@ -51,33 +59,67 @@ class Views(Dataset[Batch | Failure | None]):
         augment: the batched augmentation; None for evaluation views.
         seed: of the views.
         cycle: views repeat after so many epochs; None: never.
+        mixing: of two views; None: there is none.
+        device: where the batches are made.
     """
 
     def __init__(
-        self, part: Part, scaling: Scaling, augment: BatchAugment | None, seed: int, cycle: int | None = None
+        self,
+        part: Part,
+        scaling: Scaling,
+        augment: BatchAugment | None,
+        seed: int,
+        cycle: int | None = None,
+        mixing: Mixing | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.part = part
         self.scaling = scaling
         self.augment = augment
         self.seed = seed
         self.cycle = cycle
+        self.mixing = mixing
+        self._rows = part.rows.to(device or "cpu")
+        self._labels = part.images.labels.to(device or "cpu")
 
     def __getitem__(self, key: Key) -> Batch | Failure | None:
         epoch, positions = key
         epoch = epoch % self.cycle if self.cycle else epoch
         try:
-            images, kept = self.read(epoch, positions)
+            images, kept = self._seen(epoch, positions.to(self._rows.device))
+            if not len(kept):
+                return None
+            index = self._rows[kept]
+            if self.mixing is None:
+                return Batch(images, self._labels[index], index)
+            return self._mixed(self.mixing, images, index, epoch)
         except BrokenImageError as error:
             return Failure(str(error))
-        if not len(kept):
-            return None
-        index = self.part.rows[kept]
-        if self.augment is not None:
-            images = self.augment(images, uniform(self.seed, epoch, index, BatchAugment.columns))
-        return Batch(self.scaling(images), self.part.images.labels[index], index)
+
+    def _seen(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Views, normalised, and the positions that could be read."""
+        images, kept = self.read(epoch, positions)
+        if self.augment is not None and len(kept):
+            images = self.augment(images, uniform(self.seed, epoch, self._rows[kept], BatchAugment.columns))
+        return (self.scaling(images) if len(kept) else images), kept
+
+    def _mixed(self, mixing: Mixing, images: Tensor, index: Tensor, epoch: int) -> Batch:
+        """Every view mixed with its partner's of this epoch; one whose partner cannot be read stays as it is."""
+        u = uniform(self.seed, epoch, index, BatchAugment.columns + mixing.columns)[:, BatchAugment.columns :]
+        partners = mixing.partners(u, len(self))
+        others, kept = self._seen(epoch, partners)
+        there = torch.isin(partners, kept) if len(kept) < len(partners) else slice(None)
+        share, labels = torch.ones_like(u[:, 0]), self._labels[index]
+        images[there], share[there] = mixing(images[there], others, u[there])
+        return Batch(images, mixing.target(labels, self._labels[self._rows[partners]], share), index)
 
     def __len__(self) -> int:
         return len(self.part.rows)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are made."""
+        return self._rows.device
 
     def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
         """The images before batched augmentation, and the positions that could be read."""
@@ -94,10 +136,11 @@ class MemoryViews(Views):
         augment: BatchAugment | None,
         seed: int,
         cycle: int | None,
+        mixing: Mixing | None,
         pixels: Tensor,
         at: Tensor,
     ) -> None:
-        super().__init__(part, scaling, augment, seed, cycle)
+        super().__init__(part, scaling, augment, seed, cycle, mixing, pixels.device)
         self.pixels = pixels
         self.at = at
 
@@ -124,12 +167,13 @@ class FileViews(Views):
         augment: BatchAugment | None,
         seed: int,
         cycle: int | None,
+        mixing: Mixing | None,
         transform: Callable[[Any], Any] | None,
         size: int | None,
         shorter: int | None,
         skip: bool,
     ) -> None:
-        super().__init__(part, scaling, augment, seed, cycle)
+        super().__init__(part, scaling, augment, seed, cycle, mixing)
         self.transform = transform
         self.size = size
         self.shorter = shorter
@@ -215,6 +259,7 @@ def usable_cores() -> int:
 
 def view_loader(views: Views, sampler: ViewSampler, num_workers: int) -> ViewLoader:
     """A loader over ``views`` in the sampler's order; it draws nothing from torch's global generator."""
+    host = views.device.type == "cpu"
     return ViewLoader(
         views,  # type: ignore[arg-type]
         batch_size=None,
@@ -222,6 +267,6 @@ def view_loader(views: Views, sampler: ViewSampler, num_workers: int) -> ViewLoa
         num_workers=num_workers,
         collate_fn=as_it_is,
         persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=host and torch.cuda.is_available(),
         generator=torch.Generator(),
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from distill.data.augment import Augment, BatchAugment, FileAugment
 from distill.data.load import Loaded, OnBroken, fingerprint, load, shape, statistics
 from distill.data.loader import FileViews, MemoryViews, Scaling, ViewLoader, usable_cores, view_loader
+from distill.data.mixing import Mixing
 from distill.data.preprocess import Preprocess
 from distill.data.sampler import ViewSampler
 from distill.data.splits import Part, Splits, as_splits, carve, check_labels, stratified
@@ -257,7 +258,13 @@ class DataModule(pl.LightningDataModule):
         """Whether a training image looks different from epoch to epoch."""
         augment = self._augment
         chosen = (augment.crop_padding, augment.flip, augment.cutout, augment.scale, self._options["transform"])
-        return any(chosen)
+        return any(chosen) or self.mixes is not None
+
+    @property
+    def mixes(self) -> str | None:
+        """``"mixup=0.2"`` where training mixes samples, and a target is a distribution; else None."""
+        chosen = {"mixup": self._augment.mixup, "cutmix": self._augment.cutmix}
+        return " and ".join(f"{name}={alpha:g}" for name, alpha in chosen.items() if alpha) or None
 
     @property
     def evaluation_batch_size(self) -> int:
@@ -308,7 +315,7 @@ class DataModule(pl.LightningDataModule):
         batch = self._views("train", train=False)[0, torch.arange(min(n, self.num_train))]
         if not isinstance(batch, tuple):
             raise UserError(batch.message if batch is not None else "the first training images cannot be read")
-        return batch.inputs
+        return batch.inputs.cpu()
 
     # Loaders
 
@@ -341,12 +348,24 @@ class DataModule(pl.LightningDataModule):
             workers = 0 if self.in_memory else max(1, usable_cores() - 1)
         return view_loader(views, ViewSampler(len(views), size, self.seed, shuffle=train, drop_last=train), workers)
 
+    def _device(self, pixels: Tensor) -> torch.device:
+        """Where batches are made: on the training's device if the images take at most a quarter of its memory."""
+        strategy = getattr(self.trainer, "strategy", None)
+        device = strategy.root_device if strategy is not None else pixels.device
+        if device.type != "cuda":
+            return pixels.device
+        free, _ = torch.cuda.mem_get_info(device)
+        return device if pixels.nbytes <= free / 4 else pixels.device
+
     def _views(self, name: str, train: bool) -> MemoryViews | FileViews:
         o, state, augment = self._options, self._state, self._augment
         loaded = state.splits[name]
         batched = BatchAugment(augment.crop_padding, augment.flip, augment.cutout) if train else None
+        mixing = Mixing(augment.mixup, augment.cutmix, self.num_classes) if train and self.mixes else None
         if loaded.pixels is not None:
-            return MemoryViews(loaded.part, state.scaling, batched, self.seed, o["cycle"], loaded.pixels, loaded.at)
+            place = self._device(loaded.pixels)
+            pixels, at = loaded.on(place)
+            return MemoryViews(loaded.part, state.scaling, batched, self.seed, o["cycle"], mixing, pixels, at)
         transform, size, shorter = o["transform"], o["image_size"], self._shorter
         if augment.scale is not None:
             transform = FileAugment(size, augment.scale)
@@ -357,6 +376,7 @@ class DataModule(pl.LightningDataModule):
             batched,
             self.seed,
             o["cycle"],
+            mixing,
             transform if train else None,
             size,
             shorter,
