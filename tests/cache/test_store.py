@@ -45,6 +45,19 @@ def test_two_that_write_one_epoch_add_up(store):
     assert found.rows["logits"][:, 0].tolist() == list(range(10))
 
 
+def test_what_is_whole_already_is_not_written_again(store):
+    store.write("train", 0, some(range(10)))
+    (path,) = store.folder.glob("train-*")
+    before = path.stat().st_ino
+    store.write("train", 0, some([1, 2]))
+    store.write("train", 0, some(range(10)))
+    assert path.stat().st_ino == before
+    more = some(range(10))
+    more.rows["embedding"] = torch.ones(10, 2).half()
+    store.write("train", 0, more)
+    assert set(store.read("train", 0, 10).rows) == {"logits", "embedding"}
+
+
 def writer(root, rows):
     store = Store(root, KEY)
     for epoch in range(5):

@@ -139,6 +139,8 @@ class Store:
         with FileLock(self.folder / "lock"):
             answers.to(torch.device("cpu"))
             before = self.read(split, epoch, len(answers.present))
+            if before is not None and before.whole and before.rows.keys() >= answers.rows.keys():
+                return  # jobs side by side ask the same; the first to end has written it for all
             if before is not None and before.rows.keys() == answers.rows.keys():
                 answers.join(before)
             tensors = {**answers.rows, "present": answers.present.to(torch.uint8)}
