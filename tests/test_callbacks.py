@@ -1,10 +1,68 @@
+"""What a training says of itself while it runs."""
+
+import json
+import time
 from types import SimpleNamespace
 
+import lightning.pytorch as L
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
-from distill.callbacks import FiniteLoss
+from distill.callbacks import DataWait, FiniteLoss, Heartbeat
 from distill.errors import UserError
+
+
+class Slow(Dataset):
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        time.sleep(self.seconds)
+        return torch.ones(2)
+
+
+class Line(L.LightningModule):
+    def __init__(self, seconds=0.0):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+        self.seconds = seconds
+
+    def training_step(self, batch, batch_idx):
+        time.sleep(self.seconds)
+        self.log("val/acc", 0.25)
+        return self.layer(batch).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(callback, module, data, epochs=2):
+    L.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[callback], log_every_n_steps=1,
+    ).fit(module, DataLoader(Slow(data)))  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "step", "said"), [(0.05, 0.0, 1), (0.0, 0.05, 0), (0.05, 0.4, 0)])
+def test_waiting_for_data_is_said_once(capsys, data, step, said):
+    fit(DataWait("student x", seconds=0.1), Line(step), data)
+    out = capsys.readouterr().out
+    assert out.count("went by waiting for data") == said
+    assert "student x: " in out if said else True
+
+
+def test_a_run_says_where_it_is(tmp_path):
+    heartbeat = Heartbeat(tmp_path, "student x", every_s=0.0)
+    fit(heartbeat, Line(), 0.0, epochs=3)
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["training"], status["epoch"], status["max_epochs"]) == ("student x", 3, 3)
+    assert status["val_acc"] == pytest.approx(0.25)
+    assert 0 <= time.time() - status["updated"] < 60
+    assert status["begun"] <= status["updated"]
 
 
 def step(callback, number, **parts):

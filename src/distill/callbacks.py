@@ -11,6 +11,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from distill.data.loader import usable_cores
 from distill.errors import Interrupted, UserError
 from distill.sweeps.record import beat
 
@@ -161,6 +162,49 @@ class EpochLine(L.Callback):
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         print(f"{self.label}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)
         self._start = time.perf_counter()
+
+
+class DataWait(L.Callback):
+    """Says, once per training, that steps wait for data.
+
+    Args:
+        label: what is trained.
+        share: of an epoch's time (validation not counted) from which it is worth a line.
+        seconds: likewise.
+    """
+
+    def __init__(self, label: str, share: float = 0.2, seconds: float = 1.0) -> None:
+        self.label = label
+        self.share = share
+        self.seconds = seconds
+        self._said = False
+        self._waited = self._worked = self._mark = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clocks."""
+        self._waited = self._worked = 0.0
+        self._mark = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        """A batch is there."""
+        now = time.perf_counter()
+        self._waited += now - self._mark
+        self._mark = now
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """A step is done."""
+        now = time.perf_counter()
+        self._worked += now - self._mark
+        self._mark = now
+        share = self._waited / (self._waited + self._worked)
+        if trainer.is_last_batch and share > self.share and self._waited > self.seconds and not self._said:
+            self._said = True
+            loader: Any = trainer.train_dataloader
+            print(
+                f"{self.label}: {100 * share:.0f} % of the epoch's {self._waited + self._worked:.1f} s went by waiting "
+                f"for data (data.num_workers is {loader.num_workers}, {usable_cores()} cores can be used)",
+                flush=True,
+            )
 
 
 class Heartbeat(L.Callback):

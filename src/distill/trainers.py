@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from distill.callbacks import EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar
+from distill.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar
 from distill.checkpoints import AtomicCheckpointIO
 from distill.errors import UserError
 from distill.make import make
@@ -72,7 +72,7 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
             and (loggers or "LearningRateMonitor" not in callback["_target_"])
             and (stop_early or "EarlyStopping" not in callback["_target_"])
         ]
-        callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), Heartbeat(run, label)]
+        callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label), Heartbeat(run, label)]
         callbacks += [LabelledBar(label)] if node["enable_progress_bar"] else [EpochLine(label)]
         trainer = make(
             node, "trainer", callbacks=callbacks, logger=loggers or False, plugins=[AtomicCheckpointIO()],

@@ -122,12 +122,16 @@ class FileAugment:
         image_size: side of the square result in pixels.
         scale: (low, high) share of the image's area; the aspect ratio is between 3/4 and 4/3.
 
+    Attributes:
+        at_least: pixels of the image's shorter side from which even the smallest crop needs no enlarging.
+
     Source: Szegedy et al. 2015 (arXiv:1409.4842); the field's ImageNet recipe.
     """
 
     def __init__(self, image_size: int, scale: Sequence[float] = (0.08, 1.0)) -> None:
         from torchvision.transforms import v2
 
+        self.at_least = math.ceil(image_size / math.sqrt(0.75 * scale[0]))
         self._crop: Callable[[Any], Any] = v2.RandomResizedCrop(image_size, scale=tuple(scale), antialias=True)
 
     def __call__(self, image: Image.Image | Tensor) -> Image.Image | Tensor:

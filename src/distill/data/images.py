@@ -43,6 +43,10 @@ class ImageSet(ABC):
             BrokenImageError: if it cannot be read.
         """
 
+    def reduced(self, row: int, at_least: int) -> Image.Image | Tensor:  # noqa: ARG002
+        """The image, perhaps decoded smaller where that is cheaper, both sides at least ``at_least`` pixels long."""
+        return self.image(row)
+
     @abstractmethod
     def identity(self, rows: Tensor) -> bytes:
         """A digest that tells these rows' content from another's without decoding it all; independent of paths."""
@@ -92,8 +96,17 @@ class EncodedImages(ImageSet):
 
     def image(self, row: int) -> Image.Image:
         """The decoded image, in mode L or RGB."""
+        return self._decoded(row, None)
+
+    def reduced(self, row: int, at_least: int) -> Image.Image:
+        """A JPEG decoded at ½, ¼ or ⅛ of its size where that is enough: the decoder skips what is thrown away."""
+        return self._decoded(row, at_least)
+
+    def _decoded(self, row: int, at_least: int | None) -> Image.Image:
         try:
             with self.open(row) as file, Image.open(file) as image:
+                if at_least is not None:
+                    image.draft(None, (at_least, at_least))  # only JPEG does anything with it
                 return convert(image, self.channels)
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
             raise self._broken(row, error) from error

@@ -185,7 +185,7 @@ class FileViews(Views):
         for position in positions.tolist():
             row = int(self.part.rows[position])
             try:
-                images.append(self._view(self.part.images.image(row), epoch, row))
+                images.append(self._view(self._decoded(row), epoch, row))
                 kept.append(position)
             except BrokenImageError as error:
                 if not self.skip:
@@ -195,6 +195,10 @@ class FileViews(Views):
         if len(shapes) > 1:
             raise BrokenImageError(f"one batch has images of the shapes {sorted(shapes)}: {self._advice()}")
         return torch.stack(images) if images else torch.empty(0), torch.tensor(kept, dtype=torch.int64)
+
+    def _decoded(self, row: int) -> Image.Image | Tensor:
+        at_least = getattr(self.transform, "at_least", None)
+        return self.part.images.image(row) if at_least is None else self.part.images.reduced(row, at_least)
 
     def _view(self, image: Image.Image | Tensor, epoch: int, row: int) -> Tensor:
         if self.transform is not None:
