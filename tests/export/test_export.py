@@ -261,6 +261,9 @@ def test_what_exists_is_refused_before_any_work(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is no earlier export .* it is not overwritten"):
         command.main(options)
     assert (tmp_path / "mine.txt").read_text() == "keep"
+    options.output = str(tmp_path / "mine.txt" / "export")
+    with pytest.raises(UserError, match=r"output: .*mine.txt is a file, and a folder is needed there"):
+        command.main(options)
 
 
 def test_half_a_checkpoint(folder, tmp_path):

@@ -8,6 +8,8 @@ from typing import Any
 
 from distill.commands import arg
 from distill.errors import UserError, nearest
+from distill.places import below_folders, cannot_write
+from distill.records import Record
 
 ABOUT = """Exports the student alone of a finished run, runs the files on test images beside the PyTorch model, and
 writes a model card (README.md) and the measurements (export.json) beside them.
@@ -80,15 +82,14 @@ def check(options: Options) -> list[str]:
     return names
 
 
-def folder_of(options: Options) -> Path:
-    """Where the export goes.
+def folder_of(options: Options, run: Path) -> Path:
+    """Where the export of the run in a folder goes.
 
     Raises:
-        UserError: it exists and may not be replaced, or is no export.
+        UserError: it exists and may not be replaced, is no export, or lies below a file.
     """
-    run = Path(options.run)
-    base = run if run.is_dir() else run.parent
-    folder = Path(options.output) if options.output else base / "export"
+    folder = Path(options.output) if options.output else run / "export"
+    below_folders(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     if not options.overwrite:
@@ -101,17 +102,17 @@ def folder_of(options: Options) -> Path:
 def main(options: Options) -> int:
     """Checks, exports, reports; the folder appears whole or not at all."""
     names = check(options)
-    if not Path(options.run).exists():
-        from distill.runs import Run
-
-        Run(options.run)  # says which neighbours there are
-    folder = folder_of(options)
+    record = Record(options.run)
+    folder = folder_of(options, record.folder)
     from distill.export.job import export
     from distill.export.table import show
 
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     try:
         report = export(options, names, part)
         if folder.exists():
