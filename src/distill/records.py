@@ -73,6 +73,19 @@ class Record:
         entry: dict[str, Any] = found[0]
         return entry
 
+    def check_beside(self, other: "Record") -> None:
+        """Refuses a run to compare with (``against=``) whose student answers other questions.
+
+        Raises:
+            UserError: the run itself, other classes, another view of the images.
+        """
+        if other.weights.resolve() == self.weights.resolve():
+            raise UserError("against= is the run itself: name the run of another student, as the one trained alone")
+        if other.classes != self.classes:
+            raise UserError(f"against: the classes of {other.folder} are not those of the run")
+        if other.view != self.view:
+            raise UserError(f"against: {other.folder} saw its images in another size or normalisation than the run")
+
 
 def not_ours(folder: Path, error: Exception) -> UserError:
     """The error of a summary that lacks what it must hold."""

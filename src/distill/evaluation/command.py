@@ -22,20 +22,6 @@ def suffix(options: Options, weights: str) -> str:
     return "".join(f"-{part}" for part in parts if part)
 
 
-def comparable(run: Record, alone: Record) -> None:
-    """Refuses a run to compare with whose student answers other questions.
-
-    Raises:
-        UserError: the run itself, other classes, another view of the images.
-    """
-    if alone.weights.resolve() == run.weights.resolve():
-        raise UserError("against= is the run itself: name the run of the student trained alone (kd=none)")
-    if alone.classes != run.classes:
-        raise UserError(f"against: the classes of {alone.folder} are not those of the run")
-    if alone.view != run.view:
-        raise UserError(f"against: {alone.folder} saw its images in another size or normalisation than the run")
-
-
 def evaluate(options: Options, conf: Path) -> None:
     """Evaluates, writes evaluation.json and report.html, prints the table.
 
@@ -50,7 +36,7 @@ def evaluate(options: Options, conf: Path) -> None:
     record = Record(path)
     _ = record.tested
     if options.against:
-        comparable(record, Record(options.against))
+        record.check_beside(Record(options.against))
     folder = Path(options.output) if options.output else path if path.is_dir() else path.parent
     end = suffix(options, path.name if path.is_file() else "student")
     files = [folder / f"evaluation{end}.json", *([folder / f"report{end}.html"] if options.report else [])]
