@@ -2,7 +2,7 @@ import subprocess
 
 import torch
 
-from distill.environment import git_commit, hardware, versions
+from distill.environment import command, git_commit, hardware, portable, versions
 
 
 def test_git_commit(tmp_path):
@@ -29,3 +29,21 @@ def test_versions_and_hardware():
     assert found["device"] == "cpu"
     assert found["threads"] == torch.get_num_threads()
     assert found["cpu"]
+
+
+def test_commands_go_out_without_the_machines_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for given, shown in (
+        (f"run={tmp_path}/outputs/kd", "run=outputs/kd"),
+        ("resume=/home/me/runs/kd overwrite=true", "resume=kd overwrite=true"),
+        (f"'images=[/data/a,{tmp_path}/b]'", "'images=[a,b]'"),
+        ("hydra.searchpath=[file:///home/me/conf]", "hydra.searchpath=[conf]"),
+        ("root=~/photos", "root=photos"),
+        ("run=../outputs/a kd.T=0.5/2 url=https://a.org/b", "run=../outputs/a kd.T=0.5/2 url=https://a.org/b"),
+    ):
+        assert portable(f"python train.py {given}") == f"python train.py {shown}"
+
+
+def test_the_command_names_its_script(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/home/me/distill/train.py", "a b=1"])
+    assert command() == "python train.py 'a b=1'"

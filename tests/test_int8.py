@@ -2,13 +2,15 @@
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from distill.errors import UserError
+from distill.callbacks import GracefulStop
+from distill.errors import Interrupted, UserError
 from distill.int8 import Int8, Range, fake_weight
 from distill.models import resnet8
 from distill.runs import Run
@@ -93,6 +95,36 @@ def test_a_finished_student_learns_int8_from_its_teacher(plain):
     assert hits / report["data"]["test"] == pytest.approx(last["test"]["acc"])
     saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert any(key.startswith("int8.ranges.") for key in saved)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_stopped_student_of_int8_goes_on_bit_for_bit(plain, monkeypatch, step):
+    """Weights and the ranges of activations; within an epoch and at its end. The run it began from is gone by then."""
+    settings = (*TINY, "teacher=resnet14", "quantize=int8", "optimizer.lr=0.01", "data.batch_size=50")
+    begun = plain.parent / f"begun-{step}"
+    shutil.copytree(plain, begun)
+    whole, folder = (plain.parent / f"{name}-{step}" for name in ("whole", "stopped"))
+    run_job(whole, *settings, f"init={begun}")
+    end = GracefulStop.on_train_batch_end
+
+    def stopping(self, trainer, *args):
+        self.asked = trainer.global_step == step
+        end(self, trainer, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match=f"after step {step}"):
+        patch.setattr(GracefulStop, "on_train_batch_end", stopping)
+        run_job(folder, *settings, f"init={begun}")
+    shutil.rmtree(begun)
+    report = run_job(folder, *settings, f"init={begun}", f"resume={folder}")
+    assert report["resumed"]
+    states = [torch.load(at / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for at in (whole, folder)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    ranges = [value for name, value in states[0].items() if name.startswith("int8.ranges.") and name.endswith("high")]
+    assert all(value > 0 for value in ranges)
+    then, now = (json.loads((at / "summary.json").read_text())["student"]["last"]["int8"] for at in (whole, folder))
+    assert then == now
 
 
 def test_mistakes(plain, tmp_path):

@@ -116,6 +116,32 @@ def test_mistakes(folder, images, tmp_path):
     (tmp_path / "there.csv").write_text("mine")
     assert "exists: choose another output=" in fails(output=str(tmp_path / "there.csv"))
     assert (tmp_path / "there.csv").read_text() == "mine"
+    assert "is a folder, and a file is to be written there" in fails(output=str(tmp_path), overwrite=True)
+    assert "there.csv is a file, and a folder is needed" in fails(output=str(tmp_path / "there.csv" / "x.csv"))
+    (tmp_path / "found.csv.part").mkdir()
+    assert "found.csv cannot be written: " in fails(output=str(tmp_path / "found.csv"))
+
+
+def test_a_file_in_a_new_folder_and_none_after_a_failure(folder, images, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "new" / "found.csv"
+    run(capsys, images / "00.png", run=str(folder), output=str(output))
+    assert len(output.read_text().splitlines()) == 2
+    monkeypatch.setattr(predict, "_classified", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(capsys, images / "00.png", run=str(folder), output=str(output), overwrite=True)
+    assert len(output.read_text().splitlines()) == 2
+    assert not list(output.parent.glob("*.part"))
+
+
+def test_a_reader_that_goes_away_is_no_error(folder, images):
+    with subprocess.Popen(
+        [sys.executable, ROOT / "predict.py", f"run={folder}", *([str(images / "00.png")] * 3000)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "file,class,probability,error\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 def test_a_bar_only_where_somebody_looks(monkeypatch):

@@ -136,4 +136,4 @@ def test_multirun_and_help_and_cfg(place):
 
 def test_what_the_resume_line_says_is_the_tested_form():
     """tests/test_resume.py runs it on a run that was stopped."""
-    assert [c for c in TRAIN if "resume=" in c] == ["python train.py resume=outputs/2026-01-31/12-00-00"]
+    assert [c for c in TRAIN if " resume=" in c] == ["python train.py resume=outputs/2026-01-31/12-00-00"]

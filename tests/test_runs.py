@@ -98,7 +98,8 @@ def test_mistakes(folder, tmp_path):
         Run(tmp_path)
     (tmp_path / "student.safetensors").write_bytes(b"half")
     with pytest.raises(UserError, match="no readable safetensors file"):
-        _ = Run(tmp_path).student
+        Run(tmp_path)
+    (tmp_path / "student.safetensors").write_bytes((folder / "student.safetensors").read_bytes())
     with pytest.raises(UserError, match="is no weights file of the run; "):
         Run(tmp_path / "config.yaml")
     moved = json.loads(report)

@@ -32,7 +32,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    safetensors.torch.save_file(weights, part)
+    part.write_bytes(safetensors.torch.save(weights))  # save_file would keep it from other users of the machine
     part.replace(path)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from distill.data.loader import usable_cores
 
 PACKAGES = ("distill", "torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "omegaconf")
+_ABSOLUTE = re.compile(r"(?<![\w.:~/-])(?:file://|~)?(?P<path>/[^\s,'\"\[\]{}]+)")
 
 
 def versions() -> dict[str, str]:
@@ -47,8 +49,23 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command line of this process, for the record."""
-    return shlex.join(["python", *sys.argv])
+    """The command line of this process, for the record; the script by its name."""
+    return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def portable(text: str) -> str:
+    """A command or path without absolute paths: below the current folder they become relative, else their last name.
+
+    Example:
+        >>> portable("python export.py run=/home/me/outputs/kd output=files")
+        'python export.py run=kd output=files'
+    """
+    return _ABSOLUTE.sub(_shown, text)
+
+
+def _shown(match: re.Match[str]) -> str:
+    path = Path(match["path"])
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
 
 def git_commit(folder: Path) -> str | None:

@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from distill.commands import arg
 from distill.errors import UserError, first_line, nearest
+from distill.places import cannot_write, file_place
+from distill.records import Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -197,8 +199,10 @@ def check(options: Options) -> None:
         value = getattr(options, key)
         if value is not None and value < 1:
             raise UserError(f"{key} must be at least 1, got {value}")
-    if options.output and Path(options.output).exists() and not options.overwrite:
-        raise UserError(f"{options.output} exists: choose another output=, or overwrite=true")
+    if options.output:
+        file_place(Path(options.output))
+        if Path(options.output).exists() and not options.overwrite:
+            raise UserError(f"{options.output} exists: choose another output=, or overwrite=true")
 
 
 def _device(asked: str) -> str:
@@ -216,19 +220,18 @@ def _device(asked: str) -> str:
 def main(options: Options) -> int:
     """Classifies all; the exit status is 3 where some files could not be read, else 0."""
     check(options)
+    record = Record(options.run)
+    if options.top > len(record.classes):
+        raise UserError(f"top={options.top}: the model knows {len(record.classes)} classes")
     files = listed(options.images, sys.stdin)
     import distill
     from distill.data.loader import usable_cores
 
     predictor = distill.load(options.run)
     predictor.to(_device(options.device))
-    if options.top > len(predictor.classes):
-        raise UserError(f"top={options.top}: the model knows {len(predictor.classes)} classes")
-    output = Path(options.output) if options.output else None
-    part = output.with_name(output.name + ".part") if output else None
     failed = 0
     with ExitStack() as stack:
-        file: IO[str] = stack.enter_context(part.open("w", newline="", encoding="utf-8")) if part else sys.stdout
+        file = stack.enter_context(_opened(Path(options.output))) if options.output else sys.stdout
         writer: Writer = CSVWriter(file, options.top) if options.format == "csv" else JSONWriter(file)
         found = answers(predictor, files, options.top, options.batch_size, options.threads or usable_cores())
         for answer in _with_bar(found, len(files), stack):
@@ -237,11 +240,26 @@ def main(options: Options) -> int:
                 failed += 1
                 print(f"warning: {answer.file}: {answer.error}", file=sys.stderr)
         writer.close()
-    if part and output:
-        part.replace(output)
     if failed:
         print(f"{failed} of {len(files)} files could not be read", file=sys.stderr, flush=True)
     return SOME_FAILED if failed else 0
+
+
+@contextmanager
+def _opened(output: Path) -> Iterator[IO[str]]:
+    """A text file that appears whole or not at all; its folder is made."""
+    part = output.with_name(output.name + ".part")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(output, error) from error
+    try:
+        with file:
+            yield file
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _with_bar(found: Iterator[Answer], total: int, stack: ExitStack) -> Iterator[Answer]:

@@ -1,6 +1,5 @@
 """Opening a finished run: its models with their weights, its data, what it measured."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from distill.build import load_data, make_net, wrapped
 from distill.checkpoints import load_weights
 from distill.data import DataModule, Preprocess
-from distill.errors import UserError, nearest
+from distill.errors import UserError
+from distill.records import Record, not_ours
 from distill.run import Net
-from distill.summary import roles
 
 
 @dataclass(frozen=True)
@@ -44,65 +43,21 @@ class Remembered:
         return self.preprocess.example(n)
 
 
-class Run:
-    """A finished run.
-
-    Args:
-        path: the run's folder, or the student's weights in it (``student.safetensors``, ``student-best.safetensors``).
+class Run(Record):
+    """A finished run. Its arguments, attributes and errors are those of :class:`Record`.
 
     Attributes:
-        folder: the run's folder.
-        report: what ``summary.json`` holds.
-        config: the run's configuration, resolved.
-        weights: the student's file.
-
-    Raises:
-        UserError: no such folder, or no finished run in it; a summary that is not ours.
+        preprocess: from one image to what the models take.
+        data_facts: enough of the data to build models without them.
     """
 
     def __init__(self, path: str | Path) -> None:
-        path = Path(path)
-        if not path.exists():
-            raise UserError(f"run {path} does not exist{_neighbours(path)}")
-        self.folder = path if path.is_dir() else path.parent
-        summary = self.folder / "summary.json"
-        if not summary.is_file():
-            if (self.folder / "config.yaml").is_file():
-                raise UserError(
-                    f"run {self.folder} is not finished (no summary.json): continue it with "
-                    f"python train.py resume={self.folder}"
-                )
-            raise UserError(f"{self.folder} is no run's folder: it has no summary.json")
+        super().__init__(path)
         try:
-            self.report: dict[str, Any] = json.loads(summary.read_text())
-            self.config: dict[str, Any] = self.report["config"]
-            facts = self.report["data"]
-            self.data_facts = Remembered(tuple(facts["class_names"]), Preprocess(**facts["preprocess"]))
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise UserError(f"{summary} is not what a run of this version wrote: {error}") from error
-        if "student" not in self.report:
-            raise UserError(f"run {self.folder} trained a teacher only (only=teacher): it has no student")
-        self.weights = path if path.is_file() else self.folder / self.report["student"]["last"]["weights"]
-        if not self.weights.is_file():
-            raise UserError(f"run {self.folder} has no {self.weights.name}: the student's weights are missing")
-        if self.weights.suffix != ".safetensors":
-            known = [p.name for p in sorted(self.folder.glob("*.safetensors"))]
-            raise UserError(f"{self.weights} is no weights file of the run; {nearest(self.weights.name, known)}")
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes' names in the order of the labels."""
-        return self.data_facts.classes
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """From one image to what the models take."""
-        return self.data_facts.preprocess
-
-    @property
-    def roles(self) -> list[str]:
-        """The models of the run: "teacher", "student", ..."""
-        return roles(self.report)
+            self.preprocess = Preprocess(**self.view)
+        except TypeError as error:
+            raise not_ours(self.folder, error) from error
+        self.data_facts = Remembered(self.classes, self.preprocess)
 
     @cached_property
     def data(self) -> DataModule:
@@ -197,12 +152,6 @@ class Run:
         load_weights(net.model, path, net.anatomy.name)
         net.model.eval()
         return net
-
-
-def _neighbours(path: Path) -> str:
-    """The nearest folders beside a path that does not exist."""
-    names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-    return f"; {nearest(path.name, names)}" if names else ""
 
 
 class Predictor(nn.Module):

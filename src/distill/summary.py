@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from distill.units import percent, short
+
 ORIGINS = {
     "checkpoint": "loaded from",
     "as built": "taken as it was built (recipe.max_epochs=0)",
@@ -37,17 +39,6 @@ def write(report: dict[str, Any], folder: Path) -> None:
     part.replace(folder / "summary.json")
 
 
-def _short(number: float) -> str:
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= scale:
-            return f"{number / scale:.3g} {unit}"
-    return f"{number:.3g}"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f} %"
-
-
 def roles(report: dict[str, Any]) -> list[str]:
     """The models of a run in the order of its columns: teachers, the students between, the student, its peers."""
     ranks = ("teacher", "assistant", "generation", "student", "peer")
@@ -75,18 +66,18 @@ def table(report: dict[str, Any]) -> Table:
     def test(metric: str, epoch: str = "last") -> Any:
         def cell(role: str, entry: dict[str, Any]) -> str:
             found = entry if role.startswith("teacher") and epoch == "last" else entry.get(epoch, {})
-            return _percent(found.get("test", {}).get(metric))
+            return percent(found.get("test", {}).get(metric))
 
         return cell
 
-    row("test top-1, last epoch", test("acc"), f"{_percent(share.get('accuracy_kept'))} kept")
+    row("test top-1, last epoch", test("acc"), f"{percent(share.get('accuracy_kept'))} kept")
     if student and "best" in student:
         epochs = f"{student['best']['epoch']} of {student['last']['epoch']}"
         row(f"test top-1, best-on-validation epoch ({epochs})", test("acc", "best"))
     if student and "int8" in student["last"]:
         row(
             "the same computed as in int8",
-            lambda _, e: _percent(e.get("last", {}).get("int8", {}).get("test", {}).get("acc")),
+            lambda _, e: percent(e.get("last", {}).get("int8", {}).get("test", {}).get("acc")),
         )
     whom = next((who for role, who in (("teacher", "the teacher"), ("peer_1", "peer 1")) if role in entries), None)
     for label, metric in (("test top-5", "top5"), (f"agreement with {whom}", "agreement")):
@@ -96,12 +87,12 @@ def table(report: dict[str, Any]) -> Table:
     def number(label: str, key: str, form: Any, ratio: str, word: str) -> None:
         row(label, lambda _, entry: form(entry[key]), f"{share[ratio]:.2f} x {word}" if share else "")
 
-    number("parameters", "parameters", _short, "parameters", "smaller")
-    number("multiply-accumulates", "macs", _short, "macs", "fewer")
-    number("size on disk", "bytes", lambda v: f"{_short(v)}B", "bytes", "smaller")
+    number("parameters", "parameters", short, "parameters", "smaller")
+    number("multiply-accumulates", "macs", short, "macs", "fewer")
+    number("size on disk", "bytes", lambda v: short(v, "B"), "bytes", "smaller")
     number("latency, batch 1", "latency_ms", lambda v: f"{v:.2f} ms", "latency", "faster")
     batch = next(iter(entries.values()))["batch"]
-    number(f"throughput, batch {batch}", "throughput", lambda v: f"{_short(v)}/s", "throughput", "faster")
+    number(f"throughput, batch {batch}", "throughput", lambda v: short(v, "/s"), "throughput", "faster")
     return view
 
 

@@ -1,6 +1,7 @@
 """Export: files that answer as the student does, refused where they do not; nothing is left of a refused one."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -8,13 +9,16 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 
+from distill.environment import portable
 from distill.errors import UserError
-from distill.export import command, formats, job
+from distill.export import command, deployed, formats, job
 from distill.export.command import Options
 from distill.export.compare import compare
 from distill.export.deployed import Deployed
 from distill.export.latency import timings
+from distill.export.pixels import Pixels
 from distill.runs import Run
+from jobs import ROOT, TINY, run_job
 
 SHORT = {"seconds": 0, "threads": 1}
 
@@ -125,7 +129,8 @@ def test_the_model_card_is_read_by_the_hubs_own_reader(exported, folder):
         "α",
         "`kd`",
         "model-int8.onnx",
-        json.loads((folder / "summary.json").read_text())["command"],
+        "batch 1, ms",
+        portable(json.loads((folder / "summary.json").read_text())["command"]),
     ):
         assert said in card.text
 
@@ -159,18 +164,76 @@ def test_a_file_that_answers_otherwise_is_refused(folder, tmp_path, monkeypatch)
     right = formats.write_safetensors
 
     def wrong(model, path):
-        broken = job.plain_copy(model)
+        broken = deployed.plain(model)
         with torch.no_grad():
             broken.fc.bias += 0.01
         right(broken, path)
 
     monkeypatch.setattr(formats, "write_safetensors", wrong)
     options = Options(run=str(folder), format="safetensors", output=str(tmp_path / "e"), **SHORT)
-    with pytest.raises(UserError, match=r"safetensors: a logit differs by 0.01 from PyTorch's, and tolerance=0.001"):
+    with pytest.raises(
+        UserError, match=r"model.safetensors: a logit differs by 0.01 from PyTorch's, and tolerance=0.001"
+    ):
         command.main(options)
     assert not list(tmp_path.iterdir())
     options.tolerance = 0.1
     assert command.main(options) == 0
+
+
+@pytest.fixture(scope="module")
+def learnt_int8(folder):
+    """The student of ``folder`` after an epoch with int8."""
+    after = folder.parent / "int8"
+    run_job(after, *TINY, "teacher=resnet14", f"init={folder}", "quantize=int8", "trainer.max_epochs=1")
+    return after
+
+
+@pytest.mark.slow
+def test_int8_that_costs_too_much_is_refused(folder, tmp_path, monkeypatch):
+    """Calibrated on black images, the activations of the test images are cut."""
+    right = job.pixels
+
+    def black(data, split, limit):
+        found = right(data, split, limit)
+        return Pixels(found.images * 0, found.labels) if split == "train" else found
+
+    monkeypatch.setattr(job, "pixels", black)
+    options = Options(run=str(folder), quantize="int8", output=str(tmp_path / "e"), **SHORT)
+    with pytest.raises(UserError, match=r"model-int8.onnx: top-1 falls from .* % on 359 images, and max_accuracy_drop"):
+        command.main(options)
+    assert not list(tmp_path.iterdir())
+    options.max_accuracy_drop = 1.0
+    assert command.main(options) == 0
+    found = rows(tmp_path / "e")
+    assert found["student, onnx int8"]["accuracy"] < found["student, onnx"]["accuracy"] - 0.02
+
+
+@pytest.mark.slow
+def test_before_and_after_learning_int8_in_one_table(folder, learnt_int8, tmp_path):
+    options = Options(run=str(learnt_int8), quantize="int8", against=str(folder), output=str(tmp_path / "e"),
+                      max_accuracy_drop=1.0, seconds=0.001, threads=1)  # fmt: skip
+    assert command.main(options) == 0
+    found = rows(tmp_path / "e")
+    for name, of in (("student", learnt_int8), ("other", folder)):
+        test = json.loads((of / "summary.json").read_text())["student"]["last"]["test"]["acc"]
+        assert found[f"{name}, PyTorch"]["accuracy"] == pytest.approx(test)
+        for kind in ("PyTorch", "onnx", "onnx int8"):
+            assert found[f"{name}, {kind}"]["speed"]["rounds"] >= 100
+            assert found[f"{name}, {kind}"]["bytes"] > 1e4
+    assert {file.name for file in (tmp_path / "e").iterdir()} == {
+        "model.onnx", "model-int8.onnx", "README.md", "export.json", "classes.json", "preprocess.json"}  # fmt: skip
+    assert "other, onnx int8" in (tmp_path / "e" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_nothing_of_the_machines_folders_goes_out(exported, folder):
+    hidden = (str(folder.parent).encode(), str(ROOT).encode(), b"site-packages")
+    for path in exported.iterdir():
+        content = path.read_bytes()
+        if path.suffix == ".pt2":
+            with zipfile.ZipFile(path) as archive:
+                content = b"".join(archive.read(name) for name in archive.namelist())
+        assert not [place for place in hidden if place in content], path.name
 
 
 def test_an_operator_without_onnx_counterpart_is_named_with_its_module(tmp_path):
@@ -220,7 +283,9 @@ def test_timings_alternate():
     found = timings({"a": model("a"), "b": model("b")}, torch.zeros(3, 1, 2, 2), seconds=0.0)
     assert set(found) == {"a", "b"}
     measured = [name for name, size in calls if size == 1][10:]  # after warm-up
-    assert measured == ["a", "b"] * 100
+    rounds = list(zip(measured[::2], measured[1::2], strict=True))
+    assert len(rounds) == 100
+    assert set(rounds) == {("a", "b"), ("b", "a")}  # each once a round, in no fixed order
     assert {size for _, size in calls} == {1, 4, 16, 64, 256}
 
 
@@ -229,6 +294,7 @@ MISTAKES = {
     "quantize=int4": "quantize=int4 is unknown; did you mean 'int8'",
     "preprocess=none": "preprocess=none is unknown; .*Allowed: embedded, described",
     "tolerance=-1": "tolerance must be at least 0",
+    "max_accuracy_drop=-0.1": "max_accuracy_drop must be at least 0",
     "images=0": "images must be at least 1, got 0",
 }
 
@@ -244,6 +310,8 @@ def test_mistakes(folder, given, said):
 def test_more_mistakes(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="add onnx to format"):
         command.main(Options(run=str(folder), format="safetensors", quantize="int8"))
+    with pytest.raises(UserError, match="against= is the run itself"):
+        command.main(Options(run=str(folder), against=str(folder)))
     with pytest.raises(UserError, match=r"run .* does not exist; did you mean 'run'"):
         command.main(Options(run=str(folder.parent / "rum")))
     monkeypatch.setattr(command, "find_spec", lambda name: None)
@@ -261,6 +329,9 @@ def test_what_exists_is_refused_before_any_work(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is no earlier export .* it is not overwritten"):
         command.main(options)
     assert (tmp_path / "mine.txt").read_text() == "keep"
+    options.output = str(tmp_path / "mine.txt" / "export")
+    with pytest.raises(UserError, match=r"output: .*mine.txt is a file, and a folder is needed there"):
+        command.main(options)
 
 
 def test_half_a_checkpoint(folder, tmp_path):
@@ -280,8 +351,6 @@ def test_half_a_checkpoint(folder, tmp_path):
 def test_a_mistake_is_one_line_and_status_1(folder):
     import subprocess
     import sys
-
-    from jobs import ROOT
 
     done = subprocess.run(
         [sys.executable, ROOT / "export.py", f"run={folder}", "format=onxx"], capture_output=True, text=True

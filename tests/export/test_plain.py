@@ -11,9 +11,11 @@ import torch
 from distill.data import Preprocess
 from distill.export import command, plain
 from distill.export.command import Options
-from distill.export.job import open_student
+from distill.export.pixels import pixels
+from distill.export.student import open_student
 from distill.models import timm_model, torchvision_model
 from distill.models.imagenet import resnet18
+from distill.runs import Run
 from jobs import TINY, run_job
 
 BLOCKED = "import sys; sys.modules['distill'] = None\n"
@@ -30,8 +32,10 @@ def test_the_cards_own_code_answers_as_the_student(model, tmp_path):
     assert command.main(options) == 0
     export = tmp_path / "run" / "export"
     (code,) = re.findall(r"```python\n(.*?)```", (export / "README.md").read_text(), re.DOTALL)
-    student = open_student(options)
-    torch.save(student.normalised, tmp_path / "inputs.pt")
+    run = Run(tmp_path / "run")
+    test = pixels(run.data, "test", options.images)
+    student = open_student(run, test, embedded=True)
+    torch.save(run.preprocess.scaling(test.images), tmp_path / "inputs.pt")
     code = BLOCKED + code + f'torch = __import__("torch")\nprint(model(torch.load("{tmp_path}/inputs.pt")).tolist())'
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=export, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

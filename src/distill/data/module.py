@@ -312,7 +312,7 @@ class DataModule(pl.LightningDataModule):
 
     def example(self, n: int = 2) -> Tensor:
         """The first ``n`` training images, normalised, for a dry forward: float32 (n, C, H, W)."""
-        batch = self._views("train", train=False)[0, torch.arange(min(n, self.num_train))]
+        batch = self.views("train", train=False)[0, torch.arange(min(n, self.num_train))]
         if not isinstance(batch, tuple):
             raise UserError(batch.message if batch is not None else "the first training images cannot be read")
         return batch.inputs.cpu()
@@ -342,7 +342,7 @@ class DataModule(pl.LightningDataModule):
     def _loader(self, name: Literal["train", "val", "test"], train: bool | None = None) -> ViewLoader:
         train = name == "train" if train is None else train
         size = self.batch_size if train else self.evaluation_batch_size
-        views = self._views(name, train)
+        views = self.views(name, train)
         workers = self._options["num_workers"]
         if workers is None:
             workers = 0 if self.in_memory else max(1, usable_cores() - 1)
@@ -357,7 +357,13 @@ class DataModule(pl.LightningDataModule):
         free, _ = torch.cuda.mem_get_info(device)
         return device if pixels.nbytes <= free / 4 else pixels.device
 
-    def _views(self, name: str, train: bool) -> MemoryViews | FileViews:
+    def views(self, name: str, train: bool) -> MemoryViews | FileViews:
+        """The images of a split one by one, as the loaders batch them.
+
+        Args:
+            name: "train", "val" or "test".
+            train: whether with random views.
+        """
         o, state, augment = self._options, self._state, self._augment
         loaded = state.splits[name]
         batched = BatchAugment(augment.crop_padding, augment.flip, augment.cutout) if train else None

@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from distill.errors import UserError, nearest
+from distill.errors import UserError
 from distill.evaluation.options import Options, check
 from distill.evaluation.outputs import as_json, claim, write
+from distill.records import Record
 
 
 def suffix(options: Options, weights: str) -> str:
@@ -32,26 +33,23 @@ def evaluate(options: Options, conf: Path) -> None:
         UserError: any mistake, before a model is asked.
     """
     path = Path(check(options))
-    for given in (path, *([Path(options.against)] if options.against else [])):
-        if not given.exists():
-            names = sorted(each.name for each in given.parent.iterdir()) if given.parent.is_dir() else []
-            raise UserError(f"run {given} does not exist{f'; {nearest(given.name, names)}' if names else ''}")
+    record = Record(path)
+    _ = record.tested
+    if options.against:
+        record.check_beside(Record(options.against))
     folder = Path(options.output) if options.output else path if path.is_dir() else path.parent
     end = suffix(options, path.name if path.is_file() else "student")
     files = [folder / f"evaluation{end}.json", *([folder / f"report{end}.html"] if options.report else [])]
     claim(files, options.overwrite)
     from distill.evaluation.data import other_data
-    from distill.evaluation.evaluate import Subject, comparable, which
+    from distill.evaluation.evaluate import Subject
     from distill.evaluation.evaluate import evaluate as work
     from distill.evaluation.page import page
     from distill.evaluation.table import show
     from distill.runs import Run
 
     run = Run(path)
-    which(run)
     alone = Run(options.against) if options.against else None
-    if alone is not None:
-        comparable(run, alone)
     for each in (run, alone):
         if each is not None:
             _ = each.student  # weights that cannot be read show before the data load

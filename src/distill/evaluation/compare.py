@@ -9,6 +9,7 @@ from typing import Any
 from distill.commands import arg
 from distill.errors import UserError
 from distill.evaluation.outputs import claim, write
+from distill.records import Record
 
 ABOUT = """
 Shows several finished runs side by side: a table, and the page compare.html.
@@ -65,15 +66,13 @@ def entries(folders: list[Path]) -> list[Entry]:
     Raises:
         UserError: fewer than two, one twice, a folder without a finished run with a student.
     """
-    from distill.runs import Run
-
     if len(folders) < 2:
         raise UserError(f"give two runs or more to compare, got {len(folders)}")
     resolved = [folder.resolve() for folder in folders]
     for i, folder in enumerate(folders):
         if resolved[i] in resolved[:i]:
             raise UserError(f"run {folder} is given twice")
-    runs = [Run(folder) for folder in folders]
+    runs = [Record(folder) for folder in folders]
     return [
         Entry(label, run.folder, run.report, _evaluation(run.folder))
         for label, run in zip(labels([run.folder for run in runs]), runs, strict=True)
@@ -117,10 +116,10 @@ def compare(options: Options) -> None:
     if page.suffix != ".html":
         raise UserError(f"output must be a .html file, got {options.output}")
     claim([page], options.overwrite)
+    found = entries([Path(folder) for folder in options.runs])
     from distill.evaluation.compare_page import render_page
     from distill.evaluation.compare_table import show
 
-    found = entries([Path(folder) for folder in options.runs])
     for line in warnings(found):
         print(f"warning: {line}", file=sys.stderr, flush=True)
     write(render_page(found, warnings(found)), page)

@@ -7,9 +7,8 @@ from markupsafe import Markup
 from distill.evaluation.compare import Entry
 from distill.evaluation.compare_table import filled
 from distill.evaluation.curves import curves
-from distill.evaluation.figures import Figure
-from distill.evaluation.table import percent, short
-from distill.report import Bar, Line, bars, legend, lines, render
+from distill.report import Bar, Figure, Line, bars, legend, lines, render
+from distill.units import percent, short
 
 TEMPLATES = Path(__file__).parent / "templates"
 DRAWN = 10  # runs with a curve of their own colour
@@ -26,7 +25,7 @@ def _bars(found: list[Entry]) -> list[Figure]:
     for heading, key, form in (
         ("parameters", "parameters", short),
         ("latency, batch 1", "latency_ms", lambda value: f"{value:.2f} ms"),
-        ("throughput", "throughput", lambda value: f"{short(value)}/s"),
+        ("throughput", "throughput", lambda value: short(value, "/s")),
     ):
         values = [float(student[key]) for student in students]
         figures.append((heading, values, [form(value) for value in values], None))  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from distill.evaluation.compare import Entry
-from distill.evaluation.table import percent, short
 from distill.table import strategy
+from distill.units import percent, short
 
 COLUMNS = (
     "run", "student", "teacher", "loss", "seed", "top-1", "kept", "agreement", "ECE", "NLL", "parameters", "MACs",
@@ -34,9 +34,9 @@ def cells(entry: Entry) -> list[str]:
         f"{judged['nll']:.4f}" if judged else "",
         short(student["parameters"]),
         short(student["macs"]),
-        f"{short(student['bytes'])}B",
+        short(student["bytes"], "B"),
         f"{student['latency_ms']:.2f} ms",
-        f"{short(student['throughput'])}/s",
+        short(student["throughput"], "/s"),
     ]
 
 

@@ -70,34 +70,6 @@ class Evaluation:
     subject: Subject
 
 
-def which(run: Run) -> dict[str, Any]:
-    """What the run's summary says of these weights: "last" or "best", with their epoch.
-
-    Raises:
-        UserError: weights that the run did not test.
-    """
-    student = run.report["student"]
-    found = [student[key] for key in ("last", "best") if student.get(key, {}).get("weights") == run.weights.name]
-    if not found:
-        raise UserError(f"{run.weights} holds no student that the run tested: give one of its student*.safetensors")
-    entry: dict[str, Any] = found[0]
-    return entry
-
-
-def comparable(run: Run, alone: Run) -> None:
-    """Refuses a run to compare with whose student answers other questions.
-
-    Raises:
-        UserError: the run itself, other classes, another view of the images.
-    """
-    if alone.weights.resolve() == run.weights.resolve():
-        raise UserError("against= is the run itself: name the run of the student trained alone (kd=none)")
-    if alone.classes != run.classes:
-        raise UserError(f"against: the classes of {alone.folder} are not those of the run")
-    if alone.preprocess != run.preprocess:
-        raise UserError(f"against: {alone.folder} saw its images in another size or normalisation than the run")
-
-
 def _trainer(run: Run, own: bool) -> L.Trainer:
     """As the run tested; its limits hold for its own splits alone."""
     node = dict(run.config["trainer"])
@@ -116,7 +88,7 @@ def reproduced(run: Run, split: str, logged: dict[str, float]) -> dict[str, Any]
     Returns:
         ``equal``, and under ``values`` for each of top-1, top-5, agreement and cross-entropy ``then`` and ``now``.
     """
-    then = which(run)[split]
+    then = run.tested[split]
     values = {
         name: {"then": then[name], "now": logged[name]}
         for name in ("acc", "top5", "agreement", "hard")
@@ -143,7 +115,7 @@ def _asked(subject: Subject) -> tuple[Pass, dict[str, Answers]]:
     def loader() -> ViewLoader:
         return data.evaluation_loader(split)
 
-    teacher = tutor(run, role, which(run)["epoch"]) if role else None
+    teacher = tutor(run, role, run.tested["epoch"]) if role else None
     smoothing = run.config["kd"]["label_smoothing"]
     first = walk(run.student, teacher, loader(), trainer, split, classes, smoothing)
     answers = {"student": first.student}
@@ -195,7 +167,6 @@ def evaluate(subject: Subject) -> Evaluation:
     """
     quiet()
     run = subject.run
-    which(run)
     torch.set_num_threads(min(run.report["hardware"]["threads"], usable_cores()))
     first, answers = _asked(subject)
     target = first.target if subject.order is None else subject.order[first.target]
@@ -210,7 +181,7 @@ def evaluate(subject: Subject) -> Evaluation:
     results: dict[str, Any] = {
         "run": str(run.folder),
         "weights": run.weights.name,
-        "epoch": which(run)["epoch"],
+        "epoch": run.tested["epoch"],
         "data": subject.name,
         "split": subject.split,
         "samples": len(target),

@@ -1,6 +1,5 @@
 """The charts of a run's page, each from an evaluation."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,21 +11,13 @@ from distill.evaluation.evaluate import Evaluation, sample
 from distill.evaluation.scores import losses
 from distill.evaluation.table import title
 from distill.evaluation.versus import most
-from distill.report import Bar, Line, Point, bars, data_uri, heatmap, lines, scatter
+from distill.report import Bar, Figure, Line, Point, bars, data_uri, heatmap, lines, scatter
 
 READABLE = 20  # classes up to which a square of them can be read
 TONES = {"student": "student", "teacher": "teacher", "teachers": "teacher", "alone": "alone"}
 LABELS = {"acc": "top-1", "top5": "top-5", "hard": "hard (cross-entropy)", "loss": "loss (total)"}
 SHARES = ("acc", "top5", "agreement")
 CARDS = 12
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart and what is written over it."""
-
-    heading: str
-    chart: Markup
 
 
 def tone(role: str, reference: str | None = None) -> str:

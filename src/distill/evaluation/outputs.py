@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
+from distill.places import cannot_write, file_place
 
 GENERATOR = "distill"
 META = f'<meta name="generator" content="{GENERATOR}">'
@@ -34,11 +35,7 @@ def claim(paths: list[Path], overwrite: bool) -> None:
         UserError: one exists and is not ours, or its folder is a file.
     """
     for path in paths:
-        blocked = next((p for p in [path.parent, *path.parent.parents] if p.exists() and not p.is_dir()), None)
-        if blocked is not None:
-            raise UserError(f"output: {blocked} is a file, and a folder is needed there")
-        if path.is_dir():
-            raise UserError(f"output: {path} is a folder, and a file is to be written there")
+        file_place(path)
         if path.exists() and not overwrite and not _ours(path):
             raise UserError(f"{path} exists and was not written by this command: choose output=, or overwrite=true")
 
@@ -55,7 +52,7 @@ def write(text: str, path: Path) -> None:
         part.write_text(text)
         part.replace(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
 
 
 def as_json(content: dict[str, Any]) -> str:

@@ -7,8 +7,9 @@ from omegaconf import OmegaConf
 
 from distill.evaluation import figures
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.table import percent, rows, said, title
-from distill.report import legend, reliability_diagram, render
+from distill.evaluation.table import rows, said, title
+from distill.report import Figure, legend, reliability_diagram, render
+from distill.units import percent
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -64,8 +65,8 @@ def lead(results: dict[str, Any], reference: str | None) -> str:
         text += f", the {title(reference)} {models[reference]['name']} on {percent(models[reference]['acc'])}"
     if "alone" in models and reference != "alone":
         gain = 100 * (student["acc"] - models["alone"]["acc"])
-        word = "gained" if gain >= 0 else "lost"
-        text += f". Trained alone it reaches {percent(models['alone']['acc'])}: {abs(gain):.2f} points {word}"
+        change = f"{abs(gain):.2f} points {'gained' if gain > 0 else 'lost'}" if round(gain, 2) else "no difference"
+        text += f". Trained alone it reaches {percent(models['alone']['acc'])}: {change}"
     return f"{text}."
 
 
@@ -90,7 +91,7 @@ def page(evaluation: Evaluation, kind: str) -> str:
     found_maps, classes = figures.maps(evaluation, kind) if kind != "none" else ([], [])
     report = subject.run.report
     diagrams = [
-        figures.Figure(
+        Figure(
             f"{title(role)} {model['name']}: ECE {percent(model['ece'])}",
             reliability_diagram(
                 model["reliability"], figures.tone(role, reference), f"reliability of the {title(role)}"

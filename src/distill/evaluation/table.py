@@ -7,30 +7,14 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from distill.units import percent, short
+
 
 class Row(NamedTuple):
     """One number of every model: its label, and its text by role (empty where there is none)."""
 
     label: str
     cells: dict[str, str]
-
-
-def short(number: float) -> str:
-    """A large number with three digits and its unit's prefix.
-
-    Example:
-        >>> short(272474), short(12.5)
-        ('272 k', '12.5 ')
-    """
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= scale:
-            return f"{number / scale:.3g} {unit}"
-    return f"{number:.3g} "
-
-
-def percent(value: float | None) -> str:
-    """A share in percent, empty where there is none."""
-    return "" if value is None else f"{100 * value:.2f} %"
 
 
 COUNTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
@@ -44,9 +28,9 @@ COUNTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 MEASURED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "parameters", short),
     ("multiply-accumulates", "macs", short),
-    ("size on disk", "bytes", lambda value: f"{short(value)}B"),
+    ("size on disk", "bytes", lambda value: short(value, "B")),
     ("latency, batch 1", "latency_ms", lambda value: f"{value:.2f} ms"),
-    ("throughput", "throughput", lambda value: f"{short(value)}/s"),
+    ("throughput", "throughput", lambda value: short(value, "/s")),
 )
 
 

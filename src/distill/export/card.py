@@ -4,9 +4,11 @@ from typing import Any
 
 import yaml
 
+from distill import environment
 from distill.export import plain
+from distill.export.table import COLUMNS, NOTE, cells
 from distill.runs import Run
-from distill.summary import _percent, _short
+from distill.units import percent, short
 
 
 def front(run: Run, report: dict[str, Any]) -> dict[str, Any]:
@@ -42,8 +44,8 @@ def _method(run: Run) -> list[str]:
     teacher = report.get("teacher")
     if teacher:
         lines.append(
-            f"Its teacher: {teacher['name']}, {_short(teacher['parameters'])} parameters, test top-1 "
-            f"{_percent(teacher['test']['acc'])}."
+            f"Its teacher: {teacher['name']}, {short(teacher['parameters'])} parameters, test top-1 "
+            f"{percent(teacher['test']['acc'])}."
         )
     lines.append(f"α (weight of the loss with the labels): {kd['alpha']}. T: {kd['T']}.")
     terms = [
@@ -54,17 +56,10 @@ def _method(run: Run) -> list[str]:
 
 
 def _table(report: dict[str, Any]) -> list[str]:
-    head = ["model", "file", "test top-1", "max. difference", "size", "median", "p95", "p99", "best throughput"]
-    lines = [head, ["---"] * len(head)]
+    lines = [["model", "file", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
     for row in report["rows"]:
-        speed = row.get("speed")
-        times = [f"{speed[k]:.2f} ms" if speed else "–" for k in ("median_ms", "p95_ms", "p99_ms")]
-        best = f"{_short(speed['throughput'])}/s at batch {speed['best_batch']}" if speed else "–"
-        file = f"`{row['file']}`" if row["file"] else "–"
-        difference = f"{row['difference']:.1e}" if row["file"] else "–"
-        lines.append(
-            [row["model"], file, _percent(row["accuracy"]), difference, f"{_short(row['bytes'])}B", *times, best]
-        )
+        file = f"`{row['file']}`" if row["file"] else ""
+        lines.append([row["model"], *(text or "–" for text in (file, *cells(row)))])
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
@@ -105,7 +100,7 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
     rest = [
         f"# {student['name']} on {data['name']}",
         "",
-        f"An image classifier of {_short(student['parameters'])} parameters and {_short(student['macs'])} "
+        f"An image classifier of {short(student['parameters'])} parameters and {short(student['macs'])} "
         f"multiply-accumulates, for {data['image_size']}-pixel images of {data['channels']} channel(s). "
         f"Classes: {shown}.",
         "",
@@ -122,15 +117,15 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         *_method(run),
         "",
         "```text",
-        run.report["command"],
+        environment.portable(run.report["command"]),
         report["command"],
         "```",
         "",
         "## Measured",
         "",
         f"Top-1 on {report['rows'][0]['images']} test images in float32. The difference is the largest of any logit "
-        f"from PyTorch's. Latency at batch 1 after warm-up, all models in turn on {place['cpu']} with "
-        f"{place['threads']} thread(s).",
+        f"from PyTorch's. Speed after warm-up on {place['cpu']} with {place['threads']} thread(s); {NOTE}.",
+        *([f"Other: the student of `{report['against']}`, for comparison."] if report["against"] else []),
         "",
         *_table(report),
         "",

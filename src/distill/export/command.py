@@ -8,12 +8,15 @@ from typing import Any
 
 from distill.commands import arg
 from distill.errors import UserError, nearest
+from distill.places import below_folders, cannot_write
+from distill.records import Record
 
 ABOUT = """Exports the student alone of a finished run, runs the files on test images beside the PyTorch model, and
 writes a model card (README.md) and the measurements (export.json) beside them.
 
   python export.py run=outputs/2026-01-31/12-00-00 format=onnx
-  python export.py run=outputs/2026-01-31/12-00-00 format=onnx,torch_export,safetensors quantize=int8"""
+  python export.py run=outputs/2026-01-31/12-00-00 format=onnx,torch_export,safetensors quantize=int8
+  python export.py run=outputs/2026-01-31/13-00-00 quantize=int8 against=outputs/2026-01-31/12-00-00"""
 
 FORMATS = ("onnx", "torch_export", "safetensors")
 PREPROCESS = ("embedded", "described")
@@ -37,6 +40,8 @@ class Options:
     calibration_images: int = arg("training images that it sees", 512)
     images: int = arg("test images to compare on, at most", 10000)
     tolerance: float = arg("largest difference of a logit from PyTorch's in float32; above it: refused", 1e-3)
+    max_accuracy_drop: float = arg("int8: largest loss of test top-1, as a share; above it: refused", 0.02)
+    against: str | None = arg("another run, whose student's files are measured in the same table and not kept", None)
     seconds: float = arg("time to measure each model and batch size; 0: no measurement of speed", 1.0)
     threads: int | None = arg("CPU threads; null: as the run had", None)
     license: str = arg("licence of the model card, by its Hugging Face identifier", "unknown")
@@ -67,7 +72,14 @@ def check(options: Options) -> list[str]:
         value = getattr(options, key)
         if value is not None and value not in allowed:
             raise UserError(f"{key}={value} is unknown; {nearest(value, allowed)}")
-    for key, least in (("images", 1), ("calibration_images", 1), ("tolerance", 0), ("seconds", 0), ("threads", 1)):
+    for key, least in (
+        ("images", 1),
+        ("calibration_images", 1),
+        ("tolerance", 0),
+        ("max_accuracy_drop", 0),
+        ("seconds", 0),
+        ("threads", 1),
+    ):
         value = getattr(options, key)
         if value is not None and not value >= least:
             raise UserError(f"{key} must be at least {least}, got {value}")
@@ -80,15 +92,14 @@ def check(options: Options) -> list[str]:
     return names
 
 
-def folder_of(options: Options) -> Path:
-    """Where the export goes.
+def folder_of(options: Options, run: Path) -> Path:
+    """Where the export of the run in a folder goes.
 
     Raises:
-        UserError: it exists and may not be replaced, or is no export.
+        UserError: it exists and may not be replaced, is no export, or lies below a file.
     """
-    run = Path(options.run)
-    base = run if run.is_dir() else run.parent
-    folder = Path(options.output) if options.output else base / "export"
+    folder = Path(options.output) if options.output else run / "export"
+    below_folders(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     if not options.overwrite:
@@ -101,17 +112,19 @@ def folder_of(options: Options) -> Path:
 def main(options: Options) -> int:
     """Checks, exports, reports; the folder appears whole or not at all."""
     names = check(options)
-    if not Path(options.run).exists():
-        from distill.runs import Run
-
-        Run(options.run)  # says which neighbours there are
-    folder = folder_of(options)
+    record = Record(options.run)
+    if options.against:
+        record.check_beside(Record(options.against))
+    folder = folder_of(options, record.folder)
     from distill.export.job import export
     from distill.export.table import show
 
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     try:
         report = export(options, names, part)
         if folder.exists():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 BATCH = 128
+Runner = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Likeness:
 
 
 @torch.inference_mode()
-def logits(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+def logits(run: Runner, inputs: Tensor) -> Tensor:
     """Logits (N, C) in float32, computed in batches; the last one is smaller."""
     return torch.cat([run(batch).float() for batch in torch.split(inputs, BATCH)])
 

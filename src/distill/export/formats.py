@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from distill.checkpoints import load_weights, save_weights
 from distill.errors import UserError
 from distill.export.blame import reason
+from distill.export.compare import Runner
 
-Runner = Callable[[Tensor], Tensor]
 FILES = {"onnx": "model.onnx", "torch_export": "model.pt2", "safetensors": "model.safetensors"}
 INPUT, OUTPUT = "images", "logits"
 
@@ -36,16 +36,20 @@ def quiet() -> Iterator[None]:
 
 
 def _captured(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """The model's graph with a free batch size.
+    """The model's graph with a free batch size, without the paths of the source files it came from.
 
     Raises:
         UserError: it cannot be captured; its module is named.
     """
     batch = torch.export.Dim("batch")
     try:
-        return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+        program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
     except Exception as error:
         raise UserError(f"torch.export cannot capture the student: {reason(error, model)}") from error
+    graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)]
+    for node in (node for graph in graphs for node in graph.nodes):
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def write_onnx(model: nn.Module, example: Tensor, path: Path, facts: dict[str, Any]) -> None:

@@ -1,123 +1,127 @@
 """One export: every file written, run on test images, measured, described."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill import environment
 from distill.errors import UserError
-from distill.export import card, formats, plain
+from distill.export import card, formats
 from distill.export.command import Options
-from distill.export.compare import compare, logits
-from distill.export.deployed import Deployed
-from distill.export.deployed import plain as plain_copy
+from distill.export.compare import Runner, compare, logits
 from distill.export.latency import timings
-from distill.export.pixels import Pixels, pixels
+from distill.export.pixels import pixels
 from distill.export.quantise import FILE as INT8
 from distill.export.quantise import quantise
+from distill.export.student import Student, open_student, write
 from distill.runs import Run
+from distill.units import percent
 
-LIKE_PYTORCH = "student, PyTorch"
-
-
-@dataclass(frozen=True)
-class Student:
-    """What an export starts from.
-
-    Attributes:
-        run: the finished run.
-        test: test images as files see them.
-        reference: the student's own logits on them in float32.
-        embedded: whether graphs normalise.
-        facts: what graphs carry along.
-        code: loads the weights without this project; None where only this project can.
-    """
-
-    run: Run
-    test: Pixels
-    reference: Tensor
-    embedded: bool
-    facts: dict[str, Any]
-    code: str | None
-
-    @property
-    def graph(self) -> nn.Module:
-        """The model that graphs are made of."""
-        model = self.run.student.model
-        return Deployed(model, self.run.preprocess, self.test.images.dtype) if self.embedded else plain_copy(model)
-
-    @property
-    def graph_inputs(self) -> Tensor:
-        """Test images as graphs take them."""
-        return self.test.images if self.embedded else self.normalised
-
-    @property
-    def normalised(self) -> Tensor:
-        """Test images as the bare model takes them."""
-        return self.run.preprocess.scaling(self.test.images)
+TIMED = 64  # images that a batch is filled with
 
 
-def open_student(options: Options) -> Student:
-    """Opens the run, reads the test images, asks the student once.
+class Table:
+    """The rows of an export and the models behind them, which are timed in turn at the end."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.models: dict[str, Runner] = {}
+
+    def add(self, label: str, size: int, found: Tensor, student: Student, timed: Runner | None,
+            path: Path | None = None) -> dict[str, Any]:  # fmt: skip
+        """A row of a model that answered ``found`` (N, C), beside the student's own logits.
+
+        Args:
+            label: of the row.
+            size: in bytes.
+            found: its logits on the test images.
+            student: whose logits are the reference.
+            timed: the model as it takes what graphs take; None: its speed is not measured.
+            path: of the file that is kept; None: there is none.
+        """
+        like = asdict(compare(found, student.reference, student.test.labels))
+        row = {"model": label, "file": path.name if path else None, "bytes": size, **like}
+        self.rows.append(row)
+        if timed is not None:
+            self.models[label] = timed
+        return row
+
+    def time(self, student: Student, seconds: float) -> None:
+        """Measures the speed of all models in turn."""
+        for label, timing in timings(self.models, student.taken(student.test.images[:TIMED]), seconds).items():
+            next(row for row in self.rows if row["model"] == label)["speed"] = asdict(timing)
+
+
+def _in_pytorch(table: Table, role: str, student: Student, size: int) -> None:
+    """The row of the run's teacher or student."""
+    run = student.run
+    model = run.student.model if role != "teacher" else run.model("teacher").model
+    found = logits(student.of_pixels(model), student.test.images) if role == "teacher" else student.reference
+    table.add(f"{role}, PyTorch", size, found, student, student.of_pixels(model) if student.embedded else model)
+
+
+def _file(table: Table, role: str, name: str, path: Path, student: Student, threads: int, kept: bool) -> dict[str, Any]:
+    """Writes a file and makes its row."""
+    opened = write(name, path, student, threads)
+    weights = name == "safetensors"
+    found = logits(student.of_pixels(opened) if weights else lambda x: opened(student.taken(x)), student.test.images)
+    timed = None if weights else opened
+    return table.add(f"{role}, {name}", path.stat().st_size, found, student, timed, path if kept else None)
+
+
+def _int8(
+    table: Table,
+    role: str,
+    onnx: Path,
+    path: Path,
+    student: Student,
+    threads: int,
+    seen: Tensor,
+    method: str,
+    kept: bool,
+) -> dict[str, Any]:
+    """Quantises an ONNX file and makes its row; ``seen`` are training images."""
+    quantise(onnx, path, student.taken(seen), method)
+    opened = formats.open_onnx(path, threads)
+    found = logits(lambda x: opened(student.taken(x)), student.test.images)
+    return table.add(f"{role}, onnx int8", path.stat().st_size, found, student, opened, path if kept else None)
+
+
+def _checked(row: dict[str, Any], options: Options) -> None:
+    """Refuses a file that answers otherwise than the student.
 
     Raises:
-        UserError: see ``Run``.
+        UserError: a logit of a float32 file differs too much, or int8 costs too much accuracy.
     """
-    run = Run(options.run)
-    torch.set_num_threads(options.threads or int(run.report["hardware"]["threads"]))
-    model = run.student.model
-    test = pixels(run.data, "test", options.images)
-    reference = logits(model, run.preprocess.scaling(test.images))
-    embedded = options.preprocess == "embedded"
-    facts = {"classes": list(run.classes), "preprocess": described(run, test.images.dtype, embedded)}
-    wrapped = bool(run.config["kd"]["student_wrapper"])
-    file = formats.FILES["safetensors"]
-    code = None if wrapped else plain.code(run.config["model"], run.preprocess, len(run.classes), model, file)
-    return Student(run, test, reference, embedded, facts, code)
+    if "int8" not in row["model"]:
+        if not row["difference"] <= options.tolerance:
+            raise UserError(
+                f"{row['file']}: a logit differs by {row['difference']:.3g} from PyTorch's, and "
+                f"tolerance={options.tolerance:g}; nothing was written"
+            )
+    elif row["reference"] - row["accuracy"] > options.max_accuracy_drop + 1e-9:
+        raise UserError(
+            f"{row['file']}: top-1 falls from {percent(row['reference'])} to {percent(row['accuracy'])} on "
+            f"{row['images']} images, and max_accuracy_drop={options.max_accuracy_drop:g}; nothing was written "
+            "(try calibration=entropy, or train.py init=<run> quantize=int8)"
+        )
 
 
-def described(run: Run, dtype: torch.dtype, embedded: bool) -> dict[str, Any]:
-    """What to do with an image before it goes into a file, in words and numbers."""
-    see = run.preprocess
-    resize = f"shorter side to {see.resize} px (bilinear, antialiased), central {see.height}×{see.width} px"
-    uint8 = dtype == torch.uint8
-    scale = "(x / 255 − mean) / std per channel, RGB order" if uint8 else "(x − mean) / std per channel"
-    return {
-        **see.as_dict(),
-        "layout": "NCHW, batch free",
-        "steps": [*([resize] if see.resize else []), *([] if embedded else [scale])],
-        "graph": {
-            "input": formats.INPUT,
-            "dtype": str(dtype).removeprefix("torch.") if embedded else "float32",
-            "values": ("0..255" if uint8 else "as the data are") if embedded else "normalised",
-            "output": formats.OUTPUT,
-            "normalises": embedded,
-        },
-    }
-
-
-def _written(name: str, path: Path, student: Student, threads: int) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Writes one file, opens it again; how to run it, and on what."""
-    if name == "safetensors":
-        formats.write_safetensors(student.run.student.model, path)
-        fresh = Run(student.run.weights).student.model if student.code is None else nn.Identity()
-        return formats.open_safetensors(path, fresh, student.code), student.normalised
-    inputs = student.graph_inputs
-    example = inputs[:2] if len(inputs) > 1 else inputs.repeat(2, 1, 1, 1)
-    write = formats.write_onnx if name == "onnx" else formats.write_torch_export
-    write(student.graph, example.clone(), path, student.facts)  # a slice would bring all images along
-    opened = formats.open_onnx(path, threads) if name == "onnx" else formats.open_torch_export(path)
-    return opened, inputs
-
-
-def _row(label: str, path: Path | None, size: int, found: Tensor, student: Student) -> dict[str, Any]:
-    like = compare(found, student.reference, student.test.labels)
-    return {"model": label, "file": path.name if path else None, "bytes": size, **asdict(like)}
+def _against(table: Table, options: Options, student: Student, threads: int, seen: Tensor | None) -> None:
+    """The rows of another run's student, whose files are made, asked, measured and not kept."""
+    assert options.against is not None
+    other = open_student(Run(options.against), student.test, student.embedded)
+    _in_pytorch(table, "other", other, other.run.report["student"]["bytes"])
+    with tempfile.TemporaryDirectory() as place:
+        onnx = Path(place) / formats.FILES["onnx"]
+        _file(table, "other", "onnx", onnx, other, threads, kept=False)
+        if seen is not None:
+            _int8(table, "other", onnx, Path(place) / INT8, other, threads, seen, options.calibration, kept=False)
 
 
 def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
@@ -129,45 +133,36 @@ def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
     Raises:
         UserError: a file that cannot be written or answers otherwise than the student; see also ``Run``.
     """
-    student = open_student(options)
-    run, threads = student.run, torch.get_num_threads()
-    rows = [_row(LIKE_PYTORCH, None, run.report["student"]["bytes"], student.reference, student)]
-    timed: dict[str, Callable[[Tensor], Tensor]] = {}
-    embedded = student.embedded
+    run = Run(options.run)
+    torch.set_num_threads(options.threads or int(run.report["hardware"]["threads"]))
+    threads = torch.get_num_threads()
+    student = open_student(run, pixels(run.data, "test", options.images), options.preprocess == "embedded")
+    seen = pixels(run.data, "train", options.calibration_images).images if options.quantize else None
+    table = Table()
     if run.teacher is not None:
-        model = run.teacher.model
-        size = run.report["teacher"]["bytes"]
-        rows.insert(0, _row("teacher, PyTorch", None, size, logits(model, student.normalised), student))
-        timed["teacher, PyTorch"] = _as_graph(model, student)
-    timed[LIKE_PYTORCH] = _as_graph(run.student.model, student)
+        _in_pytorch(table, "teacher", student, run.report["teacher"]["bytes"])
+    _in_pytorch(table, "student", student, run.report["student"]["bytes"])
     for name in names:
-        path = folder / formats.FILES[name]
-        opened, inputs = _written(name, path, student, threads)
-        row = _row(f"student, {name}", path, path.stat().st_size, logits(opened, inputs), student)
-        if not row["difference"] <= options.tolerance:
-            raise UserError(
-                f"{name}: a logit differs by {row['difference']:.3g} from PyTorch's, and "
-                f"tolerance={options.tolerance:g}; the file was removed"
-            )
-        rows.append(row)
-        if name != "safetensors":
-            timed[row["model"]] = opened
-    if options.quantize:
-        rows.append(_int8(options, student, folder, threads, timed))
+        _checked(_file(table, "student", name, folder / formats.FILES[name], student, threads, kept=True), options)
+    if seen is not None:
+        source, path = folder / formats.FILES["onnx"], folder / INT8
+        row = _int8(table, "student", source, path, student, threads, seen, options.calibration, kept=True)
+        _checked(row, options)
+    if options.against:
+        _against(table, options, student, threads, seen)
     if options.seconds:
-        for label, timing in timings(timed, student.graph_inputs[:64], options.seconds).items():
-            next(row for row in rows if row["model"] == label)["speed"] = asdict(timing)
+        table.time(student, options.seconds)
     report = {
-        "run": str(run.folder),
+        "run": environment.portable(str(run.folder)),
         "weights": run.weights.name,
-        "command": environment.command(),
+        "against": environment.portable(options.against) if options.against else None,
+        "command": environment.portable(environment.command()),
         "tolerance": options.tolerance,
-        "preprocess": "embedded" if embedded else "described",
-        "calibration": {"method": options.calibration, "images": options.calibration_images}
-        if options.quantize
-        else None,
+        "max_accuracy_drop": options.max_accuracy_drop,
+        "preprocess": options.preprocess,
+        "calibration": {"method": options.calibration, "images": len(seen)} if seen is not None else None,
         "license": options.license,
-        "rows": rows,
+        "rows": table.rows,
         "hardware": environment.hardware(torch.device("cpu")),
         "versions": environment.versions() | formats.versions(),
     }
@@ -176,24 +171,3 @@ def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
     (folder / "README.md").write_text(card.card(run, report, student.code))
     (folder / "export.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
-
-
-def _as_graph(model: nn.Module, student: Student) -> Callable[[Tensor], Tensor]:
-    """A PyTorch model that does the same work as the files: normalisation included where theirs is."""
-    if not student.embedded:
-        return model
-    scaling = student.run.preprocess.scaling
-    return lambda images: model(scaling(images))
-
-
-def _int8(
-    options: Options, student: Student, folder: Path, threads: int, timed: dict[str, Callable[[Tensor], Tensor]]
-) -> dict[str, Any]:
-    seen = pixels(student.run.data, "train", options.calibration_images).images
-    seen = seen if student.embedded else student.run.preprocess.scaling(seen)
-    path = folder / INT8
-    quantise(folder / formats.FILES["onnx"], path, seen, options.calibration)
-    opened = formats.open_onnx(path, threads)
-    row = _row("student, onnx int8", path, path.stat().st_size, logits(opened, student.graph_inputs), student)
-    timed[row["model"]] = opened
-    return row

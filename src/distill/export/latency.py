@@ -1,5 +1,6 @@
 """Speed of several models, measured in turn, so that noise of the machine meets all alike."""
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Timing:
 def timings(models: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, seconds: float) -> dict[str, Timing]:
     """Times every model at every batch size of ``BATCHES``, one call of each in turn.
 
+    The order is drawn anew in each round: who follows a model that fills the caches would always look slower.
+
     Args:
         models: by name; each takes a batch as ``images`` holds them. Threads are theirs.
         images: at least one; repeated to fill a batch.
@@ -63,10 +66,12 @@ def _alternate(
         for _ in range(WARM_UP):
             run(batch)
     found: dict[str, list[float]] = {name: [] for name in models}
+    order, draw = list(models.items()), random.Random(0)
     end, rounds = time.perf_counter() + seconds * len(models), 0
     while rounds < least or time.perf_counter() < end:
         rounds += 1
-        for name, run in models.items():
+        draw.shuffle(order)
+        for name, run in order:
             start = time.perf_counter()
             run(batch)
             found[name].append(time.perf_counter() - start)

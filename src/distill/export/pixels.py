@@ -25,7 +25,7 @@ def pixels(data: DataModule, split: Literal["train", "test"], limit: int) -> Pix
     Raises:
         UserError: an image that cannot be read.
     """
-    views = data._views(split, train=False)
+    views = data.views(split, train=False)
     count = min(limit, len(views))
     positions = torch.linspace(0, len(views) - 1, count).round().long()
     try:

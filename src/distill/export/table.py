@@ -1,4 +1,4 @@
-"""The closing table of an export."""
+"""The table of an export: a row per model, for the terminal and for the model card."""
 
 from pathlib import Path
 from typing import Any
@@ -6,27 +6,46 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from distill.summary import _percent, _short
+from distill.units import percent, short
+
+COLUMNS = ("test top-1", "max. diff.", "size", "batch 1, ms", "best batch", "its ms", "images/s")
+WIDTH = 140  # where no terminal says
+NOTE = "ms: median / 95th / 99th percentile of a batch, all models in turn"
+
+
+def _percentiles(speed: dict[str, Any], prefix: str = "") -> str:
+    return " / ".join(f"{speed[f'{prefix}{key}_ms']:.3g}" for key in ("median", "p95", "p99"))
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row as texts, in the order of ``COLUMNS``; the difference is a file's from the PyTorch model."""
+    difference = "" if row["model"].endswith("PyTorch") else f"{row['difference']:.1e}"
+    found = [percent(row["accuracy"]), difference, short(row["bytes"], "B")]
+    speed = row.get("speed")
+    if speed is None:
+        return [*found, "", "", "", ""]
+    best = [str(speed["best_batch"]), _percentiles(speed, "best_"), short(speed["throughput"])]
+    return [*found, _percentiles(speed), *best]
 
 
 def table(report: dict[str, Any]) -> Table:
-    """A row per model: accuracy, distance from PyTorch, size, latency at batch 1, throughput at its best batch."""
+    """A row per model."""
     rows, place = report["rows"], report["hardware"]
-    view = Table(title=f"{place['cpu']}, {place['threads']} thread(s), {rows[0]['images']} test images")
-    for column in ("", "test top-1", "max. difference", "size", "median", "p95", "p99", "best throughput"):
-        view.add_column(column, justify="right" if column else "left")
+    other = f"; other: {report['against']}" if report["against"] else ""
+    view = Table(
+        title=f"{place['cpu']}, {place['threads']} thread(s), {rows[0]['images']} test images{other}", caption=NOTE
+    )
+    view.add_column("")
+    for column in COLUMNS:
+        view.add_column(column, justify="right")
     for row in rows:
-        speed = row.get("speed")
-        times = [f"{speed[key]:.2f} ms" for key in ("median_ms", "p95_ms", "p99_ms")] if speed else [""] * 3
-        best = f"{_short(speed['throughput'])}/s, batch {speed['best_batch']}" if speed else ""
-        difference = f"{row['difference']:.1e}" if row["file"] else ""
-        view.add_row(row["model"], _percent(row["accuracy"]), difference, f"{_short(row['bytes'])}B", *times, best)
+        view.add_row(row["model"], *cells(row))
     return view
 
 
 def show(report: dict[str, Any], folder: Path) -> None:
     """Prints the table and where the files are."""
-    console = Console(width=None if Console().is_terminal else 120)
+    console = Console(width=None if Console().is_terminal else WIDTH)
     console.print(table(report))
     for row in report["rows"]:
         if row["file"]:

@@ -6,10 +6,11 @@ from distill.report.images import data_uri
 from distill.report.lines import Line, legend, lines
 from distill.report.reliability import reliability_diagram
 from distill.report.scatter import Point, scatter
-from distill.report.shell import render
+from distill.report.shell import Figure, render
 
 __all__ = [
     "Bar",
+    "Figure",
     "Line",
     "Point",
     "bars",

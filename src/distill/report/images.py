@@ -1,16 +1,22 @@
-"""Images inside a page."""
+"""Images inside a page. Pages without any are made without torch."""
+
+from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
-import torch
-from PIL import Image
-from torch import Tensor
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
 
 LARGEST = 128  # pixels
 
 
 def _as_image(image: Image.Image | Tensor) -> Image.Image:
+    import torch
+    from PIL import Image
+
     if isinstance(image, Image.Image):
         return image
     pixels = image

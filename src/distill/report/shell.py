@@ -1,11 +1,21 @@
 """Templates become pages."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 OWN = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart and what is written over it."""
+
+    heading: str
+    chart: Markup
 
 
 def render(template: str, folder: Path, **values: Any) -> str:
