@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo train browser test test-fast check format lock clean
+.PHONY: help setup demo train browser test test-slow check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,17 +40,17 @@ train: setup  ## python train.py with ARGS="model=resnet18 kd.T=4"
 browser:  ## Debian's Chromium for the test of the pages, where it is missing and may be installed
 	@.ci/install-chromium
 
-test: setup  ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
-
-test-fast: setup  ## the tests that take a moment each
+test: setup  ## the tests that take a moment each: minutes in all
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-check: setup  ## format, lint, types, tests: what CI runs
+test-slow: setup  ## the others: whole runs from the command line, real data, other processes
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: setup  ## format, lint, types, all tests: what CI runs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(MAKE) --no-print-directory test test-slow
 
 format: setup  ## format the code and fix what lint can fix
 	@$(BIN)/ruff format .

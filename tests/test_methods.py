@@ -115,6 +115,7 @@ def test_standardisation_of_any_logit_loss(folder):
     assert plain["student"]["train"]["dkd"] != standard["student"]["train"]["dkd"]
 
 
+@pytest.mark.slow
 def test_a_schedule_from_the_command_line(tmp_path):
     done = command("teacher=resnet14", *TINY, "logger=csv", "kd.T={schedule:linear,start:8,end:2}",
                    "kd.alpha={schedule:cosine,start:1,end:0}", f"hydra.run.dir={tmp_path}/run",

@@ -74,6 +74,7 @@ def test_json_with_top_classes(folder, images, capsys):
     assert second == {"file": str(images / "notes.jpg"), "error": "not an image that Pillow can read"}
 
 
+@pytest.mark.slow
 def test_a_list_on_stdin_and_a_file_out(folder, images, tmp_path):
     output = tmp_path / "found.csv"
     done = subprocess.run(
@@ -133,6 +134,7 @@ def test_a_file_in_a_new_folder_and_none_after_a_failure(folder, images, tmp_pat
     assert not list(output.parent.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(folder, images):
     with subprocess.Popen(
         [sys.executable, ROOT / "predict.py", f"run={folder}", *([str(images / "00.png")] * 3000)],
