@@ -13,7 +13,7 @@ import lightning.pytorch as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from distill import ranks
+from distill import fastpath, ranks
 from distill.cache import CacheOptions, CachePlan, plan
 from distill.check import TEACHER_KEYS, weights_of
 from distill.checkpoints import load_weights
@@ -25,7 +25,6 @@ from distill.errors import UserError
 from distill.fingerprint import shaped_by
 from distill.make import make
 from distill.measure import size
-from distill.precision import resolve
 from distill.rehearsal import rehearse
 from distill.run import Job, Lesson, Net, Recipe
 from distill.schedulers import lightning_scheduler
@@ -189,26 +188,19 @@ def _announce(criterion: Criterion, role: str) -> None:
             print(f"term {term.name}: {role.replace('_', ' ')} {student} <- teacher {teacher}", flush=True)
 
 
-def _precision(cfg: dict[str, Any], net: Net, example: torch.Tensor, batch_size: int, who: str) -> Any:
-    """The precision in which a model is trained, said in one line where it was chosen here."""
-    asked = cfg["trainer"]["precision"]
-    step = 3 * size(net.model, example[:1]).macs * batch_size if asked == "auto" else 0
-    chosen, why = resolve(asked, cfg["trainer"]["accelerator"], net.model, step)
-    if asked == "auto":
-        print(f"{who} {net.name}: {chosen} ({why})", flush=True)
-    return chosen
-
-
 def _source(cfg: dict[str, Any], node: dict[str, Any], net: Net, data: DataModule, make_trainer: Any) -> TeacherSource:
     """Where a teacher comes from."""
     recipe = node["recipe"]
-    precision = _precision(cfg, net, data.example(1), recipe["batch_size"], "teacher")
+    precision, compiled = fastpath.choose(
+        cfg, net.model, f"teacher {net.name}", data, recipe["batch_size"], recipe["max_epochs"]
+    )
     return TeacherSource(
         checkpoint=Path(node["checkpoint"]) if node.get("checkpoint") else None,
         store=Path(cfg["teachers_dir"]),
         label=f"{net.name}-{cfg['data']['name']}",
         shaped_by=shaped_by({**cfg, "teacher": node}, data, precision),
         precision=precision,
+        compiled=compiled,
         recipe=Recipe(
             data=data.with_options(seed=recipe["seed"], batch_size=recipe["batch_size"]),
             **_learning(recipe, "teacher.recipe."),
@@ -288,14 +280,25 @@ def _lessons(
         student = make_net(node, key, f"the {role.replace('_', ' ')}", data, cfg["channels_last"])
         student = wrapped(cfg, student, teacher, data.example(4))
         who = role.replace("_", " ")
-        precision = _precision(cfg, student, data.example(1), data.batch_size, who)
+        int8 = role == "student" and cfg["quantize"] is not None
+        epochs, eager = cfg["trainer"]["max_epochs"], int8 or cfg["kd"]["peers"] is not None
+        precision, compiled = fastpath.choose(
+            cfg,
+            student.model,
+            f"{who} {student.name}",
+            data,
+            data.batch_size,
+            epochs,
+            teacher.model if teacher else None,
+            eager,
+        )
         trainer = partial(make_trainer, precision=precision)
         recipe = Recipe(data, **learning, make_trainer=trainer, criterion=criterion, seed=cfg["seed"])
         where = folder if role == "student" else folder / role
         if role == "student" and cfg["init"]:
             load_weights(student.model, weights_of(cfg["init"]), student.anatomy.name)
-        int8 = role == "student" and cfg["quantize"] is not None
-        lesson = Lesson(role, student, recipe, where, cfg["trainer"]["max_epochs"], int8=int8, precision=precision)
+        lesson = Lesson(role, student, recipe, where, epochs, int8=int8, precision=precision)
+        lesson = replace(lesson, compiled=(compiled, compiled))
         if cfg["kd"]["peers"] is not None:
             lesson = _mutual(cfg, lesson, data)
         else:

@@ -63,6 +63,16 @@ def _choices(cfg: dict[str, Any]) -> None:
         if str(given) not in allowed:
             raise UserError(f"trainer.{key}={given} is unknown; {nearest(str(given), allowed, shown=20)}")
     _several(cfg)
+    if cfg["compile"] not in ("auto", True, False):
+        raise UserError(f"compile={cfg['compile']} is unknown; Allowed: auto, true, false")
+    if cfg["compile"] is True:
+        for clash, why in (
+            (count(cfg["trainer"]) > 1, "several processes (trainer.devices)"),
+            (cfg["quantize"] is not None, "quantize: rounding follows hooks that compilation does not see"),
+            (bool(cfg["kd"]["peers"]), "kd.peers: students that teach each other"),
+        ):
+            if clash:
+                raise UserError(f"compile=true cannot be combined with {why}; leave compile=auto")
     for key in OURS:
         if key in cfg["trainer"]:
             raise UserError(f"trainer.{key} is set by this program; use the groups callbacks and logger")

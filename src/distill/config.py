@@ -146,6 +146,7 @@ class TrainConfig:
     init: str | None = None
     quantize: Quantize | None = None
     channels_last: bool = True
+    compile: Any = "auto"
     teachers_dir: str = "outputs/teachers"
     cache: CacheConfig = field(default_factory=CacheConfig)
     threads: int | None = None

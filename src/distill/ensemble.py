@@ -1,7 +1,9 @@
 """Several teachers as one: what they answer is combined into one distribution per sample."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -154,6 +156,11 @@ class Ensemble:
         """Writes what the teachers' caches hold."""
         for teacher in self.teachers:
             teacher.flush()
+
+    def compile(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Compiles every teacher."""
+        for teacher in self.teachers:
+            teacher.compile(inputs, context)
 
     def to(self, device: torch.device) -> "Ensemble":
         """Moves all of them to a device."""

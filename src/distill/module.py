@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from distill import compiling
 from distill.criterion import Criterion, Losses
 from distill.data import Batch
 from distill.ensemble import Ensemble
@@ -36,6 +37,7 @@ class Distiller(L.LightningModule):
             run continues as if it had not stopped.
         agreement: whether to count how often the student answers as its teacher; None: where there is one.
         int8: makes the student compute as in int8; its ranges are part of the checkpoint.
+        compiled: whether the student's training forward is compiled, and the teacher's; see ``distill.compiling``.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Distiller(L.LightningModule):
         seed: int = 0,
         agreement: bool | None = None,
         int8: Int8 | None = None,
+        compiled: tuple[bool, bool] = (False, False),
     ) -> None:
         super().__init__()
         self.student = student
@@ -60,6 +63,7 @@ class Distiller(L.LightningModule):
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._tap = Tap(student, criterion.taps("student"), head)
+        self._compile = compiled
         self._means = {stage: Means() for stage in ("train", "val", "test")}
         agreement = teacher is not None if agreement is None else agreement
         self.metrics = nn.ModuleDict(
@@ -123,8 +127,21 @@ class Distiller(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seeds what the models draw in this step (dropout, drop-path), and sets what follows a schedule."""
         self.start_epoch(self.current_epoch, self.trainer.max_epochs or 1)
+        if any(self._compile) and len(batch.target) == self.trainer.datamodule.batch_size:  # type: ignore[attr-defined]
+            self._compile_for(batch.inputs)
         place = (self.current_epoch << 32) + batch_idx * self.trainer.world_size + self.global_rank
         torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + place) % 2**63)
+
+    def _compile_for(self, inputs: Any) -> None:
+        """Compiles for the shape of the first whole batch; a phase that only prepares compiles no student."""
+        student, teacher = self._compile
+        context = self.trainer.precision_plugin.forward_context
+        compiling.begin()
+        if student and self.criterion.teaches_student:
+            compiling.compile_student(self._tap, inputs, context, "the student")
+        if teacher and self.teacher is not None and self.criterion.asks_teacher:
+            self.teacher.compile(inputs, context)
+        self._compile = (student and not self.criterion.teaches_student, teacher and not self.criterion.asks_teacher)
 
     def on_train_epoch_end(self) -> None:
         """Logs what followed a schedule."""

@@ -66,6 +66,7 @@ class Lesson:
         cache: how its teachers' answers are kept; None: they are not.
         int8: whether the student computes as in int8 while it is trained.
         precision: in which it is trained, and its teacher answers.
+        compiled: whether the student is, and its teacher.
     """
 
     role: str
@@ -78,6 +79,7 @@ class Lesson:
     cache: CachePlan | None = None
     int8: bool = False
     precision: Any = "32-true"
+    compiled: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ def _distiller(lesson: Lesson, teacher: Teacher | Ensemble | None) -> Distiller:
         return MutualDistiller([net.model for net in nets], lesson.mutual, heads, **settings)
     head = lesson.student.anatomy.head if criterion.reads("student_embedding") else None
     int8 = Int8(lesson.student.model) if lesson.int8 else None
-    return Distiller(lesson.student.model, criterion, teacher=teacher, head=head, int8=int8, **settings)
+    return Distiller(
+        lesson.student.model, criterion, teacher=teacher, head=head, int8=int8, compiled=lesson.compiled, **settings
+    )
 
 
 class Trained(NamedTuple):
@@ -336,7 +340,7 @@ def _obtain_teachers(job: Job) -> tuple[dict[str, Net], dict[str, dict[str, Any]
         role = "teacher" if i == 0 else f"teacher_{i + 1}"
 
         def train(folder: Path, net: Net = net, source: TeacherSource = source) -> None:
-            lesson = Lesson("teacher", net, source.recipe, folder, source.max_epochs)
+            lesson = Lesson("teacher", net, source.recipe, folder, source.max_epochs, compiled=(source.compiled, False))
             _fit(_distiller(lesson, None), source.recipe, folder, f"teacher {net.name}", _last(folder))
 
         origin = obtain(net, source, train)

@@ -60,6 +60,8 @@ class Tap:
         self.model = model
         self._features: dict[str, Tensor] | None = None  # None outside a call: other forwards leave nothing here
         self._embedding: Tensor | None = None
+        self._compiled: Callable[[Any], Outputs] | None = None
+        self._compiled_for: tuple[torch.Size, bool] | None = None
         modules = {key: model.get_submodule(_module_path(key)) for key in dict.fromkeys(layers)}
         self._hooks = [
             module.register_forward_pre_hook(self._input_keeper(key), with_kwargs=True)
@@ -96,8 +98,22 @@ class Tap:
         if self._features is not None:
             self._embedding = _vectors(_tensor([*args, *kwargs.values()]))
 
+    def compile(self, inputs: Tensor) -> None:
+        """From now on, inputs of this shape take a compiled forward while the model is in the mode it is in now."""
+        self._compiled = torch.compile(self._forward, dynamic=False)
+        self._compiled_for = (inputs.shape, self.model.training)
+
+    def eager(self) -> None:
+        """Ends that."""
+        self._compiled = self._compiled_for = None
+
     def __call__(self, inputs: Any) -> Outputs:
         """One forward of the model; nothing of it is kept afterwards."""
+        if self._compiled is not None and (getattr(inputs, "shape", None), self.model.training) == self._compiled_for:
+            return self._compiled(inputs)
+        return self._forward(inputs)
+
+    def _forward(self, inputs: Any) -> Outputs:
         features: dict[str, Tensor] = {}
         self._features = features
         try:

@@ -1,10 +1,13 @@
 """The teacher: a frozen model that is held, never owned."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from distill.compiling import compile_teacher
 from distill.data import Batch
 from distill.taps import Outputs, Tap
 
@@ -32,6 +35,10 @@ class Teacher:
         if any(module.training for module in self._modules):  # somebody called .train() on a part of it
             self.model.eval()
         return self._tap(batch.inputs)
+
+    def compile(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Compiles what answers batches of this shape, where answers are computed at all."""
+        compile_teacher(self._tap, inputs, context, "the teacher")
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Nothing of a single teacher changes with the epochs."""

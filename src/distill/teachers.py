@@ -30,6 +30,7 @@ class TeacherSource:
         recipe: how it is trained.
         max_epochs: of the recipe; 0: take the model as it was built (pretrained).
         precision: of the recipe.
+        compiled: whether its training is.
     """
 
     checkpoint: Path | None
@@ -39,6 +40,7 @@ class TeacherSource:
     recipe: "Recipe"
     max_epochs: int
     precision: Any = "32-true"
+    compiled: bool = False
 
     @property
     def folder(self) -> Path:

@@ -2,7 +2,8 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -149,6 +150,13 @@ class CachedTeacher(Teacher):
                 self._writable = False
                 _warn(f"{self.store.folder} cannot be written ({error}): the teacher answers what is not there")
         self._new.clear()
+
+    def compile(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Compiles the teacher, unless the epoch is there already (as the others then are)."""
+        if "train" not in self._answers:
+            self._load("train")
+        if not self._answers["train"].whole:
+            self.live.compile(inputs, context)
 
     def to(self, device: torch.device) -> "CachedTeacher":
         """Moves the teacher."""

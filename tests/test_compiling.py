@@ -1,0 +1,179 @@
+"""Compiled student and teacher: the same numbers, the same checkpoints, and a way back."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from distill import compiling, fastpath
+from distill.check import check
+from distill.compiling import compile_student, compile_teacher
+from distill.errors import UserError
+from distill.models import resnet8
+from distill.taps import Tap
+from jobs import TINY, composed, run_job
+
+
+@pytest.fixture
+def eager_backend(monkeypatch):
+    """Dynamo and autograd's tracing for real, without a minute of C++."""
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda fn, **kw: real(fn, backend="aot_eager", **kw))
+    compiling.begin()
+    yield
+    torch._dynamo.reset()
+
+
+def example(n=8):
+    torch.manual_seed(0)
+    return torch.randn(n, 1, 8, 8)
+
+
+def none():
+    return torch.autocast("cpu", enabled=False)
+
+
+def test_student_and_taps_give_the_same_numbers_and_gradients(eager_backend):
+    torch.manual_seed(1)
+    model = resnet8(num_classes=10, in_channels=1)
+    keys = list(model.state_dict())
+    tap = Tap(model, ["layer1", "layer2:input"], "fc")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    plain = tap(example())
+    plain.logits.square().sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    model.load_state_dict(before)
+
+    compile_student(tap, example(), none, "the student")
+    assert tap._compiled is not None
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    calls = []
+    compiled, tap._compiled = tap._compiled, lambda x: calls.append(1) or compiled(x)
+    fast = tap(example())
+    fast.logits.square().sum().backward()
+    assert calls == [1]
+    assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
+    assert torch.allclose(fast.embedding, plain.embedding, atol=1e-5)
+    assert fast.features.keys() == plain.features.keys() == {"layer1", "layer2:input"}
+    assert all(torch.allclose(value, plain.features[key], atol=1e-5) for key, value in fast.features.items())
+    assert all(torch.allclose(p.grad, expected[name], atol=1e-4) for name, p in model.named_parameters())
+    assert list(model.state_dict()) == keys
+    tap(example(5))  # a last batch that is shorter
+    model.eval()
+    tap(example())  # validation
+    assert calls == [1]
+
+
+def test_a_frozen_teacher_too(eager_backend):
+    model = resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False)
+    tap = Tap(model, ["layer1"], None)
+    plain = tap(example())
+    compile_teacher(tap, example(), none, "the teacher")
+    with torch.no_grad():
+        fast = tap(example())
+    assert tap._compiled is not None
+    assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
+    assert torch.allclose(fast.features["layer1"], plain.features["layer1"], atol=1e-5)
+
+
+def test_taps_on_one_architecture_are_told_apart(eager_backend):
+    taps = [Tap(resnet8(num_classes=10, in_channels=1).eval(), keys, None) for keys in ([], ["layer2"], ["layer1"])]
+    for tap in taps:
+        compile_teacher(tap, example(), none, "the teacher")
+    for tap in taps:
+        with torch.no_grad():
+            fast, plain = tap(example()), tap._forward(example())
+        assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
+        assert {k: v.shape for k, v in fast.features.items()} == {k: v.shape for k, v in plain.features.items()}
+
+
+def test_a_model_that_does_not_compile_runs_eagerly_and_says_so_once(monkeypatch, capsys):
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("no C++ compiler\nmore")
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda fn, **kw: real(fn, backend=broken, **kw))
+    torch._dynamo.reset()
+    tap = Tap(resnet8(num_classes=10, in_channels=1), [], None)
+    compile_student(tap, example(), none, "the student")
+    torch._dynamo.reset()
+    assert tap._compiled is None
+    assert tap(example()).logits.shape == (8, 10)
+    out = capsys.readouterr().out
+    assert out.count("the student cannot be compiled and runs eagerly: ") == 1
+    assert len(out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "cuda", "macs", "compiled"),
+    [
+        ("auto", False, compiling.CPU / 2, False),
+        ("auto", False, compiling.CPU * 2, True),
+        ("auto", True, compiling.CPU * 2, False),
+        (True, False, 1.0, True),
+        (False, True, 1e20, False),
+    ],
+)
+def test_what_pays(asked, cuda, macs, compiled):
+    assert compiling.choose(asked, cuda, macs)[0] is compiled
+
+
+def test_a_default_job_says_that_it_is_too_short(tmp_path, capsys):
+    run_job(tmp_path / "run", *TINY, "kd=none", "trainer.max_epochs=1")
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("student resnet8: "))
+    assert line.endswith("), channels_last, eager (too short for compiling to pay)")
+
+
+def test_the_length_of_a_run_decides(monkeypatch):
+    class Data:
+        num_train = 50_000
+
+        def example(self, n):
+            return torch.zeros(n, 1, 8, 8)
+
+    model = resnet8(num_classes=10, in_channels=1)
+    cfg = OmegaConf.to_container(composed(), resolve=True)
+    macs = fastpath.size(model, Data().example(1)).macs
+    epochs = int(compiling.CPU / (3 * macs * 50_000)) + 1
+    assert fastpath.choose(cfg, model, "student", Data(), 64, epochs).compiled
+    assert not fastpath.choose(cfg, model, "student", Data(), 64, epochs - 1).compiled
+    assert fastpath.choose(cfg, model, "student", Data(), 64, epochs - 1, teacher=model).compiled
+    assert not fastpath.choose(cfg, model, "student", Data(), 64, epochs, eager=True).compiled
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("compile=maybe",), "compile=maybe is unknown; Allowed: auto, true, false"),
+        (("compile=true", "trainer.devices=2"), "compile=true cannot be combined with several processes"),
+        (("compile=true", "quantize=int8"), "compile=true cannot be combined with quantize"),
+        (("compile=true", "kd=dml"), r"compile=true cannot be combined with kd.peers"),
+    ],
+)
+def test_mistakes(overrides, message):
+    with pytest.raises(UserError, match=message):
+        check(OmegaConf.to_container(composed(*overrides), resolve=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kd", ["kd", "fitnet"])
+def test_a_compiled_run_end_to_end(tmp_path, kd, capsys):
+    """Through inductor; the same batches and steps, so the same student but for rounding."""
+    reports, weights = [], []
+    for compiled in ("false", "true"):
+        run = tmp_path / compiled
+        reports.append(
+            run_job(run, *TINY, f"kd={kd}", f"compile={compiled}", "cache.enabled=false", "optimizer.lr=0.01")
+        )
+        weights.append(load_file(run / "student.safetensors"))
+    out = capsys.readouterr().out
+    assert "channels_last, compiled" in out
+    assert "cannot be compiled" not in out
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.allclose(value, weights[1][name], atol=2e-2) for name, value in weights[0].items())
+    assert not any("_orig_mod" in name for name in weights[1])
+    assert reports[1]["student"]["last"]["val"]["loss"] == pytest.approx(
+        reports[0]["student"]["last"]["val"]["loss"], rel=0.05
+    )
