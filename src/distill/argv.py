@@ -71,7 +71,7 @@ def resumed(argv: Sequence[str]) -> list[str]:
         folder = path if path.is_dir() else path.parent.parent
         if not (folder / RECORD).is_file():
             raise UserError(f"{key}: {path} belongs to no run (no {folder / RECORD})")
-        return _again(folder / RECORD, flags, [*overrides, f"hydra.run.dir={_quoted(folder)}"])
+        return _again(folder / RECORD, flags, [*overrides, f"hydra.run.dir={quoted(folder)}"])
     return [*flags, *overrides]  # Hydra's parser takes no override after a flag that follows one
 
 
@@ -81,7 +81,7 @@ def _resumed_sweep(key: str, folder: Path, flags: list[str], overrides: list[str
     if not (folder / SWEEP).is_file():
         raise UserError(f"{key}: {folder} is no sweep's folder (no {folder / SWEEP})")
     flags = flags if any(flag in MULTIRUN for flag in flags) else [*flags, "--multirun"]
-    return _again(folder / SWEEP, flags, [*overrides, f"hydra.sweep.dir={_quoted(folder)}"])
+    return _again(folder / SWEEP, flags, [*overrides, f"hydra.sweep.dir={quoted(folder)}"])
 
 
 def _again(file: Path, flags: list[str], overrides: list[str]) -> list[str]:
@@ -93,5 +93,6 @@ def _again(file: Path, flags: list[str], overrides: list[str]) -> list[str]:
     return [*flags, *(o for o in found["overrides"] if o.partition("=")[0] not in given), *overrides]
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path | str) -> str:
+    """A value as Hydra's grammar takes it, whatever characters it has."""
     return "'" + str(path).replace("'", "\\'") + "'"

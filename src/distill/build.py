@@ -1,6 +1,7 @@
 """The one place that turns a configuration into objects. Everything further in takes objects."""
 
 import json
+import os
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
@@ -12,6 +13,7 @@ import lightning.pytorch as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from distill import ranks
 from distill.cache import CacheOptions, CachePlan, plan
 from distill.check import TEACHER_KEYS, weights_of
 from distill.checkpoints import load_weights
@@ -32,7 +34,7 @@ from distill.taps import Anatomy, dissect
 from distill.teacher import Teacher
 from distill.teachers import TeacherSource
 from distill.terms import Preparation, Term
-from distill.trainers import check_device, evaluator, quiet, trainer_factory
+from distill.trainers import check_device, evaluator, quiet, trainer_factory, uses_cuda
 
 SEED_STEP = 1000  # between the seeds of the several students of one run
 
@@ -175,7 +177,8 @@ def _threads(nets: list[Net], example: torch.Tensor, batch_size: int) -> int:
     took several times as long with two threads as with one whenever another process ran.
     """
     macs = max(size(net.model, example[:1]).macs for net in nets)
-    return 1 if 3 * macs * batch_size < 1e9 else usable_cores()
+    share = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return 1 if 3 * macs * batch_size < 1e9 else max(1, share)
 
 
 def _announce(criterion: Criterion, role: str) -> None:
@@ -393,6 +396,7 @@ def build(config: DictConfig, folder: Path) -> Job:
     cfg: Any = OmegaConf.to_container(config, resolve=True)
     quiet()
     check_device(cfg["trainer"]["accelerator"], cfg["trainer"]["devices"])
+    ranks.join(uses_cuda(cfg["trainer"]["accelerator"]))
     make_trainer = trainer_factory(cfg, folder)
     only_teacher = cfg["only"] is not None
 

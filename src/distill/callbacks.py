@@ -11,6 +11,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from distill import ranks
 from distill.data.loader import usable_cores
 from distill.errors import Interrupted, UserError
 from distill.sweeps.record import beat
@@ -19,12 +20,17 @@ from distill.sweeps.record import beat
 class GracefulStop(L.Callback):
     """Ctrl-C (or SIGTERM) finishes the step, writes ``last.ckpt`` and stops; a second one stops at once.
 
+    Several processes stop after the same step: each asks the others after every step on a CPU, and on other devices,
+    which would have to wait for that, after every ``every_n_steps``.
+
     Args:
         checkpoint: the file to write.
+        every_n_steps: see above.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, every_n_steps: int = 20) -> None:
         self.checkpoint = checkpoint
+        self.every_n_steps = every_n_steps
         self.asked = False
         self._before: dict[int, Any] = {}
 
@@ -32,7 +38,8 @@ class GracefulStop(L.Callback):
         if self.asked and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
-        print("\nStopping after this step (Ctrl-C again to stop at once)", file=sys.stderr, flush=True)
+        if ranks.is_first():
+            print("\nStopping after this step (Ctrl-C again to stop at once)", file=sys.stderr, flush=True)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes over the signals."""
@@ -41,22 +48,30 @@ class GracefulStop(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Stops here if asked to: weights and optimizer are whole, and the loader knows what it has shown."""
+        device = trainer.strategy.root_device
+        if ranks.several():
+            if device.type != "cpu" and trainer.global_step % self.every_n_steps and not trainer.is_last_batch:
+                return
+            self.asked = ranks.any_of(self.asked, device)
         if self.asked and not trainer.is_last_batch:  # after the last one, the epoch's validation comes first
             trainer.save_checkpoint(self.checkpoint)
             raise Interrupted(trainer.current_epoch, trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the epoch's checkpoint; ModelCheckpoint, which comes after, writes it again with its own state."""
+        self.asked = ranks.any_of(self.asked, trainer.strategy.root_device)
         if self.asked:
             trainer.save_checkpoint(self.checkpoint)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stops between two epochs."""
+        self.asked = ranks.any_of(self.asked, trainer.strategy.root_device)
         if self.asked:
             raise Interrupted(trainer.current_epoch - 1, trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stops after the last epoch: what is left are the tests."""
+        self.asked = ranks.any_of(self.asked, trainer.strategy.root_device)
         if self.asked:
             raise Interrupted(trainer.current_epoch - 1, trainer.global_step)
 
@@ -223,6 +238,8 @@ class Heartbeat(L.Callback):
         self._last = 0.0
 
     def _beat(self, trainer: L.Trainer) -> None:
+        if not ranks.is_first():
+            return
         accuracy = trainer.callback_metrics.get("val/acc")
         beat(
             self.folder,

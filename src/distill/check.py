@@ -7,10 +7,12 @@ from typing import Any
 
 from distill import signatures
 from distill.errors import UserError, nearest
+from distill.processes import count, inside
 from distill.schedules import check_epochs, is_schedule, parse
 
 RESERVED = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+STRATEGIES = ("auto", "ddp")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 OURS = ("callbacks", "logger", "plugins", "default_root_dir", "fast_dev_run", "use_distributed_sampler")
 TEACHER_KEYS = ("checkpoint", "recipe")
@@ -60,16 +62,32 @@ def _choices(cfg: dict[str, Any]) -> None:
         given = cfg["trainer"][key]
         if str(given) not in allowed:
             raise UserError(f"trainer.{key}={given} is unknown; {nearest(str(given), allowed, shown=20)}")
-    if cfg["trainer"]["devices"] not in (1, "1", "auto", [0]) or cfg["trainer"]["num_nodes"] != 1:
-        raise UserError(
-            f"trainer.devices={cfg['trainer']['devices']}, num_nodes={cfg['trainer']['num_nodes']}: "
-            "a run uses one device for now; several seeds or settings can run side by side"
-        )
+    _several(cfg)
     for key in OURS:
         if key in cfg["trainer"]:
             raise UserError(f"trainer.{key} is set by this program; use the groups callbacks and logger")
     if cfg["data"]["on_broken"] not in ("error", "skip"):
         raise UserError(f"data.on_broken must be 'error' or 'skip', got {cfg['data']['on_broken']!r}")
+
+
+def _several(cfg: dict[str, Any]) -> None:
+    """Processes: how many, and what they cannot do."""
+    trainer = cfg["trainer"]
+    strategy, nodes = trainer["strategy"], trainer["num_nodes"]
+    if strategy not in STRATEGIES:
+        raise UserError(f"trainer.strategy={strategy} is unknown; {nearest(str(strategy), STRATEGIES)}")
+    each = count(trainer)
+    if each * nodes == 1:
+        return
+    if nodes > 1 and not inside():
+        raise UserError(f"trainer.num_nodes={nodes}: start it on every node with torchrun, see docs/distributed.md")
+    if cfg["data"]["batch_size"] < 2 * each * nodes:
+        raise UserError(
+            f"data.batch_size={cfg['data']['batch_size']} is for all {each * nodes} processes together: "
+            f"at least {2 * each * nodes}"
+        )
+    if cfg["cache"]["enabled"]:
+        raise UserError("cache.enabled=true: a job of several processes keeps no teacher cache; cache.enabled=false")
 
 
 def _ends(value: Any, key: str, low: float, high: float = math.inf, open_low: bool = False, why: str = "") -> None:

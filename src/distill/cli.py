@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from distill import argv, config, options
+from distill import argv, config, options, processes
 from distill.check import check
 from distill.errors import Interrupted, UserError, first_line, nearest
 from distill.sweeps import callback, record
@@ -30,7 +30,8 @@ FULL_ERROR, TRACEBACK = "HYDRA_FULL_ERROR", "DISTILL_TRACEBACK"
 
 
 def _fail(message: str, status: int = 1) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    if processes.is_first() or "torch" in sys.modules:  # before that, all of several processes find the same
+        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
     raise SystemExit(status)
 
 
@@ -110,6 +111,9 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
         config_dir: absolute path of the folder ``conf``.
     """
     verbose = _verbose()
+    processes.end_with_parent()
+    if not processes.is_first():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     os.environ[FULL_ERROR] = "1"  # Hydra then raises instead of printing, and the lines below are the only ones
     os.environ.setdefault(TRACEBACK, str(int(verbose)))
     config.register()
@@ -192,15 +196,49 @@ def _work(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     options.expand(cfg)
     resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check(resolved)
-    if _claim(resolved, folder, sweep) and cfg.resume is None:
-        cfg.resume = str(folder)
-    if (folder / SUMMARY).exists():
-        print(f"{folder} is finished already: its results are in {folder / SUMMARY}", flush=True)
-        return None
+    if processes.inside() and processes.OURS not in os.environ:
+        _check_torchrun(sweep)
+    if processes.is_first() and processes.OURS not in os.environ:
+        if _claim(resolved, folder, sweep) and cfg.resume is None:
+            cfg.resume = str(folder)
+        if (folder / SUMMARY).exists():
+            print(f"{folder} is finished already: its results are in {folder / SUMMARY}", flush=True)
+            return None
+    several = processes.count(resolved["trainer"])
+    if several > 1 and not processes.inside():
+        return _in_processes(several, cfg, folder, sweep)
     from distill.build import build
     from distill.run import run
 
     return run(build(cfg, folder))
+
+
+def _check_torchrun(sweep: bool) -> None:
+    """What processes that were started by others must have in common."""
+    if sweep:
+        raise UserError("torchrun starts one run; a multirun starts its jobs' processes itself: trainer.devices=N")
+    if not any(o.startswith("hydra.run.dir=") for o in HydraConfig.get().overrides.hydra):
+        raise UserError("torchrun's processes share one folder: name it with hydra.run.dir=<folder>")
+
+
+def _in_processes(several: int, cfg: DictConfig, folder: Path, sweep: bool) -> None:
+    """The job in several processes, each a run of its own in the same folder."""
+    hydra = HydraConfig.get()
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    flags = ["--config-dir", own[0]] if own else []
+    again = [o for o in hydra.overrides.task if not o.startswith(f"{argv.RESUME}=")]
+    again += [f"{argv.RESUME}={argv.quoted(cfg.resume)}"] if cfg.resume is not None else []
+    said: list[str] = []
+    arguments = [*flags, *again, f"hydra.run.dir={argv.quoted(folder)}"]
+    status = processes.start(several, arguments, folder, said.append if sweep else None)
+    if status == 130 and sweep:
+        raise KeyboardInterrupt
+    if status and sweep:
+        raise UserError(processes.reason(said, status, folder))
+    if status in (1, 130):  # the first process has said why
+        sys.exit(status)
+    if status:
+        _fail(processes.reason([], status, folder))
 
 
 def _message(error: Exception) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from distill import ranks
 from distill.taps import Outputs
 
 
@@ -70,6 +71,9 @@ class Means:
         self._samples += samples
 
     def compute(self) -> dict[str, Tensor]:
-        """The means by name; begins anew."""
+        """The means by name, over all processes; begins anew."""
         sums, self._sums = self._sums, None
-        return {} if sums is None else dict(zip(self._names, sums / self._samples, strict=True))
+        if sums is None:
+            return {}
+        *totals, samples = ranks.summed(torch.cat([sums, sums.new_tensor([self._samples])]))
+        return {name: total / samples for name, total in zip(self._names, totals, strict=True)}

@@ -99,9 +99,8 @@ class Distiller(L.LightningModule):
         metrics: Any = self.metrics[f"{stage}_"]
         found = {**self._means[stage].compute(), **metrics.compute()}
         values = {f"{stage}/{name}": value for name, value in found.items()}
-        several = self.trainer.world_size > 1
         shown = stage == "val"
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, prog_bar=shown, sync_dist=several)
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, prog_bar=shown)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Logs the epoch after its last batch."""

@@ -12,7 +12,7 @@ import lightning.pytorch as L
 import torch
 from torch import nn
 
-from distill import environment, summary
+from distill import environment, ranks, summary
 from distill.cache import CachedTeacher, CachePlan
 from distill.checkpoints import read_checkpoint, save_weights
 from distill.criterion import Criterion
@@ -130,6 +130,16 @@ class Trained(NamedTuple):
     partial_train: bool = False
 
 
+def _strategy(module: Distiller) -> dict[str, Any]:
+    """DDP for several processes; it looks for parameters without a gradient only where there may be some."""
+    if not ranks.several():
+        return {}
+    own = any(p.requires_grad for p in module.criterion.parameters())
+    wrapped = hasattr(module.student, "adopt")
+    unused = own or wrapped or not module.criterion.teaches_student
+    return {"strategy": "ddp_find_unused_parameters_true" if unused else "ddp"}
+
+
 def _within_epoch(checkpoint: dict[str, Any]) -> int | None:
     """The epoch, counted from 1, in whose middle a checkpoint was written; None: at an epoch's end."""
     progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress")
@@ -146,6 +156,7 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
         module.load_state_dict(read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"])
         return Trained(**json.loads(done.read_text()))
     begun = _within_epoch(read_checkpoint(resume)) if resume is not None else None
+    changes |= _strategy(module)
     trainer = recipe.make_trainer(folder, label, **changes)
     try:
         trainer.fit(module, datamodule=recipe.data, ckpt_path=str(resume) if resume else None, weights_only=True)
@@ -157,6 +168,9 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
     best = str(getattr(monitored[0], "best_model_path", "")) if monitored else None
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
     trained = Trained(trainer.current_epoch, metrics, best, begun == trainer.current_epoch)
+    ranks.align(module)
+    if not ranks.is_first():
+        return trained
     part = done.with_suffix(".part")
     part.write_text(json.dumps(trained._asdict()))
     part.replace(done)
@@ -262,7 +276,8 @@ def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: J
     train = {k.partition("/")[2]: v for k, v in trained.metrics.items() if k.startswith("train/")}
 
     def kept(file: str, epoch: int) -> dict[str, Any]:
-        save_weights(module.student, lesson.folder / file)
+        if ranks.is_first():
+            save_weights(module.student, lesson.folder / file)
         module.start_epoch(epoch - 1, lesson.max_epochs)
         int8 = {"int8": _both(module, job)} if module.int8 is not None else {}
         if module.int8 is not None:
@@ -296,7 +311,8 @@ def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: J
 def _peer_results(net: Net, role: str, lesson: Lesson, trained: Trained, job: Job) -> dict[str, Any]:
     """A student beside the first one: its last epoch."""
     file = f"{role}.safetensors"
-    save_weights(net.model, lesson.folder / file)
+    if ranks.is_first():
+        save_weights(net.model, lesson.folder / file)
     scores = {split: _evaluate(_judged(net, job), job, split) for split in ("val", "test")}
     return {"last": {"epoch": trained.epoch, "weights": file, **scores}}
 
@@ -351,6 +367,8 @@ def _teacher_of(lesson: Lesson, previous: Net | None, job: Job) -> Teacher | Ens
 def run(job: Job) -> dict[str, Any]:
     """Runs the job and writes ``summary.json`` in its folder.
 
+    Where the job has several processes all of them train and evaluate, and the first one does the rest.
+
     Returns:
         What ``summary.json`` holds.
     """
@@ -370,6 +388,8 @@ def run(job: Job) -> dict[str, Any]:
             results[f"peer_{i}"] = _peer_results(net, f"peer_{i}", lesson, trained, job)
     for role in [role for role in results if role.startswith("teacher")]:
         results[role]["test"] = _evaluate(_judged(nets[role], job), job, "test")
+    if not ranks.is_first():
+        return results
     for role, measured in _measure(nets, job).items():
         results[role] |= measured
     report: dict[str, Any] = {

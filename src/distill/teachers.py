@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from distill import ranks
 from distill.checkpoints import load_weights, save_weights
 from distill.errors import UserError
 
@@ -54,7 +56,8 @@ def obtain(net: "Net", source: TeacherSource, train: Callable[[Path], None]) -> 
     """Gives ``net.model`` its trained weights.
 
     A lock on the teacher's folder lets one process train it while the others wait; the system frees it when its
-    holder dies, and the next one continues from the last checkpoint.
+    holder dies, and the next one continues from the last checkpoint. Of the several processes of one job the first
+    one holds the lock, and all train.
 
     Args:
         net: the teacher, changed in place.
@@ -75,13 +78,15 @@ def obtain(net: "Net", source: TeacherSource, train: Callable[[Path], None]) -> 
     folder = source.folder
     weights, record = folder / "teacher.safetensors", folder / "teacher.json"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
-        if record.is_file():
+    with FileLock(folder / "lock") if ranks.is_first() else nullcontext():
+        if ranks.share(record.is_file()):
             if not weights.is_file() or json.loads(record.read_text())["sha256"] != _digest(weights):
                 raise UserError(f"{weights} is not the file that was written; delete {folder} to train it again")
             load_weights(net.model, weights, net.anatomy.name)
             return {"origin": "found", "path": str(weights)}
         train(folder)
+        if not ranks.is_first():
+            return {"origin": "trained", "path": str(weights)}
         save_weights(net.model, weights)
         part = record.with_suffix(".part")
         part.write_text(json.dumps({"sha256": _digest(weights), "shaped_by": source.shaped_by}, indent=2, default=str))

@@ -1,6 +1,7 @@
 """Lightning's Trainers as this program uses them, and the device and precision they run on."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
+from distill import processes, ranks
 from distill.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar
 from distill.checkpoints import AtomicCheckpointIO
 from distill.errors import UserError
@@ -24,9 +26,14 @@ def check_device(accelerator: str, devices: Any) -> None:
     if wanted in there and not there[wanted]:
         raise UserError(f"trainer.accelerator={accelerator}: no such device on this machine; there is: {names}")
     count = torch.cuda.device_count()
-    uses_cuda = wanted == "cuda" or (wanted == "auto" and there["cuda"])
-    if uses_cuda and isinstance(devices, int) and devices > count:
+    highest = max(devices) + 1 if isinstance(devices, list) else int(devices) if devices != "auto" else 1
+    if uses_cuda(accelerator) and highest > count:
         raise UserError(f"trainer.devices={devices}: this machine has {count} CUDA device(s)")
+
+
+def uses_cuda(accelerator: str) -> bool:
+    """Whether that accelerator is CUDA on this machine."""
+    return accelerator in ("cuda", "gpu", "auto") and torch.cuda.is_available()
 
 
 def quiet() -> None:
@@ -42,6 +49,8 @@ def quiet() -> None:
         ".*could not find the monitored key in the returned metrics.*",  # epochs without validation
         ".*LeafSpec.* is deprecated.*",
         ".*Found .* module\\(s\\) in eval mode at the start of training.*",
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged is the same in all processes
+        ".*find_unused_parameters=True was specified.*",
         ".*srun. command is available on your system but is not used.*",  # one process is meant
     ):
         warnings.filterwarnings("ignore", message)
@@ -74,6 +83,8 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
         ]
         callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label), Heartbeat(run, label)]
         callbacks += [LabelledBar(label)] if node["enable_progress_bar"] else [EpochLine(label)]
+        if not ranks.several():  # one process: whatever the strategy is called
+            node["strategy"] = "auto"
         trainer = make(
             node, "trainer", callbacks=callbacks, logger=loggers or False, plugins=[AtomicCheckpointIO()],
             default_root_dir=str(folder), num_sanity_val_steps=0, enable_model_summary=False,
@@ -88,9 +99,14 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
 def evaluator(trainer: dict[str, Any], precision: Any) -> L.Trainer:
     """A Trainer for validating and testing: one device, nothing written."""
     keep = {key: trainer[key] for key in ("accelerator", "limit_val_batches", "limit_test_batches")}
+    devices: Any = trainer["devices"] if isinstance(trainer["devices"], list) else 1
+    if ranks.several():  # each of them evaluates its part, on its own device
+        local = int(os.environ["LOCAL_RANK"])
+        ids = devices if isinstance(devices, list) else range(processes.count(trainer))
+        devices = [ids[local]] if uses_cuda(trainer["accelerator"]) else 1
     return L.Trainer(
         **keep,
-        devices=1,
+        devices=devices,
         precision=precision,
         logger=False,
         enable_checkpointing=False,

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from distill import ranks
 from distill.cache.codecs import Codec, Half, TopK
 from distill.cache.store import Store, claim, make_room
 from distill.cache.teacher import CachedTeacher, digest
@@ -90,6 +91,8 @@ def plan(
     layered = [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]
     if options.enabled is False:
         return None, "teacher cache: off"
+    if ranks.several():
+        return None, "teacher cache: not used, the job has several processes"
     if layered:
         return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
     classes = teacher.logits[1]

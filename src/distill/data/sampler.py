@@ -4,20 +4,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.utils.data import DistributedSampler
 
+from distill import ranks
 from distill.data.views import permutation
 from distill.errors import UserError
 
 Key = tuple[int, Tensor]
-
-
-def _world() -> tuple[int, int]:
-    """This process's rank and the number of processes."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
 
 
 class ViewSampler(DistributedSampler[Key]):
@@ -68,10 +62,10 @@ class ViewSampler(DistributedSampler[Key]):
         return bounds
 
     def __len__(self) -> int:
-        return len(self._bounds(_world()[1])) - 1
+        return len(self._bounds(ranks.place()[1])) - 1
 
     def __iter__(self) -> Iterator[Key]:
-        rank, world = _world()
+        rank, world = ranks.place()
         if self.drop_last and self.batch_size < world:
             raise UserError(f"batch_size is the global batch: {self.batch_size} is less than the {world} processes")
         epoch, start, self.start = self.epoch, self.start, 0
