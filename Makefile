@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo train browser test test-slow check format lock clean
+.PHONY: help setup demo train browser test test-slow test-cluster check format lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## create .venv with the pinned versions of requirements.lock
 
@@ -41,10 +41,14 @@ browser:  ## Debian's Chromium for the test of the pages, where it is missing an
 	@.ci/install-chromium
 
 test: setup  ## the tests that take a moment each: minutes in all
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not cluster" $(ARGS)
 
 test-slow: setup  ## the others: whole runs from the command line, real data, other processes
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest -m "slow and not cluster" $(ARGS)
+
+test-cluster: setup  ## sweeps on a real Ray cluster and a real Slurm (Debian's, where it may be installed), on this machine
+	@.ci/install-slurm
+	@$(BIN)/python -m pytest -m cluster -n 0 $(ARGS)
 
 check: setup  ## format, lint, types, all tests: what CI runs
 	@$(BIN)/ruff format --check .

@@ -76,7 +76,6 @@ def test_a_mistake_is_one_line_without_traceback(mistake, tmp_path):
     [
         (["data=imagefolder", "data.root=nowhere"], "folder nowhere does not exist"),
         (["data=parquet", "data.root=nowhere"], "no file matches nowhere/train"),
-        (["data=imagefolder", "data.root=src"], "src holds one class folder only (distill): at least 2 are needed"),
         (["teacher.checkpoint=README.md"], "README.md is no file that torch.save wrote"),
         (["kd=dml", "kd.generations=2"], "kd.peers and kd.generations cannot be combined"),
         (["kd=none", "kd.assistants=[resnet14]"], "kd.assistants needs a term that students learn from"),
@@ -93,6 +92,13 @@ def test_mistakes_in_several_arguments(arguments, found, tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert found in done.stderr
+
+
+def test_one_class_folder_is_too_few(tmp_path):
+    (tmp_path / "images/cat").mkdir(parents=True)
+    done = command("data=imagefolder", f"data.root={tmp_path}/images", f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == 1
+    assert "images holds one class folder only (cat): at least 2 are needed" in done.stderr
 
 
 def test_a_typo_in_an_experiment_file(tmp_path):

@@ -86,7 +86,7 @@ def _near_key(key: str, config_dir: Path) -> str:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(config_dir), version_base="1.3"):
             try:
-                names = _keys(compose("train", overrides=overrides))
+                names = _keys(compose("train", overrides, return_hydra_config=key.startswith("hydra.")))
                 break
             except (HydraException, OmegaConfBaseException):
                 continue
