@@ -3,7 +3,7 @@ import warnings
 
 from distill.trainers import evaluator, quiet
 
-CPU = {"accelerator": "cpu", "limit_val_batches": 1.0, "limit_test_batches": 1.0}
+CPU = {"accelerator": "cpu", "devices": 1, "limit_val_batches": 1.0, "limit_test_batches": 1.0}
 
 
 def test_a_machine_with_slurm_is_no_news(monkeypatch):
