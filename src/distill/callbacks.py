@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 from distill import ranks
 from distill.data.loader import usable_cores
-from distill.errors import Interrupted, UserError
+from distill.errors import Interrupted, Pruned, UserError
 from distill.sweeps.record import beat
 
 
@@ -220,6 +220,27 @@ class DataWait(L.Callback):
                 f"for data (data.num_workers is {loader.num_workers}, {usable_cores()} cores can be used)",
                 flush=True,
             )
+
+
+class PruneTrial(L.Callback):
+    """Tells a study each epoch's validation accuracy, and ends the training where the study sees no hope.
+
+    Args:
+        trial: of Optuna; None in processes that only follow the first one.
+    """
+
+    def __init__(self, trial: Any) -> None:
+        self.trial = trial
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Once per validation of a training."""
+        epoch, accuracy = trainer.current_epoch + 1, float(trainer.callback_metrics["val/acc"])
+        hopeless = False
+        if self.trial is not None:
+            self.trial.report(accuracy, epoch)
+            hopeless = bool(self.trial.should_prune())
+        if ranks.share(hopeless) and epoch < (trainer.max_epochs or 0):  # the last epoch is the result
+            raise Pruned(epoch, accuracy)
 
 
 class Heartbeat(L.Callback):

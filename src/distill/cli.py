@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from distill import argv, config, options, processes
 from distill.check import check
-from distill.errors import Interrupted, UserError, first_line, nearest
+from distill.errors import Interrupted, Pruned, UserError, first_line, nearest
 from distill.sweeps import callback, record
 from distill.sweeps.jobs import RECORD, STATUS, SUMMARY, State, read
 
@@ -210,7 +210,13 @@ def _work(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     from distill.build import build
     from distill.run import run
 
-    return run(build(cfg, folder))
+    try:
+        return run(build(cfg, folder))
+    except Pruned as stop:
+        if processes.is_first():
+            record.prune(folder, stop.epoch, stop.accuracy)
+        print(stop, flush=True)
+        return None
 
 
 def _check_torchrun(sweep: bool) -> None:

@@ -15,6 +15,15 @@ class Interrupted(BaseException):
         super().__init__(f"stopped in epoch {epoch + 1} after step {step}")
 
 
+class Pruned(Exception):  # noqa: N818
+    """Raised after an epoch that leaves a trial of a search without hope."""
+
+    def __init__(self, epoch: int, accuracy: float) -> None:
+        super().__init__(f"pruned after epoch {epoch} at {100 * accuracy:.2f} % on validation")
+        self.epoch = epoch
+        self.accuracy = accuracy
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     lines = str(error).strip().splitlines()

@@ -12,10 +12,12 @@ import lightning.pytorch as L
 import torch
 
 from distill import processes, ranks
-from distill.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar
+from distill.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar, PruneTrial
 from distill.checkpoints import AtomicCheckpointIO
 from distill.errors import UserError
 from distill.make import make
+from distill.sweeps import trial
+from distill.sweeps.jobs import TRIAL
 
 
 def check_device(accelerator: str, devices: Any) -> None:
@@ -83,6 +85,8 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
         ]
         callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label), Heartbeat(run, label)]
         callbacks += [LabelledBar(label)] if node["enable_progress_bar"] else [EpochLine(label)]
+        if label.startswith("student ") and (run / TRIAL).is_file():
+            callbacks.append(PruneTrial(trial.of(run) if ranks.is_first() else None))
         if not ranks.several():  # one process: whatever the strategy is called
             node["strategy"] = "auto"
         trainer = make(

@@ -16,6 +16,7 @@ import yaml
 RECORD = "command.yaml"  # of a run: its overrides
 SWEEP = "sweep.yaml"  # of a sweep: its overrides, see ``distill.sweeps.record``
 SUMMARY, FAILURE, STATUS = "summary.json", "failure.json", "status.json"
+TRIAL, PRUNED = "trial.json", "pruned.json"  # of a search, see ``distill.sweeps.trial``
 SILENCE_S = 600.0  # a job on another machine that has said nothing for so long is taken for stopped
 
 
@@ -24,6 +25,7 @@ class State(StrEnum):
 
     finished = "finished"
     failed = "failed"
+    pruned = "pruned"  # ended early by a search, without hope
     running = "running"
     stopped = "stopped"  # begun, neither ended nor running: killed, or interrupted
 
@@ -39,7 +41,7 @@ class SweepJob:
         report: what ``summary.json`` holds; None before the end.
         failure: ``{"reason", "kind", "overrides", "host", "time"}`` of a failed job.
         status: ``{"host", "pid", "begun", "updated", "training", "epoch", "max_epochs", "val_acc"}`` of a job that has
-            begun to train and has not ended.
+            begun to train and has not ended; of a pruned one its last ``{"epoch", "val_acc"}``.
     """
 
     folder: Path
@@ -117,6 +119,8 @@ def read(folder: Path) -> SweepJob:
     if report is not None:
         return SweepJob(folder, State.finished, overrides, report)
     status = load(folder / STATUS)
+    if (folder / PRUNED).is_file():
+        return SweepJob(folder, State.pruned, overrides, status=load(folder / PRUNED))
     running = status is not None and alive(status)
     return SweepJob(folder, State.running if running else State.stopped, overrides, status=status)
 

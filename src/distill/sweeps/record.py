@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from distill.errors import UserError, first_line
-from distill.sweeps.jobs import FAILURE, STATUS, SUMMARY, SWEEP, State, SweepJob, jobs, load, swept
+from distill.sweeps.jobs import FAILURE, PRUNED, STATUS, SUMMARY, SWEEP, State, SweepJob, jobs, load, swept
 
 
 def _write(path: Path, text: str) -> None:
@@ -76,6 +76,11 @@ def fail(folder: Path, overrides: list[str], error: BaseException | str) -> str:
     return reason
 
 
+def prune(folder: Path, epoch: int, accuracy: float) -> None:
+    """``pruned.json`` of a trial that a search has ended after an epoch, counted from 1."""
+    _write(folder / PRUNED, json.dumps({"epoch": epoch, "val_acc": accuracy, "time": time.time()}))
+
+
 def val_acc(job: SweepJob) -> float:
     """Validation accuracy of a finished job's student after its last epoch, or of the teacher where it is alone."""
     report = job.report or {}
@@ -90,17 +95,17 @@ def progress(sweep: Path) -> str:
     """A sweep in one line: jobs done, running, failed, the best so far, about how long it still takes."""
     found = jobs(sweep)
     states = [job.state for job in found]
-    done, running, failed = (states.count(state) for state in (State.finished, State.running, State.failed))
+    done, running, failed, pruned = map(states.count, (State.finished, State.running, State.failed, State.pruned))
     total = (load(sweep / SWEEP) or {}).get("jobs")
     parts = [f"{done} of {total} done" if total else f"{done} done"]
-    parts += [f"{n} {what}" for n, what in ((running, "running"), (failed, "failed")) if n]
+    parts += [f"{n} {what}" for n, what in ((running, "running"), (failed, "failed"), (pruned, "pruned")) if n]
     finished = [job for job in found if job.state == State.finished and not math.isnan(val_acc(job))]
     if finished:
         best = max(finished, key=val_acc)
         where = " ".join(f"{key}={best.overrides[key]}" for key in swept(found) if key in best.overrides)
         parts.append(f"best {100 * val_acc(best):.2f} % on validation{f' ({where})' if where else ''}")
     seconds = [float(job.report.get("wall_s", 0)) for job in finished if job.report]
-    left = max(total - done - failed, 0) if total else 0
+    left = max(total - done - failed - pruned, 0) if total else 0
     if left and seconds:
         parts.append(f"about {_duration(sum(seconds) / len(seconds) * math.ceil(left / max(running, 1)))} left")
     return f"sweep: {', '.join(parts)}"
@@ -125,7 +130,8 @@ def verdict(sweep: Path) -> str | None:
     total = (load(sweep / SWEEP) or {}).get("jobs")
     failed = sum(job.state == State.failed for job in found)
     finished = sum((job.folder / SUMMARY).is_file() and job.state == State.finished for job in found)
-    missing = max((total or len(found)) - finished - failed, 0)
+    pruned = sum(job.state == State.pruned for job in found)
+    missing = max((total or len(found)) - finished - failed - pruned, 0)
     if not failed and not missing:
         return None
     parts = [f"{n} {what}" for n, what in ((failed, "failed"), (missing, "did not finish")) if n]
