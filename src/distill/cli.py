@@ -293,7 +293,7 @@ def _job_of_sweep(cfg: DictConfig, folder: Path) -> Any:
         reason = record.fail(folder, list(hydra.overrides.task), error)
         if _verbose():
             traceback.print_exception(error)
-        print(f"error: job {hydra.job.num}: {reason}", file=sys.stderr, flush=True)
+        print(f"error: job {folder.name}: {reason}", file=sys.stderr, flush=True)
         return None
     finally:
         (folder / STATUS).unlink(missing_ok=True)

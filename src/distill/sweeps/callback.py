@@ -18,14 +18,18 @@ current: Path | None = None  # the folder of the sweep that this process has beg
 
 
 def total(overrides: list[str], sweeper: dict[str, Any]) -> int | None:
-    """How many jobs a multirun has: the product of its choices, or the sweeper's ``n_trials``; None: unknown.
+    """How many jobs a multirun has: the product of its choices, or the sweeper's ``n_trials``.
+
+    Returns:
+        None where nobody knows, as of a search with a ``storage`` where other commands may run some of the trials.
 
     Example:
         >>> total(["kd.T=1,2,4", "seed=range(0,2)", "kd=none"], {})
         6
     """
     if "n_trials" in sweeper:
-        return int(sweeper["n_trials"])
+        trials = sweeper["n_trials"]
+        return trials if isinstance(trials, int) and sweeper.get("storage") is None else None
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
     last = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides([*params, *overrides])}
     swept = [override for override in last.values() if override.is_sweep_override()]
