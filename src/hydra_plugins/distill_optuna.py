@@ -102,6 +102,8 @@ class OptunaSweeper(Sweeper):
         assert self.config is not None
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         fixed, ranges = space.space(arguments, self.loader)
+        for sample in space.samples(ranges):  # a mistyped key or option is found before the first trial
+            self.loader.load_sweep_config(self.config, [*fixed, *sample])
         sampler = self._made_sampler()
         storage = self.storage or str(folder / "study.journal")
         place = trial.StudyPlace(storage, self.study_name, self.pruner, self.pruner_args)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -31,7 +32,8 @@ def total(overrides: list[str], sweeper: dict[str, Any]) -> int | None:
         trials = sweeper["n_trials"]
         return trials if isinstance(trials, int) and sweeper.get("storage") is None else None
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    last = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides([*params, *overrides])}
+    loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None  # for glob(*)
+    last = {o.get_key_element(): o for o in OverridesParser.create(loader).parse_overrides([*params, *overrides])}
     swept = [override for override in last.values() if override.is_sweep_override()]
     if not all(override.is_discrete_sweep() for override in swept):
         return None

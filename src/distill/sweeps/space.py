@@ -1,7 +1,7 @@
 """What a search may vary, read from the command line: overrides that stay, and a distribution for each range."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -67,6 +67,18 @@ def _distribution(override: Override) -> "BaseDistribution":
         return CategoricalDistribution(choices)
     except ValueError as error:
         raise UserError(f"{override.input_line} is nothing to search: {first_line(error)}") from error
+
+
+def samples(ranges: dict[str, Any]) -> Iterator[list[str]]:
+    """A few points as overrides, in which every choice occurs.
+
+    Example:
+        >>> list(samples(space(["kd=kd,dkd", "kd.T=interval(1,10)"])[1]))
+        [['kd=kd', 'kd.T=1.0'], ['kd=dkd', 'kd.T=1.0']]
+    """
+    found = {key: getattr(range_, "choices", None) or (range_.low,) for key, range_ in ranges.items()}
+    for i in range(max(map(len, found.values()))):
+        yield [f"{key}={values[i % len(values)]}" for key, values in found.items()]
 
 
 def check_same(study: Any, ranges: dict[str, "BaseDistribution"]) -> None:

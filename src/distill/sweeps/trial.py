@@ -18,6 +18,7 @@ PRUNERS = {
     "successive_halving": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner",
 }  # fmt: skip
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "gp": "GPSampler", "qmc": "QMCSampler"}
+_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,)}  # those of Optuna's annotations that YAML can give
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,12 @@ def made(kind: str, choices: Mapping[str, str], name: str, arguments: Mapping[st
         raise UserError(f"hydra.sweeper.{kind}={name} is unknown; {nearest(name, choices)}")
     its_class = getattr(getattr(optuna, f"{kind}s"), choices[name])
     known = inspect.signature(its_class).parameters
-    for key in arguments:
+    for key, value in arguments.items():
         if key not in known:
             raise UserError(f"hydra.sweeper.{kind}_args: {name} takes no {key}; {nearest(key, known, shown=20)}")
+        wanted = str(getattr(known[key].annotation, "__name__", known[key].annotation))
+        if type(value) not in _TYPES.get(wanted, (type(value),)):
+            raise UserError(f"hydra.sweeper.{kind}_args: {key} must be {wanted}, got {value!r}")
     try:
         return its_class(**arguments)
     except (TypeError, ValueError) as error:
