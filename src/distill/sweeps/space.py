@@ -61,8 +61,10 @@ def _distribution(override: Override) -> "BaseDistribution":
             steps = sorted(dataclasses.replace(value, shuffle=False).range())
             if not steps:
                 raise ValueError("it is empty")
-            kind: Any = IntDistribution if all(isinstance(step, int) for step in steps) else FloatDistribution
-            return kind(steps[0], steps[-1], step=abs(value.step))  # type: ignore[no-any-return]
+            if all(isinstance(step, int) for step in steps):
+                return IntDistribution(int(steps[0]), int(steps[-1]), step=abs(int(value.step)))
+            low, high = round(steps[0], 12), round(steps[-1], 12)  # Hydra adds up steps, and their rounding
+            return FloatDistribution(low, high, step=abs(value.step))
         choices = list(dict.fromkeys(override.sweep_string_iterator()))
         return CategoricalDistribution(choices)
     except ValueError as error:
