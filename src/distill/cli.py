@@ -125,6 +125,7 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
         if callback.current is not None:
             _conclude(callback.current)
     except (UserError, HydraException, OmegaConfBaseException) as error:
+        callback.undo()
         if verbose:
             raise
         _fail(str(error) if isinstance(error, UserError) else _explain(error, config_dir))

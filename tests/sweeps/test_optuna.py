@@ -366,6 +366,11 @@ def test_a_search_killed_and_resumed_is_the_same_search(searched, begun):
     again = command("-m", f"sweep.resume={sweep.name}", cwd=sweep.parent)
     assert again.returncode == 0, again.stderr
     assert results(sweep) == results(whole)
+    kept = (sweep / "sweep.yaml").read_text()
+    wrong = command(f"sweep.resume={sweep.name}", "optimizer.lr=interval(0.1,1)", cwd=sweep.parent)
+    assert wrong.returncode == 1
+    assert "error: the study searched other ranges before (of optimizer.lr); choose" in wrong.stderr
+    assert (sweep / "sweep.yaml").read_text() == kept
     assert "epoch 1/5" not in again.stdout.partition("sweep: ")[0]  # it goes on from its checkpoint
     assert again.stdout.splitlines()[-1] == searched[0].stdout.splitlines()[-1]
 

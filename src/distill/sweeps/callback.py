@@ -14,8 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill import argv
 from distill.sweeps import record
+from distill.sweeps.jobs import SWEEP
 
 current: Path | None = None  # the folder of the sweep that this process has begun
+_before: str | None = None  # its ``sweep.yaml`` of earlier
+
+
+def undo() -> None:
+    """Puts back the ``sweep.yaml`` of a sweep that a wrong command would have continued."""
+    if current is not None and _before is not None:
+        (current / SWEEP).write_text(_before)
 
 
 def total(overrides: list[str], sweeper: dict[str, Any]) -> int | None:
@@ -45,9 +53,10 @@ class SweepRecord(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Once, in the process that launches the jobs."""
-        global current
+        global current, _before
         HydraConfig.instance().set_config(config)
         current = Path(os.path.relpath(config.hydra.sweep.dir))
+        _before = (current / SWEEP).read_text() if (current / SWEEP).is_file() else None
         sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
         command = argv.record(sys.argv[1:])
         launcher = str(config.hydra.runtime.choices.get("hydra/launcher"))

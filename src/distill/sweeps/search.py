@@ -137,7 +137,7 @@ class Search:
         self.study.add_trial(
             create_trial(
                 state=TrialState.RUNNING, params=one.params, distributions=one.distributions,
-                user_attrs={AGAIN: found.job, "token": token},
+                user_attrs={FOLDER: str(self.folder), AGAIN: found.job, "token": token},
             )
         )  # fmt: skip
         trials = self.study.get_trials(deepcopy=False)
