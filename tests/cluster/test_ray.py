@@ -123,17 +123,16 @@ def test_jobs_on_several_nodes(tmp_path):
 
 def test_a_search_runs_its_trials_two_at_once(tmp_path):
     pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'distill[optuna]'")
-    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.at_once=2", "kd.T=interval(1,10)")
-    done = command(*JOB, *search, "hydra.launcher.gpus=2", "trainer.max_epochs=10", "hydra.sweep.dir=s", cwd=tmp_path)
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.at_once=2", "kd=none",
+              "optimizer.lr=interval(0.01,0.3)", "trainer.max_epochs=40")  # fmt: skip
+    done = command(*JOB, *search, "hydra.launcher.gpus=2", "hydra.launcher.cpus=2", "hydra.sweep.dir=s", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = [job.state for job in jobs.jobs(tmp_path / "s")]
-    assert len(found) == 4
-    assert set(found) <= {"finished", "pruned"}
+    assert [job.state for job in jobs.jobs(tmp_path / "s")] == ["finished"] * 3
     when = spans(tmp_path / "s")
     assert when[0][0] < when[1][1]
     assert when[1][0] < when[0][1]
     assert {device(report) for report in summaries(tmp_path / "s").values()} == {"0", "1"}
-    assert "optuna: best of 4 trials: number " in done.stdout
+    assert "optuna: best of 3 trials: number " in done.stdout
 
 
 @pytest.mark.parametrize(
