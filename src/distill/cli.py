@@ -82,7 +82,8 @@ def _explain(error: Exception, config_dir: Path) -> str:
 def _near_key(key: str, config_dir: Path) -> str:
     """The nearest keys, of the same node if there is one, under the other choices of this command line."""
     others = [arg for arg in sys.argv[1:] if re.match(r"[\w@/.]+=", arg) and not arg.startswith(f"{key}=")]
-    for overrides in (others, []):
+    groups_only = [arg for arg in others if "/" in arg.partition("=")[0]]  # beside a sweep, which composes to nothing
+    for overrides in (others, groups_only, []):
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(config_dir), version_base="1.3"):
             try:
@@ -124,6 +125,7 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
         if callback.current is not None:
             _conclude(callback.current)
     except (UserError, HydraException, OmegaConfBaseException) as error:
+        callback.undo()
         if verbose:
             raise
         _fail(str(error) if isinstance(error, UserError) else _explain(error, config_dir))
@@ -293,7 +295,7 @@ def _job_of_sweep(cfg: DictConfig, folder: Path) -> Any:
         reason = record.fail(folder, list(hydra.overrides.task), error)
         if _verbose():
             traceback.print_exception(error)
-        print(f"error: job {hydra.job.num}: {reason}", file=sys.stderr, flush=True)
+        print(f"error: job {folder.name}: {reason}", file=sys.stderr, flush=True)
         return None
     finally:
         (folder / STATUS).unlink(missing_ok=True)
