@@ -21,6 +21,15 @@ Shows what a sweep found, at any time: a table, results.csv and report.html in i
 CSV, PAGE = "results.csv", "report.html"
 
 
+def _ours(table: Path) -> bool:
+    """Whether a CSV file begins as this command's does."""
+    try:
+        with table.open() as file:
+            return file.readline().startswith(",".join(FIRST))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def _claim(folder: Path, sweep: Path, overwrite: bool) -> None:
     """Refuses to replace what somebody else wrote.
 
@@ -31,11 +40,7 @@ def _claim(folder: Path, sweep: Path, overwrite: bool) -> None:
         raise UserError(f"{sweep / PAGE} is evaluate.py's page of this run: choose output=, or overwrite=true")
     table = folder / CSV
     file_place(table)
-    try:
-        ours = not table.exists() or table.open().readline().startswith(",".join(FIRST))
-    except (OSError, UnicodeDecodeError):
-        ours = False
-    if not ours and not overwrite:
+    if table.exists() and not overwrite and not _ours(table):
         raise UserError(f"{table} exists and was not written by this command: choose output=, or overwrite=true")
     claim([folder / PAGE], overwrite)
 

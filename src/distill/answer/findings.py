@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from hydra.errors import HydraException
 
 from distill.answer.spread import Spread, shown
 from distill.errors import UserError
-from distill.sweeps.jobs import RECORD, SWEEP, State, SweepJob, jobs, load, swept
+from distill.sweeps.jobs import RECORD, SUMMARY, SWEEP, State, SweepJob, jobs, load, swept
+from distill.sweeps.jobs import read as job
 
 SEED = "seed"
 
@@ -59,22 +61,22 @@ class Setting:
     values: tuple[str | None, ...]
     outcomes: list[Outcome] = field(compare=False)
 
-    @property
+    @cached_property
     def finished(self) -> list[Outcome]:
         """Those with a score."""
         return [outcome for outcome in self.outcomes if outcome.finished]
 
-    @property
+    @cached_property
     def val(self) -> Spread:
         """On validation: what a setting is chosen by."""
         return Spread.of(outcome.val for outcome in self.finished)
 
-    @property
+    @cached_property
     def test(self) -> Spread:
         """On the test split: what is shown."""
         return Spread.of(outcome.test for outcome in self.finished)
 
-    @property
+    @cached_property
     def rank(self) -> tuple[float, float]:
         """The smaller the better: by accuracy on validation, equal ones by cross-entropy there."""
         loss = Spread.of(outcome.loss for outcome in self.finished).mean
@@ -97,17 +99,17 @@ class Findings:
     keys: list[str]
     settings: list[Setting]
 
-    @property
+    @cached_property
     def outcomes(self) -> list[Outcome]:
         """Of all jobs that have begun."""
         return [outcome for setting in self.settings for outcome in setting.outcomes]
 
-    @property
+    @cached_property
     def reports(self) -> list[dict[str, Any]]:
         """The summaries of the finished jobs."""
         return [outcome.job.report for outcome in self.outcomes if outcome.finished and outcome.job.report]
 
-    @property
+    @cached_property
     def best(self) -> Setting | None:
         """The best on validation among those with at least half as many finished seeds as the fullest one."""
         most = max((setting.val.n for setting in self.settings), default=0)
@@ -158,7 +160,7 @@ def read(folder: Path) -> Findings:
         raise UserError(f"{folder} {'is a file, and a sweep is a folder' if folder.exists() else 'does not exist'}")
     record = load(folder / SWEEP)
     try:
-        found = jobs(folder)
+        found = jobs(folder) or ([job(folder)] if (folder / SUMMARY).is_file() else [])
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror or error}") from error
     if record is None and not found:
@@ -166,9 +168,9 @@ def read(folder: Path) -> Findings:
     named = _named(record or {})
     keys = [key for key in dict.fromkeys([*named, *swept(found)]) if key != SEED]
     by_values: dict[tuple[str | None, ...], list[Outcome]] = {}
-    for job in found:
-        values = tuple(job.overrides.get(key) for key in keys)
-        name = str(job.folder.relative_to(folder)) if job.folder != folder else folder.name
-        by_values.setdefault(values, []).append(Outcome(job, name, values, *_scores(job)))
+    for each in found:
+        values = tuple(each.overrides.get(key) for key in keys)
+        name = str(each.folder.relative_to(folder)) if each.folder != folder else folder.name
+        by_values.setdefault(values, []).append(Outcome(each, name, values, *_scores(each)))
     settings = sorted((Setting(*pair) for pair in by_values.items()), key=lambda setting: setting.rank)
     return Findings(folder, record or {}, keys, settings)

@@ -23,10 +23,12 @@ class Maps:
     Attributes:
         figures: test and validation in turn.
         notes: what a reader must know, a sentence each.
+        wide: whether one is too wide to stand beside another.
     """
 
     figures: list[Figure]
     notes: list[str]
+    wide: bool = False
 
 
 def _pair(findings: Findings) -> tuple[int, int, bool] | None:
@@ -88,7 +90,8 @@ def _cells(findings: Findings, a: int, b: int) -> Maps:
             low, high, legend = _ends(spreads[split])
             chart = legend + _map(findings, inside, a, b, split, (low, high))
             figures.append(Figure(f"top-1, {said}{f', {name}' if name else ''}", chart))
-    return Maps(figures, notes)
+    sizes = [len({setting.values[i] for setting in findings.settings}) for i in (a, b)]
+    return Maps(figures, notes, wide=min(max(sizes), 2 * min(sizes)) > 6)
 
 
 def _map(

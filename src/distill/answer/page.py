@@ -5,8 +5,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from distill.answer.figures import effects, learning
+from distill.answer.effects import effects
 from distill.answer.findings import Findings, Outcome, Setting
+from distill.answer.learning import learning
 from distill.answer.maps import maps
 from distill.answer.references import References
 from distill.answer.table import again, filled, names, points, reasons, states
@@ -186,7 +187,6 @@ def page(findings: Findings, references: References) -> str:
     best = findings.best
     columns, table = filled(findings, references, ROWS)
     chosen = findings.settings.index(best) if best is not None else -1
-    charts, curves_legend = learning(findings, references)
     by_key, effects_legend = effects(findings, references)
     failed = failures(findings)
     left = findings.total - len(findings.outcomes)
@@ -205,8 +205,7 @@ def page(findings: Findings, references: References) -> str:
         maps=maps(findings),
         effects=by_key,
         effects_legend=effects_legend,
-        curves=charts,
-        curves_legend=curves_legend,
+        curves=learning(findings, references),
         columns=columns,
         keys=len(findings.keys),
         table=table,
