@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from copies import begin, copy_run
 from jobs import TINY, run_job
-from sweeps import begin, copy_run
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from copies import begin, copy_run
 from distill.answer.command import Options, answer, at_end, report
 from distill.answer.findings import read
 from distill.answer.references import SOFT, References, is_alone
@@ -22,7 +23,6 @@ from distill.errors import UserError
 from distill.sweeps import record
 from distill.sweeps.jobs import State
 from jobs import ROOT
-from sweeps import begin, copy_run
 
 
 class Tables(HTMLParser):

@@ -2,8 +2,8 @@
 
 import pytest
 
+from copies import copy_run
 from distill.answer.command import answer
-from sweeps import copy_run
 
 SECTIONS = ["best", "map", "effects", "curves", "settings", "jobs", "about"]
 

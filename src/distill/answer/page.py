@@ -108,7 +108,7 @@ def _duration(seconds: float) -> str:
 
     Example:
         >>> _duration(5.04), _duration(600), _duration(1e4), _duration(1e6)
-        ('5.0 s', '10 min', '2.8 h', '278 h')
+        ('5.0 s', '10 min', '2.78 h', '278 h')
     """
     if seconds < 100:
         return f"{seconds:.1f} s"

@@ -54,8 +54,9 @@ def _cell(cell: Cell | None, ends: tuple[float, float]) -> str:
         return f'<td class="none"{said}>{escape(cell.text) if cell else ""}</td>'
     low, high = ends
     fill, ink = viridis((cell.value - low) / (high - low) if high > low else 0.6)
+    marked = ' class="marked"' if cell.marked else ""
     note = f"<small>{escape(cell.note)}</small>" if cell.note else ""
     return (
-        f'<td{" class=marked" if cell.marked else ""} style="background:{fill};color:{ink}" '
+        f'<td{marked} style="background:{fill};color:{ink}" '
         f'title="{escape(cell.said)}"><b>{escape(cell.text)}</b>{note}</td>'
     )
