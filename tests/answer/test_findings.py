@@ -183,7 +183,7 @@ def test_continuous_keys_are_scattered(taught, tmp_path):
 def test_while_it_runs(taught, tmp_path, capsys):
     begin(tmp_path, "kd.T=1,2,4", jobs=3)
     answer(tmp_path)
-    assert "sweep: 0 of 3 jobs finished, 3 not begun" in capsys.readouterr().out
+    assert "0 of 3 jobs finished, 3 not begun" in capsys.readouterr().out
     assert "No job has finished yet." in (tmp_path / "report.html").read_text()
     copy_run(taught, tmp_path / "0", ["kd.T=1"])
     for number in ("1", "2"):
@@ -358,6 +358,14 @@ def test_mistakes_are_one_line(grid, arguments, message, monkeypatch):
         report(parse(Options, arguments, rest="sweep"))
     assert message in str(error.value)
     assert (grid.parent / "mine/results.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_the_commands_of_the_docs():
+    text = "".join((ROOT / page).read_text() for page in ("README.md", "docs/sweeps.md"))
+    lines = re.findall(r"python report\.py ([^`\n]+)", text)
+    assert len(lines) >= 3
+    for line in lines:
+        assert len(parse(Options, shlex.split(line.replace("<its folder>", "x")), rest="sweep").sweep) == 1
 
 
 def test_a_folder_that_cannot_be_written_to(grid, capsys, monkeypatch):

@@ -165,7 +165,7 @@ def show(findings: Findings, references: References, most: int = LINES) -> None:
         say(f"student alone: {references.line.test} on test")
     for line in references.warnings:
         say(f"warning: {line}")
-    say(f"sweep: {states(findings)}")
+    say(states(findings))
     for reason, outcomes in reasons(findings)[:most]:
         say(f"failed: {names(outcomes)}: {reason}")
     best = findings.best

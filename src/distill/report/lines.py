@@ -67,6 +67,7 @@ def lines(
     series = [line for line in series if line.points]
     xs = [x for line in series for x, _ in line.points]
     low, high = span([y for line in series for _, y in line.points])
+    low = low if floor is None else floor
     if share:
         low, high = max(low, 0.0), min(high, 1.0) if high > 0.9 else high
     x = Scale(min(xs, default=0), max(xs, default=1), LEFT + 6, WIDTH - RIGHT - 6)
