@@ -10,7 +10,7 @@ from distill.answer.spread import Spread
 from distill.config import leaves
 from distill.errors import UserError
 
-# Losses that are part of L_soft: with kd.alpha=1 they weigh nothing (tests/answer compares this with Term.soft).
+# Losses that are part of L_soft: with kd.alpha=1 they weigh nothing (tests/evaluation compares this with Term.soft).
 SOFT = {f"distill.losses.{name}" for name in ("KD", "DKD", "DIST", "NKD", "TTM", "WTTM", "MLKD", "TfKD")}
 # What does not belong to the student's own recipe, so that it may differ between a student alone and a taught one.
 APART = ("kd.", "teacher.", "seed", "logger", "callbacks", "cache.", "threads", "teachers_dir", "resume", "compile",

@@ -121,9 +121,9 @@ def test_the_teacher_and_the_share_kept(grid, capsys):
     assert f"<b>{100 * kept:.1f} %</b>" in (grid / "report.html").read_text()
 
 
-def test_equal_accuracies_are_told_apart_by_cross_entropy_on_validation(taught, tmp_path):
+def test_equal_accuracies_are_told_apart_by_cross_entropy_on_validation(distilled, tmp_path):
     for number, loss in ((0, 0.3), (1, 0.2)):
-        copy_run(taught, tmp_path / str(number), [f"kd.T={number + 1}"], 0.9, 0.9 - number / 10)
+        copy_run(distilled, tmp_path / str(number), [f"kd.T={number + 1}"], 0.9, 0.9 - number / 10)
         path = tmp_path / str(number) / "summary.json"
         summary = json.loads(path.read_text())
         summary["student"]["last"]["val"]["hard"] = loss
@@ -131,25 +131,25 @@ def test_equal_accuracies_are_told_apart_by_cross_entropy_on_validation(taught, 
     assert read(tmp_path).best.values == ("2",)
 
 
-def test_one_lucky_seed_of_four_is_not_the_best(taught, tmp_path):
+def test_one_lucky_seed_of_four_is_not_the_best(distilled, tmp_path):
     for seed in range(4):
-        copy_run(taught, tmp_path / f"a{seed}", ["kd.T=1", f"seed={seed}"], 0.8, 0.8)
-    copy_run(taught, tmp_path / "b0", ["kd.T=2", "seed=0"], 0.9, 0.9)
+        copy_run(distilled, tmp_path / f"a{seed}", ["kd.T=1", f"seed={seed}"], 0.8, 0.8)
+    copy_run(distilled, tmp_path / "b0", ["kd.T=2", "seed=0"], 0.9, 0.9)
     found = read(tmp_path)
     assert found.best.values == ("1",)
-    copy_run(taught, tmp_path / "b1", ["kd.T=2", "seed=1"], 0.9, 0.9)
+    copy_run(distilled, tmp_path / "b1", ["kd.T=2", "seed=1"], 0.9, 0.9)
     assert read(tmp_path).best.values == ("2",)
     assert [setting.values for setting in found.settings] == [("2",), ("1",)]
 
 
-def test_keys_of_any_kind(taught, tmp_path, capsys):
+def test_keys_of_any_kind(distilled, tmp_path, capsys):
     begin(tmp_path, "kd=kd,[dkd,sp]", "model=resnet8,vgg8", "data.augment.flip=true,false", jobs=8)
     number = 0
     for kd in ("kd", "[dkd,sp]"):
         for model in ("resnet8", "vgg8"):
             for flip in ("true", "false"):
                 overrides = [f"kd={kd}", f"model={model}", f"data.augment.flip={flip}"]
-                copy_run(taught, tmp_path / str(number), overrides, 0.8 + number / 100, 0.8)
+                copy_run(distilled, tmp_path / str(number), overrides, 0.8 + number / 100, 0.8)
                 number += 1
     answer(tmp_path)
     assert "python train.py 'kd=[dkd,sp]' model=vgg8 data.augment.flip=false" in capsys.readouterr().out
@@ -158,13 +158,13 @@ def test_keys_of_any_kind(taught, tmp_path, capsys):
     assert "top-1, test, data.augment.flip=true" in page
 
 
-def test_continuous_keys_are_scattered(taught, tmp_path):
+def test_continuous_keys_are_scattered(distilled, tmp_path):
     begin(tmp_path, "kd.T=tag(log, interval(0.5, 50))", "kd.alpha=interval(0, 1)", jobs=30)
     generator = np.random.default_rng(0)
     for number in range(30):
         overrides = [f"kd.T={0.5 * 100 ** generator.random()}", f"kd.alpha={generator.random()}"]
         if number % 5:
-            copy_run(taught, tmp_path / str(number), overrides, generator.uniform(0.8, 0.9), 0.8)
+            copy_run(distilled, tmp_path / str(number), overrides, generator.uniform(0.8, 0.9), 0.8)
         else:
             (tmp_path / str(number)).mkdir()
             (tmp_path / str(number) / "command.yaml").write_text(json.dumps({"overrides": overrides}))
@@ -180,12 +180,12 @@ def test_continuous_keys_are_scattered(taught, tmp_path):
     assert shlex.split(next(line for line in page.splitlines() if "kd.T=" in line and "train.py" in line)[22:-6])
 
 
-def test_while_it_runs(taught, tmp_path, capsys):
+def test_while_it_runs(distilled, tmp_path, capsys):
     begin(tmp_path, "kd.T=1,2,4", jobs=3)
     answer(tmp_path)
     assert "0 of 3 jobs finished, 3 not begun" in capsys.readouterr().out
     assert "No job has finished yet." in (tmp_path / "report.html").read_text()
-    copy_run(taught, tmp_path / "0", ["kd.T=1"])
+    copy_run(distilled, tmp_path / "0", ["kd.T=1"])
     for number in ("1", "2"):
         (tmp_path / number).mkdir()
         (tmp_path / number / "command.yaml").write_text(json.dumps({"overrides": [f"kd.T={int(number) * 2}"]}))
@@ -199,9 +199,9 @@ def test_while_it_runs(taught, tmp_path, capsys):
     assert f"sweep.resume={tmp_path}" in page
 
 
-def test_a_single_run(taught, tmp_path, capsys):
+def test_a_single_run(distilled, tmp_path, capsys):
     run = tmp_path / "run"
-    shutil.copytree(taught, run)
+    shutil.copytree(distilled, run)
     (run / "command.yaml").write_text("overrides: [kd.T=4]\nconfig_dir: null")
     answer(run)
     assert "1 of 1 jobs finished" in capsys.readouterr().out
@@ -225,9 +225,9 @@ def test_teachers_alone(tmp_path, capsys):
     assert "best on validation: teacher=resnet20: 70.00 % on test" in capsys.readouterr().out
 
 
-def test_the_student_alone_within_the_sweep(taught, alone, tmp_path, capsys):
+def test_the_student_alone_within_the_sweep(distilled, alone, tmp_path, capsys):
     for seed in "01":
-        copy_run(taught, tmp_path / f"kd{seed}", ["kd=kd", f"seed={seed}"], 0.9, 0.8 + int(seed) / 10)
+        copy_run(distilled, tmp_path / f"kd{seed}", ["kd=kd", f"seed={seed}"], 0.9, 0.8 + int(seed) / 10)
         copy_run(alone, tmp_path / f"none{seed}", ["kd=none", f"seed={seed}"], 0.8, 0.7 + int(seed) / 10)
     answer(tmp_path)
     out = capsys.readouterr().out
@@ -236,7 +236,7 @@ def test_the_student_alone_within_the_sweep(taught, alone, tmp_path, capsys):
     assert re.search(r"│ none +│.*│ +alone │", out)
 
 
-def test_a_baseline_by_name_and_those_that_are_none(grid, taught, alone, tmp_path, capsys):
+def test_a_baseline_by_name_and_those_that_are_none(grid, distilled, alone, tmp_path, capsys):
     answer(grid, baseline=alone)
     accuracy = json.loads((alone / "summary.json").read_text())["student"]["last"]["test"]["acc"]
     out = capsys.readouterr()
@@ -252,7 +252,7 @@ def test_a_baseline_by_name_and_those_that_are_none(grid, taught, alone, tmp_pat
     summary["data"]["fingerprint"] = "0"
     (other / "summary.json").write_text(json.dumps(summary))
     for baseline, message in (
-        (taught, "no student of .* was trained alone .*: its loss has kd"),
+        (distilled, "no student of .* was trained alone .*: its loss has kd"),
         (other, "was trained on other data than the sweep"),
         (tmp_path / "gone", "baseline: .*gone does not exist"),
     ):
@@ -260,10 +260,10 @@ def test_a_baseline_by_name_and_those_that_are_none(grid, taught, alone, tmp_pat
             answer(grid, baseline=baseline)
 
 
-def test_the_baseline_of_a_point_shares_its_recipe(taught, alone, tmp_path):
+def test_the_baseline_of_a_point_shares_its_recipe(distilled, alone, tmp_path):
     for lr, gain in (("0.1", 0.1), ("0.05", 0.2)):
         rate = {"optimizer__lr": float(lr)}
-        copy_run(taught, tmp_path / f"kd{lr}", ["kd=kd", f"optimizer.lr={lr}"], 0.9, 0.5 + gain, **rate)
+        copy_run(distilled, tmp_path / f"kd{lr}", ["kd=kd", f"optimizer.lr={lr}"], 0.9, 0.5 + gain, **rate)
         copy_run(alone, tmp_path / f"none{lr}", ["kd=none", f"optimizer.lr={lr}"], 0.8, 0.5, **rate)
     found = read(tmp_path)
     references = References(found)
@@ -273,8 +273,8 @@ def test_the_baseline_of_a_point_shares_its_recipe(taught, alone, tmp_path):
         assert references.alone(setting).recipe["optimizer.lr"] == setting.values[1]
 
 
-def test_alpha_one_is_the_student_alone_where_all_terms_are_soft(taught):
-    summary = json.loads((taught / "summary.json").read_text())
+def test_alpha_one_is_the_student_alone_where_all_terms_are_soft(distilled):
+    summary = json.loads((distilled / "summary.json").read_text())
     kd = summary["config"]["kd"]
     assert not is_alone(summary)
     kd["alpha"] = 1.0
@@ -306,10 +306,10 @@ def test_the_losses_taken_for_soft_are_the_soft_ones():
             assert (target in SOFT) == soft, path.name
 
 
-def test_a_thousand_runs_in_five_seconds(taught, tmp_path, capsys):
+def test_a_thousand_runs_in_five_seconds(distilled, tmp_path, capsys):
     begin(tmp_path, "kd.T=range(1,11)", jobs=1000)
     first = tmp_path / "0"
-    copy_run(taught, first, ["kd.T=1", "kd.alpha=0.0", "seed=0"])
+    copy_run(distilled, first, ["kd.T=1", "kd.alpha=0.0", "seed=0"])
     for number in range(1, 1000):
         folder = tmp_path / str(number)
         shutil.copytree(first, folder)
