@@ -139,7 +139,10 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
 
 
 def _conclude(sweep: Path) -> None:
-    """The end of a sweep: status 1 unless every job finished."""
+    """The end of a sweep: its answer, and status 1 unless every job finished."""
+    from distill.answer.command import at_end
+
+    at_end(sweep)
     wrong = record.verdict(sweep)
     if wrong is not None:
         _fail(wrong)
