@@ -11,6 +11,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +144,8 @@ class SlurmLauncher(Launcher):
         for job in jobs:
             record.clear(job.folder)
         try:
-            submitted = executor.map_array(SlurmJob.__call__, [SlurmJob(job) for job in jobs])
+            with redirect_stderr(StringIO()):  # submitit repeats what sbatch says
+                submitted = executor.map_array(SlurmJob.__call__, [SlurmJob(job) for job in jobs])
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             raise UserError(f"Slurm does not take the jobs: {slurm.complaint(str(error))}") from error
         found = {entry.job_id: job for entry, job in zip(submitted, jobs, strict=True)}
@@ -217,8 +220,8 @@ class SlurmLauncher(Launcher):
                     continue
                 found = read(job.folder)
                 if found.state == State.failed:
-                    reason = (found.failure or {}).get("reason")
-                    print(f"error: job {job.number}: {reason}", file=sys.stderr, flush=True)
+                    why = (found.failure or {}).get("reason")
+                    print(f"error: job {job.number}: {why}", file=sys.stderr, flush=True)
                 elif found.state not in (State.finished, State.pruned):
                     since = gone.setdefault(identity, time.monotonic())
                     if time.monotonic() - since < self._patience(place):

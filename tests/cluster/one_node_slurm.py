@@ -55,7 +55,7 @@ def missing() -> str | None:
     """Why no Slurm can be started here; None: one can."""
     absent = [name for name in (*DAEMONS, "sbatch", "squeue", "scontrol") if shutil.which(name, path=PATH) is None]
     if absent:
-        return f"Slurm is not installed, no {', '.join(absent)} (Debian: apt install slurm-wlm munge; .ci/install-slurm)"
+        return f"Slurm is not installed, no {', '.join(absent)} (.ci/install-slurm installs it)"
     return None if os.getuid() == 0 else "the one-node Slurm declares GPUs by device files, which takes root"
 
 

@@ -32,7 +32,7 @@ class Place(NamedTuple):
     @property
     def ended(self) -> bool:
         """Whether Slurm has done with it."""
-        return self.state in ENDED
+        return self.state.partition(" ")[0] in ENDED
 
 
 def write(folder: Path, identity: str, overrides: list[str], idle: int = 0) -> None:
