@@ -142,7 +142,8 @@ class SlurmJob:
             print(f"job {self.job.number}: at its time limit, put in the queue again", flush=True)
             done = _slurm("scontrol", "requeue", identity)
             if done.returncode == 0:
-                time.sleep(LAST_S)  # Slurm ends this process
+                signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # Slurm ends this process
+                time.sleep(LAST_S)
                 sys.exit(0)
             why = f"met its time limit, and Slurm would not take it again: {complaint(done.stderr)}"
         print(f"error: job {self.job.number}: {record.fail(folder, settings(overrides), why)}", file=sys.stderr)
