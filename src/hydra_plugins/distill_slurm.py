@@ -164,7 +164,7 @@ class SlurmLauncher(Launcher):
         jobs = list(prepared(self.config, self.context, self.function, job_overrides, initial_job_idx))
         waiting, missing = self._known(jobs)
         finished = len(jobs) - len(waiting) - len(missing)
-        most = int(slurm.setting("MaxArraySize") or 1001) - 1
+        most = int(slurm.setting("MaxArraySize") or 1001)
         parts = [missing[i : i + most] for i in range(0, len(missing), most)]
         log.info(f"Slurm: {len(missing)} jobs to submit, {len(waiting)} in its queue already, {finished} finished")
         try:

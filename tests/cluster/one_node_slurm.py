@@ -45,6 +45,7 @@ SlurmdParameters=config_overrides
 PropagateResourceLimits=NONE
 ReturnToService=2
 KillWait=5
+MaxArraySize=3
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={gpus} RealMemory=4000 Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=60 State=UP
