@@ -82,8 +82,9 @@ def _explain(error: Exception, config_dir: Path) -> str:
 def _near_key(key: str, config_dir: Path) -> str:
     """The nearest keys, of the same node if there is one, under the other choices of this command line."""
     others = [arg for arg in sys.argv[1:] if re.match(r"[\w@/.]+=", arg) and not arg.startswith(f"{key}=")]
-    groups_only = [arg for arg in others if "/" in arg.partition("=")[0]]  # beside a sweep, which composes to nothing
-    for overrides in (others, groups_only, []):
+    single = [arg for arg in others if "," not in arg]  # a multirun's choices are composed one by one
+    groups_only = [arg for arg in others if "/" in arg.partition("=")[0]]
+    for overrides in (others, single, groups_only, []):
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(config_dir), version_base="1.3"):
             try:

@@ -14,7 +14,7 @@ from distill.sweeps import jobs
 from jobs import ROOT, TINY, command
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'distill[ray]'")
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 JOB = ("-m", "hydra/launcher=ray", *TINY, "logger=none", "trainer.accelerator=cpu")
 GPUS = 4
 
