@@ -60,8 +60,10 @@ def resumed(argv: Sequence[str]) -> list[str]:
     """
     flags, overrides = split(argv)
     for key in (RESUME_SWEEP, RESUME):
-        value = next((o.partition("=")[2].strip("'\"") for o in overrides if o.startswith(f"{key}=")), "")
-        if value in ("", "null"):
+        value = next((o.partition("=")[2].strip("'\"") for o in overrides if o.startswith(f"{key}=")), None)
+        if key == RESUME_SWEEP and value == "":
+            raise UserError(f"{key}= names no folder")
+        if not value or value == "null":
             continue
         path = Path(value)
         if not path.exists():

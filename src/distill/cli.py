@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -24,8 +24,6 @@ from distill.errors import Interrupted, Pruned, UserError, first_line, nearest
 from distill.sweeps import callback, record
 from distill.sweeps.jobs import RECORD, STATUS, SUMMARY, State, read
 
-FREE = ("resume", "logger", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
-        "trainer.enable_progress_bar", "trainer.log_every_n_steps")  # fmt: skip
 FULL_ERROR, TRACEBACK = "HYDRA_FULL_ERROR", "DISTILL_TRACEBACK"
 
 
@@ -61,6 +59,9 @@ def _explain(error: Exception, config_dir: Path) -> str:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and isinstance(cause, Exception):
         chain.append(cause)
     for link in chain:
+        if isinstance(link, OverrideParseException):
+            said = str(link).partition("\nSee ")[0]
+            return said if link.override in said else f"cannot read '{link.override}': {said}"
         if isinstance(link, MissingConfigException) and link.options is not None and link.missing_cfg_file:
             group, _, option = link.missing_cfg_file.rpartition("/")
             return f"{group} has no option '{option}'; {nearest(option, link.options, shown=40)}"
@@ -81,6 +82,8 @@ def _explain(error: Exception, config_dir: Path) -> str:
 
 def _near_key(key: str, config_dir: Path) -> str:
     """The nearest keys, of the same node if there is one, under the other choices of this command line."""
+    if key.startswith("sweep"):
+        return f"did you mean {argv.RESUME_SWEEP}?"
     others = [arg for arg in sys.argv[1:] if re.match(r"[\w@/.]+=", arg) and not arg.startswith(f"{key}=")]
     single = [arg for arg in others if "," not in arg]  # a multirun's choices are composed one by one
     groups_only = [arg for arg in others if "/" in arg.partition("=")[0]]
@@ -130,6 +133,8 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
         if verbose:
             raise
         _fail(str(error) if isinstance(error, UserError) else _explain(error, config_dir))
+    except callback.Refused as error:
+        _fail(str(error))
     except (KeyboardInterrupt, Interrupted) as error:
         again = f"; continue with: python train.py -m sweep.resume={callback.current}" if callback.current else ""
         _fail(f"{str(error) or 'interrupted'}{again}", status=130)
@@ -157,8 +162,8 @@ def _verbose() -> bool:
 def _claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
     """Makes the folder this run's own: what it is, resolved (``config.yaml``), and the command that continues it.
 
-    A resumed run goes on as it was; only what does not shape the result (``FREE``) may change. So does a job of a
-    sweep whose folder holds it already: the same command runs what is missing.
+    A resumed run goes on as it was; only what does not shape the result (``config.FREE``) may change. So does a
+    job of a sweep whose folder holds it already: the same command runs what is missing.
 
     Returns:
         Whether the folder held this run before.
@@ -168,18 +173,20 @@ def _claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
     """
     claimed = folder / "config.yaml"
     if not claimed.exists():
-        OmegaConf.save(OmegaConf.create(_plain(cfg)), claimed)
         hydra = HydraConfig.get()
         own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
         overrides = [o for o in hydra.overrides.task if not o.startswith(f"{argv.RESUME}=")]
         command = {"overrides": overrides, "config_dir": own[0] if own else None}
         OmegaConf.save(OmegaConf.create(command), folder / RECORD)
+        part = claimed.with_suffix(".part")  # the claim is the last thing written, whole or not at all
+        OmegaConf.save(OmegaConf.create(_plain(cfg)), part)
+        part.replace(claimed)
         return False
     if cfg["resume"] is None and not sweep:
         raise UserError(f"{folder} holds a run already: continue it with resume={folder}, or choose another folder")
     before, now = (dict(config.leaves(c)) for c in (OmegaConf.to_container(OmegaConf.load(claimed)), _plain(cfg)))
     for key in sorted({*before, *now}):
-        if not key.startswith(FREE) and before.get(key) != now.get(key):
+        if not key.startswith(config.FREE) and before.get(key) != now.get(key):
             raise UserError(
                 f"resume continues a run as it was: {key} was {before.get(key)!r} and is {now.get(key)!r} now; "
                 "start a new run for another setting"

@@ -11,6 +11,10 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import II, MISSING
 
+# What does not shape a run's result, and may change when it is continued; the beginnings of keys.
+FREE = ("resume", "logger", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
+        "trainer.enable_progress_bar", "trainer.log_every_n_steps")  # fmt: skip
+
 
 class Only(Enum):
     """The parts of the job that can be run alone."""

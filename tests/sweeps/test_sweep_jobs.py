@@ -9,9 +9,10 @@ import time
 import pytest
 
 from distill.errors import UserError
-from distill.sweeps import record
-from distill.sweeps.callback import total
+from distill.sweeps import callback, record
+from distill.sweeps.callback import check_same, grid, total
 from distill.sweeps.jobs import FAILURE, SILENCE_S, STATUS, State, born, jobs, load, swept
+from jobs import command
 
 
 def finished(sweep, number, acc, *overrides, wall_s=10.0):
@@ -132,3 +133,94 @@ def test_the_verdict_names_failed_and_missing_jobs(tmp_path):
 )
 def test_the_number_of_jobs(overrides, sweeper, expected):
     assert total(overrides, sweeper) == expected
+
+
+def begun(sweep, jobs):
+    """A sweep's folder whose jobs have begun, and nothing else of them."""
+    record.begin(sweep, {"overrides": ["kd.T=1,2", "seed=0,1"], "config_dir": None}, "basic", 4)
+    for number, overrides in enumerate(jobs):
+        finished(sweep, number, 0.5, *overrides)
+        (sweep / f"{number}/config.yaml").write_text("seed: 0")
+
+
+def test_a_grid_may_grow_where_its_jobs_keep_their_numbers(tmp_path):
+    begun(tmp_path, grid(["kd.T=1,2", "seed=0,1"], {}))
+    check_same(tmp_path, grid(["kd.T=1,2,4", "seed=0,1", "data.num_workers=1"], {}))
+    for other, said in (
+        (["kd.T=1,2", "seed=0,1,2"], "number 2 has kd.T=2, and would have kd.T=1 now"),
+        (["kd.T=1,3", "seed=0,1"], "number 2 has kd.T=2, and would have kd.T=3 now"),
+        (
+            ["kd.T=1,2", "seed=0,1", "trainer.max_epochs=9"],
+            "no trainer.max_epochs, and would have trainer.max_epochs=9",
+        ),
+    ):
+        with pytest.raises(UserError, match=said):
+            check_same(tmp_path, grid(other, {}))
+    (tmp_path / "2/config.yaml").unlink()  # refused before it began, as for a value out of range
+    (tmp_path / "3/config.yaml").unlink()
+    check_same(tmp_path, grid(["kd.T=1,3", "seed=0,1"], {}))
+
+
+def test_a_command_that_asks_for_other_jobs_changes_nothing(tmp_path):
+    begun(tmp_path / "sweep", grid(["kd.T=1,2", "seed=0,1"], {}))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    done = command("-m", "sweep.resume=sweep", "seed=0,1,2", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: sweep holds other jobs: number 2 has kd.T=2, and would have kd.T=1 now; ")
+    assert done.stderr.count("\n") == 1
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    assert {path: text for path, text in after.items() if path.name != callback.LOCK} == before
+
+
+def test_two_commands_do_not_run_one_grid(tmp_path):
+    """The second is refused while the first lives, and not once it was killed."""
+    begun(tmp_path / "sweep", grid(["kd.T=1,2", "seed=0,1"], {}))
+    code = (
+        "import sys; from pathlib import Path; from distill.sweeps import callback; callback.PATIENCE_S = 0.1; "
+        "callback._alone(Path('sweep')); print('mine', flush=True); sys.stdin.read()"
+    )
+
+    def other():
+        return subprocess.Popen(
+            [sys.executable, "-c", code], cwd=tmp_path, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    first = other()
+    assert first.stdout.readline() == "mine\n"
+    second = other()
+    assert second.communicate(timeout=60)[1].endswith(
+        "UserError: sweep is being run by another command: wait for it, or stop it first\n"
+    )
+    first.kill()
+    first.communicate()
+    third = other()
+    assert third.stdout.readline() == "mine\n"
+    third.communicate("")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["kd.TT=1,2"], "there is no key 'kd.TT'"),
+        (["kd.T=1,"], "cannot read 'kd.T=1,': mismatched input"),
+        (["sweep.resume="], "sweep.resume= names no folder"),
+        (["sweep.resum=x"], "there is no key 'sweep'; did you mean sweep.resume?"),
+    ],
+)
+def test_a_mistake_leaves_no_sweep_behind(tmp_path, arguments, said):
+    done = command("-m", *arguments, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_time_left_counts_the_place_that_has_become_free(tmp_path):
+    record.begin(tmp_path, {"overrides": [], "config_dir": None}, "ray", 8)
+    finished(tmp_path, 0, 0.5, wall_s=60)
+    for number in ("1", "2", "3"):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "command.yaml").write_text("overrides: []\nconfig_dir: null")
+        record.beat(tmp_path / number)
+    assert record.progress(tmp_path).endswith("3 running, best 50.00 % on validation, about 2 min left")

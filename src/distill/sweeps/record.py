@@ -92,7 +92,10 @@ def val_acc(job: SweepJob) -> float:
 
 
 def progress(sweep: Path) -> str:
-    """A sweep in one line: jobs done, running, failed, the best so far, about how long it still takes."""
+    """A sweep in one line, said when a job has ended: done, running, failed, the best so far, about how long it takes.
+
+    The place of the job that has ended goes to the next one, so that one more runs than is seen.
+    """
     found = jobs(sweep)
     states = [job.state for job in found]
     done, running, failed, pruned = map(states.count, (State.finished, State.running, State.failed, State.pruned))
@@ -107,7 +110,7 @@ def progress(sweep: Path) -> str:
     seconds = [float(job.report.get("wall_s", 0)) for job in finished if job.report]
     left = max(total - done - failed - pruned, 0) if total else 0
     if left and seconds:
-        parts.append(f"about {_duration(sum(seconds) / len(seconds) * math.ceil(left / max(running, 1)))} left")
+        parts.append(f"about {_duration(sum(seconds) / len(seconds) * math.ceil(left / (running + 1)))} left")
     return f"sweep: {', '.join(parts)}"
 
 
