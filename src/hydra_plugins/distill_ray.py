@@ -108,8 +108,9 @@ class RayLauncher(Launcher):
         local: dict[str, Any] = {"num_gpus": self.gpus, "num_cpus": self.cpus, "include_dashboard": False}
         try:
             ray.init(address=self.address or "local", logging_level=logging.ERROR, **({} if self.address else local))
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"hydra.launcher.address={self.address}: {first_line(error)}") from error
+        except Exception as error:  # of a machine too busy to start it in time, Ray says just that
+            where = f"hydra.launcher.address={self.address}" if self.address else "Ray could not be started"
+            raise UserError(f"{where}: {first_line(error)}") from error
 
     def _width(self) -> tuple[dict[str, float], int]:
         """What a job asks for, and how many such jobs the machines hold."""

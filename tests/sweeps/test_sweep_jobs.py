@@ -204,6 +204,7 @@ def test_two_commands_do_not_run_one_grid(tmp_path):
     [
         (["kd.TT=1,2"], "there is no key 'kd.TT'"),
         (["kd.T=1,"], "cannot read 'kd.T=1,': mismatched input"),
+        (["kd.T=interval(1,10)"], "a grid takes values, as in kd.T=1,2,4; a range"),
         (["sweep.resume="], "sweep.resume= names no folder"),
         (["sweep.resum=x"], "there is no key 'sweep'; did you mean sweep.resume?"),
     ],

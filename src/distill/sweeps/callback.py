@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,7 +24,7 @@ PATIENCE_S = 15.0  # for what a killed command leaves behind (workers that load 
 
 current: Path | None = None  # the folder of the sweep that this process has begun
 _before: str | None = None  # its ``sweep.yaml`` of earlier
-_lock: FileLock | None = None  # held until this process ends
+_lock: Any = None  # held until this process ends
 
 
 class Refused(BaseException):
@@ -104,6 +103,8 @@ def _alone(sweep: Path) -> None:
     Raises:
         UserError: another one runs it.
     """
+    from filelock import FileLock, Timeout  # a tenth of what --help takes
+
     global _lock
     sweep.mkdir(parents=True, exist_ok=True)
     _lock = FileLock(sweep / LOCK)
