@@ -41,7 +41,8 @@ def main(argument: str) -> None:
     optimizer = torch.optim.SGD(student.parameters(), task.LR, momentum=task.MOMENTUM, weight_decay=task.DECAY)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, task.LR, len(loader), cycle_momentum=False)
     forward: Any = torch.compile(student)
-    player = Player(*given["turns"])
+    fd, warm_up = given["turns"]
+    player = Player(fd, warm_up, torch.cuda.synchronize if torch.cuda.is_available() else None)
     for batch in loader:
         inputs, target = batch.inputs.to(device), batch.target.to(device)
         inputs = inputs.contiguous(memory_format=torch.channels_last)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 
 from distill.bench.player import Player
 
@@ -18,7 +19,7 @@ class Turns(L.Callback):
     """
 
     def __init__(self, fd: int, warm_up: int) -> None:
-        self._player = Player(fd, warm_up)
+        self._player = Player(fd, warm_up, torch.cuda.synchronize if torch.cuda.is_available() else None)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:  # noqa: ARG002
         """A step is done."""

@@ -28,7 +28,7 @@ def bench(chosen: Sequence[str], rounds: int | None, quick: bool, data: str | No
     Raises:
         UserError: the peer is not installed, or a side failed.
     """
-    if importlib.util.find_spec("torchdistill") is None and any(name in settings.GROUPS for name in chosen):
+    if importlib.util.find_spec("torchdistill") is None and {*chosen} & {*settings.WITH_PEER}:
         raise UserError("torchdistill is not installed: make bench installs it, or pip install 'distill[bench]'")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     file = docs / "benchmarks" / f"{device.type}.json"
@@ -98,7 +98,11 @@ def _hardware(device: torch.device) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     found = environment.versions()
-    return {**{name: found[name] for name in PACKAGES if name in found}, "torchdistill": version("torchdistill")}
+    return {**{name: found[name] for name in PACKAGES if name in found}, **_peer_version()}
+
+
+def _peer_version() -> dict[str, str]:
+    return {"torchdistill": version("torchdistill")} if importlib.util.find_spec("torchdistill") else {}
 
 
 def _commit() -> str:

@@ -18,7 +18,7 @@ from distill.bench.settings import Settings
 from distill.bench.turns import Side, last_line, start, stop
 from distill.errors import UserError
 
-LONG = ("compile=true", "trainer.max_epochs=1", "+trainer.limit_val_batches=2", "+trainer.limit_test_batches=2")
+SHORT = ("trainer.max_epochs=1", "+trainer.limit_val_batches=2", "+trainer.limit_test_batches=2")
 Splits = Callable[[int, int, int], dict[str, Any]]
 
 
@@ -48,6 +48,10 @@ class Lab:
         """The task of all sides that train in turns: its epoch is as long as all their turns."""
         return self._prepared("task", self.settings.images * task.BATCH, 2 * task.BATCH, 2 * task.BATCH)
 
+    @property
+    def _compiled(self) -> str:
+        return f"compile={str(self.settings.compiled).lower()}"
+
     # Sides that train in turns
 
     def _peer(self, stack: ExitStack, name: str, environment: Mapping[str, str] | None = None) -> Side:
@@ -60,7 +64,7 @@ class Lab:
 
         def command(fd: int) -> list[str]:
             turns = sides.in_turns(fd, warm)
-            return sides.ours(folder, self.folder / name, *LONG, "logger=csv", *turns, *overrides)
+            return sides.ours(folder, self.folder / name, *SHORT, self._compiled, *turns, *overrides)
 
         return stack.enter_context(Side(command, self.folder / f"{name}.log", environment))
 
@@ -86,7 +90,7 @@ class Lab:
     def cached(self) -> dict[str, Any]:
         """A cached teacher, the student alone, and a bare loop of the student alone."""
         if not (self._task / "cache").is_dir():
-            self._to_end(sides.ours(self._task, self.folder / "fill", *LONG, "compile=false"), "fill")
+            self._to_end(sides.ours(self._task, self.folder / "fill", *SHORT, "compile=false"), "fill")
         with ExitStack() as stack:
             bare = Side(lambda fd: sides.bare(self._task, (fd, self.settings.warm_up)), self.folder / "bare.log")
             players = {
@@ -222,7 +226,7 @@ class Lab:
         }[side]
         overrides = [f"+callbacks.profile.{key}={value}" for key, value in clock.items()]
         environment = sides.NO_BF16 if side == "live-32" else None
-        arguments = sides.ours(self._task, self.folder / f"profile-{side}", *LONG, "logger=none", *overrides, *own)
+        arguments = sides.ours(self._task, self.folder / f"profile-{side}", *SHORT, self._compiled, *overrides, *own)
         self._to_end(arguments, f"profile-{side}", environment)
         found: dict[str, Any] = json.loads(file.read_text())
         return found

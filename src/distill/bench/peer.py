@@ -130,7 +130,9 @@ def main(argument: str) -> None:
     given = {"workers": 2, "turns": None, "report": None} | json.loads(argument)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     made = box(given, device)
-    player = Player(*given["turns"]) if given["turns"] else None
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else None
+    fd, warm_up = given["turns"] or (0, 0)
+    player = Player(fd, warm_up, wait) if given["turns"] else None
     stamps: list[float] = []
     for epoch in range(given["epochs"]):
         train(made, epoch, device, player, stamps)

@@ -2,9 +2,8 @@
 
 import math
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-
-import torch
 
 
 class Player:
@@ -17,9 +16,11 @@ class Player:
     Args:
         fd: of the connection to the process that started this one (see ``turns``).
         warm_up: steps before the first turn; compilation and everything else that happens once is over by then.
+        wait: for the device; None: there is none to wait for.
     """
 
-    def __init__(self, fd: int, warm_up: int) -> None:
+    def __init__(self, fd: int, warm_up: int, wait: Callable[[], object] | None = None) -> None:
+        self._wait = wait
         self._pipe = Connection(fd)
         self._left: float = warm_up
         self._begin()
@@ -32,8 +33,8 @@ class Player:
         self._left -= 1
         if self._left > 0:
             return
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if self._wait is not None:
+            self._wait()
         self._pipe.send((time.perf_counter() - self._begun, time.process_time() - self._used))
         steps = self._pipe.recv()
         self._left = steps or math.inf  # 0: on to the end

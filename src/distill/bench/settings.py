@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-GROUPS = ("live", "cached", "float32", "sweep", "start", "sizes")
+WITH_PEER = ("live", "cached", "float32", "sweep", "start")
+GROUPS = (*WITH_PEER, "sizes")
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Settings:
         sweep_peer: single runs of the peer, whose median stands for as many as there are points.
         starts: repetitions of a start.
         size_steps: steps of every size.
+        compiled: whether sides that train in turns are, as a long run is.
         sizes: what is varied, one at a time: batch, image side in pixels, student, training images.
     """
 
@@ -31,6 +33,7 @@ class Settings:
     sweep_peer: int = 2
     starts: int = 3
     size_steps: int = 4
+    compiled: bool = True
     sizes: tuple[tuple[str, tuple[int | str, ...]], ...] = (
         ("batch", (16, 64, 256, 1024)),
         ("image", (32, 64, 128, 224)),
@@ -52,6 +55,6 @@ class Settings:
 def quick(rounds: int | None) -> Settings:
     """Seconds instead of minutes; the numbers mean little."""
     return Settings(
-        rounds=rounds or 2, turn=2, warm_up=1, sweep_images=128, sweep_epochs=1, sweep_points=((2.0, 4.0), (0.1,)),
-        sweep_peer=1, starts=1, size_steps=1, sizes=(("batch", (8, 16)), ("data", (2_000,))),
+        rounds=rounds or 2, turn=2, warm_up=2, sweep_images=256, sweep_epochs=1, sweep_points=((2.0, 4.0), (0.1,)),
+        sweep_peer=1, starts=1, size_steps=1, compiled=False, sizes=(("batch", (8, 16)), ("data", (2_000,))),
     )  # fmt: skip

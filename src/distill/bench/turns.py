@@ -41,7 +41,11 @@ class Side:
         with log.open("w") as file:
             self.process = start(command(theirs.fileno()), file, environment, (theirs.fileno(),))
         theirs.close()
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            stop(self.process)
+            raise
         self.ready_s = time.perf_counter() - started  # from its start to the end of its warm-up
 
     def _wait(self) -> tuple[float, float]:
