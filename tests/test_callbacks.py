@@ -55,6 +55,17 @@ def test_waiting_for_data_is_said_once(capsys, data, step, said):
     assert "student x: " in out if said else True
 
 
+def test_a_run_resumed_in_mid_epoch_has_not_waited_since_the_machine_started(capsys):
+    """Lightning starts the training then, and no epoch."""
+    wait = DataWait("student x", seconds=0.5)
+    trainer = SimpleNamespace(is_last_batch=True, train_dataloader=SimpleNamespace(num_workers=0))
+    wait.on_train_start(trainer, None)
+    wait.on_train_batch_start(trainer)
+    time.sleep(0.01)
+    wait.on_train_batch_end(trainer)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_run_says_where_it_is(tmp_path):
     heartbeat = Heartbeat(tmp_path, "student x", every_s=0.0)
     fit(heartbeat, Line(), 0.0, epochs=3)

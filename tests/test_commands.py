@@ -36,7 +36,8 @@ def test_what_is_no_key_goes_to_the_rest(tmp_path, monkeypatch):
         (["run=x", "batch_size=many"], "batch_size=many: "),
         (["run=x", "loose"], "'loose' is no key=value; keys: run, split"),
         (["run=x", "run=y"], "run is given twice"),
-        (["run=null"], "run=None"),
+        (["run=null"], "run=... is missing"),
+        (["run="], "run=... is missing"),
     ],
 )
 def test_mistakes(argv, message):

@@ -177,3 +177,38 @@ def test_a_compiled_run_end_to_end(tmp_path, kd, capsys):
     assert reports[1]["student"]["last"]["val"]["loss"] == pytest.approx(
         reports[0]["student"]["last"]["val"]["loss"], rel=0.05
     )
+
+
+@pytest.mark.slow
+def test_frozen_teachers_of_one_architecture_keep_their_own_weights():
+    """Folded weights are constants of the code, and the code of one teacher must not answer for another."""
+    compiling.begin()
+    taps = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+        taps.append(Tap(model, ["layer1"], "fc"))
+        compile_teacher(taps[-1], example(), none, "the teacher")
+    for tap in taps:
+        with torch.no_grad():
+            fast, plain = tap(example()), tap._forward(example())
+        assert tap._compiled is not None
+        assert torch.allclose(fast.logits, plain.logits, atol=1e-4)
+        assert torch.allclose(fast.features["layer1"], plain.features["layer1"], atol=1e-4)
+        assert torch.allclose(fast.embedding, plain.embedding, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_batch_norm_is_folded_into_the_teacher_convolutions(monkeypatch):
+    from torch._inductor.utils import run_and_get_code
+
+    compiling.begin()
+    tap = Tap(resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False))
+    _, code = run_and_get_code(lambda: compile_teacher(tap, example(), none, "the teacher"))
+    assert len(code) == 1
+    assert "sqrt" not in code[0]  # of the running variance
+    assert tap._compiled is not None

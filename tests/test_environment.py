@@ -47,3 +47,11 @@ def test_commands_go_out_without_the_machines_folders(tmp_path, monkeypatch):
 def test_the_command_names_its_script(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/home/me/distill/train.py", "a b=1"])
     assert command() == "python train.py 'a b=1'"
+
+
+def test_the_command_of_a_continued_run_makes_it_anew(monkeypatch):
+    words = ["train.py", "kd=kd", "trainer.max_epochs=2", "resume=outputs/kd", "hydra.run.dir='outputs/kd'"]
+    monkeypatch.setattr("sys.argv", words)
+    assert command() == "python train.py kd=kd trainer.max_epochs=2"
+    monkeypatch.setattr("sys.argv", ["train.py", "kd=kd", "hydra.run.dir=outputs/kd"])
+    assert command() == "python train.py kd=kd hydra.run.dir=outputs/kd"

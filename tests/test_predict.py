@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -29,9 +31,9 @@ def images(folder, tmp_path_factory):
     """Twelve test images as PNG files, one of them in a folder below, and two that are none."""
     place = tmp_path_factory.mktemp("images")
     (place / "more").mkdir()
-    part = Run(folder).data._state.splits["test"].part
-    for i, row in enumerate(part.rows[:12].tolist()):
-        pixels = part.images.image(row).numpy()[0]
+    data = Run(folder).data
+    for i, index in enumerate(data.indices("test")[:12].tolist()):
+        pixels = data.image("test", index).numpy()[0]
         Image.fromarray(pixels).save(place / ("more" if i == 11 else "") / f"{i:02}.png")
     (place / "notes.jpg").write_text("no image")
     (place / "cut.png").write_bytes((place / "00.png").read_bytes()[:60])
@@ -86,6 +88,28 @@ def test_a_list_on_stdin_and_a_file_out(folder, images, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_name_that_is_no_utf8_and_a_folder_without_images(folder, images, tmp_path, capsys, form):
+    place = tmp_path / "odd"
+    place.mkdir()
+    name = os.fsdecode(b"\xff\xfe.png")
+    try:
+        shutil.copy(images / "00.png", place / name)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    shutil.copy(images / "01.png", place / "z.png")
+    (tmp_path / "empty").mkdir()
+    output = tmp_path / f"found.{form}"
+    status, _, err = run(capsys, place, tmp_path / "empty", run=str(folder), output=str(output), format=form)
+    assert status == 0
+    assert "empty: no images in this folder" in err
+    if form == "json":
+        assert [entry["file"] for entry in json.loads(output.read_text())] == [f"{place}/z.png", f"{place}/{name}"]
+    else:
+        assert [line.partition(b",")[0] for line in output.read_bytes().splitlines()[1:]] == [
+            os.fsencode(f"{place}/z.png"), os.fsencode(f"{place}/{name}")]  # fmt: skip
+
+
 def test_only_broken_images(folder, images, capsys):
     status, out, _ = run(capsys, images / "notes.jpg", run=str(folder))
     assert status == 3
@@ -113,7 +137,7 @@ def test_mistakes(folder, images, tmp_path):
     assert fails(top=11) == "top=11: the model knows 10 classes"
     assert fails(top=0) == "top must be at least 1, got 0"
     assert "does not exist; did you mean 'run'?" in fails(run=str(folder.parent / "rum"))
-    assert "device=gpu is not there" in fails(device="gpu")
+    assert "device=gpu is unknown; " in fails(device="gpu")
     (tmp_path / "there.csv").write_text("mine")
     assert "exists: choose another output=" in fails(output=str(tmp_path / "there.csv"))
     assert (tmp_path / "there.csv").read_text() == "mine"
@@ -153,3 +177,7 @@ def test_a_bar_only_where_somebody_looks(monkeypatch):
     assert predict._with_bar(found, 10**6, ExitStack()) is found
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert predict._with_bar(found, 3, ExitStack()) is found
+    with ExitStack() as stack:
+        barred = predict._with_bar(found, 10**6, stack)
+        assert barred is not found
+        assert list(barred) == [1, 2]

@@ -47,9 +47,8 @@ def test_the_best_weights_by_their_file(folder):
 @torch.no_grad()
 def test_one_image_is_seen_as_the_test_split_sees_it(folder):
     run = Run(folder)
-    source = run.data._source().test or run.data._source().train
     batch = next(iter(run.data.test_dataloader()))
-    image = source.image(int(batch.index[0]))
+    image = run.data.image("test", int(batch.index[0]))
     torch.testing.assert_close(run.preprocess(image), batch.inputs[0])
 
 

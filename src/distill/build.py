@@ -298,7 +298,8 @@ def _lessons(
         if role == "student" and cfg["init"]:
             load_weights(student.model, weights_of(cfg["init"]), student.anatomy.name)
         lesson = Lesson(role, student, recipe, where, epochs, int8=int8, precision=precision)
-        lesson = replace(lesson, compiled=(compiled, compiled))
+        answers_in = fastpath.answering(cfg, data, data.batch_size)
+        lesson = replace(lesson, compiled=(compiled, compiled), answers_in=answers_in)
         if cfg["kd"]["peers"] is not None:
             lesson = _mutual(cfg, lesson, data)
         else:

@@ -195,6 +195,10 @@ class DataWait(L.Callback):
         self._said = False
         self._waited = self._worked = self._mark = 0.0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clocks (a run resumed in mid-epoch starts no epoch)."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clocks."""
         self._waited = self._worked = 0.0

@@ -59,7 +59,7 @@ def parse(options: type[T], argv: Sequence[str], rest: str | None = None) -> T:
         given[rest] = [*(given.get(rest) or []), *others]
     for name, field in fields.items():
         missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if missing and name not in given:
+        if missing and given.get(name) is None:
             raise UserError(f"{name}=... is missing: {field.metadata['help']}")
     node = OmegaConf.structured(options)
     for key, value in given.items():

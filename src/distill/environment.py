@@ -49,8 +49,14 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command line of this process, for the record; the script by its name."""
-    return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command line of this process, for the record; the script by its name.
+
+    Of a run that was continued it is the command that makes it anew, without ``resume=`` and the folder it stands for.
+    """
+    words = sys.argv[1:]
+    if any(word.startswith("resume=") for word in words):
+        words = [word for word in words if not word.startswith(("resume=", "hydra.run.dir="))]
+    return shlex.join(["python", Path(sys.argv[0]).name, *words])
 
 
 def portable(text: str) -> str:

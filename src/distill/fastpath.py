@@ -1,5 +1,6 @@
 """How a model is trained: precision, memory format, compiled or not; said in one line."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -47,8 +48,21 @@ def choose(
     whole = (macs + more) * data.num_train * epochs * _share(cfg["trainer"]["limit_train_batches"], data, batch_size)
     compiled, how = compiling.choose(False if eager else cfg["compile"], uses_cuda(accelerator), whole)
     layout = ", channels_last" if cfg["channels_last"] else ""
-    print(f"{who}: {kind} ({why}){layout}, {how}", flush=True)
+    own = answering(cfg, data, batch_size)(teacher) if teacher is not None else kind
+    own = f"; its teacher answers in {own}" if own != kind else ""
+    print(f"{who}: {kind} ({why}){layout}, {how}{own}", flush=True)
     return FastPath(kind, compiled)
+
+
+def answering(cfg: dict[str, Any], data: DataModule, batch_size: int) -> Callable[[nn.Module], Any]:
+    """What gives the precision in which a frozen model answers: where that is "auto", its own."""
+    accelerator, asked = cfg["trainer"]["accelerator"], cfg["trainer"]["precision"]
+
+    def kind(model: nn.Module) -> Any:
+        macs = size(model, data.example(1)).macs if asked == "auto" else 0
+        return precision.resolve(asked, accelerator, model, macs * batch_size)[0]
+
+    return kind
 
 
 def _share(limit: int | float | None, data: DataModule, batch_size: int) -> float:

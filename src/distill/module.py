@@ -95,10 +95,10 @@ class Distiller(L.LightningModule):
 
     def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:
         """What student and teacher answer, and the losses; a phase that has no use for one of them does not ask it."""
+        asked = self.teacher is not None and (stage != "train" or self.criterion.asks_teacher)
+        teacher = self.teacher(batch, stage) if self.teacher is not None and asked else None  # before there is a graph
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.criterion.teaches_student):
             student = self._tap(batch.inputs)
-        asked = self.teacher is not None and (stage != "train" or self.criterion.asks_teacher)
-        teacher = self.teacher(batch, stage) if self.teacher is not None and asked else None
         losses: Losses = self.criterion(student, teacher, batch)
         return student, teacher, losses
 

@@ -4,11 +4,13 @@ The answer is a function of the configuration and the machine, never of a measur
 choose alike, and so do two runs that want the same teacher.
 """
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # what autocast computes in
 SMALL_STEP = 1e9  # multiply-accumulates of a training step, below which casting costs more than bf16 saves on a CPU
 
 
@@ -23,7 +25,7 @@ def choose(accelerator: str, model: nn.Module, step: float) -> tuple[str, str]:
     Args:
         accelerator: as in ``trainer.accelerator``.
         model: what is trained.
-        step: multiply-accumulates of a training step: 3 · those of a sample's forward · the batch size.
+        step: multiply-accumulates of a step: those of a sample's forward · the batch size, times 3 in training.
 
     Example:
         >>> choose("cpu", nn.Linear(2, 2), 24.0)[0]
@@ -42,6 +44,11 @@ def choose(accelerator: str, model: nn.Module, step: float) -> tuple[str, str]:
     if grouped(model):
         return "32-true", "its grouped convolutions are slower in bf16 on a CPU"
     return "bf16-mixed", f"the CPU has {'AMX' if amx else 'AVX512-BF16'}"
+
+
+def context(kind: str, device_type: str) -> AbstractContextManager[Any]:
+    """In which a forward computes in a precision, whatever is set around it."""
+    return torch.autocast(device_type, dtype=HALF.get(kind), enabled=kind in HALF)
 
 
 def resolve(asked: Any, accelerator: str, model: nn.Module, step: float) -> tuple[Any, str]:

@@ -1,6 +1,7 @@
 """``python predict.py``: images in, classes out. What is no image is reported, and the rest is done."""
 
 import csv
+import io
 import json
 import os
 import sys
@@ -32,6 +33,8 @@ cannot be read is reported on stderr and in the output; the exit status is then 
 FORMATS = ("csv", "json")
 SOME_FAILED = 3
 MANY = 1000
+DEVICES = ("auto", "cpu", "cuda")
+NAMES = "surrogateescape"  # file names that are no UTF-8 come out with their own bytes
 
 
 @dataclass
@@ -97,12 +100,22 @@ class JSONWriter:
         """One entry."""
         found = [{"class": name, "probability": round(p, 6)} for name, p in answer.classes]
         entry = {"file": answer.file} | ({"error": answer.error} if answer.error else {"predictions": found})
-        self.file.write(self.before + json.dumps(entry, ensure_ascii=False))
+        self.file.write(self.before + _as_json(entry))
         self.before = ",\n"
 
     def close(self) -> None:
         """The end of the list."""
         self.file.write(("[" if self.before == "[\n" else "") + "\n]\n")
+
+
+def _as_json(entry: dict[str, Any]) -> str:
+    """One line; a name that is no UTF-8 is written with JSON's escapes, so that the file stays valid JSON."""
+    text = json.dumps(entry, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(entry)
+    return text
 
 
 def listed(given: Iterable[str], lines: Iterable[str]) -> list[str]:
@@ -123,7 +136,10 @@ def listed(given: Iterable[str], lines: Iterable[str]) -> list[str]:
         if name == "-":
             found += [line.rstrip("\r\n") for line in lines if line.strip()]
         elif Path(name).is_dir():
-            found += sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in kinds)
+            inside = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in kinds)
+            if not inside:
+                print(f"warning: {name}: no images in this folder", file=sys.stderr, flush=True)
+            found += inside
         else:
             found.append(name)
     if not any(map(os.path.exists, found)):
@@ -195,6 +211,8 @@ def check(options: Options) -> None:
     """
     if options.format not in FORMATS:
         raise UserError(f"format={options.format} is unknown; {nearest(options.format, FORMATS)}")
+    if options.device not in DEVICES:
+        raise UserError(f"device={options.device} is unknown; {nearest(options.device, DEVICES)}")
     for key in ("top", "batch_size", "threads"):
         value = getattr(options, key)
         if value is not None and value < 1:
@@ -223,7 +241,9 @@ def main(options: Options) -> int:
     record = Record(options.run)
     if options.top > len(record.classes):
         raise UserError(f"top={options.top}: the model knows {len(record.classes)} classes")
-    files = listed(options.images, sys.stdin)
+    files = listed(options.images, map(os.fsdecode, sys.stdin.buffer))  # names of any bytes, as in arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=NAMES)
     import distill
     from distill.data.loader import usable_cores
 
@@ -251,7 +271,7 @@ def _opened(output: Path) -> Iterator[IO[str]]:
     part = output.with_name(output.name + ".part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        file = part.open("w", newline="", encoding="utf-8")
+        file = part.open("w", newline="", encoding="utf-8", errors=NAMES)
     except OSError as error:
         raise cannot_write(output, error) from error
     try:

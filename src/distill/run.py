@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as L
-import torch
 from torch import nn
 
 from distill import environment, ranks, summary
@@ -23,6 +22,7 @@ from distill.int8 import Int8
 from distill.measure import size, speed
 from distill.module import Distiller, OptimizerFactory
 from distill.mutual import MutualDistiller
+from distill.precision import HALF
 from distill.schedulers import SchedulerFactory
 from distill.schedules import count
 from distill.taps import Anatomy
@@ -65,7 +65,8 @@ class Lesson:
         mutual: their criteria, see ``MutualDistiller``.
         cache: how its teachers' answers are kept; None: they are not.
         int8: whether the student computes as in int8 while it is trained.
-        precision: in which it is trained, and its teacher answers.
+        precision: in which it is trained.
+        answers_in: the precision in which a model answers as its teacher.
         compiled: whether the student is, and its teacher.
     """
 
@@ -79,6 +80,7 @@ class Lesson:
     cache: CachePlan | None = None
     int8: bool = False
     precision: Any = "32-true"
+    answers_in: Callable[[nn.Module], Any] = lambda _: None
     compiled: tuple[bool, bool] = (False, False)
 
 
@@ -181,10 +183,11 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
     return trained
 
 
-def _frozen(net: Net, criterion: Criterion, features: bool = True) -> Teacher:
+def _frozen(net: Net, lesson: Lesson, features: bool = True) -> Teacher:
     """A trained model as a teacher; ``features``: whether the terms read more of it than its logits."""
+    criterion = lesson.recipe.criterion
     head = net.anatomy.head if features and criterion.reads("teacher_embedding") else None
-    return Teacher(net.model, criterion.taps("teacher") if features else (), head)
+    return Teacher(net.model, criterion.taps("teacher") if features else (), head, lesson.answers_in(net.model))
 
 
 def _last(folder: Path) -> Path | None:
@@ -326,7 +329,7 @@ def _measure(nets: dict[str, Net], job: Job) -> dict[str, dict[str, Any]]:
     data = job.data
     device = job.make_evaluator().strategy.root_device
     sizes = {role: size(net.model.cpu(), data.example(1)) for role, net in nets.items()}
-    autocast = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(job.precision)
+    autocast = HALF.get(job.precision)
     batch = data.example(data.batch_size).to(device)
     speeds = speed({role: net.model for role, net in nets.items()}, batch, device, autocast)
     return {role: {"name": net.name, **asdict(sizes[role]), **asdict(speeds[role])} for role, net in nets.items()}
@@ -364,7 +367,7 @@ def _teacher_of(lesson: Lesson, previous: Net | None, job: Job) -> Teacher | Ens
         except ValueError as error:
             raise UserError(f"kd.student_wrapper: {error}") from error
     criterion.calibrate(nets[0].model, nets[0].anatomy)
-    frozen = [_frozen(net, criterion, features=i == 0) for i, net in enumerate(nets)]
+    frozen = [_frozen(net, lesson, features=i == 0) for i, net in enumerate(nets)]
     return job.combine([lesson.cache.wrap(teacher) for teacher in frozen] if lesson.cache else frozen)
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from distill import precision
 from distill.compiling import compile_teacher
 from distill.data import Batch
 from distill.taps import Outputs, Tap
@@ -22,22 +24,34 @@ class Teacher:
         model: a trained model whose forward gives logits.
         layers: module paths whose outputs the terms read.
         head: module path of the classifier, whose input is the embedding; None where no term reads it.
+        precision: in which it answers on the training split (Lightning's names), whatever the student's is; None: the
+            student's. On the other splits it is what is set around the call, as in every evaluation.
     """
 
-    def __init__(self, model: nn.Module, layers: Iterable[str] = (), head: str | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, layers: Iterable[str] = (), head: str | None = None, precision: str | None = None
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
+        self.precision = precision
         self._modules = tuple(model.modules())
         self._tap = Tap(model, layers, head)
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, split: str = "train") -> Outputs:  # noqa: ARG002
+    def __call__(self, batch: Batch, split: str = "train") -> Outputs:
         """The outputs for one batch of a split, without gradient."""
         if any(module.training for module in self._modules):  # somebody called .train() on a part of it
             self.model.eval()
-        return self._tap(batch.inputs)
+        if self.precision is None or split != "train":
+            return self._tap(batch.inputs)
+        kind = batch.index.device.type
+        with precision.context(self.precision, kind):
+            outputs = self._tap(batch.inputs)
+        return outputs if torch.is_autocast_enabled(kind) else _full(outputs)  # a student in float32 reads float32
 
     def compile(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
         """Compiles what answers batches of this shape, where answers are computed at all."""
+        if self.precision is not None:
+            context = partial(precision.context, self.precision, inputs.device.type)
         compile_teacher(self._tap, inputs, context, "the teacher")
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
@@ -50,3 +64,10 @@ class Teacher:
         """Moves the model to a device."""
         self.model.to(device)
         return self
+
+
+def _full(outputs: Outputs) -> Outputs:
+    """The same in float32; what is float32 already is not copied."""
+    embedding = None if outputs.embedding is None else outputs.embedding.float()
+    features = {key: value.float() for key, value in outputs.features.items()}
+    return Outputs(outputs.logits.float(), features, embedding)

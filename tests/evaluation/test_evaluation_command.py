@@ -45,6 +45,35 @@ def test_the_runs_own_numbers_come_out_again(distilled, tmp_path, capsys):
     assert "warning" not in out.err
 
 
+@torch.no_grad()
+def test_the_numbers_follow_from_the_weights_and_the_images(distilled, tmp_path):
+    """Counted here with numpy, from models and images alone."""
+    found, run = judged(distilled, tmp_path), Run(distilled)
+    order = run.data.indices("test").tolist()
+    images = torch.stack([run.preprocess(run.data.image("test", index)) for index in order])
+    y = torch.cat([batch.target for batch in run.data.test_dataloader()]).numpy()
+    z = {role: net.model(images).double().numpy() for role, net in (("student", run.student), ("teacher", run.teacher))}
+    log = {role: each - np.log(np.exp(each).sum(1, keepdims=True)) for role, each in z.items()}
+    guess = {role: each.argmax(1) for role, each in z.items()}
+    assert found["versus"]["teacher"]["agreement"] == pytest.approx((guess["student"] == guess["teacher"]).mean())
+    kl = (np.exp(log["teacher"]) * (log["teacher"] - log["student"])).sum(1).mean()
+    assert found["versus"]["teacher"]["kl"] == pytest.approx(kl, rel=1e-4)
+    own, other = guess["student"] == y, guess["teacher"] == y
+    assert found["versus"]["teacher"]["only_other_right"]["count"] == (other & ~own).sum()
+    accuracy = {role: [(guess[role] == y)[y == c].mean() for c in range(10)] for role in z}
+    assert found["models"]["student"]["per_class"] == pytest.approx(accuracy["student"])
+    change = np.subtract(accuracy["student"], accuracy["teacher"])
+    lost = [row["change"] for row in found["versus"]["teacher"]["lost"]]
+    assert lost == pytest.approx(sorted(change[change < 0]))
+    loss = -log["student"][np.arange(len(y)), y]
+    hard = np.argsort(-loss)[:5]
+    assert [each["index"] for each in found["hardest"][:5]] == [order[place] for place in hard]
+    for each, place in zip(found["hardest"], hard, strict=False):
+        assert each["class"] == run.classes[y[place]]
+        assert each["student"]["answer"] == run.classes[guess["student"][place]]
+        assert each["student"]["loss"] == pytest.approx(loss[place], rel=1e-4)
+
+
 def test_a_difference_is_said(distilled, tmp_path, capsys):
     report = summary(distilled)
     report["student"]["last"]["test"]["acc"] += 0.01
@@ -137,6 +166,17 @@ def test_another_dataset_is_seen_as_the_runs_own(distilled, photos, tmp_path):
     assert found["models"]["student"]["acc"] == pytest.approx(right)
 
 
+def test_a_file_that_is_no_image_is_left_out_where_asked(distilled, photos, tmp_path, caplog):
+    place = tmp_path / "photos"
+    shutil.copytree(photos / "test", place)
+    (place / "3" / "broken.png").write_text("no image")
+    given = {"data": "imagefolder", "root": str(place)}
+    with pytest.raises(UserError, match=r"data=imagefolder: .*broken.png cannot be read"):
+        judged(distilled, tmp_path / "a", **given)
+    assert judged(distilled, tmp_path / "b", **given, on_broken="skip")["samples"] == 60
+    assert "broken.png" in caplog.text
+
+
 def test_images_without_splits_are_taken_whole(distilled, photos, tmp_path):
     found = judged(distilled, tmp_path, data="imagefolder", root=str(photos / "val"))
     assert found["samples"] == 60
@@ -158,6 +198,17 @@ def test_the_page(distilled, alone, tmp_path):
     assert not re.search(r"https?://|<script|<link|url\(", text)
     assert summary(distilled)["command"].split()[1] in text
     assert len(text) < 3e6
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    models, names = found["models"], found["classes"]
+    for role in models:
+        for key in ("acc", "macro_f1", "ece"):
+            assert f"<td>{100 * models[role][key]:.2f} %</td>" in text
+    assert f"<b>{100 * found['versus']['teacher']['agreement']:.1f} %</b>" in text
+    change = np.subtract(models["student"]["confusion"], models["teacher"]["confusion"])
+    for i, j in np.argwhere(change):
+        assert re.search(rf"true class {names[i]}, answer {names[j]}: \+?{change[i, j]}<", text)
+    for each in found["hardest"][:12]:
+        assert f"image {each['index']}, loss {each['student']['loss']:.2f}" in text
     evaluate(options, ROOT / "conf")  # over its own files
 
 
@@ -187,7 +238,8 @@ def half(folder, to):
         ({"split": "tset"}, r"there is no split 'tset'; did you mean 'test'\? Allowed: test, val, train"),
         ({"map": "umap"}, "there is no map 'umap'; Allowed: tsne, pca, none"),
         ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
-        ({"root": "x"}, "root= and config_dir= belong to another dataset: give data= too"),
+        ({"data": "imagefolder", "on_broken": "skp"}, r"there is no on_broken 'skp'; did you mean 'skip'\?"),
+        ({"root": "x"}, "root=, config_dir= and on_broken= belong to another dataset: give data= too"),
         ({"data": "imagefoldr"}, r"data has no option 'imagefoldr'; did you mean 'imagefolder'\?"),
         ({"data": "imagefolder", "root": "{photos}/train/0"}, "data=imagefolder: "),
         ({"data": "parquet", "root": "{photos}"}, "data=parquet: "),

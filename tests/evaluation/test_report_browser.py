@@ -67,4 +67,10 @@ def test_the_page_in_a_browser(browser, pages, name, width, scheme):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     ink = page.evaluate("getComputedStyle(document.querySelector('h1')).color")
     assert sum(map(int, ink[4:-1].split(","))) < 200  # dark on white, whatever the screen was
+    rules = "[...document.styleSheets[0].cssRules].filter(r => r instanceof CSSPageRule).map(r => r.cssText).join()"
+    assert "margin: 14mm" in page.evaluate(rules)  # a printer that adds none cuts no text off
+    columns = "getComputedStyle(document.querySelector('.grid-2')).gridTemplateColumns"
+    assert len(page.evaluate(columns).split()) == 2  # no chart takes a sheet for itself
+    printed = page.pdf()
+    assert printed.count(b"/Type /Page\n") >= (5 if name == "report.html" else 1)
     context.close()

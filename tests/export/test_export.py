@@ -1,6 +1,7 @@
 """Export: files that answer as the student does, refused where they do not; nothing is left of a refused one."""
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -15,7 +16,7 @@ from distill.export import command, deployed, formats, job
 from distill.export.command import Options
 from distill.export.compare import compare
 from distill.export.deployed import Deployed
-from distill.export.latency import timings
+from distill.export.latency import _timing, timings
 from distill.export.pixels import Pixels
 from distill.runs import Run
 from jobs import ROOT, TINY, run_job
@@ -63,10 +64,10 @@ def test_the_onnx_file_alone_gives_the_runs_accuracy(exported, folder):
     assert session.get_inputs()[0].shape == ["batch", 1, 8, 8]
     assert session.get_inputs()[0].type == "tensor(uint8)"
     assert session.get_outputs()[0].shape == ["batch", 10]
-    part = run.data._state.splits["test"].part
-    images = np.stack([part.images.image(int(row)).numpy() for row in part.rows])
+    images = np.stack([run.data.image("test", index).numpy() for index in run.data.indices("test").tolist()])
+    labels = torch.cat([batch.target for batch in run.data.test_dataloader()]).numpy()
     found = np.concatenate([session.run(None, {"images": some})[0] for some in (images[:1], images[1:])]).argmax(1)
-    accuracy = (found == part.images.labels[part.rows].numpy()).mean()
+    accuracy = (found == labels).mean()
     assert accuracy == pytest.approx(run.report["student"]["last"]["test"]["acc"])
 
 
@@ -266,6 +267,42 @@ def test_a_model_that_cannot_be_captured_names_its_module(tmp_path):
         formats.write_torch_export(model, torch.rand(2, 1, 2, 2), tmp_path / "m.pt2", {})
 
 
+def test_a_teacher_that_is_gone_is_no_obstacle(folder, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("checkpoints"))
+    report = json.loads((copy / "summary.json").read_text())
+    report["teacher"]["path"] = "gone/teacher.safetensors"
+    (copy / "summary.json").write_text(json.dumps(report))
+    options = Options(run=str(copy), format="safetensors", output=str(tmp_path / "e"), **SHORT)
+    assert command.main(options) == 0
+    assert list(rows(tmp_path / "e")) == ["student, PyTorch", "student, safetensors"]
+    assert "is not where it was: gone/teacher.safetensors; the table is without it" in capsys.readouterr().err
+
+
+def test_the_runs_own_number_is_held_against_the_pixels(folder, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("checkpoints"))
+    report = json.loads((copy / "summary.json").read_text())
+    options = Options(run=str(copy), format="safetensors", output=str(tmp_path / "e"), overwrite=True, **SHORT)
+    assert command.main(options) == 0
+    own = report["student"]["last"]
+    assert json.loads((tmp_path / "e" / "export.json").read_text())["tested"] == {
+        "accuracy": own["test"]["acc"], "precision": "32-true", "epoch": own["epoch"]}  # fmt: skip
+    assert "warning" not in capsys.readouterr().err
+    report["data"]["preprocess"]["mean"] = [9.0]  # what was seen in training is another thing
+    (copy / "summary.json").write_text(json.dumps(report))
+    assert command.main(options) == 0
+    assert "warning: the run's own test in 32-true gave" in capsys.readouterr().err
+
+
+def test_percentiles_and_the_best_batch():
+    ms = np.arange(1, 101) / 1e3
+    found = _timing({1: ms, 4: 2 * ms, 16: 20 * ms})
+    assert (found.median_ms, found.p95_ms, found.p99_ms) == pytest.approx((50.5, 95.05, 99.01))
+    assert (found.best_batch, found.best_median_ms, found.rounds) == (4, pytest.approx(101.0), 100)
+    assert found.throughput == pytest.approx(4 / 0.101)
+
+
 def test_likeness_counts():
     labels = torch.tensor([0, 1])
     like = compare(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([[2.0, 1.0], [0.0, 1.0]]), labels)
@@ -329,6 +366,11 @@ def test_what_exists_is_refused_before_any_work(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is no earlier export .* it is not overwritten"):
         command.main(options)
     assert (tmp_path / "mine.txt").read_text() == "keep"
+    monkeypatch.chdir(tmp_path)
+    for here in (".", str(tmp_path), "mine/.."):
+        options.output = here
+        with pytest.raises(UserError, match="is the current folder"):
+            command.main(options)
     options.output = str(tmp_path / "mine.txt" / "export")
     with pytest.raises(UserError, match=r"output: .*mine.txt is a file, and a folder is needed there"):
         command.main(options)

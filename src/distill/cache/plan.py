@@ -62,7 +62,7 @@ class CachePlan:
 
     def wrap(self, teacher: Teacher) -> CachedTeacher:
         """The teacher behind its cache."""
-        key = {"teacher": digest(teacher.model), "codec": repr(self.codec), **self.key}
+        key = {"teacher": digest(teacher.model), "answers in": teacher.precision, "codec": repr(self.codec), **self.key}
         store = Store(self.options.dir, key)
         make_room(self.options.dir, self.bytes, int(self.options.max_gb * GB), keep=store.folder)
         return CachedTeacher(teacher, store, self.codec, self.samples, self.cycle, self.embedding)
@@ -83,7 +83,7 @@ def plan(
         teacher: its anatomy.
         data: the student's.
         epochs: of the training.
-        precision: in which the teacher computes.
+        precision: of the student, and of every evaluation.
 
     Raises:
         UserError: ``cache.enabled=true`` and it takes too much; ``cache.dir`` holds something else.

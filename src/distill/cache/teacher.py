@@ -110,7 +110,7 @@ class CachedTeacher(Teacher):
             rows = {name: kept[at] for name, kept in answers.rows.items()}
             if split != "train" or not self._unchecked or self._agrees(batch, rows):
                 return self._outputs(rows, split)
-        live = self.live(batch)
+        live = self.live(batch, split)
         rows = self._codec(split).encode(live.logits)
         if self.embedding:
             assert live.embedding is not None

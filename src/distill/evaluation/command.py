@@ -61,7 +61,9 @@ def evaluate(options: Options, conf: Path) -> None:
     if options.data is None:
         data, order, name = run.data, None, str(run.report["data"]["name"])
     else:
-        data, order = other_data(run, options.data, options.root, options.split, conf, options.config_dir)
+        data, order = other_data(
+            run, options.data, options.root, options.split, conf, options.config_dir, options.on_broken
+        )
         name = options.data
     made = work(Subject(run, alone, data, order, name, options.split, options.batch_size, options.teacher))
     _warn(made.results)

@@ -68,6 +68,9 @@ def entries(folders: list[Path]) -> list[Entry]:
     """
     if len(folders) < 2:
         raise UserError(f"give two runs or more to compare, got {len(folders)}")
+    for folder in folders:
+        if folder.is_file():
+            raise UserError(f"runs are compared by their folders, got the file {folder}")
     resolved = [folder.resolve() for folder in folders]
     for i, folder in enumerate(folders):
         if resolved[i] in resolved[:i]:
@@ -94,15 +97,19 @@ def _evaluation(folder: Path) -> dict[str, Any] | None:
 def warnings(found: list[Entry]) -> list[str]:
     """What makes numbers of these runs no match for one another, a line each."""
     lines = []
-    for what, values in (
-        ("data", [entry.report["data"]["fingerprint"] for entry in found]),
-        ("device", [entry.report["hardware"]["device"] for entry in found]),
-        ("threads", [entry.report["hardware"]["threads"] for entry in found]),
-        ("precision", [entry.report["precision"] for entry in found]),
+    for what, reach, values in (
+        (
+            "data (images, splits, size, normalisation or augmentation)",
+            "accuracies may not be",
+            [entry.report["data"]["fingerprint"] for entry in found],
+        ),
+        ("device", "speeds are not", [entry.report["hardware"]["device"] for entry in found]),
+        ("CPU", "speeds are not", [entry.report["hardware"]["cpu"] for entry in found]),
+        ("threads", "speeds are not", [entry.report["hardware"]["threads"] for entry in found]),
+        ("precision", "accuracies and speeds are not", [entry.report["precision"] for entry in found]),
     ):
         if len(set(values)) > 1:
-            reach = "accuracies" if what == "data" else "speeds" if what != "precision" else "accuracies and speeds"
-            lines.append(f"the runs differ in {what}: their {reach} are not comparable")
+            lines.append(f"the runs differ in {what}: their {reach} comparable")
     return lines
 
 

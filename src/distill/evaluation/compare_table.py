@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from distill.evaluation.compare import Entry
 from distill.table import strategy
@@ -54,9 +55,9 @@ def show(found: list[Entry], page: Path) -> None:
     view = Table(title=f"{len(found)} runs, test split, last epoch")
     view.add_column("")
     for row in table:
-        view.add_column(row[0], justify="right", overflow="fold")
+        view.add_column(Text(row[0]), justify="right", overflow="fold")  # a folder's name may hold brackets
     for i, column in enumerate(columns[1:], 1):
-        view.add_row(column, *(row[i] for row in table))
+        view.add_row(column, *(Text(row[i]) for row in table))
     console.print(view)
     for entry in found:
         console.print(f"{entry.label}: {entry.report['command']}", soft_wrap=True, highlight=False, markup=False)

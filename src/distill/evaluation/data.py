@@ -72,7 +72,7 @@ def _chosen(source: Splits, split: str, name: str) -> Splits:
 
 
 def other_data(
-    run: Run, name: str, root: str | None, split: str, conf: Path, config_dir: str | None
+    run: Run, name: str, root: str | None, split: str, conf: Path, config_dir: str | None, on_broken: str | None = None
 ) -> tuple[DataModule, Tensor]:
     """Another dataset, seen as the run saw its own: size, channels and normalisation are the run's.
 
@@ -83,6 +83,7 @@ def other_data(
         split: which of its splits; of images without splits all are taken.
         conf: the folder of the configuration.
         config_dir: another one, of the user's.
+        on_broken: what an unreadable image does, "error" or "skip"; None: as the option says.
 
     Returns:
         The data, and for each of their classes its number in the run, int64 (C,).
@@ -91,6 +92,7 @@ def other_data(
         UserError: no such option or split, data that cannot be read, other classes, another shape.
     """
     node, view, own = _node(name, root, conf, config_dir), run.preprocess, run.config["data"]
+    node["on_broken"] = on_broken or node["on_broken"]
     if "channels" in node["source"]:
         node["source"]["channels"] = view.channels
     size = own["image_size"]

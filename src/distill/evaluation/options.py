@@ -12,6 +12,7 @@ Writes evaluation.json and report.html into the run's folder.
   python evaluate.py run=outputs/2026-01-31/12-00-00
 """
 SPLITS = ("test", "val", "train")
+BROKEN = ("error", "skip")
 MAPS = ("tsne", "pca", "none")
 
 
@@ -24,6 +25,8 @@ class Options:
     split: str = arg("test, val or train", "test")
     data: str | None = arg("another dataset with the same classes: an option of the group data; null: the run's", None)
     root: str | None = arg("of that dataset: its folder, as data.root=", None)
+    on_broken: str | None = arg("of that dataset: an unreadable image: error, or skip with a warning; null: as the "
+                                "option says", None)  # fmt: skip
     config_dir: str | None = arg("a folder with YAML files of your own, where data= names one of them", None)
     batch_size: int | None = arg("images at a time; null: as the run's test", None)
     against: str | None = arg("folder of a run to compare with: the student trained alone", None)
@@ -48,6 +51,8 @@ def check(options: Options) -> str:
             raise UserError(f"there is no {name} '{given}'; {nearest(given, allowed)}")
     if options.batch_size is not None and options.batch_size < 1:
         raise UserError(f"batch_size must be 1 or more, got {options.batch_size}")
-    if options.data is None and (options.root or options.config_dir):
-        raise UserError("root= and config_dir= belong to another dataset: give data= too")
+    if options.on_broken not in (None, *BROKEN):
+        raise UserError(f"there is no on_broken '{options.on_broken}'; {nearest(options.on_broken, BROKEN)}")
+    if options.data is None and (options.root or options.config_dir or options.on_broken):
+        raise UserError("root=, config_dir= and on_broken= belong to another dataset: give data= too")
     return str(options.run or options.checkpoint)

@@ -89,7 +89,7 @@ def page(evaluation: Evaluation, kind: str) -> str:
     """
     results, reference, subject = evaluation.results, evaluation.reference, evaluation.subject
     found_maps, classes = figures.maps(evaluation, kind) if kind != "none" else ([], [])
-    report = subject.run.report
+    report, place = subject.run.report, subject.run.report["hardware"]
     diagrams = [
         Figure(
             f"{title(role)} {model['name']}: ECE {percent(model['ece'])}",
@@ -130,7 +130,7 @@ def page(evaluation: Evaluation, kind: str) -> str:
         evaluate_command=results["command"],
         config=OmegaConf.to_yaml(OmegaConf.create(subject.run.config)),
         versions=", ".join(f"{name} {version}" for name, version in report["versions"].items()),
-        hardware=", ".join(f"{name} {value}" for name, value in report["hardware"].items()),
+        hardware=", ".join(f"{name} {value}" for name, value in place.items() if value is not None and name != "pid"),
         seed=report["seed"],
         commit=report["git_commit"],
     )

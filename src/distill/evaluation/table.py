@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from distill.units import percent, short
 
@@ -78,10 +79,10 @@ def rows(results: dict[str, Any]) -> list[Row]:
 def table(results: dict[str, Any]) -> Table:
     """Every model side by side."""
     where = f"{results['data']}, {results['split']}, {results['samples']} images"
-    view = Table(title=f"{where}, {results['hardware']['device']}, {results['precision']}")
+    view = Table(title=Text(f"{where}, {results['hardware']['device']}, {results['precision']}"))
     view.add_column("")
     for role, model in results["models"].items():
-        view.add_column(f"{title(role)}\n{model['name']}", justify="right")
+        view.add_column(Text(f"{title(role)}\n{model['name']}"), justify="right")
     for row in rows(results):
         view.add_row(row.label, *row.cells.values())
     return view

@@ -38,7 +38,9 @@ def front(run: Run, report: dict[str, Any]) -> dict[str, Any]:
 def _method(run: Run) -> list[str]:
     """How the student learnt, in a few lines."""
     kd, report = run.config["kd"], run.report
-    lines = [f"Trained for {report['student']['last']['epoch']} epochs, seed {report['seed']}."]
+    last, epoch = report["student"]["last"]["epoch"], run.tested["epoch"]
+    best = "" if epoch == last else f" These are the weights of epoch {epoch}, the best on validation."
+    lines = [f"Trained for {last} epochs, seed {report['seed']}.{best}"]
     if not kd["terms"]:
         return [*lines, "It learnt from the labels alone."]
     teacher = report.get("teacher")
@@ -95,6 +97,7 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         code: loads the weights without this project; None where there is none.
     """
     data, student, place = run.report["data"], run.report["student"], report["hardware"]
+    tested = report["tested"]
     names = list(run.classes)
     shown = ", ".join(names[:20]) + (f", … (all {len(names)} in `classes.json`)" if len(names) > 20 else "")
     rest = [
@@ -123,7 +126,8 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         "",
         "## Measured",
         "",
-        f"Top-1 on {report['rows'][0]['images']} test images in float32. The difference is the largest of any logit "
+        f"Top-1 on {report['rows'][0]['images']} test images in float32; the run's own test in "
+        f"{tested['precision']} gave {percent(tested['accuracy'])}. The difference is the largest of any logit "
         f"from PyTorch's. Speed after warm-up on {place['cpu']} with {place['threads']} thread(s); {NOTE}.",
         *([f"Other: the student of `{report['against']}`, for comparison."] if report["against"] else []),
         "",

@@ -53,7 +53,7 @@ def formats(options: Options) -> list[str]:
     Raises:
         UserError: one that does not exist, or int8 without ONNX.
     """
-    given = options.format if isinstance(options.format, list) else str(options.format).split(",")
+    given = options.format if isinstance(options.format, list) else str(options.format or "").split(",")
     names = list(dict.fromkeys(str(name).strip() for name in given))
     for name in names or [""]:
         if name not in FORMATS:
@@ -96,10 +96,12 @@ def folder_of(options: Options, run: Path) -> Path:
     """Where the export of the run in a folder goes.
 
     Raises:
-        UserError: it exists and may not be replaced, is no export, or lies below a file.
+        UserError: it exists and may not be replaced, is no export, lies below a file, or is the current folder.
     """
     folder = Path(options.output) if options.output else run / "export"
     below_folders(folder)
+    if folder.resolve() == Path.cwd():
+        raise UserError(f"output={folder} is the current folder, which cannot be replaced as a whole: name another")
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     if not options.overwrite:
@@ -113,13 +115,15 @@ def main(options: Options) -> int:
     """Checks, exports, reports; the folder appears whole or not at all."""
     names = check(options)
     record = Record(options.run)
+    _ = record.tested
     if options.against:
         record.check_beside(Record(options.against))
     folder = folder_of(options, record.folder)
     from distill.export.job import export
     from distill.export.table import show
 
-    part = folder.with_name(folder.name + ".part")
+    place = folder.resolve()
+    part = place.with_name(place.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
@@ -127,9 +131,9 @@ def main(options: Options) -> int:
         raise cannot_write(folder, error) from error
     try:
         report = export(options, names, part)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
+        if place.exists():
+            shutil.rmtree(place)
+        part.rename(place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     show(report, folder)

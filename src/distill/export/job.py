@@ -1,6 +1,7 @@
 """One export: every file written, run on test images, measured, described."""
 
 import json
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from distill.export.student import Student, open_student, write
 from distill.runs import Run
 from distill.units import percent
 
+ROUNDED = 0.01  # share of test images whose answer rounding to bf16 may change
 TIMED = 64  # images that a batch is filled with
 
 
@@ -55,6 +57,15 @@ class Table:
         """Measures the speed of all models in turn."""
         for label, timing in timings(self.models, student.taken(student.test.images[:TIMED]), seconds).items():
             next(row for row in self.rows if row["model"] == label)["speed"] = asdict(timing)
+
+
+def _has_teacher(run: Run) -> bool:
+    """Whether the teacher can stand in the table; that it is gone is a line on stderr, as no file needs it."""
+    try:
+        return run.teacher is not None
+    except UserError as error:
+        print(f"warning: {error}; the table is without it", file=sys.stderr, flush=True)
+        return False
 
 
 def _in_pytorch(table: Table, role: str, student: Student, size: int) -> None:
@@ -112,6 +123,28 @@ def _checked(row: dict[str, Any], options: Options) -> None:
         )
 
 
+def _tested(run: Run, student: Student) -> dict[str, Any]:
+    """The run's own test of these weights; a line on stderr where the whole test split in float32 gives another number.
+
+    The files are held to the student on the same images. That these are what the run saw is only shown by its own
+    number: in float32 it must come out again up to rounding, in bf16 within ``ROUNDED``.
+    """
+    then, now = (
+        float(run.tested["test"]["acc"]),
+        float((student.reference.argmax(1) == student.test.labels).float().mean()),
+    )
+    precision, count = str(run.report["precision"]), len(student.test.labels)
+    near = ROUNDED if precision != "32-true" else 0.0
+    whole = count == run.report["data"]["test"] and run.config["trainer"]["limit_test_batches"] in (None, 1.0)
+    if whole and abs(now - then) > near + 2 / count:
+        print(
+            f"warning: the run's own test in {precision} gave {percent(then)}, and here the student has {percent(now)}",
+            file=sys.stderr,
+            flush=True,
+        )
+    return {"accuracy": then, "precision": precision, "epoch": run.tested["epoch"]}
+
+
 def _against(table: Table, options: Options, student: Student, threads: int, seen: Tensor | None) -> None:
     """The rows of another run's student, whose files are made, asked, measured and not kept."""
     assert options.against is not None
@@ -139,7 +172,7 @@ def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
     student = open_student(run, pixels(run.data, "test", options.images), options.preprocess == "embedded")
     seen = pixels(run.data, "train", options.calibration_images).images if options.quantize else None
     table = Table()
-    if run.teacher is not None:
+    if _has_teacher(run):
         _in_pytorch(table, "teacher", student, run.report["teacher"]["bytes"])
     _in_pytorch(table, "student", student, run.report["student"]["bytes"])
     for name in names:
@@ -162,6 +195,7 @@ def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
         "preprocess": options.preprocess,
         "calibration": {"method": options.calibration, "images": len(seen)} if seen is not None else None,
         "license": options.license,
+        "tested": _tested(run, student),
         "rows": table.rows,
         "hardware": environment.hardware(torch.device("cpu")),
         "versions": environment.versions() | formats.versions(),

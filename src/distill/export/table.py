@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from distill.units import percent, short
 
@@ -32,9 +33,8 @@ def table(report: dict[str, Any]) -> Table:
     """A row per model."""
     rows, place = report["rows"], report["hardware"]
     other = f"; other: {report['against']}" if report["against"] else ""
-    view = Table(
-        title=f"{place['cpu']}, {place['threads']} thread(s), {rows[0]['images']} test images{other}", caption=NOTE
-    )
+    where = f"{place['cpu']}, {place['threads']} thread(s), {rows[0]['images']} test images{other}"
+    view = Table(title=Text(where), caption=NOTE)
     view.add_column("")
     for column in COLUMNS:
         view.add_column(column, justify="right")
@@ -49,6 +49,6 @@ def show(report: dict[str, Any], folder: Path) -> None:
     console.print(table(report))
     for row in report["rows"]:
         if row["file"]:
-            console.print(f"{folder / row['file']}", soft_wrap=True, highlight=False)
+            console.print(f"{folder / row['file']}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"model card: {folder / 'README.md'}; measurements: {folder / 'export.json'}",
-                  soft_wrap=True, highlight=False)  # fmt: skip
+                  soft_wrap=True, highlight=False, markup=False)  # fmt: skip
