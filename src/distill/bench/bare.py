@@ -3,7 +3,7 @@
 The same uint8 data path, bf16 where we take it, channels_last, torch.compile, SGD and its schedule; no metrics, no log,
 no checkpoints, no finite-loss check.
 
-    python -m distill.bench.bare '{"folder": "...", "turns": [5, 4]}'
+    python -m distill.bench.bare '{"folder": "...", "turns": [5, 4], "compiled": true}'
 """
 
 import json
@@ -24,7 +24,7 @@ def main(argument: str) -> None:
     """Trains the student alone.
 
     Args:
-        argument: JSON with ``folder`` and ``turns`` ([fd, warm-up steps]).
+        argument: JSON with ``folder`` and ``turns`` ([fd, warm-up steps]), ``compiled``.
     """
     given = json.loads(argument)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -40,7 +40,7 @@ def main(argument: str) -> None:
     loader = data.train_dataloader()
     optimizer = torch.optim.SGD(student.parameters(), task.LR, momentum=task.MOMENTUM, weight_decay=task.DECAY)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, task.LR, len(loader), cycle_momentum=False)
-    forward: Any = torch.compile(student)
+    forward: Any = torch.compile(student) if given["compiled"] else student
     fd, warm_up = given["turns"]
     player = Player(fd, warm_up, torch.cuda.synchronize if torch.cuda.is_available() else None)
     for batch in loader:

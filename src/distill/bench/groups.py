@@ -92,7 +92,10 @@ class Lab:
         if not (self._task / "cache").is_dir():
             self._to_end(sides.ours(self._task, self.folder / "fill", *SHORT, "compile=false"), "fill")
         with ExitStack() as stack:
-            bare = Side(lambda fd: sides.bare(self._task, (fd, self.settings.warm_up)), self.folder / "bare.log")
+            bare = Side(
+                lambda fd: sides.bare(self._task, (fd, self.settings.warm_up), self.settings.compiled),
+                self.folder / "bare.log",
+            )
             players = {
                 "peer": self._peer(stack, "peer-2"),
                 "cached": self._ours(stack, "cached"),
