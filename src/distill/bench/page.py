@@ -153,7 +153,7 @@ def _sweep(groups: Mapping[str, Any]) -> str:
     jobs = g["jobs"]
     return (
         f"### A sweep of {g['points']} points\n\n"
-        f"{g['images']} images, {g['epochs']} epoch(s) each, validated after every epoch, both models tested at the end: "
+        f"{g['images']} images, {g['epochs']} epoch(s) each, validated after every epoch, both models tested last: "
         "a scaled-down sweep, in which what happens once per process or job weighs more than in a long one. One "
         f"multirun of ours took {ours:.0f} s; a single torchdistill run {peer:.0f} s ({len(g['peer'])} run, to stand "
         f"for {g['points']}: {g['points'] * peer:.0f} s). Our first job took {jobs[0]:.0f} s (imports and live "
