@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -227,23 +228,21 @@ class DataWait(L.Callback):
 
 
 class PruneTrial(L.Callback):
-    """Tells a study each epoch's validation accuracy, and ends the training where the study sees no hope.
+    """Tells a search each epoch's validation accuracy, and ends the training where it sees no hope.
 
     Args:
-        trial: of Optuna; None in processes that only follow the first one.
+        hope: takes an epoch, counted from 1, and the accuracy, and says whether to go on; None in processes that only
+            follow the first one.
     """
 
-    def __init__(self, trial: Any) -> None:
-        self.trial = trial
+    def __init__(self, hope: Callable[[int, float], bool] | None) -> None:
+        self.hope = hope
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Once per validation of a training."""
         epoch, accuracy = trainer.current_epoch + 1, float(trainer.callback_metrics["val/acc"])
-        hopeless = False
-        if self.trial is not None:
-            self.trial.report(accuracy, epoch)
-            hopeless = bool(self.trial.should_prune())
-        if ranks.share(hopeless) and epoch < (trainer.max_epochs or 0):  # the last epoch is the result
+        go_on = self.hope is None or self.hope(epoch, accuracy)
+        if not ranks.share(go_on) and epoch < (trainer.max_epochs or 0):  # the last epoch is the result
             raise Pruned(epoch, accuracy)
 
 

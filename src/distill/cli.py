@@ -82,7 +82,9 @@ def _explain(error: Exception, config_dir: Path) -> str:
 def _near_key(key: str, config_dir: Path) -> str:
     """The nearest keys, of the same node if there is one, under the other choices of this command line."""
     others = [arg for arg in sys.argv[1:] if re.match(r"[\w@/.]+=", arg) and not arg.startswith(f"{key}=")]
-    for overrides in (others, []):
+    single = [arg for arg in others if "," not in arg]  # a multirun's choices are composed one by one
+    groups_only = [arg for arg in others if "/" in arg.partition("=")[0]]
+    for overrides in (others, single, groups_only, []):
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(config_dir), version_base="1.3"):
             try:
@@ -124,6 +126,7 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
         if callback.current is not None:
             _conclude(callback.current)
     except (UserError, HydraException, OmegaConfBaseException) as error:
+        callback.undo()
         if verbose:
             raise
         _fail(str(error) if isinstance(error, UserError) else _explain(error, config_dir))
@@ -137,7 +140,10 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
 
 
 def _conclude(sweep: Path) -> None:
-    """The end of a sweep: status 1 unless every job finished."""
+    """The end of a sweep: its answer, and status 1 unless every job finished."""
+    from distill.answer.command import at_end
+
+    at_end(sweep)
     wrong = record.verdict(sweep)
     if wrong is not None:
         _fail(wrong)
@@ -293,7 +299,7 @@ def _job_of_sweep(cfg: DictConfig, folder: Path) -> Any:
         reason = record.fail(folder, list(hydra.overrides.task), error)
         if _verbose():
             traceback.print_exception(error)
-        print(f"error: job {hydra.job.num}: {reason}", file=sys.stderr, flush=True)
+        print(f"error: job {folder.name}: {reason}", file=sys.stderr, flush=True)
         return None
     finally:
         (folder / STATUS).unlink(missing_ok=True)

@@ -17,7 +17,6 @@ from distill.checkpoints import AtomicCheckpointIO
 from distill.errors import UserError
 from distill.make import make
 from distill.sweeps import trial
-from distill.sweeps.jobs import TRIAL
 
 
 def check_device(accelerator: str, devices: Any) -> None:
@@ -85,8 +84,9 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
         ]
         callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label), Heartbeat(run, label)]
         callbacks += [LabelledBar(label)] if node["enable_progress_bar"] else [EpochLine(label)]
-        if label.startswith("student ") and (run / TRIAL).is_file():
-            callbacks.append(PruneTrial(trial.of(run) if ranks.is_first() else None))
+        hope = trial.hope(run) if label.startswith("student ") and ranks.is_first() else None
+        if ranks.share(hope is not None):
+            callbacks.append(PruneTrial(hope))
         if not ranks.several():  # one process: whatever the strategy is called
             node["strategy"] = "auto"
         trainer = make(

@@ -10,10 +10,11 @@ from itertools import combinations
 
 import pytest
 
+from distill.sweeps import jobs
 from jobs import ROOT, TINY, command
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'distill[ray]'")
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 JOB = ("-m", "hydra/launcher=ray", *TINY, "logger=none", "trainer.accelerator=cpu")
 GPUS = 4
 
@@ -118,6 +119,20 @@ def test_jobs_on_several_nodes(tmp_path):
     (begun, ended), (other_begun, other_ended) = spans(tmp_path / "nodes").values()
     assert begun < other_ended
     assert other_begun < ended
+
+
+def test_a_search_runs_its_trials_two_at_once(tmp_path):
+    pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'distill[optuna]'")
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.at_once=2", "kd=none",
+              "optimizer.lr=interval(0.01,0.3)", "trainer.max_epochs=40")  # fmt: skip
+    done = command(*JOB, *search, "hydra.launcher.gpus=2", "hydra.launcher.cpus=2", "hydra.sweep.dir=s", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [job.state for job in jobs.jobs(tmp_path / "s")] == ["finished"] * 3
+    when = spans(tmp_path / "s")
+    assert when[0][0] < when[1][1]
+    assert when[1][0] < when[0][1]
+    assert {device(report) for report in summaries(tmp_path / "s").values()} == {"0", "1"}
+    assert "optuna: best of 3 trials: number " in done.stdout
 
 
 @pytest.mark.parametrize(

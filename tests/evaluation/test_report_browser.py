@@ -1,7 +1,5 @@
 """The pages in headless Chromium: sections, no console errors, no request to anywhere, phone width, dark, print."""
 
-import shutil
-
 import pytest
 
 from distill.evaluation.command import evaluate
@@ -10,25 +8,12 @@ from distill.evaluation.compare import compare
 from distill.evaluation.options import Options
 from jobs import ROOT
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SECTIONS = {
     "report.html": ["numbers", "curves", "calibration", "differences", "embeddings", "examples", "reproduce"],
     "compare.html": ["table", "bars", "curves", "commands"],
 }
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no Chromium on this machine: make browser (Debian: apt-get install chromium)")
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import io
 from base64 import b64decode
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,7 +13,27 @@ from PIL import Image
 from distill.evaluation.curves import curves
 from distill.evaluation.embedding import pca, place
 from distill.evaluation.outputs import as_json
-from distill.report import Bar, Line, Point, bars, data_uri, heatmap, lines, reliability_diagram, scatter
+from distill.report import (
+    Axis,
+    Bar,
+    Cell,
+    Dot,
+    Level,
+    Line,
+    Mean,
+    Point,
+    bars,
+    cells,
+    data_uri,
+    dots,
+    heatmap,
+    lines,
+    reliability_diagram,
+    robust,
+    scatter,
+    shares,
+    viridis,
+)  # fmt: skip
 from distill.report.axes import ticks
 
 
@@ -46,6 +67,64 @@ def test_reliability_and_scatter_and_bars():
     widths = [i.get("style") for i in parsed(bars([Bar("a", -2, "x", "k0"), Bar("b", 1, "y", "k1")])).iter("i")]
     assert widths[0].startswith("width:100.0%")
     assert widths[1].startswith("width:50.0%")
+
+
+def test_cells_have_their_colours_and_numbers():
+    table = [
+        [Cell(0.5, "50.00", "± 1.00", "<a>"), None],
+        [Cell(1.0, "100", "", "b", True), Cell(float("nan"), "failed", "", "c")],
+    ]
+    chart = parsed(cells(table, ["r<", "s"], ["1", "2"], "rows", "columns", (0.5, 1.0)))
+    found = chart.findall(".//td")
+    assert [viridis(0)[0] in (td.get("style") or "") for td in found] == [True, False, False, False]
+    assert viridis(1)[0] in found[2].get("style")
+    assert [td.get("class") for td in found] == [None, "none", "marked", "none"]
+    assert "".join(found[0].itertext()) == "50.00± 1.00"
+    assert found[0].get("title") == "<a>"
+
+
+def test_viridis_is_matplotlibs_at_its_ends_and_in_the_middle():
+    assert [viridis(share)[0] for share in (0, 0.5, 1)] == ["#440154", "#21918c", "#fde725"]
+    assert viridis(-1) == viridis(0)
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [0.001, 1, 50], [5], [-1, 3]])
+def test_dots_lie_inside_and_a_low_one_on_the_edge(values):
+    x, y = Axis.of(values, "key"), shares(0.9, 0.95)
+    points = [Dot(value, 0.92, "red", "said") for value in values] + [Dot(values[0], 0.1, "red", "low", True)]
+    points.append(Dot(values[0], 0.1, "red", "lower"))
+    chart = parsed(
+        dots(points, "t", x, y, [Mean(values[0], 0.93, 0.5, "m")], [Level("l", 0.94, "alone"), Level("far", 0.1, "k0")])
+    )
+    circles = chart.findall("circle")
+    assert [c.get("class") for c in circles] == ["dot"] * len(values) + ["marked", "ring"]
+    assert all(46 <= float(c.get("cx")) <= 360 and 0 <= float(c.get("cy")) <= 186 for c in circles)
+    assert [each.find("title").text for each in chart.findall("line[@class='level']")] == ["l"]
+    whisker = chart.find("line[@class='whisker']")
+    assert all(0 <= float(whisker.get(end)) <= 186.1 for end in ("y1", "y2"))
+
+
+def test_many_long_names_under_an_axis_do_not_overlap():
+    chart = parsed(dots([], "t", Axis.named([f"a_rather_long_name_{i}" for i in range(40)]), shares(0, 1)))
+    slanted = [each for each in chart.findall("text") if "rotate(-35)" in (each.get("transform") or "")]
+    places = [float(each.get("transform")[10:].split()[0]) for each in slanted]
+    assert min(b - a for a, b in pairwise(places)) >= 13
+
+
+def test_a_line_begins_where_it_reaches_the_floor():
+    chart = parsed(lines([Line("a", [(1, 0.0), (2, 0.8), (3, 0.4), (4, 0.9)], "student")], "t", share=True, floor=0.6))
+    points = [tuple(map(float, pair.split(","))) for pair in chart.find("polyline").get("points").split()]
+    assert len(points) == 4
+    step = (points[-1][0] - points[0][0]) / (4 - 1.75)
+    assert points[1][0] - points[0][0] == pytest.approx(0.25 * step, abs=0.2)  # 0.6 is reached at 1.75
+    assert points[0][1] == points[2][1] == max(y for _, y in points)
+
+
+def test_robust_ends_leave_out_what_lies_far_below():
+    assert robust([0.1, 0.94, 0.95, 0.96, 0.97]) == (0.89, 0.97)
+    assert robust([0.94, 0.97]) == (0.94, 0.97)
+    assert robust([]) == (0.0, 1.0)
+    assert robust([0.5, 0.5, 0.5]) == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.513, 0.514), (-3, 1e5), (2, 2)])

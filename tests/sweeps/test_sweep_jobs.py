@@ -11,7 +11,7 @@ import pytest
 from distill.errors import UserError
 from distill.sweeps import record
 from distill.sweeps.callback import total
-from distill.sweeps.jobs import FAILURE, SILENCE_S, STATUS, State, jobs, load, swept
+from distill.sweeps.jobs import FAILURE, SILENCE_S, STATUS, State, born, jobs, load, swept
 
 
 def finished(sweep, number, acc, *overrides, wall_s=10.0):
@@ -59,9 +59,12 @@ def test_a_process_that_is_gone_has_stopped(tmp_path):
         (tmp_path / STATUS).write_text(json.dumps(status | changes | {"x": os.urandom(4).hex()}))
         return jobs(tmp_path)[0].state
 
-    assert state(pid=child.pid) == State.running
+    its = {"pid": child.pid, "born": born(child.pid)}
+    assert state(**its) == State.running
     child.communicate(b"\n")
-    assert state(pid=child.pid) == State.stopped
+    assert state(**its) == State.stopped
+    assert state() == State.running
+    assert state(born="1") == State.stopped  # after a restart another process may have the number
     assert state(host="elsewhere", pid=child.pid) == State.running
     assert state(host="elsewhere", updated=time.time() - SILENCE_S - 1) == State.stopped
 
@@ -108,8 +111,10 @@ def test_the_verdict_names_failed_and_missing_jobs(tmp_path):
     assert record.verdict(tmp_path).startswith("1 failed and 1 did not finish of 3 jobs")
     record.clear(tmp_path / "1")
     finished(tmp_path, 2, 0.5, "kd.T=4")
-    finished(tmp_path, 3, 0.5, "kd.T=8")
+    record.prune(tmp_path / "3", 2, 0.1)
+    (tmp_path / "3/command.yaml").write_text("overrides: [kd.T=8]\nconfig_dir: null")
     assert record.verdict(tmp_path) is None
+    assert record.progress(tmp_path).startswith("sweep: 2 of 3 done, 1 pruned, best")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,9 @@ def test_the_verdict_names_failed_and_missing_jobs(tmp_path):
         (["kd=kd,dkd"], {"params": {"seed": "0,1,2"}}, 6),
         (["kd.T=1,2"], {"params": {"kd.T": "1,2,4"}}, 2),
         (["kd.T=interval(1,4)"], {}, None),
-        (["kd.T=interval(1,4)"], {"n_trials": 20}, 20),
+        (["kd.T=interval(1,4)"], {"n_trials": 20, "storage": None}, 20),
+        (["kd.T=interval(1,4)"], {"n_trials": 20, "storage": "sqlite:///shared.db"}, None),
+        (["kd.T=interval(1,4)"], {"n_trials": "many"}, None),
         ([], {}, 1),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 Curve = list[tuple[float, float]]
@@ -9,11 +10,20 @@ FIRST = ("loss", "hard")
 LAST = ("acc", "top5", "agreement")
 
 
-def curves(folder: Path) -> dict[str, dict[str, Curve]]:
+def _number(text: str) -> float:
+    """NaN of what is half written."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def curves(folder: Path, only: Collection[str] | None = None) -> dict[str, dict[str, Curve]]:
     """Every logged quantity over the epochs, counted from 1.
 
     Args:
         folder: the run's; a resumed run has several files, of which the later one counts.
+        only: columns ("val/acc") that are read; None: all.
 
     Returns:
         By quantity ("loss", "hard", a term's name, ..., "acc") by split ("train", "val") the (epoch, value) pairs;
@@ -23,14 +33,19 @@ def curves(folder: Path) -> dict[str, dict[str, Curve]]:
     paths = sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name[8:] or 0))
     for path in paths:
         with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                for key, text in row.items():
-                    split, _, name = (key or "").partition("/")
-                    if split not in ("train", "val") or not text or not row.get("epoch"):
-                        continue
-                    value = float(text)
-                    if math.isfinite(value):
-                        found.setdefault(name, {}).setdefault(split, {})[float(row["epoch"]) + 1] = value
+            rows = csv.reader(file)
+            header = next(rows, [])
+            at = header.index("epoch") if "epoch" in header else len(header)
+            columns = [
+                (i, key.partition("/")) for i, key in enumerate(header)
+                if key.startswith(("train/", "val/")) and (only is None or key in only)
+            ]  # fmt: skip
+            for row in rows:
+                if len(row) <= at or not row[at]:
+                    continue
+                for i, (split, _, name) in columns:
+                    if i < len(row) and row[i] and math.isfinite(value := _number(row[i])):
+                        found.setdefault(name, {}).setdefault(split, {})[float(row[at]) + 1] = value
 
     def rank(name: str) -> tuple[int, int]:
         return (0, FIRST.index(name)) if name in FIRST else (2, LAST.index(name)) if name in LAST else (1, 0)

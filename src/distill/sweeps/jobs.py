@@ -40,8 +40,8 @@ class SweepJob:
         overrides: its settings by key, as its command gave them (``{"kd.T": "4", "seed": "0"}``).
         report: what ``summary.json`` holds; None before the end.
         failure: ``{"reason", "kind", "overrides", "host", "time"}`` of a failed job.
-        status: ``{"host", "pid", "begun", "updated", "training", "epoch", "max_epochs", "val_acc"}`` of a job that has
-            begun to train and has not ended; of a pruned one its last ``{"epoch", "val_acc"}``.
+        status: ``{"host", "pid", "born", "begun", "updated", "training", "epoch", "max_epochs", "val_acc"}`` of a job
+            that has begun to train and has not ended; of a pruned one its last ``{"epoch", "val_acc"}``.
     """
 
     folder: Path
@@ -84,6 +84,14 @@ def settings(overrides: list[str]) -> dict[str, str]:
     return {key.lstrip("+~"): value for key, equals, value in pairs if equals}
 
 
+def born(pid: int) -> str | None:
+    """When a process of this machine was started, as Linux says it; None: no such process, or no Linux."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
 def alive(status: dict[str, Any]) -> bool:
     """Whether the job that wrote a status still runs: its process, or on another machine a sign of life."""
     if status.get("host") != socket.gethostname():
@@ -94,7 +102,7 @@ def alive(status: dict[str, Any]) -> bool:
         return True
     except (OSError, KeyError, ValueError):
         return False
-    return True
+    return status.get("born") is None or born(int(status["pid"])) == status["born"]  # its number may be another's now
 
 
 def folders(sweep: Path) -> Iterator[Path]:

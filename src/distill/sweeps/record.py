@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from distill.errors import UserError, first_line
-from distill.sweeps.jobs import FAILURE, PRUNED, STATUS, SUMMARY, SWEEP, State, SweepJob, jobs, load, swept
+from distill.sweeps.jobs import FAILURE, PRUNED, STATUS, SUMMARY, SWEEP, State, SweepJob, born, jobs, load, swept
 
 
 def _write(path: Path, text: str) -> None:
@@ -40,7 +40,7 @@ def begin(sweep: Path, command: dict[str, Any], launcher: str, total: int | None
 def beat(folder: Path, **facts: Any) -> None:
     """``status.json`` of a run: its process, since when, and where it is (``training``, ``epoch``, ...)."""
     before = load(folder / STATUS) or {}
-    now = {"host": socket.gethostname(), "pid": os.getpid(), "updated": time.time()}
+    now = {"host": socket.gethostname(), "pid": os.getpid(), "born": born(os.getpid()), "updated": time.time()}
     now["begun"] = before["begun"] if before.get("pid") == now["pid"] else now["updated"]
     _write(folder / STATUS, json.dumps(now | facts, default=str))
 
@@ -130,8 +130,8 @@ def verdict(sweep: Path) -> str | None:
     total = (load(sweep / SWEEP) or {}).get("jobs")
     failed = sum(job.state == State.failed for job in found)
     finished = sum((job.folder / SUMMARY).is_file() and job.state == State.finished for job in found)
-    pruned = sum(job.state == State.pruned for job in found)
-    missing = max((total or len(found)) - finished - failed - pruned, 0)
+    others = sum(job.state in (State.pruned, State.running) for job in found)  # running: another command's
+    missing = max((total or len(found)) - finished - failed - others, 0)
     if not failed and not missing:
         return None
     parts = [f"{n} {what}" for n, what in ((failed, "failed"), (missing, "did not finish")) if n]

@@ -97,7 +97,7 @@ def lost(job: RemoteJob, reason: str) -> JobReturn:
     """What is left of a job whose process died: its reason in its folder, unless it had finished."""
     if read(job.folder).state != State.finished:
         record.fail(job.folder, [o for o in job.overrides if not o.startswith("hydra.")], reason)
-        print(f"error: job {job.number}: {reason}", file=sys.stderr, flush=True)
+        print(f"error: job {job.folder.name}: {reason}", file=sys.stderr, flush=True)
     return without_result(job)
 
 

@@ -1,10 +1,8 @@
 """A job that is a trial of an Optuna study: what its folder says of it, and how the study is reached."""
 
+import inspect
 import json
-import os
-import socket
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ PRUNERS = {
     "successive_halving": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner",
 }  # fmt: skip
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "gp": "GPSampler", "qmc": "QMCSampler"}
+_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,)}  # those of Optuna's annotations that YAML can give
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,16 @@ def made(kind: str, choices: Mapping[str, str], name: str, arguments: Mapping[st
 
     if name not in choices:
         raise UserError(f"hydra.sweeper.{kind}={name} is unknown; {nearest(name, choices)}")
+    its_class = getattr(getattr(optuna, f"{kind}s"), choices[name])
+    known = inspect.signature(its_class).parameters
+    for key, value in arguments.items():
+        if key not in known:
+            raise UserError(f"hydra.sweeper.{kind}_args: {name} takes no {key}; {nearest(key, known, shown=20)}")
+        wanted = str(getattr(known[key].annotation, "__name__", known[key].annotation))
+        if type(value) not in _TYPES.get(wanted, (type(value),)):
+            raise UserError(f"hydra.sweeper.{kind}_args: {key} must be {wanted}, got {value!r}")
     try:
-        return getattr(getattr(optuna, f"{kind}s"), choices[name])(**arguments)
+        return its_class(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"hydra.sweeper.{kind}_args: {first_line(error)}") from error
 
@@ -71,16 +78,23 @@ def storage_of(place: str) -> Any:
     from optuna.storages.journal import JournalFileBackend
 
     try:
+        if place.startswith("sqlite:"):
+            return RDBStorage(place, engine_kwargs={"connect_args": {"timeout": 60}})
         if "://" in place:
             return RDBStorage(place)
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(place))
+        path = Path(place).absolute()  # the lock beside it is a link to it
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
     except Exception as error:  # SQLAlchemy's and its drivers' own
         raise UserError(f"hydra.sweeper.storage={place} cannot be opened: {first_line(error)}") from error
 
 
 def open_study(place: StudyPlace, sampler: Any = None) -> "optuna.Study":
-    """The study, begun where there is none."""
+    """The study, begun where there is none.
+
+    Raises:
+        UserError: see ``made`` and ``storage_of``.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -91,22 +105,36 @@ def open_study(place: StudyPlace, sampler: Any = None) -> "optuna.Study":
     )  # fmt: skip
 
 
-def write(folder: Path, place: StudyPlace, number: int) -> None:
-    """``trial.json``: the job in ``folder`` is a trial, asked for by this process."""
+def write(folder: Path, place: StudyPlace, number: int, worker: str) -> None:
+    """``trial.json``: the job in ``folder`` is a trial of a study, taken by a command that names itself ``worker``."""
     folder.mkdir(parents=True, exist_ok=True)
-    asked = {"host": socket.gethostname(), "pid": os.getpid(), "updated": time.time()}
     part = folder / f".{TRIAL}.part"
-    part.write_text(json.dumps({"number": number, **asdict(place), **asked}))
+    part.write_text(json.dumps({"number": number, **asdict(place), "worker": worker}))
     part.replace(folder / TRIAL)
 
 
-def of(folder: Path) -> "optuna.trial.Trial | None":
-    """The trial that the job in ``folder`` is, to report to; None: it is none."""
+def hope(folder: Path) -> Callable[[int, float], bool] | None:
+    """How the job in ``folder`` asks its study, after an epoch with an accuracy, whether to go on.
+
+    Returns:
+        None where the job is no trial, or one that the study has closed (a pruned one that somebody continues).
+    """
     entry = load(folder / TRIAL)
     if entry is None:
         return None
     import optuna
 
     study = open_study(StudyPlace(**{key: entry[key] for key in ("storage", "name", "pruner", "pruner_args")}))
-    trial = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == entry["number"])
-    return optuna.trial.Trial(study, trial._trial_id)
+    found = next((one for one in study.get_trials(deepcopy=False) if one.number == entry["number"]), None)
+    if found is None or found.state.is_finished():
+        return None
+    trial = optuna.trial.Trial(study, found._trial_id)
+    reported = set(found.intermediate_values)
+
+    def go_on(epoch: int, accuracy: float) -> bool:
+        if epoch not in reported:  # a resumed job repeats the epoch it was stopped in
+            trial.report(accuracy, epoch)
+            reported.add(epoch)
+        return not trial.should_prune()
+
+    return go_on

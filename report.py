@@ -1,0 +1,10 @@
+"""What a sweep found, at any time: a table, results.csv and report.html.
+
+python report.py outputs/sweeps/2026-01-31/12-00-00
+"""
+
+from distill import commands
+from distill.answer.command import ABOUT, Options, report
+
+if __name__ == "__main__":
+    commands.launch(Options, report, ABOUT, "report.py", rest="sweep")

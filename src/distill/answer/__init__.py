@@ -1,0 +1,1 @@
+"""What a sweep found: a table, results.csv and report.html."""
