@@ -16,7 +16,7 @@ class Options:
     """The keys."""
 
     only: str | None = arg(
-        "some of live, cached, float32, sweep, start, sizes, profile; page: write the page anew", None
+        "some of live, cached, float32, sweep, start, together, sizes, profile; page: write the page anew", None
     )
     rounds: int | None = arg("turns of every side", None)
     quick: bool = arg("a few steps of each, to see that it works", False)

@@ -68,16 +68,28 @@ class Lab:
 
         return stack.enter_context(Side(command, self.folder / f"{name}.log", environment))
 
-    def _turns(self, players: Mapping[str, Side]) -> dict[str, Any]:
+    def _bare(self, stack: ExitStack, name: str, students: int = 1, teacher: str | None = None) -> Side:
+        folder, warm, compiled = self._task, self.settings.warm_up, self.settings.compiled
+        command = lambda fd: sides.bare(folder, (fd, warm), compiled, students, teacher)  # noqa: E731
+        return stack.enter_context(Side(command, self.folder / f"{name}.log"))
+
+    def _turns(self, players: Mapping[str, Side], students: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """Every side's turns; one that trains several students takes as many times fewer steps."""
         found: dict[str, Any] = {name: [] for name in players}
-        s = self.settings
-        steps = {name: s.peer_turn if name == "peer" else s.turn for name in players}
+        s, many = self.settings, students or {}
+        turn = {name: s.peer_turn if name == "peer" else s.turn for name in players}
+        steps = {name: max(1, k // many.get(name, 1)) for name, k in turn.items()}
         for _ in range(s.rounds):
             for name, side in players.items():
                 found[name].append(side.turn(steps[name]))
         peaks = {name: {"process": side.peak, "all": max(side.most, side.peak)} for name, side in players.items()}
         ready = {name: side.ready_s for name, side in players.items()}
-        return {"turns": found, "images": {n: k * task.BATCH for n, k in steps.items()}, "peak": peaks, "ready": ready}
+        return {
+            "turns": found,
+            "images": {n: k * task.BATCH * many.get(n, 1) for n, k in steps.items()},
+            "peak": peaks,
+            "ready": ready,
+        }
 
     def live(self) -> dict[str, Any]:
         """A live teacher: the peer, and ours as the first run of a user, which fills the teacher's cache."""
@@ -92,17 +104,24 @@ class Lab:
         if not (self._task / "cache").is_dir():
             self._to_end(sides.ours(self._task, self.folder / "fill", *SHORT, "compile=false"), "fill")
         with ExitStack() as stack:
-            bare = Side(
-                lambda fd: sides.bare(self._task, (fd, self.settings.warm_up), self.settings.compiled),
-                self.folder / "bare.log",
-            )
             players = {
                 "peer": self._peer(stack, "peer-2"),
                 "cached": self._ours(stack, "cached"),
                 "alone": self._ours(stack, "alone", "kd=none"),
-                "bare": stack.enter_context(bare),
+                "bare": self._bare(stack, "bare"),
             }
             return self._turns(players)
+
+    def together(self) -> dict[str, Any]:
+        """Bare loops: one student under a cache that costs nothing; several in one process, under one teacher pass."""
+        n = self.settings.students
+        with ExitStack() as stack:
+            players = {
+                "one": self._bare(stack, "one", 1, "kept"),
+                "live": self._bare(stack, "several-live", n, "live"),
+                "kept": self._bare(stack, "several-kept", n, "kept"),
+            }
+            return self._turns(players, {"live": n, "kept": n}) | {"students": n}
 
     def float32(self) -> dict[str, Any]:
         """Both as on a CPU without bf16 units."""

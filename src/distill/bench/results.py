@@ -88,6 +88,10 @@ def _sweep(group: Mapping[str, Any]) -> list[float]:
     return [ours / (group["points"] * peer) for ours in group["ours"] for peer in group["peer"]]
 
 
+def _together(side: str) -> Callable[[Mapping[str, Any]], list[float]]:
+    return lambda group: _over(group, side, "one")
+
+
 ANYWHERE = ("cuda", "cpu")
 ROWS = (
     Row("live teacher, images/s over torchdistill", "live", lambda g: _over(g, "ours", "peer"), ">=",
@@ -102,6 +106,9 @@ ROWS = (
         {"cpu": 1 / 10, "cuda": 1 / 15}, digits=3),
     Row("without bf16 units: live teacher, images/s over torchdistill", "float32", lambda g: _over(g, "ours", "peer"),
         ">=", {"cpu": 1.5}, profiled="live-32"),
+    Row("several students in one process under a live teacher pass, students × images/s over one with a free cache",
+        "together", _together("live"), ">=", {}),
+    Row("the same, their teacher's answers free as well", "together", _together("kept"), ">=", {}),
     Row("peak memory of the process over torchdistill's", "live", _memory("process"), "<=",
         dict.fromkeys(ANYWHERE, 1.1)),
     Row("the same with helpers (compilers, data workers)", "live", _memory("all"), "<=",

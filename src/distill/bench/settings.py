@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 WITH_PEER = ("live", "cached", "float32", "sweep", "start")
-GROUPS = (*WITH_PEER, "sizes")
+GROUPS = (*WITH_PEER, "together", "sizes")
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Settings:
         sweep_points: T × alpha.
         sweep_peer: single runs of the peer, whose median stands for as many as there are points.
         starts: repetitions of a start.
+        students: that are trained together.
         size_steps: steps of every size.
         compiled: whether sides that train in turns are, as a long run is.
         sizes: what is varied, one at a time: batch, image side in pixels, student, training images.
@@ -32,6 +33,7 @@ class Settings:
     sweep_points: tuple[tuple[float, ...], tuple[float, ...]] = ((1.0, 2.0, 4.0, 8.0), (0.1, 0.5, 0.9))
     sweep_peer: int = 2
     starts: int = 3
+    students: int = 4
     size_steps: int = 4
     compiled: bool = True
     sizes: tuple[tuple[str, tuple[int | str, ...]], ...] = (
@@ -56,5 +58,6 @@ def quick(rounds: int | None) -> Settings:
     """Seconds instead of minutes; the numbers mean little."""
     return Settings(
         rounds=rounds or 2, turn=2, warm_up=2, sweep_images=256, sweep_epochs=1, sweep_points=((2.0, 4.0), (0.1,)),
-        sweep_peer=1, starts=1, size_steps=1, compiled=False, sizes=(("batch", (8, 16)), ("data", (2_000,))),
+        sweep_peer=1, starts=1, students=2, size_steps=1, compiled=False,
+        sizes=(("batch", (8, 16)), ("data", (2_000,))),
     )  # fmt: skip

@@ -18,9 +18,12 @@ def peer(folder: Path, epochs: int, turns: Sequence[int] | None = None, report: 
     return ["-m", "distill.bench.peer", json.dumps(given | {"report": report and str(report)})]
 
 
-def bare(folder: Path, turns: Sequence[int], compiled: bool) -> list[str]:
-    """The bare loop."""
-    return ["-m", "distill.bench.bare", json.dumps({"folder": str(folder), "turns": turns, "compiled": compiled})]
+def bare(
+    folder: Path, turns: Sequence[int], compiled: bool, students: int = 1, teacher: str | None = None
+) -> list[str]:
+    """The bare loop; see its ``main``."""
+    given = {"folder": str(folder), "turns": turns, "compiled": compiled, "students": students, "teacher": teacher}
+    return ["-m", "distill.bench.bare", json.dumps(given)]
 
 
 def ours(folder: Path, run: Path | None, *overrides: str, source: Sequence[str] | None = None) -> list[str]:
