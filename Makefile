@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo train browser test test-slow test-cluster check format lock clean
+.PHONY: help setup demo train browser test test-slow test-cluster bench check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,10 @@ test-slow: setup  ## the others: whole runs from the command line, real data, ot
 test-cluster: setup  ## sweeps on a real Ray cluster and a real Slurm (Debian's, where it may be installed), on this machine
 	@.ci/install-slurm
 	@$(BIN)/python -m pytest -m cluster -n 0 $(ARGS)
+
+bench: setup  ## speed beside torchdistill and a bare loop: writes docs/benchmarks.md; ARGS="only=live,cached rounds=3"
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c requirements.lock -e ".[bench]"
+	@$(BIN)/python -m distill.bench $(ARGS)
 
 check: setup  ## format, lint, types, all tests: what CI runs
 	@$(BIN)/ruff format --check .

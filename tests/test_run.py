@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from distill.data.sources import digits
 from distill.errors import UserError
+from distill.models import resnet20
 from jobs import TINY, composed, run_job
 
 QUICK = TINY[1:]
@@ -154,6 +155,7 @@ def test_a_users_class_is_in_the_fingerprint_with_its_code(tmp_path, monkeypatch
 
 
 def test_the_test_split_is_touched_only_after_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("distill.scoring._scores", {})  # of jobs before in this process
     from distill.data import DataModule
     from distill.module import Distiller
 
@@ -306,3 +308,27 @@ def test_mistakes_that_need_the_code_come_before_training(tmp_path, overrides, m
     with pytest.raises(UserError, match=message):
         run_job(tmp_path / "run", *QUICK, *overrides)
     assert not list(tmp_path.glob("teachers/*/checkpoints"))
+
+
+def test_the_next_job_in_a_process_evaluates_its_teacher_no_more(tmp_path, monkeypatch):
+    """A teacher's scores are of its weights and the data; where something else is tested, they are computed anew."""
+    from distill import scoring
+
+    evaluated = []
+    evaluate = scoring.evaluate
+
+    def note(module, job, split):
+        evaluated.append((len(list(module.student.parameters())), split))
+        return evaluate(module, job, split)
+
+    monkeypatch.setattr(scoring, "evaluate", note)
+    first = run_job(tmp_path / "a", *QUICK, "data.split_seed=5")
+    teacher = len(list(resnet20(10).parameters()))
+    assert [split for size, split in evaluated if size == teacher] == ["val", "test"]
+    evaluated.clear()
+    second = run_job(tmp_path / "b", *QUICK, "data.split_seed=5", "kd.T=1")
+    assert teacher not in [size for size, _ in evaluated]
+    assert all(second["teacher"][split] == first["teacher"][split] for split in ("val", "test"))
+    assert second["student"]["latency_ms"] == first["student"]["latency_ms"]
+    run_job(tmp_path / "c", *QUICK, "data.split_seed=5", "trainer.limit_test_batches=1")
+    assert [split for size, split in evaluated if size == teacher] == ["val", "test"]

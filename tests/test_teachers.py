@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill.run import Net
+from distill.job import Net
 from distill.teachers import TeacherSource, obtain
 from jobs import ROOT, command
 

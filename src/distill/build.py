@@ -23,10 +23,10 @@ from distill.data.loader import usable_cores
 from distill.ensemble import Ensemble
 from distill.errors import UserError
 from distill.fingerprint import shaped_by
+from distill.job import Job, Lesson, Net, Recipe
 from distill.make import make
 from distill.measure import size
 from distill.rehearsal import rehearse
-from distill.run import Job, Lesson, Net, Recipe
 from distill.schedulers import lightning_scheduler
 from distill.schedules import Schedule, is_schedule, parse
 from distill.taps import Anatomy, dissect

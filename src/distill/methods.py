@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distill.criterion import Criterion
-    from distill.run import Net
+    from distill.job import Net
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 READS = {
@@ -59,8 +59,8 @@ def pair(classes: int = 100) -> tuple["Net", "Net"]:
     """Student resnet8x4 and teacher resnet32x4 on 32×32 images, dissected."""
     import torch
 
+    from distill.job import Net
     from distill.models import resnet8x4, resnet32x4
-    from distill.run import Net
     from distill.taps import dissect
 
     example = torch.zeros(2, 3, 32, 32)

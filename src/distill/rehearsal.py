@@ -5,7 +5,7 @@ import torch
 from distill.criterion import Criterion
 from distill.data import Batch
 from distill.errors import UserError, first_line
-from distill.run import Net
+from distill.job import Net
 from distill.taps import Outputs, Tap
 
 

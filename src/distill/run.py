@@ -3,101 +3,22 @@
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning.pytorch as L
-from torch import nn
-
 from distill import environment, ranks, summary
-from distill.cache import CachedTeacher, CachePlan
+from distill.cache import CachedTeacher
 from distill.checkpoints import read_checkpoint, save_weights
-from distill.criterion import Criterion
-from distill.data import DataModule
 from distill.ensemble import Ensemble
 from distill.errors import UserError, first_line
 from distill.int8 import Int8
-from distill.measure import size, speed
-from distill.module import Distiller, OptimizerFactory
+from distill.job import Job, Lesson, Net, Recipe
+from distill.module import Distiller
 from distill.mutual import MutualDistiller
-from distill.precision import HALF
-from distill.schedulers import SchedulerFactory
 from distill.schedules import count
-from distill.taps import Anatomy
+from distill.scoring import both, evaluate, judged, measure, teacher_scores
 from distill.teacher import Teacher
 from distill.teachers import TeacherSource, obtain
-
-
-@dataclass(frozen=True)
-class Net:
-    """A model under its name, and what a dry forward saw of it."""
-
-    name: str
-    model: nn.Module
-    anatomy: Anatomy
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one model is trained; ``make_trainer(folder, label)`` gives the Trainer."""
-
-    data: DataModule
-    optimizer: OptimizerFactory
-    scheduler: SchedulerFactory | None
-    make_trainer: Callable[..., L.Trainer]
-    criterion: Criterion
-    seed: int
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """One training under one teacher (or one ensemble, or each other); lessons follow one another as a chain.
-
-    Attributes:
-        role: under which the summary shows the student: "student", "assistant_1", "generation_1".
-        student: the model that is trained, and becomes the next lesson's teacher.
-        recipe: how, its criterion included.
-        folder: where its checkpoints and weights go.
-        max_epochs: of the main phase (shares of a preparation are shares of it).
-        peers: students that learn along with it from each other (deep mutual learning); then there is no teacher.
-        mutual: their criteria, see ``MutualDistiller``.
-        cache: how its teachers' answers are kept; None: they are not.
-        int8: whether the student computes as in int8 while it is trained.
-        precision: in which it is trained.
-        answers_in: the precision in which a model answers as its teacher.
-        compiled: whether the student is, and its teacher.
-    """
-
-    role: str
-    student: Net
-    recipe: Recipe
-    folder: Path
-    max_epochs: int
-    peers: tuple[Net, ...] = ()
-    mutual: tuple[tuple[Criterion, ...], ...] = ()
-    cache: CachePlan | None = None
-    int8: bool = False
-    precision: Any = "32-true"
-    answers_in: Callable[[nn.Module], Any] = lambda _: None
-    compiled: tuple[bool, bool] = (False, False)
-
-
-@dataclass(frozen=True)
-class Job:
-    """All objects of one run. Without lessons, only the teachers are trained; without teachers, only the student."""
-
-    folder: Path
-    teachers: tuple[tuple[Net, TeacherSource], ...]
-    combine: Callable[[list[Teacher]], Teacher | Ensemble]
-    lessons: tuple[Lesson, ...]
-    data: DataModule
-    seed: int
-    make_evaluator: Callable[[], L.Trainer]
-    config: Any
-    resume: str | None
-    precision: str
 
 
 def _distiller(lesson: Lesson, teacher: Teacher | Ensemble | None) -> Distiller:
@@ -251,31 +172,12 @@ def _cached(teacher: Teacher | Ensemble | None) -> list[dict[str, Any]]:
     return [member.report() for member in members if isinstance(member, CachedTeacher)]
 
 
-def _evaluate(module: Distiller, job: Job, split: str) -> dict[str, float]:
-    """Metrics and loss terms on "val" or "test", by their names without the split."""
-    data, trainer = job.data, job.make_evaluator()
-    if split == "test":
-        results = trainer.test(module, dataloaders=data.test_dataloader(), verbose=False)
-    else:
-        results = trainer.validate(module, dataloaders=data.val_dataloader(), verbose=False)
-    return {key.partition("/")[2]: value for key, value in results[0].items()}
-
-
 def _say_how_good(name: str, job: Job, accuracy: float) -> None:
     """A teacher's accuracy before anything is learnt from it, and a warning where it is hardly above chance."""
     chance = 1 / job.data.num_classes
     print(f"{name}'s validation accuracy: {100 * accuracy:.2f} %", flush=True)
     if accuracy < 2 * chance and accuracy < 0.9:
         print(f"warning: the {name} is hardly better than chance ({100 * chance:.2f} %)", file=sys.stderr, flush=True)
-
-
-def _judged(net: Net, job: Job, teacher: Teacher | Ensemble | None = None) -> Distiller:
-    """A module that only evaluates a model."""
-    return Distiller(net.model, Criterion(), job.data.num_classes, teacher)
-
-
-def _both(module: Distiller, job: Job) -> dict[str, dict[str, float]]:
-    return {split: _evaluate(module, job, split) for split in ("val", "test")}
 
 
 def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: Job) -> dict[str, Any]:
@@ -286,10 +188,10 @@ def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: J
         if ranks.is_first():
             save_weights(module.student, lesson.folder / file)
         module.start_epoch(epoch - 1, lesson.max_epochs)
-        int8 = {"int8": _both(module, job)} if module.int8 is not None else {}
+        int8 = {"int8": both(module, job)} if module.int8 is not None else {}
         if module.int8 is not None:
             module.int8.on = False  # the weights are float, and tested as such
-        return {"epoch": epoch, "weights": file, **_both(module, job), **int8}
+        return {"epoch": epoch, "weights": file, **both(module, job), **int8}
 
     results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trained.epoch)}
     if trained.partial_train:
@@ -320,19 +222,8 @@ def _peer_results(net: Net, role: str, lesson: Lesson, trained: Trained, job: Jo
     file = f"{role}.safetensors"
     if ranks.is_first():
         save_weights(net.model, lesson.folder / file)
-    scores = {split: _evaluate(_judged(net, job), job, split) for split in ("val", "test")}
+    scores = {split: evaluate(judged(net, job), job, split) for split in ("val", "test")}
     return {"last": {"epoch": trained.epoch, "weights": file, **scores}}
-
-
-def _measure(nets: dict[str, Net], job: Job) -> dict[str, dict[str, Any]]:
-    """Size and speed of every model, on the device and at the batch size of the training."""
-    data = job.data
-    device = job.make_evaluator().strategy.root_device
-    sizes = {role: size(net.model.cpu(), data.example(1)) for role, net in nets.items()}
-    autocast = HALF.get(job.precision)
-    batch = data.example(data.batch_size).to(device)
-    speeds = speed({role: net.model for role, net in nets.items()}, batch, device, autocast)
-    return {role: {"name": net.name, **asdict(sizes[role]), **asdict(speeds[role])} for role, net in nets.items()}
 
 
 def _obtain_teachers(job: Job) -> tuple[dict[str, Net], dict[str, dict[str, Any]]]:
@@ -348,7 +239,7 @@ def _obtain_teachers(job: Job) -> tuple[dict[str, Net], dict[str, dict[str, Any]
 
         origin = obtain(net, source, train)
         print(f"teacher {net.name}: {summary.ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip(), flush=True)
-        results[role] = origin | {"val": _evaluate(_judged(net, job), job, "val")}
+        results[role] = origin | {"val": teacher_scores(net, job, "val")}
         _say_how_good("teacher", job, results[role]["val"]["acc"])
         nets[role] = net
     return nets, results
@@ -394,10 +285,10 @@ def run(job: Job) -> dict[str, Any]:
             nets[f"peer_{i}"] = net
             results[f"peer_{i}"] = _peer_results(net, f"peer_{i}", lesson, trained, job)
     for role in [role for role in results if role.startswith("teacher")]:
-        results[role]["test"] = _evaluate(_judged(nets[role], job), job, "test")
+        results[role]["test"] = teacher_scores(nets[role], job, "test")
     if not ranks.is_first():
         return results
-    for role, measured in _measure(nets, job).items():
+    for role, measured in measure(nets, job).items():
         results[role] |= measured
     report: dict[str, Any] = {
         **results,

@@ -12,8 +12,8 @@ from distill.build import load_data, make_net, wrapped
 from distill.checkpoints import load_weights
 from distill.data import DataModule, Preprocess
 from distill.errors import UserError
+from distill.job import Net
 from distill.records import Record, not_ours
-from distill.run import Net
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from distill.checkpoints import load_weights, save_weights
 from distill.errors import UserError
 
 if TYPE_CHECKING:
-    from distill.run import Net, Recipe
+    from distill.job import Net, Recipe
 
 
 @dataclass(frozen=True)

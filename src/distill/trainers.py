@@ -18,6 +18,8 @@ from distill.errors import UserError
 from distill.make import make
 from distill.sweeps import trial
 
+EVALUATION = ("accelerator", "limit_val_batches", "limit_test_batches")  # arguments of a Trainer that evaluates
+
 
 def check_device(accelerator: str, devices: Any) -> None:
     """A UserError for a device that is not there."""
@@ -102,7 +104,7 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
 
 def evaluator(trainer: dict[str, Any], precision: Any) -> L.Trainer:
     """A Trainer for validating and testing: one device, nothing written."""
-    keep = {key: trainer[key] for key in ("accelerator", "limit_val_batches", "limit_test_batches")}
+    keep = {key: trainer[key] for key in EVALUATION}
     devices: Any = trainer["devices"] if isinstance(trainer["devices"], list) else 1
     if ranks.several():  # each of them evaluates its part, on its own device
         local = int(os.environ["LOCAL_RANK"])

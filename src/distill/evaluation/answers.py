@@ -10,8 +10,8 @@ from torch import Tensor
 from distill.criterion import Criterion, Losses
 from distill.data import Batch, ViewLoader
 from distill.ensemble import Ensemble
+from distill.job import Net
 from distill.module import Distiller
-from distill.run import Net
 from distill.taps import Outputs
 from distill.teacher import Teacher
 

@@ -2,7 +2,7 @@
 
 from distill.build import combiner
 from distill.ensemble import Ensemble
-from distill.run import Net
+from distill.job import Net
 from distill.runs import Run
 from distill.teacher import Teacher
 

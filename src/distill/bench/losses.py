@@ -1,4 +1,4 @@
-"""What the losses cost: ``python -m distill.bench`` times every method's terms beside a training step.
+"""What the losses cost: ``python -m distill.bench.losses`` times every method's terms beside a training step.
 
 The step is resnet8x4's (forward, cross-entropy, backward, SGD) at batch 64 on 32×32 images and 100 classes, the
 teacher resnet32x4; a method's time is that of its whole criterion, forward and backward down to the student's outputs
@@ -104,7 +104,7 @@ def shares(names: Sequence[str], rounds: int, bf16: bool) -> tuple[float, dict[s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m distill.bench", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m distill.bench.losses", description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help="options of the group kd; none: all of them")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--bf16", action="store_true", help="under bf16 autocast")

@@ -1,0 +1,94 @@
+"""A bare PyTorch loop on our fast path: what a user would write who knows all the words and needs none of the rest.
+
+The same uint8 data path, bf16 where we take it, channels_last, torch.compile, SGD and its schedule; no metrics, no log,
+no checkpoints, no finite-loss check. One student alone; or several, one after the other on each batch, under one pass
+of their teacher, to see what a process gains that trains the points of a sweep together.
+
+    python -m distill.bench.bare '{"folder": "...", "turns": [5, 4], "compiled": true, "students": 1, "teacher": null}'
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill import precision
+from distill.bench import task
+from distill.bench.player import Player
+from distill.data import DataModule
+from distill.losses.kd import kd_loss
+from distill.measure import size
+from distill.teacher import Teacher
+
+
+class Kept:
+    """A teacher whose answers are all there: any numbers, by sample."""
+
+    def __init__(self, samples: int, device: torch.device) -> None:
+        self.logits = torch.randn(samples, task.CLASSES, device=device)
+
+    def __call__(self, batch: Any) -> Tensor:
+        """Logits (N, C)."""
+        return self.logits[batch.index]
+
+
+def main(argument: str) -> None:
+    """Trains them.
+
+    Args:
+        argument: JSON with ``folder`` and ``turns`` ([fd, warm-up steps]), ``compiled``, ``students`` (their number)
+            and ``teacher``: null, "live", or "kept" as in a cache that costs nothing.
+    """
+    given = json.loads(argument)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = DataModule(
+        lambda: task.images(given["folder"]), task.BATCH, mean=task.MEAN, std=task.STD,
+        augment={"crop_padding": 4, "flip": True},
+    )  # fmt: skip
+    data.setup()
+    loader = data.train_dataloader()
+    torch.manual_seed(0)
+    place: Any = {"device": device, "memory_format": torch.channels_last}
+    students: list[Any] = [task.model(task.STUDENT).to(**place) for _ in range(given["students"])]
+    macs = 3 * size(students[0], data.example(1).to(device)).macs * task.BATCH
+    bf16 = precision.choose("auto", students[0], macs)[0] == "bf16-mixed"
+    optimizers = [
+        torch.optim.SGD(student.parameters(), task.LR, momentum=task.MOMENTUM, weight_decay=task.DECAY)
+        for student in students
+    ]
+    schedulers = [
+        torch.optim.lr_scheduler.OneCycleLR(optimizer, task.LR, len(loader), cycle_momentum=False)
+        for optimizer in optimizers
+    ]
+    forwards: list[Any] = [torch.compile(student) if given["compiled"] else student for student in students]
+    teacher: Any = Kept(data.num_train, device) if given["teacher"] == "kept" else None
+    if given["teacher"] == "live":
+        live = Teacher(task.teacher(Path(given["folder"])).to(**place), precision="bf16-mixed" if bf16 else "32-true")
+        if given["compiled"]:
+            live.compile(data.example(task.BATCH).to(device), lambda: torch.autocast(device.type, enabled=False))
+        teacher = lambda batch: live(batch).logits  # noqa: E731
+    fd, warm_up = given["turns"]
+    player = Player(fd, warm_up, torch.cuda.synchronize if torch.cuda.is_available() else None)
+    for batch in loader:
+        batch = type(batch)(batch.inputs.to(device), batch.target.to(device), batch.index.to(device))
+        inputs = batch.inputs.contiguous(memory_format=torch.channels_last)
+        answers = teacher(batch) if teacher is not None else None
+        for forward, optimizer, scheduler in zip(forwards, optimizers, schedulers, strict=True):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                logits = forward(inputs)
+            loss = F.cross_entropy(logits.float(), batch.target)
+            if answers is not None:
+                loss = task.ALPHA * loss + (1 - task.ALPHA) * kd_loss(logits, answers, task.T)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            scheduler.step()
+        player.step()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
