@@ -304,19 +304,20 @@ def _lessons(
             lesson = _mutual(cfg, lesson, data)
         else:
             _build_criterion(criterion, student, teacher, data, role)
-            lesson = replace(lesson, cache=_cache(cfg, lesson, teacher, announce=not lessons))
+            count = 1 + len(cfg["kd"]["teachers"] or []) if not lessons else 1
+            lesson = replace(lesson, cache=_cache(cfg, lesson, teacher, count, announce=not lessons))
         lessons.append(lesson)
         teacher = student
     return tuple(lessons)
 
 
-def _cache(cfg: dict[str, Any], lesson: Lesson, teacher: Net | None, announce: bool) -> CachePlan | None:
-    """How the answers of a lesson's teacher are kept, said in one line for the first lesson."""
+def _cache(cfg: dict[str, Any], lesson: Lesson, teacher: Net | None, count: int, announce: bool) -> CachePlan | None:
+    """How the answers of ``count`` teachers, of which one is given, are kept; said in one line for the first lesson."""
     criterion, data = lesson.recipe.criterion, lesson.recipe.data
     if teacher is None or not criterion.needs_teacher:
         return None
     options = CacheOptions(**{**cfg["cache"], "dir": Path(cfg["cache"]["dir"])})
-    found, why = plan(options, criterion, teacher.anatomy, data, lesson.max_epochs, lesson.precision)
+    found, why = plan(options, criterion, teacher.anatomy, data, lesson.max_epochs, lesson.precision, count)
     if announce and options.enabled is not False:
         print(why, flush=True)
     return found

@@ -141,10 +141,11 @@ class LabelledBar(TQDMProgressBar):
 
     Args:
         label: what is trained ("preparation of ft for student resnet8").
+        every_n_steps: it moves; each time it shows the loss, and a GPU has to be waited for.
     """
 
-    def __init__(self, label: str) -> None:
-        super().__init__()
+    def __init__(self, label: str, every_n_steps: int = 1) -> None:
+        super().__init__(refresh_rate=every_n_steps)
         self.label = label
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:

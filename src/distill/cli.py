@@ -78,9 +78,7 @@ def _explain(error: Exception, config_dir: Path) -> str:
         key = match.group(1).lstrip("+~")
         return f"there is no key '{key}'; {_near_key(key, config_dir)}"
     if "does not support sweep type" in str(error):
-        return (
-            "a grid takes values, as in kd.T=1,2,4; a range, as interval(1,10), is for hydra/sweeper=optuna"
-        )
+        return "a grid takes values, as in kd.T=1,2,4; a range, as interval(1,10), is for hydra/sweeper=optuna"
     return str(error).partition("\nSee ")[0]
 
 

@@ -60,6 +60,9 @@ def compile_student(tap: Tap, inputs: Tensor, context: Callable[[], AbstractCont
         name: how the line calls it.
     """
     buffers = {name: buffer.clone() for name, buffer in tap.model.named_buffers()}
+    gradients = [(parameter, parameter.grad) for parameter in tap.model.parameters()]  # of steps that add up
+    for parameter, _ in gradients:
+        parameter.grad = None
 
     def once() -> None:
         with torch.enable_grad(), context():
@@ -70,8 +73,8 @@ def compile_student(tap: Tap, inputs: Tensor, context: Callable[[], AbstractCont
     try:
         _tried(tap, inputs, once, name)
     finally:
-        for parameter in tap.model.parameters():
-            parameter.grad = None
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
         with torch.no_grad():
             for key, buffer in tap.model.named_buffers():
                 buffer.copy_(buffers[key])

@@ -91,6 +91,9 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
         if resume is not None and "load" in str(error):
             raise UserError(f"{resume} does not fit this configuration: {first_line(error)}") from error
         raise
+    finally:
+        if module.teacher is not None:  # Lightning tears nothing down where a training was stopped
+            module.teacher.flush()
     monitored = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
     best = str(getattr(monitored[0], "best_model_path", "")) if monitored else None
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
@@ -259,7 +262,7 @@ def _teacher_of(lesson: Lesson, previous: Net | None, job: Job) -> Teacher | Ens
             raise UserError(f"kd.student_wrapper: {error}") from error
     criterion.calibrate(nets[0].model, nets[0].anatomy)
     frozen = [_frozen(net, lesson, features=i == 0) for i, net in enumerate(nets)]
-    return job.combine([lesson.cache.wrap(teacher) for teacher in frozen] if lesson.cache else frozen)
+    return job.combine(list(lesson.cache.wrap(frozen)) if lesson.cache else frozen)
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -50,6 +50,11 @@ def _same(job: Job, *what: Any) -> str:
     return json.dumps([*how, *what], sort_keys=True, default=str)
 
 
+def _shapes(net: Net) -> list[Any]:
+    """Of its weights: a model prints its modules, and no parameter of its own."""
+    return [(name, list(tensor.shape), tensor.dtype) for name, tensor in net.model.state_dict().items()]
+
+
 def teacher_scores(net: Net, job: Job, split: str) -> dict[str, float]:
     """Metrics of a teacher on "val" or "test"; the job before of a sweep may have computed them."""
     trainer = {name: job.config["trainer"][name] for name in EVALUATION}
@@ -65,7 +70,7 @@ def measure(nets: dict[str, Net], job: Job) -> dict[str, dict[str, Any]]:
     Models of the same modules were perhaps measured by the job before of a sweep.
     """
     data = job.data
-    modules = {role: [net.name, repr(net.model)] for role, net in nets.items()}
+    modules = {role: [net.name, repr(net.model), _shapes(net)] for role, net in nets.items()}
     key = _same(job, modules, list(data.example(1).shape), data.batch_size, job.config["trainer"])
     if key not in _measured:
         _measured.clear()

@@ -100,7 +100,7 @@ class Tap:
 
     def compile(self, inputs: Tensor) -> None:
         """From now on, inputs of this shape take a compiled forward while the model is in the mode it is in now."""
-        self._compiled = torch.compile(self._forward, dynamic=False)
+        self._compiled = torch.compile(self.eagerly, dynamic=False)
         self._compiled_for = (inputs.shape, self.model.training)
 
     def eager(self) -> None:
@@ -111,9 +111,10 @@ class Tap:
         """One forward of the model; nothing of it is kept afterwards."""
         if self._compiled is not None and (getattr(inputs, "shape", None), self.model.training) == self._compiled_for:
             return self._compiled(inputs)
-        return self._forward(inputs)
+        return self.eagerly(inputs)
 
-    def _forward(self, inputs: Any) -> Outputs:
+    def eagerly(self, inputs: Any) -> Outputs:
+        """The same, whatever was compiled."""
         features: dict[str, Tensor] = {}
         self._features = features
         try:

@@ -41,7 +41,9 @@ class Teacher:
         """The outputs for one batch of a split, without gradient."""
         if any(module.training for module in self._modules):  # somebody called .train() on a part of it
             self.model.eval()
-        if self.precision is None or split != "train":
+        if split != "train":  # what was compiled is for the training's precision and grad mode, and may be folded
+            return self._tap.eagerly(batch.inputs)
+        if self.precision is None:
             return self._tap(batch.inputs)
         kind = batch.index.device.type
         with precision.context(self.precision, kind):

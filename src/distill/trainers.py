@@ -85,7 +85,8 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
             and (stop_early or "EarlyStopping" not in callback["_target_"])
         ]
         callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label), Heartbeat(run, label)]
-        callbacks += [LabelledBar(label)] if node["enable_progress_bar"] else [EpochLine(label)]
+        moves = 20 if uses_cuda(node["accelerator"]) else 1
+        callbacks += [LabelledBar(label, moves)] if node["enable_progress_bar"] else [EpochLine(label)]
         hope = trial.hope(run) if label.startswith("student ") and ranks.is_first() else None
         if ranks.share(hope is not None):
             callbacks.append(PruneTrial(hope))

@@ -118,10 +118,24 @@ def test_those_used_longest_ago_make_room(tmp_path):
         store.write("train", 0, some(list(range(10))))
         os.utime(store.folder, (10**9 - age, 10**9 - age))
     size = sum(f.stat().st_size for f in stores[0].folder.glob("*.safetensors"))
-    make_room(tmp_path / "c", needed=size, limit=3 * size, keep=stores[0].folder)
+    make_room(tmp_path / "c", needed=size, limit=3 * size, keep=[stores[0].folder])
     assert [store.folder.exists() for store in stores] == [True, True, False]
-    make_room(tmp_path / "c", needed=size, limit=100 * size, keep=stores[0].folder)
+    make_room(tmp_path / "c", needed=size, limit=100 * size, keep=[stores[0].folder])
     assert stores[1].folder.exists()
+
+
+def test_room_is_made_for_what_is_still_to_be_written_by_all_teachers(tmp_path):
+    stores = [Store(tmp_path / "c", {**KEY, "seed": i}) for i in range(3)]
+    stores[2].write("train", 0, some(list(range(10))))
+    size = sum(f.stat().st_size for f in stores[2].folder.glob("*"))
+    make_room(tmp_path / "c", needed=2 * size, limit=4 * size, keep=[store.folder for store in stores[:2]])
+    assert [store.folder.exists() for store in stores] == [True, True, False]
+
+
+def test_a_killed_writer_leaves_nothing_for_long(store):
+    (store.folder / "train-00000.part4711").touch()
+    store.write("train", 0, some([0]))
+    assert not list(store.folder.glob("*.part*"))
 
 
 def test_foreign_folders_are_left_alone(tmp_path):

@@ -1,5 +1,6 @@
 """Whether a training's teacher can be cached, how, and what it takes on disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,9 @@ class CachePlan:
     Attributes:
         options: see ``CacheOptions``.
         codec: how training logits are kept.
-        bytes: of the whole cache of one teacher.
+        bytes: of the whole cache of one teacher, the first: that of others is as large or smaller.
         samples: index of every sample, by split.
-        embedding: whether a term reads the teacher's.
+        embedding: whether a term reads the (first) teacher's.
         key: what shapes the answers beside the teacher.
         cycle: after how many epochs the views repeat; None: never.
     """
@@ -60,12 +61,18 @@ class CachePlan:
     key: dict[str, Any]
     cycle: int | None
 
-    def wrap(self, teacher: Teacher) -> CachedTeacher:
-        """The teacher behind its cache."""
+    def wrap(self, teachers: Sequence[Teacher]) -> list[CachedTeacher]:
+        """The teachers behind their caches; what terms read beside logits is the first one's."""
+        stores = [self._store(teacher) for teacher in teachers]
+        make_room(self.options.dir, self.bytes, int(self.options.max_gb * GB), keep=[s.folder for s in stores])
+        return [
+            CachedTeacher(teacher, store, self.codec, self.samples, self.cycle, self.embedding and i == 0)
+            for i, (teacher, store) in enumerate(zip(teachers, stores, strict=True))
+        ]
+
+    def _store(self, teacher: Teacher) -> Store:
         key = {"teacher": digest(teacher.model), "answers in": teacher.precision, "codec": repr(self.codec), **self.key}
-        store = Store(self.options.dir, key)
-        make_room(self.options.dir, self.bytes, int(self.options.max_gb * GB), keep=store.folder)
-        return CachedTeacher(teacher, store, self.codec, self.samples, self.cycle, self.embedding)
+        return Store(self.options.dir, key)
 
 
 def _readable(size: int) -> str:
@@ -73,7 +80,13 @@ def _readable(size: int) -> str:
 
 
 def plan(
-    options: CacheOptions, criterion: Criterion, teacher: Anatomy, data: DataModule, epochs: int, precision: Any
+    options: CacheOptions,
+    criterion: Criterion,
+    teacher: Anatomy,
+    data: DataModule,
+    epochs: int,
+    precision: Any,
+    teachers: int = 1,
 ) -> tuple[CachePlan | None, str]:
     """A plan, or None, and one line that says what it is or why there is none.
 
@@ -84,9 +97,10 @@ def plan(
         data: the student's.
         epochs: of the training.
         precision: of the student, and of every evaluation.
+        teachers: how many there are; ``teacher`` is the first.
 
     Raises:
-        UserError: ``cache.enabled=true`` and it takes too much; ``cache.dir`` holds something else.
+        UserError: ``cache.enabled=true`` and it takes too much or has no place; ``cache.dir`` holds something else.
     """
     layered = [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]
     if options.enabled is False:
@@ -108,8 +122,10 @@ def plan(
     size = train * views * (codec.bytes + 2 * width + 1) + others * (4 * (classes + width) + 1)
     kept = f"{options.top_k} of {classes} logits" if options.top_k else f"{classes} logits"
     kept += f" + {width} of the embedding" if width else ""
-    sum_ = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({kept}) = {_readable(size)}"
-    if size > options.max_gb * GB:
+    sum_ = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({kept})"
+    sum_ += f" × {teachers} teachers" if teachers > 1 else ""
+    sum_ += f" = {_readable(size * teachers)}"
+    if size * teachers > options.max_gb * GB:
         smaller = "cache.top_k=<k> and cache.cycle=<epochs> make it smaller"
         if options.enabled:
             raise UserError(f"the teacher cache takes {sum_}, and cache.max_gb={options.max_gb:g}; {smaller}")
@@ -117,7 +133,10 @@ def plan(
     try:
         claim(options.dir)
     except OSError as error:
-        raise UserError(f"cache.dir={options.dir} cannot be written: {error.strerror or error}") from error
+        problem = f"cache.dir={options.dir} cannot be written: {error.strerror or error}"
+        if options.enabled:
+            raise UserError(problem) from error
+        return None, f"teacher cache: not used, {problem}"
     key = {"data": data.fingerprint, "seed": data.seed, "precision": str(precision)}
     return CachePlan(
         options, codec, size, samples, embedding, key, cycle

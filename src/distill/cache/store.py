@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,19 +86,20 @@ class Store:
         root: the folder of all caches.
         key: everything that shapes the answers; its digest names the folder.
 
-    Raises:
-        UserError: ``root`` holds something else, or cannot be written.
+    Attributes:
+        problem: why nothing can be written; None: it can, as far as is known.
     """
 
     def __init__(self, root: Path, key: Mapping[str, Any]) -> None:
         self.root = root
         text = json.dumps(key, sort_keys=True, default=str)
         self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.problem: OSError | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "key.json").write_text(text)
-        except OSError as error:
-            raise UserError(f"cache.dir={root} cannot be written: {error.strerror or error}") from error
+        except OSError as error:  # what is there can be read all the same
+            self.problem = error
 
     def _path(self, split: str, epoch: int) -> Path:
         return self.folder / (f"{split}-{epoch:05d}.safetensors" if split == "train" else f"{split}.safetensors")
@@ -120,14 +122,16 @@ class Store:
         present = rows.pop("present", torch.empty(0))
         if str(_checksum({**rows, "present": present})) != expected or len(present) != samples:
             return self._rejected(path, "its checksum is wrong")
-        os.utime(self.folder)  # used now: the last to be deleted
+        with suppress(OSError):  # read-only, or deleted meanwhile by a process that needed room
+            os.utime(self.folder)  # used now: the last to be deleted
         here = present.bool()
         return Answers(here, rows, whole=bool(here.all()), empty=not bool(here.any()))
 
     @staticmethod
     def _rejected(path: Path, why: str) -> None:
         print(f"warning: {path} of the teacher cache is not whole ({why}): built again", file=sys.stderr, flush=True)
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
     def write(self, split: str, epoch: int, answers: Answers) -> None:
         """Adds the answers, moved to the CPU, to what another process may have written meanwhile.
@@ -137,6 +141,8 @@ class Store:
         """
         path = self._path(split, epoch)
         with FileLock(self.folder / "lock"):
+            for left in self.folder.glob("*.part*"):  # by a process that was killed: this one has the lock
+                left.unlink(missing_ok=True)
             answers.to(torch.device("cpu"))
             before = self.read(split, epoch, len(answers.present))
             if before is not None and before.whole and before.rows.keys() >= answers.rows.keys():
@@ -155,7 +161,8 @@ class Store:
     def clear(self) -> None:
         """Deletes the answers."""
         for path in self.folder.glob("*.safetensors"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
@@ -170,22 +177,47 @@ def claim(root: Path) -> None:
 
     Raises:
         UserError: it holds something else.
-        OSError: it cannot be written.
+        OSError: it is not there, and cannot be made.
     """
     if root.exists() and not root.is_dir():
         raise UserError(f"cache.dir={root} is no folder")
     if root.is_dir() and any(root.iterdir()) and not (root / MARKER).is_file():
         raise UserError(f"cache.dir={root} holds other files: name a folder of its own")
     root.mkdir(parents=True, exist_ok=True)
-    (root / MARKER).write_text("{}\n")
+    if not (root / MARKER).is_file():
+        (root / MARKER).write_text("{}\n")
 
 
-def make_room(root: Path, needed: int, limit: int, keep: Path) -> None:
-    """Deletes the caches that were used longest ago until ``needed`` more bytes fit under ``limit``; not ``keep``."""
-    sizes = {d: sum(f.stat().st_size for f in d.glob("*.safetensors")) for d in root.iterdir() if d.is_dir()}
-    for folder in sorted(sizes, key=lambda d: d.stat().st_mtime):
-        if sum(sizes.values()) + needed <= limit:
+def make_room(root: Path, needed: int, limit: int, keep: Sequence[Path]) -> None:
+    """Deletes the caches that were used longest ago until those of ``keep`` can each grow to ``needed`` bytes.
+
+    Args:
+        root: the folder of all caches.
+        needed: bytes of each of ``keep`` in the end, what is there of it included.
+        limit: of all caches together, in bytes.
+        keep: folders that are not deleted.
+    """
+    others = {d: (_used(d), _bytes(d)) for d in root.iterdir() if d.is_dir() and d not in keep}
+    total = sum(size for _, size in others.values()) + sum(max(needed, _bytes(folder)) for folder in keep)
+    for folder, (_, size) in sorted(others.items(), key=lambda item: item[1][0]):
+        if total <= limit:
             return
-        if folder != keep:
-            shutil.rmtree(folder, ignore_errors=True)
-            sizes.pop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        total -= size
+
+
+def _used(folder: Path) -> float:
+    """When it was last used; other processes may delete what they find here, and did so long ago then."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _bytes(folder: Path) -> int:
+    """What it takes on disk."""
+    total = 0
+    for file in folder.glob("*"):
+        with suppress(OSError):
+            total += file.stat().st_size
+    return total

@@ -67,14 +67,19 @@ class CachedTeacher(Teacher):
         self.found = self.begun = 0
         self._order = {split: index.sort().values for split, index in samples.items()}
         self._exact = Exact(0)
-        self._epoch = 0
+        self._epoch = self._shown = 0  # of the views, and of the training
         self._answers: dict[str, Answers] = {}
         self._new: set[str] = set()  # splits with answers that are not on disk yet
         self._unchecked = False
-        self._writable = True
+        self._writable = store.problem is None
+        if store.problem is not None:
+            self._cannot_write(store.problem)
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:  # noqa: ARG002
         """Turns to the views of an epoch, counted from 0."""
+        if epoch != self._shown and "train" in self._answers:  # views that repeat: now they are asked for again
+            self._answers["train"].empty = False
+        self._shown = epoch
         epoch = epoch % self.cycle if self.cycle else epoch
         if epoch != self._epoch:
             self.flush()
@@ -133,6 +138,7 @@ class CachedTeacher(Teacher):
             return True
         _warn(f"{self.store.folder} differs from its teacher by {100 * self.drift:.1f} %: it is built again")
         self.store.clear()
+        self._new.clear()
         self._answers = {"train": Answers.none(len(self._order["train"])).to(batch.index.device)}
         return False
 
@@ -148,8 +154,13 @@ class CachedTeacher(Teacher):
                     self.store.write(split, self._epoch, self._answers[split])
             except OSError as error:
                 self._writable = False
-                _warn(f"{self.store.folder} cannot be written ({error}): the teacher answers what is not there")
+                self._cannot_write(error)
         self._new.clear()
+        if "train" in self._answers:  # a training that follows on another may show the same epoch
+            self._answers["train"].empty = False
+
+    def _cannot_write(self, error: OSError) -> None:
+        _warn(f"{self.store.folder} cannot be written ({error}): the teacher answers what is not there")
 
     def compile(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
         """Compiles the teacher, unless the epoch is there already (as the others then are)."""

@@ -51,6 +51,13 @@ class Failure:
     message: str
 
 
+def _handed(positions: Tensor, device: torch.device) -> Tensor:
+    """Positions on a device; the host does not wait for what a GPU has still to do."""
+    if device.type != "cuda":
+        return positions.to(device)
+    return positions.pin_memory().to(device, non_blocking=True)
+
+
 class Views(Dataset[Batch | Failure | None]):
     """Turns a key into a finished batch.
 
@@ -86,7 +93,7 @@ class Views(Dataset[Batch | Failure | None]):
         epoch, positions = key
         epoch = epoch % self.cycle if self.cycle else epoch
         try:
-            images, kept = self._seen(epoch, positions.to(self._rows.device))
+            images, kept = self._seen(epoch, _handed(positions, self._rows.device))
             if not len(kept):
                 return None
             index = self._rows[kept]
@@ -110,7 +117,8 @@ class Views(Dataset[Batch | Failure | None]):
         others, kept = self._seen(epoch, partners)
         there = torch.isin(partners, kept) if len(kept) < len(partners) else slice(None)
         share, labels = torch.ones_like(u[:, 0]), self._labels[index]
-        images[there], share[there] = mixing(images[there], others, u[there])
+        if len(kept):
+            images[there], share[there] = mixing(images[there], others, u[there])
         return Batch(images, mixing.target(labels, self._labels[self._rows[partners]], share), index)
 
     def __len__(self) -> int:

@@ -349,10 +349,13 @@ class DataModule(pl.LightningDataModule):
         return view_loader(views, ViewSampler(len(views), size, self.seed, shuffle=train, drop_last=train), workers)
 
     def _device(self, pixels: Tensor) -> torch.device:
-        """Where batches are made: on the training's device if the images take at most a quarter of its memory."""
+        """Where batches are made: on the training's device if the images take at most a quarter of its memory.
+
+        Workers, which somebody asked for, make them on the host: a forked process cannot use CUDA.
+        """
         strategy = getattr(self.trainer, "strategy", None)
         device = strategy.root_device if strategy is not None else pixels.device
-        if device.type != "cuda":
+        if device.type != "cuda" or self._options["num_workers"]:
             return pixels.device
         free, _ = torch.cuda.mem_get_info(device)
         return device if pixels.nbytes <= free / 4 else pixels.device
