@@ -8,9 +8,11 @@ from safetensors.torch import load_file
 from distill import compiling, fastpath
 from distill.check import check
 from distill.compiling import compile_student, compile_teacher
+from distill.data import Batch
 from distill.errors import UserError
 from distill.models import resnet8
 from distill.taps import Tap
+from distill.teacher import Teacher
 from jobs import TINY, composed, run_job
 
 
@@ -220,3 +222,22 @@ def test_batch_norm_is_folded_into_the_teacher_convolutions(monkeypatch):
     assert len(code) == 1
     assert "sqrt" not in code[0]  # of the running variance
     assert tap._compiled is not None
+
+
+def test_evaluation_asks_the_teacher_as_it_is(monkeypatch):
+    """In another precision and grad mode it would be compiled once more, for a few batches."""
+    made, real = [], torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda fn, **kw: real(fn, backend=lambda graph, _: made.append(1) or graph.forward, **kw)
+    )
+    compiling.begin()
+    teacher = Teacher(resnet8(num_classes=10, in_channels=1), precision="32-true")
+    batch = Batch(example(), torch.zeros(8, dtype=torch.int64), torch.arange(8))
+    teacher.compile(batch.inputs, none)
+    teacher(batch)
+    assert made == [1]
+    with torch.inference_mode():
+        given = teacher(batch, "val")
+    assert made == [1]
+    assert torch.equal(given.logits, teacher.model(batch.inputs))
+    torch._dynamo.reset()

@@ -95,7 +95,7 @@ def shortened(line, folder):
     return overrides, [*short, *epochs]
 
 
-IN_PROCESS = [c for c in TRAIN if not re.search(r"-m |resume=|PYTHONPATH|--help|--cfg", c)]
+IN_PROCESS = [c for c in TRAIN if not re.search(r"-m |resume=|PYTHONPATH|--help|--cfg|trainer=ddp", c)]
 
 
 @pytest.mark.slow
@@ -132,6 +132,16 @@ def test_multirun_and_help_and_cfg(place):
     assert done.stdout.count("teacher resnet20: found in") == 3
     for line in [c for c in TRAIN if "--help" in c or "--cfg" in c]:
         assert command(*shlex.split(line)[2:]).returncode == 0
+
+
+@pytest.mark.slow
+def test_several_devices(place):
+    """Two processes on a CPU stand in for the four GPUs."""
+    (line,) = [c for c in TRAIN if "trainer=ddp" in c]
+    words = [w.replace("trainer.devices=4", "trainer.devices=2") for w in shlex.split(line)[2:]]
+    done = command(*words, *SHORT, "teacher.recipe.max_epochs=1", "trainer.accelerator=cpu", "threads=1", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "results: " in done.stdout
 
 
 def test_what_the_resume_line_says_is_the_tested_form():

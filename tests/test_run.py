@@ -332,3 +332,28 @@ def test_the_next_job_in_a_process_evaluates_its_teacher_no_more(tmp_path, monke
     assert second["student"]["latency_ms"] == first["student"]["latency_ms"]
     run_job(tmp_path / "c", *QUICK, "data.split_seed=5", "trainer.limit_test_batches=1")
     assert [split for size, split in evaluated if size == teacher] == ["val", "test"]
+
+
+class Own(torch.nn.Module):
+    """Prints the same whatever its size."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(64, width))
+
+    def forward(self, x):
+        return (x.flatten(1) @ self.weight).sum(1, keepdim=True)
+
+
+def test_models_that_print_alike_are_measured_apart(monkeypatch):
+    from types import SimpleNamespace
+
+    from distill import scoring
+
+    measured = []
+    monkeypatch.setattr(scoring, "_measured_now", lambda nets, job: measured.append(1) or {role: {} for role in nets})
+    data = SimpleNamespace(example=lambda n: torch.zeros(n, 1, 8, 8), batch_size=8)
+    job = SimpleNamespace(data=data, precision="32-true", config={"channels_last": True, "trainer": {}})
+    for width in (2, 2, 3):
+        scoring.measure({"student": SimpleNamespace(name="own", model=Own(width))}, job)
+    assert len(measured) == 2

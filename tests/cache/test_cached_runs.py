@@ -126,3 +126,24 @@ def test_too_large_is_said_and_left(root, capsys):
     report = run_job(root / "large", *QUICK, "cache.max_gb=1e-6")
     assert "teacher cache: not used, 2 epochs × " in capsys.readouterr().out
     assert "teacher_cache" not in report["student"]
+
+
+BOTH = """
+defaults: [multi_teacher, _self_]
+terms:
+  rkd: {loss: {_target_: distill.losses.RKD}}
+"""
+
+
+def test_of_several_teachers_the_first_gives_the_embedding(root, asked, capsys, tmp_path):
+    """A term that reads it stands beside the mean of their logits."""
+    (tmp_path / "kd").mkdir()
+    (tmp_path / "kd" / "both.yaml").write_text(BOTH)
+    several = (*QUICK, "kd=both", "kd.teachers=[wrn_16_1]", "trainer.max_epochs=1")
+    run_job(root / "both", *several, config_dirs=[tmp_path])
+    assert "(10 logits + 64 of the embedding) × 2 teachers = " in capsys.readouterr().out
+    asked.clear()
+    again = run_job(root / "both2", *several, config_dirs=[tmp_path])
+    assert [cache["found"] for cache in again["student"]["teacher_cache"]] == [1, 1]
+    assert sum(asked) <= 2 * 16
+    assert equal(weights(root / "both"), weights(root / "both2"))

@@ -1,10 +1,14 @@
 """A teacher that remembers: the same answers from the disk as from the model, for the same views only."""
 
+import subprocess
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import nn
 
 from distill.cache import CachedTeacher, Half, Store, TopK, digest
+from distill.cache.store import claim
 from distill.data import Batch
 from distill.models import resnet8
 from distill.teacher import Teacher
@@ -199,3 +203,66 @@ def test_a_place_that_cannot_be_written_stops_nothing(tmp_path, capsys):
     teacher.flush()
     assert len(given) == 3
     assert capsys.readouterr().err.count("cannot be written") == 1
+
+
+def mounted(folder, options):
+    """A small file system of its own; skips where none can be mounted."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+
+
+def test_a_file_system_that_is_full_and_one_that_is_read_only(tmp_path, capsys):
+    root = tmp_path / "disk"
+    mounted(root, "size=64k")
+    try:
+        claim(root)
+        first = cached(root)
+        epoch(first, 0)
+        first.flush()
+        fill(root / "ballast")
+        given = [epoch(first, e) for e in (1, 2)]
+        first.flush()
+        assert len(given[1]) == 3
+        assert capsys.readouterr().err.count("cannot be written") == 1
+        assert not list(root.glob("*/*.part*"))
+        subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+        second = cached(root)
+        epoch(second, 0)
+        assert second.model.seen == 2  # it is read
+        epoch(second, 1)
+        second.flush()
+        assert capsys.readouterr().err.count("cannot be written") == 1
+        third = cached(root, key="another")
+        epoch(third, 0)
+        assert third.model.seen == 6
+        third.flush()
+        assert capsys.readouterr().err.count("cannot be written") == 1
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+def fill(path):
+    """Writes until there is no room."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+
+
+def test_validation_answers_survive_a_cache_that_is_thrown_away(tmp_path):
+    other = Counted()
+    with torch.no_grad():
+        other.fc.weight.neg_()
+    first, second = cached(tmp_path, key="same"), cached(tmp_path, other, key="same", cycle=1)
+    first.start_epoch(0, 1)
+    for batch in batches(0)[:2]:
+        first(batch)
+    first.flush()
+    second.start_epoch(0, 2)
+    second(batches(0)[2])
+    second(Batch(torch.randn(2, 4), torch.tensor([0, 1]), SAMPLES["val"]), "val")
+    second.start_epoch(1, 2)
+    second(batches(0)[0])  # the first that was there: it differs
+    second.flush()
+    assert second.drift > 1

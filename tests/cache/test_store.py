@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import signal
 
 import pytest
+import safetensors.torch
 import torch
 
 from distill.cache import Answers, Store, make_room
@@ -117,8 +119,10 @@ def test_those_used_longest_ago_make_room(tmp_path):
     for age, store in zip((30, 10, 20), stores, strict=True):
         store.write("train", 0, some(list(range(10))))
         os.utime(store.folder, (10**9 - age, 10**9 - age))
-    size = sum(f.stat().st_size for f in stores[0].folder.glob("*.safetensors"))
+    size = sum(f.stat().st_size for f in stores[0].folder.glob("*"))
     make_room(tmp_path / "c", needed=size, limit=3 * size, keep=[stores[0].folder])
+    assert all(store.folder.exists() for store in stores)  # what is there of it is not counted twice
+    make_room(tmp_path / "c", needed=2 * size, limit=3 * size, keep=[stores[0].folder])
     assert [store.folder.exists() for store in stores] == [True, True, False]
     make_room(tmp_path / "c", needed=size, limit=100 * size, keep=[stores[0].folder])
     assert stores[1].folder.exists()
@@ -146,3 +150,37 @@ def test_foreign_folders_are_left_alone(tmp_path):
         claim(tmp_path / "thesis.tex")
     claim(tmp_path / "new")
     claim(tmp_path / "new")
+
+
+def killed(root):
+    save = safetensors.torch.save_file
+
+    def cut(tensors, path, *more):
+        save(tensors, path, *more)
+        os.truncate(path, 40)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    safetensors.torch.save_file = cut
+    Store(root, KEY).write("train", 0, some(range(10)))
+
+
+def test_a_writer_that_is_killed_leaves_nothing_behind(store):
+    process = multiprocessing.get_context("fork").Process(target=killed, args=(store.root,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list(store.folder.glob("*.part*"))) == 1
+    assert store.read("train", 0, 10) is None
+    store.write("train", 0, some(range(10)))  # its lock is free
+    assert store.read("train", 0, 10).whole
+    assert not list(store.folder.glob("*.part*"))
+
+
+def test_a_folder_that_another_process_deletes(store, monkeypatch):
+    store.write("train", 0, some(range(10)))
+
+    def gone(*_):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "utime", gone)
+    assert store.read("train", 0, 10).whole

@@ -115,3 +115,17 @@ def test_files_are_mixed_as_memory_is_and_broken_partners_left_out(tmp_path):
 def test_a_negative_alpha():
     with pytest.raises(UserError, match="data.augment.mixup is alpha of Beta"):
         of(mixup=-1.0)
+
+
+def test_a_batch_whose_partners_can_all_not_be_read(tmp_path):
+    folder = write_folder(tmp_path / "train", count=10, size=(8, 8))
+    options = {"augment": {"mixup": 1.0}, "mean": [0.5] * 3, "std": [0.2] * 3, "on_broken": "skip", "in_memory": False}
+    data = DataModule(lambda: image_folder(tmp_path), 2, num_workers=0, **options)
+    views, whole = data.views("train", train=True), data.views("train", train=False)
+    for file in folder.glob("*/*.png"):
+        file.write_bytes(b"no image")
+    images = torch.zeros(2, 3, 8, 8)
+    batch = views._mixed(views.mixing, images.clone(), views._rows[:2], 0)
+    assert torch.equal(batch.inputs, images)
+    assert torch.equal(batch.target.argmax(1), whole._labels[whole._rows[:2]])
+    torch.testing.assert_close(batch.target.amax(1), torch.ones(2))

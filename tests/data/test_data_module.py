@@ -487,3 +487,13 @@ def test_training_is_shuffled_anew_in_every_epoch():
     assert sorted(first) == sorted(second)
     assert first != sorted(first)
     assert first != second
+
+
+def test_batches_of_workers_are_made_on_the_host(monkeypatch):
+    """A forked process cannot use CUDA."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**34, 2**34))
+    strategy = type("Strategy", (), {"root_device": torch.device("cuda", 0)})
+    for workers, place in ((None, "cuda"), (0, "cuda"), (2, "cpu")):
+        data = DataModule(digits, 8, num_workers=workers)
+        data.trainer = type("Trainer", (), {"strategy": strategy})
+        assert data._device(torch.zeros(4, dtype=torch.uint8)).type == place

@@ -315,12 +315,6 @@ def searched(tmp_path_factory):
     return done, place / "whole"
 
 
-def said_best(done):
-    """What the search itself says at its end, before the report of the sweep."""
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("optuna: ")]
-    return line
-
-
 @pytest.mark.slow
 def test_hopeless_trials_are_stopped_early(searched):
     done, sweep = searched
@@ -345,13 +339,17 @@ def test_hopeless_trials_are_stopped_early(searched):
     assert f"sweep: {len(finished)} of 6 done, {len(pruned)} pruned, best" in done.stdout
 
 
+def best_line(done):
+    return next(line for line in done.stdout.splitlines() if line.startswith("optuna: best of "))
+
+
 @pytest.mark.slow
 def test_the_best_is_that_of_the_summaries_and_its_command_gives_it_again(searched):
     done, sweep = searched
     best = max(end for _, state, end in results(sweep).values() if state == "finished")
     study = trial.open_study(trial.StudyPlace(str(sweep / "study.journal"), "distill"))
     assert study.best_value == best
-    line = said_best(done)
+    line = best_line(done)
     assert line.startswith(f"optuna: best of 6 trials: number {study.best_trial.number}, {100 * best:.2f} %")
     python, script, *arguments = shlex.split(line.partition("on validation: ")[2])
     assert (python, script) == ("python", "train.py")
@@ -378,7 +376,7 @@ def test_a_search_killed_and_resumed_is_the_same_search(searched, begun):
     assert "error: the study searched other ranges before (of optimizer.lr); choose" in wrong.stderr
     assert (sweep / "sweep.yaml").read_text() == kept
     assert "epoch 1/5" not in again.stdout.partition("sweep: ")[0]  # it goes on from its checkpoint
-    assert said_best(again) == said_best(searched[0])
+    assert best_line(again) == best_line(searched[0])
 
 
 @pytest.mark.slow
