@@ -21,7 +21,7 @@ is taken within a round; shown are its median and, in brackets, its smallest and
 compilation are not in it; data, metrics, logging and the loop are.
 
 ```bash
-make bench                                  # everything, about half an hour on two cores
+make bench                                  # everything
 make bench ARGS="only=live,cached rounds=3" # some of it; the rest of the page stays
 make bench ARGS="data=<folder>"             # with CIFAR-10 from train.parquet and test.parquet of a folder
 ```
