@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from distill.callbacks import DataWait, FiniteLoss, Heartbeat
 from distill.errors import UserError
+from distill.metrics import Means
 
 
 class Slow(Dataset):
@@ -77,9 +78,11 @@ def test_a_run_says_where_it_is(tmp_path):
 
 
 def step(callback, number, **parts):
-    trainer = SimpleNamespace(global_step=number)
+    means = Means()
     values = {name: torch.tensor(value) for name, value in parts.items()}
-    callback.on_train_batch_end(trainer, None, {"loss": sum(values.values()), "parts": values}, None, 0)
+    means.update({"loss": sum(values.values()), **values}, samples=4)
+    module = SimpleNamespace(means={"train": means})
+    callback.on_train_batch_end(SimpleNamespace(global_step=number), module, None, None, 0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -233,11 +233,23 @@ def test_evaluation_asks_the_teacher_as_it_is(monkeypatch):
     compiling.begin()
     teacher = Teacher(resnet8(num_classes=10, in_channels=1), precision="32-true")
     batch = Batch(example(), torch.zeros(8, dtype=torch.int64), torch.arange(8))
-    teacher.compile(batch.inputs, none)
+    teacher.prepare(batch.inputs, none, compiled=True, captured=False)
     teacher(batch)
     assert made == [1]
     with torch.inference_mode():
         given = teacher(batch, "val")
     assert made == [1]
     assert torch.equal(given.logits, teacher.model(batch.inputs))
+    torch._dynamo.reset()
+
+
+def test_models_are_compiled_once_and_not_in_every_step(tmp_path, monkeypatch):
+    """A student alone has no teacher to compile: that is no reason to begin anew with every step."""
+    from torch._dynamo.utils import counters
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda fn, **kw: real(fn, backend="aot_eager", **kw))
+    counters.clear()
+    run_job(tmp_path, *TINY, "kd=none", "compile=true")
+    assert counters["stats"]["unique_graphs"] == 1
     torch._dynamo.reset()

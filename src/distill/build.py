@@ -201,6 +201,7 @@ def _source(cfg: dict[str, Any], node: dict[str, Any], net: Net, data: DataModul
         shaped_by=shaped_by({**cfg, "teacher": node}, data, precision),
         precision=precision,
         compiled=compiled,
+        captured=cfg["cuda_graph"],
         recipe=Recipe(
             data=data.with_options(seed=recipe["seed"], batch_size=recipe["batch_size"]),
             **_learning(recipe, "teacher.recipe."),
@@ -299,7 +300,7 @@ def _lessons(
             load_weights(student.model, weights_of(cfg["init"]), student.anatomy.name)
         lesson = Lesson(role, student, recipe, where, epochs, int8=int8, precision=precision)
         answers_in = fastpath.answering(cfg, data, data.batch_size)
-        lesson = replace(lesson, compiled=(compiled, compiled), answers_in=answers_in)
+        lesson = replace(lesson, compiled=(compiled, compiled), captured=cfg["cuda_graph"], answers_in=answers_in)
         if cfg["kd"]["peers"] is not None:
             lesson = _mutual(cfg, lesson, data)
         else:

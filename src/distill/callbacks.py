@@ -93,8 +93,8 @@ class GracefulStop(L.Callback):
 class FiniteLoss(L.Callback):
     """Stops the run when a term of the loss is NaN or infinite, and names the term and the step.
 
-    The first bad step of every term is kept on the device; it is read every step on a CPU, and elsewhere every
-    ``every_n_steps`` steps and before the epoch's checkpoint, so that no step waits for the device.
+    The numbers of every step are read at once on a CPU, and elsewhere every ``every_n_steps`` steps and before the
+    epoch's checkpoint, so that no step waits for the device.
 
     Args:
         every_n_steps: on devices other than a CPU.
@@ -102,23 +102,17 @@ class FiniteLoss(L.Callback):
 
     def __init__(self, every_n_steps: int = 50) -> None:
         self.every_n_steps = every_n_steps
-        self._names: list[str] = []
-        self._first: torch.Tensor | None = None
+        self._names: tuple[str, ...] = ()
+        self._kept: list[tuple[int, torch.Tensor]] = []  # steps, and their numbers
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Looks at the parts of the loss."""
-        self._names = [*outputs["parts"], "total"]
-        bad = ~torch.isfinite(torch.stack([*outputs["parts"].values(), outputs["loss"].detach()]).float())
-        step = torch.where(bad, trainer.global_step, 2**62)
-        self._first = step if self._first is None else torch.minimum(self._first, step)
-        if self._first.device.type == "cpu" or trainer.global_step % self.every_n_steps == 0:
+        means = pl_module.means["train"]
+        if means.names != self._names:
+            self._check()
+            self._names = means.names
+        self._kept.append((trainer.global_step, means.last))
+        if len(self._kept) >= self.every_n_steps or means.last.device.type == "cpu":
             self._check()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -126,14 +120,19 @@ class FiniteLoss(L.Callback):
         self._check()
 
     def _check(self) -> None:
-        if self._first is None:
+        if not self._kept:
             return
-        step, i = min((step, i) for i, step in enumerate(self._first.tolist()))
-        if step < 2**62:
-            raise UserError(
-                f"loss term '{self._names[i]}' is not finite (NaN or infinite) at step {step}; "
-                "lower the learning rate or the term's weight, or set trainer.gradient_clip_val"
-            )
+        kept, self._kept = self._kept, []
+        bad = ~torch.isfinite(torch.stack([values for _, values in kept]))
+        if not bad.any():
+            return
+        row, *_ = bad.any(1).nonzero()[0].tolist()
+        wrong = [name for name, found in zip(self._names, bad[row].tolist(), strict=True) if found]
+        term = next((name for name in wrong if name != "loss"), "total")
+        raise UserError(
+            f"loss term '{term}' is not finite (NaN or infinite) at step {kept[row][0]}; "
+            "lower the learning rate or the term's weight, or set trainer.gradient_clip_val"
+        )
 
 
 class LabelledBar(TQDMProgressBar):

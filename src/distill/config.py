@@ -151,6 +151,7 @@ class TrainConfig:
     quantize: Quantize | None = None
     channels_last: bool = True
     compile: Any = "auto"
+    cuda_graph: bool = True
     teachers_dir: str = "outputs/teachers"
     cache: CacheConfig = field(default_factory=CacheConfig)
     threads: int | None = None

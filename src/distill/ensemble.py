@@ -157,10 +157,12 @@ class Ensemble:
         for teacher in self.teachers:
             teacher.flush()
 
-    def compile(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
+    def prepare(
+        self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, captured: bool
+    ) -> None:
         """Compiles every teacher."""
         for teacher in self.teachers:
-            teacher.compile(inputs, context)
+            teacher.prepare(inputs, context, compiled, captured)
 
     def to(self, device: torch.device) -> "Ensemble":
         """Moves all of them to a device."""

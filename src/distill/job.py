@@ -57,6 +57,7 @@ class Lesson:
         precision: in which it is trained.
         answers_in: the precision in which a model answers as its teacher.
         compiled: whether the student is, and its teacher.
+        captured: whether its steps are on CUDA, see ``distill.graphs``.
     """
 
     role: str
@@ -71,6 +72,7 @@ class Lesson:
     precision: Any = "32-true"
     answers_in: Callable[[nn.Module], Any] = lambda _: None
     compiled: tuple[bool, bool] = (False, False)
+    captured: bool = False
 
 
 @dataclass(frozen=True)

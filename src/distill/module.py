@@ -1,7 +1,9 @@
 """The LightningModule: one student, perhaps a teacher, and the criterion between them."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import lightning.pytorch as L
@@ -9,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from distill import compiling
+from distill import compiling, graphs
 from distill.criterion import Criterion, Losses
 from distill.data import Batch
 from distill.ensemble import Ensemble
+from distill.graphs import Graph
 from distill.int8 import Int8
 from distill.metrics import Means, Metrics
 from distill.schedulers import SchedulerFactory, lightning_scheduler
@@ -35,6 +38,14 @@ def _seed(value: int, device: torch.device) -> None:
         torch.mps.manual_seed(value)
 
 
+def _flat(batch: Batch, teacher: Outputs | None) -> list[Tensor]:
+    """All tensors of a step."""
+    if teacher is None:
+        return [*batch]
+    embedding = [] if teacher.embedding is None else [teacher.embedding]
+    return [*batch, teacher.logits, *teacher.features.values(), *embedding]
+
+
 class Distiller(L.LightningModule):
     """Trains ``student`` on ``criterion``. Training a teacher is the same with no teacher of its own.
 
@@ -51,6 +62,7 @@ class Distiller(L.LightningModule):
         agreement: whether to count how often the student answers as its teacher; None: where there is one.
         int8: makes the student compute as in int8; its ranges are part of the checkpoint.
         compiled: whether the student's training forward is compiled, and the teacher's; see ``distill.compiling``.
+        captured: whether on CUDA a step is captured as a graph where that can be; see ``distill.graphs``.
     """
 
     def __init__(
@@ -66,6 +78,7 @@ class Distiller(L.LightningModule):
         agreement: bool | None = None,
         int8: Int8 | None = None,
         compiled: tuple[bool, bool] = (False, False),
+        captured: bool = False,
     ) -> None:
         super().__init__()
         self.student = student
@@ -77,11 +90,25 @@ class Distiller(L.LightningModule):
         self._scheduler = scheduler
         self._tap = Tap(student, criterion.taps("student"), head)
         self._compile = compiled
-        self._means = {stage: Means() for stage in ("train", "val", "test")}
+        if any(compiled):
+            compiling.begin()
+        self._captured = captured
+        self._prepared = [False, False]  # student, teacher
+        self._graph: Graph | None = None
+        self._graph_key: Any = None
+        self._replayed = False  # whether the present step has its gradients already
+        self.means = {stage: Means() for stage in ("train", "val", "test")}
         agreement = teacher is not None if agreement is None else agreement
         self.metrics = nn.ModuleDict(
             {f"{stage}_": Metrics(num_classes, agreement) for stage in ("train", "val", "test")}
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As every module; Lightning notes the name of each hook that it calls, some fifty times a step."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def forward(self, inputs: Any) -> Tensor:
         """The student's logits (N, C)."""
@@ -90,23 +117,73 @@ class Distiller(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Puts the teacher beside the student."""
-        if self.teacher is not None:  # ``self.device`` is still the CPU here
-            self.teacher.to(self.trainer.strategy.root_device)
+        device = self.trainer.strategy.root_device  # ``self.device`` is still the CPU here
+        if self.teacher is not None:
+            self.teacher.to(device)
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        adds_up = self.trainer.accumulate_grad_batches > 1 or self.trainer.world_size > 1
+        self._captured &= device.type == "cuda" and not scaled and not adds_up
 
     def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:
         """What student and teacher answer, and the losses; a phase that has no use for one of them does not ask it."""
         asked = self.teacher is not None and (stage != "train" or self.criterion.asks_teacher)
         teacher = self.teacher(batch, stage) if self.teacher is not None and asked else None  # before there is a graph
+        graph = self._graph_for(batch, teacher) if stage == "train" and self._captured else None
+        self._replayed = graph is not None
+        student, losses = graph(*_flat(batch, teacher)) if graph is not None else self._answered(batch, teacher)
+        return student, teacher, losses
+
+    def _answered(self, batch: Batch, teacher: Outputs | None) -> tuple[Outputs, Losses]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.criterion.teaches_student):
             student = self._tap(batch.inputs)
         losses: Losses = self.criterion(student, teacher, batch)
-        return student, teacher, losses
+        return student, losses
+
+    def _graph_for(self, batch: Batch, teacher: Outputs | None) -> Graph | None:
+        """The step as a CUDA graph, captured anew where a number in it follows a schedule; None: there is none."""
+        trainer: Any = self.trainer
+        if len(batch.target) != trainer.datamodule.batch_size:
+            return None
+        key = (self.criterion.preparing, batch.inputs.shape, batch.target.shape, *self.criterion.scheduled.items())
+        if self._graph_key != key:
+            self._graph, self._graph_key = None, key
+            try:
+                self._graph = self._capture(batch, teacher)
+            except Exception as error:  # torch and CUDA raise several kinds
+                compiling.cannot_capture("the step", error)
+                self._captured = False
+        return self._graph
+
+    def _capture(self, batch: Batch, teacher: Outputs | None) -> Graph:
+        features = list(teacher.features) if teacher is not None else []
+
+        def step(inputs: Tensor, target: Tensor, index: Tensor, *answers: Tensor) -> tuple[Outputs, Losses]:
+            given = Batch(inputs, target, index)
+            embedding = answers[1 + len(features)] if len(answers) > 1 + len(features) else None
+            kept = dict(zip(features, answers[1:], strict=False))
+            student, losses = self._answered(given, Outputs(answers[0], kept, embedding) if answers else None)
+            losses.total.backward()  # type: ignore[no-untyped-call]
+            parts = {name: value.detach() for name, value in losses.parts.items()}
+            return Outputs(student.logits.detach(), {}, None), Losses(losses.total.detach(), parts)
+
+        learning = [p for p in self.parameters() if p.requires_grad]
+        return Graph(step, _flat(batch, teacher), (self.student, self.criterion), learning)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """As every module; a captured step has done it."""
+        if not self._replayed:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """As every module, but for the gradients of a captured step, which comes before this and adds to nothing."""
+        if not self._replayed:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def _step(self, batch: Batch, stage: str) -> Losses:
         student, teacher, losses = self._outputs(batch, stage)
         metrics: Any = self.metrics[f"{stage}_"]
         metrics.update(student, teacher, batch.target)
-        self._means[stage].update({"loss": losses.total, **losses.parts}, len(batch.target))
+        self.means[stage].update({"loss": losses.total, **losses.parts}, len(batch.target))
         if stage == "train" and self.trainer.progress_bar_callback is not None:
             self.log("loss", losses.total.detach(), prog_bar=True, logger=False)
         return losses
@@ -114,7 +191,7 @@ class Distiller(L.LightningModule):
     def _log_epoch(self, stage: str) -> None:
         """Logs an epoch's means and counts, once: what Lightning does for every logged number of every step adds up."""
         metrics: Any = self.metrics[f"{stage}_"]
-        found = {**self._means[stage].compute(), **metrics.compute()}
+        found = {**self.means[stage].compute(), **metrics.compute()}
         values = {f"{stage}/{name}": value for name, value in found.items()}
         shown = stage == "val"
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, prog_bar=shown)
@@ -140,21 +217,23 @@ class Distiller(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seeds what the models draw in this step (dropout, drop-path), and sets what follows a schedule."""
         self.start_epoch(self.current_epoch, self.trainer.max_epochs or 1)
-        if any(self._compile) and len(batch.target) == self.trainer.datamodule.batch_size:  # type: ignore[attr-defined]
-            self._compile_for(batch.inputs)
+        whole = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        if (any(self._compile) or self._captured) and len(batch.target) == whole:
+            self._prepare_for(batch.inputs)
         place = (self.current_epoch << 32) + batch_idx * self.trainer.world_size + self.global_rank
         _seed((self.seed * 0x9E3779B97F4A7C15 + place) % 2**63, self.device)
 
-    def _compile_for(self, inputs: Any) -> None:
+    def _prepare_for(self, inputs: Any) -> None:
         """Compiles for the shape of the first whole batch; a phase that only prepares compiles no student."""
-        student, teacher = self._compile
         context = self.trainer.precision_plugin.forward_context
-        compiling.begin()
-        if student and self.criterion.teaches_student:
-            compiling.compile_student(self._tap, inputs, context, "the student")
-        if teacher and self.teacher is not None and self.criterion.asks_teacher:
-            self.teacher.compile(inputs, context)
-        self._compile = (student and not self.criterion.teaches_student, teacher and not self.criterion.asks_teacher)
+        if not self._prepared[0] and self.criterion.teaches_student:
+            self._prepared[0] = True
+            with graphs.uncached() if self._captured else nullcontext():
+                if self._compile[0]:
+                    compiling.compile_student(self._tap, inputs, context, "the student")
+        if not self._prepared[1] and self.teacher is not None and self.criterion.asks_teacher:
+            self._prepared[1] = True
+            self.teacher.prepare(inputs, context, self._compile[1], self._captured)
 
     def on_train_epoch_end(self) -> None:
         """Logs what followed a schedule."""
@@ -171,10 +250,9 @@ class Distiller(L.LightningModule):
         if self.teacher is not None:
             self.teacher.start_epoch(epoch, max_epochs)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """One step; its parts travel on to the callbacks."""
-        losses = self._step(batch, "train")
-        return {"loss": losses.total, "parts": {name: value.detach() for name, value in losses.parts.items()}}
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step."""
+        return self._step(batch, "train").total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Counts one batch of the validation split."""
@@ -196,10 +274,17 @@ class Distiller(L.LightningModule):
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         return int(max(1, math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs))
 
+    def _fused(self) -> dict[str, bool]:
+        """On CUDA, one kernel for all parameters, of an optimizer that has it and was not told how to do it."""
+        own: Any = getattr(self._optimizer, "func", self._optimizer)
+        given = getattr(self._optimizer, "keywords", {})
+        can = next(self.parameters()).is_cuda and "fused" in inspect.signature(own).parameters
+        return {"fused": True} if can and not {"fused", "foreach", "differentiable"} & given.keys() else {}
+
     def configure_optimizers(self) -> Any:
         """Student's and criterion's parameters; the teacher's are not among them."""
         assert self._optimizer is not None, "a Distiller without optimizer can only be evaluated"
-        optimizer = self._optimizer([p for p in self.parameters() if p.requires_grad])
+        optimizer = self._optimizer([p for p in self.parameters() if p.requires_grad], **self._fused())
         if self._scheduler is None:
             return optimizer
         return {

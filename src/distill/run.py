@@ -37,7 +37,14 @@ def _distiller(lesson: Lesson, teacher: Teacher | Ensemble | None) -> Distiller:
     head = lesson.student.anatomy.head if criterion.reads("student_embedding") else None
     int8 = Int8(lesson.student.model) if lesson.int8 else None
     return Distiller(
-        lesson.student.model, criterion, teacher=teacher, head=head, int8=int8, compiled=lesson.compiled, **settings
+        lesson.student.model,
+        criterion,
+        teacher=teacher,
+        head=head,
+        int8=int8,
+        compiled=lesson.compiled,
+        captured=lesson.captured and int8 is None,
+        **settings,
     )
 
 
@@ -237,7 +244,10 @@ def _obtain_teachers(job: Job) -> tuple[dict[str, Net], dict[str, dict[str, Any]
         role = "teacher" if i == 0 else f"teacher_{i + 1}"
 
         def train(folder: Path, net: Net = net, source: TeacherSource = source) -> None:
-            lesson = Lesson("teacher", net, source.recipe, folder, source.max_epochs, compiled=(source.compiled, False))
+            lesson = Lesson(
+                "teacher", net, source.recipe, folder, source.max_epochs, compiled=(source.compiled, False),
+                captured=source.captured,
+            )  # fmt: skip
             _fit(_distiller(lesson, None), source.recipe, folder, f"teacher {net.name}", _last(folder))
 
         origin = obtain(net, source, train)

@@ -5,6 +5,7 @@ A layer's key is a module path, perhaps with a suffix: ``:input`` for what the m
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.errors import UserError, first_line, nearest
+from distill.graphs import Graph
 
 
 class Outputs(NamedTuple):
@@ -101,6 +103,27 @@ class Tap:
     def compile(self, inputs: Tensor) -> None:
         """From now on, inputs of this shape take a compiled forward while the model is in the mode it is in now."""
         self._compiled = torch.compile(self.eagerly, dynamic=False)
+        self._compiled_for = (inputs.shape, self.model.training)
+
+    def capture(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
+        """From now on, inputs of this shape replay a CUDA graph of the forward; it is not differentiated.
+
+        What a call gives is overwritten by the next.
+
+        Args:
+            inputs: a whole batch, on a CUDA device.
+            context: in which the forward computes.
+
+        Raises:
+            RuntimeError: see ``Graph``.
+        """
+        forward = self._compiled or self.eagerly
+
+        def compute(inputs: Tensor) -> Outputs:
+            with torch.no_grad(), context():
+                return forward(inputs)
+
+        self._compiled = Graph(compute, [inputs])
         self._compiled_for = (inputs.shape, self.model.training)
 
     def eager(self) -> None:

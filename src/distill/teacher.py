@@ -1,15 +1,15 @@
 """The teacher: a frozen model that is held, never owned."""
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from distill import precision
-from distill.compiling import compile_teacher
+from distill import graphs, precision
+from distill.compiling import capture_teacher, compile_teacher
 from distill.data import Batch
 from distill.taps import Outputs, Tap
 
@@ -50,11 +50,17 @@ class Teacher:
             outputs = self._tap(batch.inputs)
         return outputs if torch.is_autocast_enabled(kind) else _full(outputs)  # a student in float32 reads float32
 
-    def compile(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
-        """Compiles what answers batches of this shape, where answers are computed at all."""
+    def prepare(
+        self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, captured: bool
+    ) -> None:
+        """Compiles and captures what answers batches of this shape, where answers are computed at all."""
         if self.precision is not None:
             context = partial(precision.context, self.precision, inputs.device.type)
-        compile_teacher(self._tap, inputs, context, "the teacher")
+        with graphs.uncached() if captured else nullcontext():
+            if compiled:
+                compile_teacher(self._tap, inputs, context, "the teacher")
+            if captured:
+                capture_teacher(self._tap, inputs, context, "the teacher")
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Nothing of a single teacher changes with the epochs."""

@@ -31,6 +31,7 @@ class TeacherSource:
         max_epochs: of the recipe; 0: take the model as it was built (pretrained).
         precision: of the recipe.
         compiled: whether its training is.
+        captured: whether its steps are on CUDA, see ``distill.graphs``.
     """
 
     checkpoint: Path | None
@@ -41,6 +42,7 @@ class TeacherSource:
     max_epochs: int
     precision: Any = "32-true"
     compiled: bool = False
+    captured: bool = False
 
     @property
     def folder(self) -> Path:

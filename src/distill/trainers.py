@@ -5,11 +5,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from distill import processes, ranks
 from distill.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar, PruneTrial
@@ -59,6 +61,16 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
+class Unprofiled(PassThroughProfiler):
+    """No profiler, as Lightning's own none, but without a generator for each of the hundred times a step it asks."""
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> Any:  # noqa: ARG002
+        """Nothing."""
+        return self._nothing
+
+
 def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
     """``make_trainer(folder, label, **changes)``: a Trainer that keeps its checkpoints and logs in ``folder``.
 
@@ -92,10 +104,12 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
             callbacks.append(PruneTrial(hope))
         if not ranks.several():  # one process: whatever the strategy is called
             node["strategy"] = "auto"
+        if node.get("profiler") is None:
+            node.pop("profiler", None)
         trainer = make(
-            node, "trainer", callbacks=callbacks, logger=loggers or False, plugins=[AtomicCheckpointIO()],
-            default_root_dir=str(folder), num_sanity_val_steps=0, enable_model_summary=False,
-            use_distributed_sampler=False,
+            node, "trainer", profiler=Unprofiled(), callbacks=callbacks, logger=loggers or False,
+            plugins=[AtomicCheckpointIO()], default_root_dir=str(folder), num_sanity_val_steps=0,
+            enable_model_summary=False, use_distributed_sampler=False,
         )  # fmt: skip
         assert isinstance(trainer, L.Trainer)
         return trainer

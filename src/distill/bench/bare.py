@@ -1,14 +1,15 @@
 """A bare PyTorch loop on our fast path: what a user would write who knows all the words and needs none of the rest.
 
-The same uint8 data path, bf16 where we take it, channels_last, torch.compile, SGD and its schedule; no metrics, no log,
-no checkpoints, no finite-loss check. One student alone; or several, one after the other on each batch, under one pass
-of their teacher, to see what a process gains that trains the points of a sweep together.
+The same uint8 data path, bf16 where we take it, channels_last, torch.compile, a CUDA graph of the step, SGD and its
+schedule; no metrics, no log, no checkpoints, no finite-loss check. One student alone; or several, one after the other
+on each batch, under one pass of their teacher, to see what a process gains that trains the points of a sweep together.
 
     python -m distill.bench.bare '{"folder": "...", "turns": [5, 4], "compiled": true, "students": 1, "teacher": null}'
 """
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from distill import precision
 from distill.bench import task
 from distill.bench.player import Player
 from distill.data import DataModule
+from distill.graphs import Graph
 from distill.losses.kd import kd_loss
 from distill.measure import size
 from distill.teacher import Teacher
@@ -44,7 +46,8 @@ def main(argument: str) -> None:
             and ``teacher``: null, "live", or "kept" as in a cache that costs nothing.
     """
     given = json.loads(argument)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
     data = DataModule(
         lambda: task.images(given["folder"]), task.BATCH, mean=task.MEAN, std=task.STD,
         augment={"crop_padding": 4, "flip": True},
@@ -57,7 +60,7 @@ def main(argument: str) -> None:
     macs = 3 * size(students[0], data.example(1).to(device)).macs * task.BATCH
     bf16 = precision.choose("auto", students[0], macs)[0] == "bf16-mixed"
     optimizers = [
-        torch.optim.SGD(student.parameters(), task.LR, momentum=task.MOMENTUM, weight_decay=task.DECAY)
+        torch.optim.SGD(student.parameters(), task.LR, momentum=task.MOMENTUM, weight_decay=task.DECAY, fused=cuda)
         for student in students
     ]
     schedulers = [
@@ -66,25 +69,38 @@ def main(argument: str) -> None:
     ]
     forwards: list[Any] = [torch.compile(student) if given["compiled"] else student for student in students]
     teacher: Any = Kept(data.num_train, device) if given["teacher"] == "kept" else None
+    example = data.example(task.BATCH).to(**place)
     if given["teacher"] == "live":
         live = Teacher(task.teacher(Path(given["folder"])).to(**place), precision="bf16-mixed" if bf16 else "32-true")
-        if given["compiled"]:
-            live.compile(data.example(task.BATCH).to(device), lambda: torch.autocast(device.type, enabled=False))
+        context = lambda: torch.autocast(device.type, enabled=False)  # noqa: E731
+        live.prepare(example, context, given["compiled"], cuda)
         teacher = lambda batch: live(batch).logits  # noqa: E731
+
+    def step(forward: Any, inputs: Tensor, target: Tensor, *answers: Tensor) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            logits = forward(inputs)
+        loss = F.cross_entropy(logits.float(), target)
+        for answer in answers:
+            loss = task.ALPHA * loss + (1 - task.ALPHA) * kd_loss(logits, answer, task.T)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    steps: list[Any] = [partial(step, forward) for forward in forwards]
+    if cuda:
+        target = torch.zeros(task.BATCH, dtype=torch.int64, device=device)
+        tensors = [example, target, *([torch.randn(task.BATCH, task.CLASSES, device=device)] if teacher else [])]
+        steps = [
+            Graph(run, tensors, [student], [*student.parameters()])
+            for run, student in zip(steps, students, strict=True)
+        ]
     fd, warm_up = given["turns"]
-    player = Player(fd, warm_up, torch.cuda.synchronize if torch.cuda.is_available() else None)
+    player = Player(fd, warm_up, torch.cuda.synchronize if cuda else None)
     for batch in loader:
         batch = type(batch)(batch.inputs.to(device), batch.target.to(device), batch.index.to(device))
         inputs = batch.inputs.contiguous(memory_format=torch.channels_last)
-        answers = teacher(batch) if teacher is not None else None
-        for forward, optimizer, scheduler in zip(forwards, optimizers, schedulers, strict=True):
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                logits = forward(inputs)
-            loss = F.cross_entropy(logits.float(), batch.target)
-            if answers is not None:
-                loss = task.ALPHA * loss + (1 - task.ALPHA) * kd_loss(logits, answers, task.T)
+        answers = [teacher(batch)] if teacher is not None else []
+        for run, optimizer, scheduler in zip(steps, optimizers, schedulers, strict=True):
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            run(inputs, batch.target, *answers)
             optimizer.step()
             scheduler.step()
         player.step()

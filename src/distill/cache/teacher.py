@@ -162,12 +162,14 @@ class CachedTeacher(Teacher):
     def _cannot_write(self, error: OSError) -> None:
         _warn(f"{self.store.folder} cannot be written ({error}): the teacher answers what is not there")
 
-    def compile(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
-        """Compiles the teacher, unless the epoch is there already (as the others then are)."""
+    def prepare(
+        self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, captured: bool
+    ) -> None:
+        """Compiles and captures the teacher, unless the epoch is there already (as the others then are)."""
         if "train" not in self._answers:
             self._load("train")
         if not self._answers["train"].whole:
-            self.live.compile(inputs, context)
+            self.live.prepare(inputs, context, compiled, captured)
 
     def to(self, device: torch.device) -> "CachedTeacher":
         """Moves the teacher."""

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from distill.data.augment import Augment, BatchAugment, FileAugment
+from distill.data.batch import Batch
 from distill.data.load import Loaded, OnBroken, fingerprint, load, shape, statistics
 from distill.data.loader import FileViews, MemoryViews, Scaling, ViewLoader, usable_cores, view_loader
 from distill.data.mixing import Mixing
@@ -335,6 +336,12 @@ class DataModule(pl.LightningDataModule):
         """Any split in order, without random views; of val and test the same as their own loaders."""
         return self._loader(split, train=False)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """As Lightning does it; a batch that was made on the device is left alone."""
+        if isinstance(batch, Batch) and batch.index.device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def image(self, split: str, index: int) -> Image.Image | Tensor:
         """An image as its source has it, by what ``Batch.index`` says of it: a PIL image, or a tensor (C, H, W)."""
         return self._state.splits[split].part.images.image(index)
@@ -346,7 +353,8 @@ class DataModule(pl.LightningDataModule):
         workers = self._options["num_workers"]
         if workers is None:
             workers = 0 if self.in_memory else max(1, usable_cores() - 1)
-        return view_loader(views, ViewSampler(len(views), size, self.seed, shuffle=train, drop_last=train), workers)
+        sampler = ViewSampler(len(views), size, self.seed, shuffle=train, drop_last=train, device=views.device)
+        return view_loader(views, sampler, workers)
 
     def _device(self, pixels: Tensor) -> torch.device:
         """Where batches are made: on the training's device if the images take at most a quarter of its memory.

@@ -29,13 +29,22 @@ class ViewSampler(DistributedSampler[Key]):
         drop_last: training. A last batch with fewer than two samples per process (BatchNorm fails on one) is
             dropped, a longer one kept. False keeps every sample: a last batch with fewer samples than processes
             joins the one before it, so that no process gets an empty batch.
+        device: of the positions; None: the CPU.
 
     Attributes:
         epoch: see ``set_epoch``.
         start: batches to skip in the coming iteration only, for an exact resume in mid-epoch.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, seed: int, shuffle: bool, drop_last: bool) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        drop_last: bool,
+        device: torch.device | None = None,
+    ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {batch_size}")
         self.size = num_samples
@@ -43,6 +52,7 @@ class ViewSampler(DistributedSampler[Key]):
         self.seed = seed
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.device = device
         self.epoch = 0
         self.start = 0
 
@@ -70,6 +80,6 @@ class ViewSampler(DistributedSampler[Key]):
             raise UserError(f"batch_size is the global batch: {self.batch_size} is less than the {world} processes")
         epoch, start, self.start = self.epoch, self.start, 0
         order = permutation(self.size, self.seed, epoch) if self.shuffle else torch.arange(self.size)
-        bounds = self._bounds(world)
+        order, bounds = order.to(self.device or "cpu"), self._bounds(world)
         for begin, end in list(pairwise(bounds))[start:]:
             yield epoch, order[begin:end][rank::world]
