@@ -33,7 +33,8 @@ def bench(chosen: Sequence[str], rounds: int | None, quick: bool, data: str | No
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     file = docs / "benchmarks" / f"{device.type}.json"
     groups: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    how = settings.quick(rounds) if quick else settings.Settings()
+    whole = settings.for_cuda() if device.type == "cuda" else settings.Settings()
+    how = settings.quick(rounds) if quick else whole
     how = replace(how, rounds=rounds) if rounds else how
     lab = Lab(work.absolute(), lambda *counts: _images(data, *counts), how)
     stamp = {

@@ -7,6 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from distill.bench import sides, task
 from distill.bench.memory import tree
 from distill.bench.settings import Settings
 from distill.bench.turns import Side, last_line, start, stop
+from distill.data.loader import usable_cores
 from distill.errors import UserError
 
 SHORT = ("trainer.max_epochs=1", "+trainer.limit_val_batches=2", "+trainer.limit_test_batches=2")
@@ -73,6 +75,12 @@ class Lab:
         command = lambda fd: sides.bare(folder, (fd, warm), compiled, students, teacher)  # noqa: E731
         return stack.enter_context(Side(command, self.folder / f"{name}.log"))
 
+    @staticmethod
+    def _begun(sides: Mapping[str, Callable[[], Side]]) -> dict[str, Side]:
+        """Starts the sides: together where there are cores enough for their compilers, else one by one."""
+        with ThreadPoolExecutor(len(sides) if usable_cores() >= 4 * len(sides) else 1) as pool:
+            return dict(zip(sides, pool.map(lambda side: side(), sides.values()), strict=True))
+
     def _turns(self, players: Mapping[str, Side], students: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Every side's turns; one that trains several students takes as many times fewer steps."""
         found: dict[str, Any] = {name: [] for name in players}
@@ -94,7 +102,8 @@ class Lab:
     def live(self) -> dict[str, Any]:
         """A live teacher: the peer, and ours as the first run of a user, which fills the teacher's cache."""
         with ExitStack() as stack:
-            players = {"peer": self._peer(stack, "peer"), "ours": self._ours(stack, "live")}
+            made = {"peer": lambda: self._peer(stack, "peer"), "ours": lambda: self._ours(stack, "live")}
+            players = self._begun(made)
             found = self._turns(players)
             players["ours"].finish()
         return found
@@ -104,34 +113,34 @@ class Lab:
         if not (self._task / "cache").is_dir():
             self._to_end(sides.ours(self._task, self.folder / "fill", *SHORT, "compile=false"), "fill")
         with ExitStack() as stack:
-            players = {
-                "peer": self._peer(stack, "peer-2"),
-                "cached": self._ours(stack, "cached"),
-                "alone": self._ours(stack, "alone", "kd=none"),
-                "bare": self._bare(stack, "bare"),
+            made = {
+                "peer": lambda: self._peer(stack, "peer-2"),
+                "cached": lambda: self._ours(stack, "cached"),
+                "alone": lambda: self._ours(stack, "alone", "kd=none"),
+                "bare": lambda: self._bare(stack, "bare"),
             }
-            return self._turns(players)
+            return self._turns(self._begun(made))
 
     def together(self) -> dict[str, Any]:
         """Bare loops: one student under a cache that costs nothing; several in one process, under one teacher pass."""
         n = self.settings.students
         with ExitStack() as stack:
-            players = {
-                "one": self._bare(stack, "one", 1, "kept"),
-                "live": self._bare(stack, "several-live", n, "live"),
-                "kept": self._bare(stack, "several-kept", n, "kept"),
+            made = {
+                "one": lambda: self._bare(stack, "one", 1, "kept"),
+                "live": lambda: self._bare(stack, "several-live", n, "live"),
+                "kept": lambda: self._bare(stack, "several-kept", n, "kept"),
             }
-            return self._turns(players, {"live": n, "kept": n}) | {"students": n}
+            return self._turns(self._begun(made), {"live": n, "kept": n}) | {"students": n}
 
     def float32(self) -> dict[str, Any]:
         """Both as on a CPU without bf16 units."""
         with ExitStack() as stack:
             own = ("trainer.precision=32-true", f"cache.dir={self._task / 'cache32'}")
             players = {
-                "peer": self._peer(stack, "peer-32", sides.NO_BF16),
-                "ours": self._ours(stack, "live-32", *own, environment=sides.NO_BF16),
+                "peer": lambda: self._peer(stack, "peer-32", sides.NO_BF16),
+                "ours": lambda: self._ours(stack, "live-32", *own, environment=sides.NO_BF16),
             }
-            return self._turns(players)
+            return self._turns(self._begun(players))
 
     # Whole commands
 

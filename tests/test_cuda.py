@@ -1,0 +1,159 @@
+"""What only a CUDA device shows: captured steps, their numbers, and that no step waits for the device."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from distill import graphs
+from distill.callbacks import Heartbeat
+from distill.graphs import Graph
+from distill.models import resnet8
+from jobs import run_job
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+ON_CUDA = ("trainer.accelerator=cuda", "trainer.max_epochs=3", "teacher.recipe.max_epochs=2", "logger=csv")
+EXACT = ("trainer.precision=32-true", "data.subset=328", "data.batch_size=32")
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    return resnet8(num_classes=10, in_channels=1).cuda()
+
+
+def batch(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(8, 1, 8, 8, generator=generator).cuda(), torch.randint(10, (8,), generator=generator).cuda()
+
+
+def stepper(model):
+    def step(inputs, target):
+        loss = F.cross_entropy(model(inputs), target)
+        loss.backward()
+        return loss.detach()
+
+    return step
+
+
+def test_a_replay_is_the_function_itself():
+    model = net()
+    other = copy.deepcopy(model)
+    state = torch.cuda.get_rng_state()
+    graph = Graph(stepper(model), batch(0), [model], [*model.parameters()])
+    assert all(torch.equal(v, other.state_dict()[k]) for k, v in model.state_dict().items())
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+    for seed in (1, 2, 3):
+        other.zero_grad()
+        loss, expected = graph(*batch(seed)), stepper(other)(*batch(seed))
+        assert torch.allclose(loss, expected, rtol=1e-4)
+        for p, q in zip(model.parameters(), other.parameters(), strict=True):
+            assert torch.allclose(p.grad, q.grad, rtol=1e-2, atol=1e-4)
+        assert all(torch.allclose(v, other.state_dict()[k], atol=1e-4) for k, v in model.state_dict().items())
+
+
+def test_weights_that_change_are_seen_under_autocast():
+    model = net().eval()
+
+    def forward(inputs):
+        with torch.no_grad():
+            return model(inputs)
+
+    inputs = batch(0)[0]
+    with torch.autocast("cuda", torch.bfloat16):
+        forward(inputs)  # autocast keeps the weights that it has cast
+        graph = Graph(forward, [inputs])
+        before = graph(inputs).clone()
+        with torch.no_grad():
+            model.fc.weight.mul_(2)
+        assert torch.is_autocast_cache_enabled()
+        assert not torch.allclose(graph(inputs), before)
+
+
+def test_what_waits_for_the_device_is_not_captured():
+    def waits(inputs):
+        return inputs * float(inputs.sum())
+
+    with pytest.raises(RuntimeError):
+        Graph(waits, [torch.ones(3, device="cuda")])
+    assert float(torch.ones(3, device="cuda").sum()) == 3  # and the device works as before
+
+
+def test_a_step_that_would_hold_too_much_is_not_captured(monkeypatch):
+    monkeypatch.setattr(graphs, "LARGEST", 1 << 20)
+    with pytest.raises(RuntimeError, match="too much memory"):
+        Graph(lambda x: [x.repeat(50_000_000) for _ in range(4)], [torch.ones(1, device="cuda")])
+
+
+@pytest.mark.parametrize(
+    "kd",
+    ["none", "kd", "dkd", "fitnet", "rkd", "crd", "combined", "reviewkd", "simkd", "ft", "kd kd.T=1", "multi_teacher"],
+)
+def test_a_captured_run_learns_what_another_learns(tmp_path, kd, capsys):
+    name, *more = kd.split()
+    more += ["kd.alpha={schedule:linear,start:0.9,end:0.1}"] if more else []
+    runs = {}
+    for graph in ("true", "false"):
+        out = tmp_path / graph
+        runs[graph] = run_job(out, *ON_CUDA, *EXACT, f"kd={name}", *more, f"cuda_graph={graph}", "cache.enabled=false")
+    said = capsys.readouterr().out
+    with capsys.disabled():
+        print(f"\n{kd}: {[line for line in said.splitlines() if 'not captured' in line]}")
+    a, b = (load_file(tmp_path / graph / "student.safetensors") for graph in runs)
+    floats = [k for k, v in a.items() if v.is_floating_point()]
+    far = max(float((a[k] - b[k]).norm() / b[k].norm().clamp(min=1e-3)) for k in floats)
+    loss = [runs[graph]["student"]["train"]["loss"] for graph in runs]
+    with capsys.disabled():
+        print(f"   weights differ by {far:.4f}, losses {loss}")
+    assert loss[0] == pytest.approx(loss[1], rel=0.02)
+    assert far < 0.2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("compile=true",),
+        ("cuda_graph=false",),
+        ("trainer.accumulate_grad_batches=2",),
+        ("trainer.precision=16-mixed",),
+        ("compile=true", "trainer.accumulate_grad_batches=2"),
+    ],
+)
+def test_the_fast_path_and_its_exceptions(tmp_path, more):
+    report = run_job(tmp_path / "run", *ON_CUDA, "kd=kd", *more)
+    assert report["student"]["last"]["val"]["acc"] > 0.5
+
+
+@pytest.mark.parametrize("kd", ["kd", "combined"])
+def test_no_step_waits_for_the_device(tmp_path, monkeypatch, kd):
+    """Between two looks at the loss, that is: see ``FiniteLoss``."""
+    steps = []
+    original = Heartbeat.on_train_batch_end
+
+    def end(self, trainer, *args):
+        original(self, trainer, *args)
+        if self.label.startswith("student") and trainer.current_epoch == 1:
+            steps.append(trainer.global_step)
+            watched = 2 <= len(steps) < 12
+            torch.cuda.set_sync_debug_mode("error" if watched else "default")
+
+    monkeypatch.setattr(Heartbeat, "on_train_batch_end", end)
+    try:
+        run_job(tmp_path / "run", *ON_CUDA, f"kd={kd}", "cache.enabled=false")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(steps) >= 12
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(tmp_path):
+    from distill.errors import Interrupted
+    from test_resume import stop_at
+
+    whole = run_job(tmp_path / "whole", *ON_CUDA, *EXACT, "kd=kd")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, 14)
+        run_job(tmp_path / "part", *ON_CUDA, *EXACT, "kd=kd")
+    part = run_job(tmp_path / "part", *ON_CUDA, *EXACT, "kd=kd", f"resume={tmp_path / 'part'}")
+    assert part["student"]["last"]["val"]["loss"] == pytest.approx(whole["student"]["last"]["val"]["loss"], rel=0.05)
