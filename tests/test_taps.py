@@ -164,3 +164,14 @@ def test_wrn_embedding():
 def test_models_that_do_not_fit(model, message):
     with pytest.raises(UserError, match=message):
         dissect(model, torch.randn(2, 3, 8, 8), "the student")
+
+
+def test_a_copy_of_a_model_leaves_its_tap_behind():
+    import copy
+
+    model = resnet8(num_classes=10, in_channels=1)
+    tap = Tap(model, ["layer1"], "fc")
+    tap.unlike_any_other = torch._C  # a module cannot be copied, nor can a CUDA graph
+    other = copy.deepcopy(model)
+    other(torch.randn(2, 1, 8, 8))
+    assert tap(torch.randn(2, 1, 8, 8)).embedding.shape == (2, 64)

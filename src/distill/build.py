@@ -213,6 +213,7 @@ def _source(cfg: dict[str, Any], node: dict[str, Any], net: Net, data: DataModul
             ),
             criterion=Criterion(label_smoothing=recipe["label_smoothing"]),
             seed=recipe["seed"],
+            strategy=cfg["trainer"]["strategy"],
         ),
         max_epochs=recipe["max_epochs"],
     )
@@ -294,7 +295,10 @@ def _lessons(
             eager,
         )
         trainer = partial(make_trainer, precision=precision)
-        recipe = Recipe(data, **learning, make_trainer=trainer, criterion=criterion, seed=cfg["seed"])
+        strategy = cfg["trainer"]["strategy"]
+        recipe = Recipe(
+            data, **learning, make_trainer=trainer, criterion=criterion, seed=cfg["seed"], strategy=strategy
+        )
         where = folder if role == "student" else folder / role
         if role == "student" and cfg["init"]:
             load_weights(student.model, weights_of(cfg["init"]), student.anatomy.name)

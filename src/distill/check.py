@@ -12,7 +12,7 @@ from distill.schedules import check_epochs, is_schedule, parse
 
 RESERVED = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-STRATEGIES = ("auto", "ddp")
+STRATEGIES = ("auto", "ddp", "fsdp")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 OURS = ("callbacks", "logger", "plugins", "default_root_dir", "fast_dev_run", "use_distributed_sampler")
 TEACHER_KEYS = ("checkpoint", "recipe")
@@ -96,6 +96,10 @@ def _several(cfg: dict[str, Any]) -> None:
             f"data.batch_size={cfg['data']['batch_size']} is for all {each * nodes} processes together: "
             f"at least {2 * each * nodes}"
         )
+    if strategy == "fsdp":
+        for given, why in ((cfg["quantize"], "quantize=int8"), (cfg["kd"]["peers"], "students that teach each other")):
+            if given:
+                raise UserError(f"trainer.strategy=fsdp cannot be combined with {why}; trainer=ddp can")
     if cfg["cache"]["enabled"]:
         raise UserError("cache.enabled=true: a job of several processes keeps no teacher cache; cache.enabled=false")
 

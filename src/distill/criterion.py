@@ -32,6 +32,10 @@ def _as_list(spec: Any) -> list[Any]:
     return [] if spec is None else list(spec) if isinstance(spec, (list, tuple)) else [spec]
 
 
+def _set_keyword(loss: Function, argument: str, value: float) -> None:
+    cast(Any, loss.function).keywords[argument] = value
+
+
 class Criterion(nn.Module):
     """L = α · L_hard + (1 − α) · Σ weight · L_soft + Σ weight · (feature and relation terms).
 
@@ -78,8 +82,11 @@ class Criterion(nn.Module):
             self._schedules.append(("alpha", alpha, functools.partial(setattr, self, "alpha")))
         for term in self.terms:
             if isinstance(term.weight, Schedule):
-                set_weight = functools.partial(self._weights.__setitem__, term.name)
+                set_weight = functools.partial(self._set_weight, term.name)
                 self._schedules.append((f"{term.name}.weight", term.weight, set_weight))
+
+    def _set_weight(self, term: str, value: float) -> None:
+        self._weights[term] = value
 
     # Building
 
@@ -141,7 +148,7 @@ class Criterion(nn.Module):
                 given: Any = loss.function
                 asked = inspect.signature(given.func).parameters
                 present = given.keywords.get(argument, asked[argument].default if argument in asked else None)
-                change: Any = functools.partial(given.keywords.__setitem__, argument)
+                change: Any = functools.partial(_set_keyword, loss, argument)
             else:
                 asked = inspect.signature(type(loss)).parameters
                 present = getattr(loss, argument, None) if argument in asked else None

@@ -30,7 +30,10 @@ class Net:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained; ``make_trainer(folder, label)`` gives the Trainer."""
+    """How one model is trained.
+
+    ``make_trainer(folder, label)`` gives the Trainer; ``strategy`` is that of several processes.
+    """
 
     data: DataModule
     optimizer: OptimizerFactory
@@ -38,6 +41,7 @@ class Recipe:
     make_trainer: Callable[..., L.Trainer]
     criterion: Criterion
     seed: int
+    strategy: str = "ddp"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from distill import compiling, graphs
+from distill import compiling, graphs, ranks
 from distill.criterion import Criterion, Losses
 from distill.data import Batch
 from distill.ensemble import Ensemble
@@ -88,7 +89,9 @@ class Distiller(L.LightningModule):
         self.seed = seed
         self._optimizer = optimizer
         self._scheduler = scheduler
-        self._tap = Tap(student, criterion.taps("student"), head)
+        self._read = (criterion.taps("student"), head)
+        self._tap = Tap(student, *self._read)
+        self._whole: tuple[nn.Module, Criterion] | None = None  # while their sharded copies are trained
         self._compile = compiled
         if any(compiled):
             compiling.begin()
@@ -96,6 +99,7 @@ class Distiller(L.LightningModule):
         self._prepared = [False, False]  # student, teacher
         self._graph: Graph | None = None
         self._graph_key: Any = None
+        self._scaled = False  # whether the precision scales the loss
         self._replayed = False  # whether the present step has its gradients already
         self.means = {stage: Means() for stage in ("train", "val", "test")}
         agreement = teacher is not None if agreement is None else agreement
@@ -115,14 +119,43 @@ class Distiller(L.LightningModule):
         logits: Tensor = self.student(inputs)
         return logits
 
+    def configure_model(self) -> None:
+        """Puts sharded copies of student and criterion in their places, where the strategy shards."""
+        strategy = self.trainer.strategy
+        if self._whole is not None or not isinstance(strategy, ModelParallelStrategy):
+            return
+        from distill import sharding
+
+        self._tap.remove()
+        self._whole = (self.student, self.criterion)
+        mesh = strategy.device_mesh["data_parallel"]
+        self.student, self.criterion = sharding.sharded(self.student, mesh), sharding.sharded(self.criterion, mesh)
+        self._tap = Tap(self.student, *self._read)
+        if ranks.is_first():
+            held, all_ = sharding.held(self.student) / 1e6, sum(p.numel() for p in self._whole[0].parameters()) / 1e6
+            print(f"this process holds {held:.3g} M of the {all_:.3g} M parameters that are trained", flush=True)
+
+    def gather(self) -> None:
+        """Takes the whole student and criterion back, with what their copies learnt, in the first process."""
+        if self._whole is None:
+            return
+        from distill import sharding
+
+        state = sharding.whole_state(self)
+        self._tap.remove()
+        (self.student, self.criterion), self._whole = self._whole, None
+        self._tap = Tap(self.student, *self._read)
+        if ranks.is_first():
+            self.load_state_dict(state)
+
     def setup(self, stage: str) -> None:
         """Puts the teacher beside the student."""
         device = self.trainer.strategy.root_device  # ``self.device`` is still the CPU here
         if self.teacher is not None:
             self.teacher.to(device)
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        self._scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         adds_up = self.trainer.accumulate_grad_batches > 1 or self.trainer.world_size > 1
-        self._captured &= device.type == "cuda" and not scaled and not adds_up
+        self._captured &= device.type == "cuda" and not self._scaled and not adds_up
 
     def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:
         """What student and teacher answer, and the losses; a phase that has no use for one of them does not ask it."""
@@ -275,10 +308,13 @@ class Distiller(L.LightningModule):
         return int(max(1, math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs))
 
     def _fused(self) -> dict[str, bool]:
-        """On CUDA, one kernel for all parameters, of an optimizer that has it and was not told how to do it."""
+        """On CUDA, one kernel for all parameters, of an optimizer that has it and was not told how to do it.
+
+        Not where the loss is scaled: torch's SGD leaves its momentum unset where the first step overflows.
+        """
         own: Any = getattr(self._optimizer, "func", self._optimizer)
         given = getattr(self._optimizer, "keywords", {})
-        can = next(self.parameters()).is_cuda and "fused" in inspect.signature(own).parameters
+        can = next(self.parameters()).is_cuda and not self._scaled and "fused" in inspect.signature(own).parameters
         return {"fused": True} if can and not {"fused", "foreach", "differentiable"} & given.keys() else {}
 
     def configure_optimizers(self) -> Any:

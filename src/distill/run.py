@@ -64,10 +64,14 @@ class Trained(NamedTuple):
     partial_train: bool = False
 
 
-def _strategy(module: Distiller) -> dict[str, Any]:
-    """DDP for several processes; it looks for parameters without a gradient only where there may be some."""
+def _strategy(module: Distiller, asked: str) -> dict[str, Any]:
+    """For several processes. DDP looks for parameters without a gradient only where there may be some."""
     if not ranks.several():
         return {}
+    if asked == "fsdp":
+        from distill import sharding
+
+        return {"strategy": sharding.strategy()}
     own = any(p.requires_grad for p in module.criterion.parameters())
     wrapped = hasattr(module.student, "adopt")
     unused = own or wrapped or not module.criterion.teaches_student
@@ -90,7 +94,7 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
         module.load_state_dict(read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"])
         return Trained(**json.loads(done.read_text()))
     begun = _within_epoch(read_checkpoint(resume)) if resume is not None else None
-    changes |= _strategy(module)
+    changes |= _strategy(module, recipe.strategy)
     trainer = recipe.make_trainer(folder, label, **changes)
     try:
         trainer.fit(module, datamodule=recipe.data, ckpt_path=str(resume) if resume else None, weights_only=True)
@@ -105,6 +109,7 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
     best = str(getattr(monitored[0], "best_model_path", "")) if monitored else None
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
     trained = Trained(trainer.current_epoch, metrics, best, begun == trainer.current_epoch)
+    module.gather()
     ranks.align(module)
     if not ranks.is_first():
         return trained

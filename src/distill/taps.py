@@ -72,8 +72,8 @@ class Tap:
             for key, module in modules.items()
         ]
         if head is not None:
-            hook = model.get_submodule(head).register_forward_pre_hook(self._keep_embedding, with_kwargs=True)
-            self._hooks.append(hook)
+            keeper = self._embedding_keeper()
+            self._hooks.append(model.get_submodule(head).register_forward_pre_hook(keeper, with_kwargs=True))
 
     def remove(self) -> None:
         """Takes the hooks off the model."""
@@ -96,9 +96,12 @@ class Tap:
 
         return keep
 
-    def _keep_embedding(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._features is not None:
-            self._embedding = _vectors(_tensor([*args, *kwargs.values()]))
+    def _embedding_keeper(self) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if self._features is not None:
+                self._embedding = _vectors(_tensor([*args, *kwargs.values()]))
+
+        return keep  # no bound method: a copy of the model would take the tap along, and all that is compiled for it
 
     def compile(self, inputs: Tensor) -> None:
         """From now on, inputs of this shape take a compiled forward while the model is in the mode it is in now."""

@@ -102,12 +102,12 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
         hope = trial.hope(run) if label.startswith("student ") and ranks.is_first() else None
         if ranks.share(hope is not None):
             callbacks.append(PruneTrial(hope))
-        if not ranks.several():  # one process: whatever the strategy is called
-            node["strategy"] = "auto"
+        strategy = node.pop("strategy") if ranks.several() else "auto"  # one process: whatever it is called
+        node.pop("strategy", None)
         if node.get("profiler") is None:
             node.pop("profiler", None)
         trainer = make(
-            node, "trainer", profiler=Unprofiled(), callbacks=callbacks, logger=loggers or False,
+            node, "trainer", strategy=strategy, profiler=Unprofiled(), callbacks=callbacks, logger=loggers or False,
             plugins=[AtomicCheckpointIO()], default_root_dir=str(folder), num_sanity_val_steps=0,
             enable_model_summary=False, use_distributed_sampler=False,
         )  # fmt: skip

@@ -4,6 +4,7 @@ Of sides in turns these are [seconds, processor seconds] of every turn.
 """
 
 import json
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -101,6 +102,7 @@ class Lab:
 
     def live(self) -> dict[str, Any]:
         """A live teacher: the peer, and ours as the first run of a user, which fills the teacher's cache."""
+        shutil.rmtree(self._task / "cache", ignore_errors=True)
         with ExitStack() as stack:
             made = {"peer": lambda: self._peer(stack, "peer"), "ours": lambda: self._ours(stack, "live")}
             players = self._begun(made)
