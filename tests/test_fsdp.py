@@ -131,6 +131,18 @@ def test_stopped_together_and_continued_together(place, runs):
     assert evaluated.returncode == 0, evaluated.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more", [("kd=simkd", "trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"), ("kd=crd",)]
+)
+def test_the_zoo_and_its_wrapper_and_its_memory(tmp_path, more):
+    """Convolutions are channels_last, and BatchNorm counts for itself."""
+    done = command(*TINY, "trainer=fsdp", "trainer.devices=2", "trainer.accelerator=cpu", *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (summary,) = tmp_path.glob("outputs/*/*/summary.json")
+    assert json.loads(summary.read_text())["student"]["last"]["test"]["loss"] > 0
+
+
 class Called(nn.Module):
     def __init__(self, *parts):
         super().__init__()

@@ -55,6 +55,8 @@ def units(model: nn.Module) -> list[nn.Module]:
 def sharded(model: M, mesh: DeviceMesh) -> M:
     """A copy of a model that computes the same and holds one part of each parameter here."""
     twin = copy.deepcopy(model)
+    for parameter in twin.parameters():  # FSDP has no channels_last
+        parameter.data = parameter.data.contiguous()
     for module in [*units(twin), cast(nn.Module, twin)]:
         fully_shard(module, mesh=mesh)
     return twin
