@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR
@@ -46,3 +48,14 @@ def test_bad_fractions(optimizer):
         multistep(optimizer, 10, [150])
     with pytest.raises(UserError, match=r"warmup is a fraction of the run in \[0, 1\), got 5"):
         cosine(optimizer, 10, warmup=5)
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_one_cycle_fits_runs_of_any_length(steps):
+    """torch's divides by zero where pct_start · total_steps is 1."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    made = lightning_scheduler(partial(OneCycleLR, max_lr=0.1, pct_start=0.2), optimizer, steps)["scheduler"]
+    for _ in range(steps - 1):
+        optimizer.step()
+        made.step()
+    assert 0 < made.get_last_lr()[0] <= 0.1

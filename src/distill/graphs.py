@@ -4,8 +4,9 @@ A step of a small student is many kernels of a few microseconds each. Launched o
 for the host; captured once and replayed, they follow one another.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -68,11 +69,8 @@ class Graph:
         with torch.cuda.stream(stream):
             for i in range(WARM_UP):
                 self._forget()
-                torch.cuda.set_sync_debug_mode("error" if i else "default")  # what waits could not be captured
-                try:
+                with _no_waiting() if i else nullcontext():
                     function(*self._arguments)
-                finally:
-                    torch.cuda.set_sync_debug_mode("default")
         torch.cuda.current_stream(device).wait_stream(stream)
 
     def __call__(self, *arguments: Tensor) -> Any:
@@ -83,6 +81,18 @@ class Graph:
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
         return self._result
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
+    """What waits for the device is an error: it could not be captured."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*[Ss]ynchronization debug mode is a prototype.*")
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @contextmanager

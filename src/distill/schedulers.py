@@ -47,5 +47,9 @@ def lightning_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_s
     moves every step; any other moves every epoch. ReduceLROnPlateau watches the validation loss.
     """
     if "total_steps" in inspect.signature(factory).parameters:
-        return {"scheduler": factory(optimizer, total_steps=total_steps), "interval": "step"}
+        try:
+            scheduler = factory(optimizer, total_steps=total_steps)
+        except ZeroDivisionError:  # OneCycleLR, where its rise is exactly one step
+            scheduler = factory(optimizer, total_steps=total_steps + 1)
+        return {"scheduler": scheduler, "interval": "step"}
     return {"scheduler": factory(optimizer), "interval": "epoch", "monitor": "val/loss"}
