@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from distill import graphs
+from distill import module as modules
 from distill.callbacks import FiniteLoss, Heartbeat
 from distill.graphs import Graph
 from distill.models import resnet8
@@ -70,6 +71,34 @@ def test_weights_that_change_are_seen_under_autocast():
         assert not torch.allclose(graph(inputs), before)
 
 
+@pytest.mark.parametrize("kd", ["sp", "nst", "rkd"])
+def test_products_of_a_loss_have_gradients_in_full_precision(tmp_path, monkeypatch, kd):
+    """Its forward leaves autocast; a backward inside of it would be in bf16, and another in uncaptured steps."""
+    gradients = {}
+    for graph in ("true", "false"):
+        taken = []
+
+        def end(self, trainer, module, *args, taken=taken, original=FiniteLoss.on_train_batch_end):
+            if self.every_n_steps and not taken:
+                taken.append([p.grad.clone() for p in module.student.parameters() if p.grad is not None])
+            original(self, trainer, module, *args)
+
+        with monkeypatch.context() as patch:
+            run_job(tmp_path / "t", *ON_CUDA, "only=teacher")
+            patch.setattr(FiniteLoss, "on_train_batch_end", end)
+            run_job(tmp_path / graph, *ON_CUDA, f"kd={kd}", f"cuda_graph={graph}", "cache.enabled=false")
+        gradients[graph] = torch.cat([g.flatten() for g in taken[0]])
+    difference = (gradients["true"] - gradients["false"]).norm() / gradients["false"].norm()
+    assert difference < 2e-3
+
+
+@pytest.mark.slow
+def test_batches_are_pinned_beside_a_capture(tmp_path):
+    more = ("data.in_memory=false", "data.num_workers=2", "kd.alpha={schedule:linear,start:0.9,end:0.1}")
+    report = run_job(tmp_path / "run", *ON_CUDA, "kd=kd", *more)
+    assert report["student"]["last"]["epoch"] == 3
+
+
 def test_what_waits_for_the_device_is_not_captured():
     def waits(inputs):
         return inputs * float(inputs.sum())
@@ -99,6 +128,14 @@ def test_a_captured_run_learns_what_another_learns(tmp_path, monkeypatch, kd):
         losses.append(module.means["train"].last)
         original(self, trainer, module, *args)
 
+    class Counted(Graph):
+        replays = 0
+
+        def __call__(self, *tensors):
+            Counted.replays += 1
+            return super().__call__(*tensors)
+
+    monkeypatch.setattr(modules, "Graph", Counted)
     monkeypatch.setattr(FiniteLoss, "on_train_batch_end", end)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     run_job(tmp_path / "teacher", *ON_CUDA, *EXACT, f"kd={name}", "only=teacher", "cuda_graph=false")
@@ -107,6 +144,7 @@ def test_a_captured_run_learns_what_another_learns(tmp_path, monkeypatch, kd):
         losses.clear()
         run_job(tmp_path / graph, *ON_CUDA, *EXACT, f"kd={name}", *more, f"cuda_graph={graph}", "cache.enabled=false")
         seen[graph] = torch.stack([loss[0] for loss in losses]).tolist()
+    assert Counted.replays > 20
     assert seen["true"][:4] == pytest.approx(seen["false"][:4], rel=1e-3)  # small differences grow from step to step
     assert sum(seen["true"]) == pytest.approx(sum(seen["false"]), rel=0.05)
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from distill.check import check
 from distill.errors import UserError
-from distill.sharding import UNIT, units
+from distill.sharding import UNIT, _tied, units
 from jobs import ROOT, TINY, command, composed
 
 OWN = '''
@@ -131,16 +131,59 @@ def test_stopped_together_and_continued_together(place, runs):
     assert evaluated.returncode == 0, evaluated.stderr
 
 
+ZOO = (*TINY, "trainer=fsdp", "trainer.devices=2", "trainer.accelerator=cpu")
+
+
+def assert_kept(run):
+    """What is kept of the student is what its last checkpoint holds, and no initialisation."""
+    weights = load_file(run / "student.safetensors")
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, state[f"student.{name}"]) for name, value in weights.items())
+    learnt = [name for name in weights if name.endswith("running_mean")]
+    assert learnt
+    assert all(weights[name].abs().sum() > 0 for name in learnt)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "more", [("kd=simkd", "trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"), ("kd=crd",)]
+    "more",
+    [
+        ("kd=simkd", "trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"),
+        ("kd=crd",),
+        ("kd=ban", "kd.generations=2", "optimizer.momentum=0"),
+    ],
 )
-def test_the_zoo_and_its_wrapper_and_its_memory(tmp_path, more):
+def test_the_zoo_and_its_wrapper_its_memory_and_a_chain(tmp_path, more):
     """Convolutions are channels_last, and BatchNorm counts for itself."""
-    done = command(*TINY, "trainer=fsdp", "trainer.devices=2", "trainer.accelerator=cpu", *more, cwd=tmp_path)
+    done = command(*ZOO, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    (summary,) = tmp_path.glob("outputs/*/*/summary.json")
-    assert json.loads(summary.read_text())["student"]["last"]["test"]["loss"] > 0
+    (run,) = (path.parent for path in tmp_path.glob("outputs/*/*/summary.json"))
+    assert_kept(run)
+
+
+@pytest.mark.slow
+def test_stopped_in_a_preparation_in_which_most_parameters_have_no_gradient(tmp_path):
+    """And whose loss, at 256 channels, is large enough for a unit."""
+    arguments = [*ZOO, "kd=ft", "teacher=resnet8x4", "kd.terms.ft.preparation.epochs=3"]
+    whole = command(*arguments, "hydra.run.dir=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments, "hydra.run.dir=part"], cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        for line in process.stdout:
+            if line.startswith("preparation of ft") and "epoch 1/3" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    done = command("resume=part", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before, after = (load_file(tmp_path / run / "student.safetensors") for run in ("whole", "part"))
+    assert all(torch.allclose(value, after[name], atol=1e-6) for name, value in before.items())
 
 
 class Called(nn.Module):
@@ -161,10 +204,23 @@ def test_blocks_are_units_and_layers_or_lists_are_not():
     assert units(Called(Called(block, small))) == [block]  # little is left around it
 
 
+def test_a_parameter_with_two_places_stays_one():
+    block = Called(nn.Linear(1001, 1001))
+    model = Called(block, nn.Linear(1001, 1001))
+    assert not _tied(model)
+    model.parts[1].weight = block.parts[0].weight
+    assert _tied(model)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (("quantize=int8",), "trainer.strategy=fsdp cannot be combined with quantize=int8; trainer=ddp can"),
+        (("trainer.precision=16-mixed",), "trainer.strategy=fsdp cannot be combined with trainer.precision=16-mixed"),
+        (
+            ("+trainer.sync_batchnorm=true",),
+            "trainer.strategy=fsdp cannot be combined with trainer.sync_batchnorm=true",
+        ),
         (("kd=dml",), "trainer.strategy=fsdp cannot be combined with students that teach each other"),
         (("data.batch_size=3",), "data.batch_size=3 is for all 2 processes together: at least 4"),
     ],

@@ -85,7 +85,7 @@ JOB = (*TINY, "data.batch_size=48", "trainer.max_epochs=3")  # 200 images: a sho
 @pytest.mark.parametrize(
     ("overrides", "least"),
     [
-        (("kd=none",), 2),
+        (("kd=none",), 1),
         (("kd=kd", "cache.enabled=false"), 3),
         (("kd=kd",), 3),
         (("kd=fitnet",), 3),
@@ -96,7 +96,7 @@ JOB = (*TINY, "data.batch_size=48", "trainer.max_epochs=3")  # 200 images: a sho
         (("kd=kd", "kd.alpha={schedule:linear,start:0.9,end:0.1}", "kd.T={schedule:linear,start:8,end:2}"), 5),
         (("kd=kd", "data.augment.mixup=0.2"), 3),
         (("kd=kd", "trainer.gradient_clip_val=0.1"), 3),
-        (("kd=kd", "trainer.accumulate_grad_batches=2"), 1),
+        (("kd=kd", "trainer.accumulate_grad_batches=2"), 0),
     ],
 )
 def test_a_captured_run_is_another_run_bit_for_bit(tmp_path, captured, overrides, least):
@@ -130,4 +130,6 @@ def test_what_cannot_be_captured_runs_as_before_and_says_so_once(tmp_path, captu
     report = run_job(tmp_path / "run", *JOB, "kd=kd", "cache.enabled=false")
     assert report["student"]["last"]["epoch"] == 3
     out = capsys.readouterr().out
-    assert out.count("the step is not captured as a CUDA graph: RuntimeError: it waits for the device\n") == 2  # teacher's
+    assert (
+        out.count("the step is not captured as a CUDA graph: RuntimeError: it waits for the device\n") == 2
+    )  # teacher's

@@ -97,7 +97,12 @@ def _several(cfg: dict[str, Any]) -> None:
             f"at least {2 * each * nodes}"
         )
     if strategy == "fsdp":
-        for given, why in ((cfg["quantize"], "quantize=int8"), (cfg["kd"]["peers"], "students that teach each other")):
+        for given, why in (
+            (cfg["quantize"], "quantize=int8"),
+            (cfg["kd"]["peers"], "students that teach each other"),
+            (trainer["precision"] == "16-mixed", "trainer.precision=16-mixed"),
+            (trainer.get("sync_batchnorm"), "trainer.sync_batchnorm=true"),
+        ):
             if given:
                 raise UserError(f"trainer.strategy=fsdp cannot be combined with {why}; trainer=ddp can")
     if cfg["cache"]["enabled"]:

@@ -164,6 +164,11 @@ class Ensemble:
         for teacher in self.teachers:
             teacher.prepare(inputs, context, compiled, captured)
 
+    def release(self) -> None:
+        """Gives back what was captured of every teacher."""
+        for teacher in self.teachers:
+            teacher.release()
+
     def to(self, device: torch.device) -> "Ensemble":
         """Moves all of them to a device."""
         for teacher in self.teachers:

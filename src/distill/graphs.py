@@ -50,7 +50,8 @@ class Graph:
                     raise RuntimeError("its step takes too much memory to hold it for good")
                 self._forget()
                 self._graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self._graph):
+                # other threads go on: the one that pins batches for the device, say
+                with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                     self._result = function(*self._arguments)
         finally:
             for buffer, value in buffers:

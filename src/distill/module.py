@@ -100,6 +100,7 @@ class Distiller(L.LightningModule):
         self._graph: Graph | None = None
         self._graph_key: Any = None
         self._scaled = False  # whether the precision scales the loss
+        self._learns: tuple[bool, ...] = ()  # which parameters are trained in this epoch
         self._replayed = False  # whether the present step has its gradients already
         self.means = {stage: Means() for stage in ("train", "val", "test")}
         agreement = teacher is not None if agreement is None else agreement
@@ -129,7 +130,10 @@ class Distiller(L.LightningModule):
         self._tap.remove()
         self._whole = (self.student, self.criterion)
         mesh = strategy.device_mesh["data_parallel"]
-        self.student, self.criterion = sharding.sharded(self.student, mesh), sharding.sharded(self.criterion, mesh)
+        self.student = sharding.sharded(self.student, mesh)
+        self.criterion = sharding.sharded(
+            self.criterion, mesh, blocks=False
+        )  # a preparation calls no forward of a loss
         self._tap = Tap(self.student, *self._read)
         if ranks.is_first():
             held, all_ = sharding.held(self.student) / 1e6, sum(p.numel() for p in self._whole[0].parameters()) / 1e6
@@ -142,6 +146,7 @@ class Distiller(L.LightningModule):
         from distill import sharding
 
         state = sharding.whole_state(self)
+        self.trainer.strategy.optimizers = []  # they hold the copies
         self._tap.remove()
         (self.student, self.criterion), self._whole = self._whole, None
         self._tap = Tap(self.student, *self._read)
@@ -175,9 +180,10 @@ class Distiller(L.LightningModule):
     def _graph_for(self, batch: Batch, teacher: Outputs | None) -> Graph | None:
         """The step as a CUDA graph, captured anew where a number in it follows a schedule; None: there is none."""
         trainer: Any = self.trainer
-        if len(batch.target) != trainer.datamodule.batch_size:
+        if len(batch.target) != trainer.datamodule.batch_size or trainer.accumulate_grad_batches != 1:
             return None
-        key = (self.criterion.preparing, batch.inputs.shape, batch.target.shape, *self.criterion.scheduled.items())
+        shapes = (batch.inputs.shape, batch.target.shape)
+        key = (self.criterion.preparing, shapes, self._learns, *self.criterion.scheduled.items())
         if self._graph_key != key:
             self._graph, self._graph_key = None, key
             try:
@@ -195,7 +201,8 @@ class Distiller(L.LightningModule):
             embedding = answers[1 + len(features)] if len(answers) > 1 + len(features) else None
             kept = dict(zip(features, answers[1:], strict=False))
             student, losses = self._answered(given, Outputs(answers[0], kept, embedding) if answers else None)
-            losses.total.backward()  # type: ignore[no-untyped-call]
+            with torch.autocast(inputs.device.type, enabled=False):  # Lightning's backward is outside of it, too
+                losses.total.backward()  # type: ignore[no-untyped-call]
             parts = {name: value.detach() for name, value in losses.parts.items()}
             return Outputs(student.logits.detach(), {}, None), Losses(losses.total.detach(), parts)
 
@@ -272,10 +279,20 @@ class Distiller(L.LightningModule):
         """Logs what followed a schedule."""
         self.log_dict({f"schedule/{name}": value for name, value in self.criterion.scheduled.items()})
 
+    def on_train_epoch_start(self) -> None:
+        """Sees which parameters are trained: a callback may have changed it."""
+        self._learns = tuple(p.requires_grad for p in self.parameters())
+
     def teardown(self, stage: str) -> None:
-        """Leaves nothing of the teacher's cache in memory only."""
+        """Leaves nothing of the teacher's cache in memory only, and nothing captured on the device."""
         if self.teacher is not None:
             self.teacher.flush()
+            self.teacher.release()
+        if self._graph is not None:
+            self._graph = self._graph_key = None
+            self._prepared[1] = False
+            for parameter in self.parameters():
+                parameter.grad = None
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Sets what follows a schedule to its value in ``epoch``, counted from 0."""
@@ -310,11 +327,13 @@ class Distiller(L.LightningModule):
     def _fused(self) -> dict[str, bool]:
         """On CUDA, one kernel for all parameters, of an optimizer that has it and was not told how to do it.
 
-        Not where the loss is scaled: torch's SGD leaves its momentum unset where the first step overflows.
+        Not where the loss is scaled (torch's SGD leaves its momentum unset where the first step overflows), nor of
+        sharded parameters (which not all of them take).
         """
         own: Any = getattr(self._optimizer, "func", self._optimizer)
         given = getattr(self._optimizer, "keywords", {})
-        can = next(self.parameters()).is_cuda and not self._scaled and "fused" in inspect.signature(own).parameters
+        plain = not self._scaled and self._whole is None
+        can = next(self.parameters()).is_cuda and plain and "fused" in inspect.signature(own).parameters
         return {"fused": True} if can and not {"fused", "foreach", "differentiable"} & given.keys() else {}
 
     def configure_optimizers(self) -> Any:

@@ -71,7 +71,7 @@ def _strategy(module: Distiller, asked: str) -> dict[str, Any]:
     if asked == "fsdp":
         from distill import sharding
 
-        return {"strategy": sharding.strategy()}
+        return {"strategy": sharding.Shared()}
     own = any(p.requires_grad for p in module.criterion.parameters())
     wrapped = hasattr(module.student, "adopt")
     unused = own or wrapped or not module.criterion.teaches_student

@@ -64,6 +64,7 @@ class Tap:
         self._embedding: Tensor | None = None
         self._compiled: Callable[[Any], Outputs] | None = None
         self._compiled_for: tuple[torch.Size, bool] | None = None
+        self._before: tuple[Any, Any] | None = None  # the capture of a graph
         modules = {key: model.get_submodule(_module_path(key)) for key in dict.fromkeys(layers)}
         self._hooks = [
             module.register_forward_pre_hook(self._input_keeper(key), with_kwargs=True)
@@ -126,8 +127,14 @@ class Tap:
             with torch.no_grad(), context():
                 return forward(inputs)
 
-        self._compiled = Graph(compute, [inputs])
-        self._compiled_for = (inputs.shape, self.model.training)
+        graph = Graph(compute, [inputs])
+        self._before = (self._compiled, self._compiled_for)
+        self._compiled, self._compiled_for = graph, (inputs.shape, self.model.training)
+
+    def release(self) -> None:
+        """Gives back what :meth:`capture` holds on the device; forwards are what they were before it."""
+        if self._before is not None:
+            (self._compiled, self._compiled_for), self._before = self._before, None
 
     def eager(self) -> None:
         """Ends that."""

@@ -35,6 +35,7 @@ class Teacher:
         self.precision = precision
         self._modules = tuple(model.modules())
         self._tap = Tap(model, layers, head)
+        self._compiled = False
 
     @torch.no_grad()
     def __call__(self, batch: Batch, split: str = "train") -> Outputs:
@@ -57,10 +58,15 @@ class Teacher:
         if self.precision is not None:
             context = partial(precision.context, self.precision, inputs.device.type)
         with graphs.uncached() if captured else nullcontext():
-            if compiled:
+            if compiled and not self._compiled:
+                self._compiled = True
                 compile_teacher(self._tap, inputs, context, "the teacher")
             if captured:
                 capture_teacher(self._tap, inputs, context, "the teacher")
+
+    def release(self) -> None:
+        """Gives back what was captured."""
+        self._tap.release()
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Nothing of a single teacher changes with the epochs."""

@@ -76,9 +76,9 @@ class Lab:
         command = lambda fd: sides.bare(folder, (fd, warm), compiled, students, teacher)  # noqa: E731
         return stack.enter_context(Side(command, self.folder / f"{name}.log"))
 
-    @staticmethod
-    def _begun(sides: Mapping[str, Callable[[], Side]]) -> dict[str, Side]:
+    def _begun(self, sides: Mapping[str, Callable[[], Side]]) -> dict[str, Side]:
         """Starts the sides: together where there are cores enough for their compilers, else one by one."""
+        _ = self._task  # once, before any of them looks for it
         with ThreadPoolExecutor(len(sides) if usable_cores() >= 4 * len(sides) else 1) as pool:
             return dict(zip(sides, pool.map(lambda side: side(), sides.values()), strict=True))
 

@@ -171,6 +171,10 @@ class CachedTeacher(Teacher):
         if not self._answers["train"].whole:
             self.live.prepare(inputs, context, compiled, captured)
 
+    def release(self) -> None:
+        """Gives back what was captured."""
+        self.live.release()
+
     def to(self, device: torch.device) -> "CachedTeacher":
         """Moves the teacher."""
         self.live.to(device)
