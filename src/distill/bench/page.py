@@ -206,6 +206,7 @@ def _why(groups: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     text = "### Why targets are missed\n\n"
+    profiles = groups.get("profile", {}).get("sides", {})
     for row in rows:
         text += f"- {row.name}: "
         if row.profiled is None:
@@ -213,9 +214,10 @@ def _why(groups: Mapping[str, Any]) -> str:
                 "sweep": "see the seconds of the first and the later jobs above.\n",
                 "live": "see the peaks above; helpers compile, and exist during the first steps only.\n",
             }[row.group]
-        else:
+        elif row.profiled in profiles:
             text += f"the profile `{row.profiled}` below.\n"
-    profiles = groups.get("profile", {}).get("sides", {})
+        else:
+            text += "no profile was taken by this command; [speed.md](speed.md) says what is known.\n"
     for side, found in profiles.items():
         pairs = list(zip(found["operators"], found["functions"], strict=False))
         cells = [
