@@ -131,9 +131,8 @@ class Distiller(L.LightningModule):
         self._whole = (self.student, self.criterion)
         mesh = strategy.device_mesh["data_parallel"]
         self.student = sharding.sharded(self.student, mesh)
-        self.criterion = sharding.sharded(
-            self.criterion, mesh, blocks=False
-        )  # a preparation calls no forward of a loss
+        # Preparations call no forward of a loss, only the criterion's.
+        self.criterion = sharding.sharded(self.criterion, mesh, blocks=False)
         self._tap = Tap(self.student, *self._read)
         if ranks.is_first():
             held, all_ = sharding.held(self.student) / 1e6, sum(p.numel() for p in self._whole[0].parameters()) / 1e6
@@ -181,6 +180,8 @@ class Distiller(L.LightningModule):
         """The step as a CUDA graph, captured anew where a number in it follows a schedule; None: there is none."""
         trainer: Any = self.trainer
         if len(batch.target) != trainer.datamodule.batch_size or trainer.accumulate_grad_batches != 1:
+            return None
+        if not isinstance(batch.inputs, Tensor):
             return None
         shapes = (batch.inputs.shape, batch.target.shape)
         key = (self.criterion.preparing, shapes, self._learns, *self.criterion.scheduled.items())
