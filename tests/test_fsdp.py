@@ -139,6 +139,10 @@ def assert_kept(run):
     weights = load_file(run / "student.safetensors")
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(value, state[f"student.{name}"]) for name, value in weights.items())
+    logged = curve(run)
+    tested = json.loads((run / "summary.json").read_text())["student"]["last"]["val"]
+    for name in ("loss", "acc"):
+        assert logged[f"val/{name}"][-1] == pytest.approx(tested[name], rel=1e-5)
     learnt = [name for name in weights if name.endswith("running_mean")]
     assert learnt
     assert all(weights[name].abs().sum() > 0 for name in learnt)

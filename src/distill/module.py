@@ -242,6 +242,12 @@ class Distiller(L.LightningModule):
         if self.trainer.is_last_batch:
             self._log_epoch("train")
 
+    def on_validation_start(self) -> None:
+        """One set of running statistics, that of the checkpoints, for all processes; DDP sees to it by itself."""
+        if self._whole is not None:
+            for part in (self.student, self.criterion):
+                ranks.align_buffers(part)
+
     def on_validation_epoch_end(self) -> None:
         """Logs the validation split."""
         self._log_epoch("val")

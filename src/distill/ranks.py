@@ -59,6 +59,13 @@ def any_of(value: bool, device: torch.device) -> bool:
     return bool(summed(torch.tensor(int(value), device=device)).item()) if several() else value
 
 
+def align_buffers(module: nn.Module) -> None:
+    """The first process's buffers (running statistics) in all."""
+    if several():
+        for buffer in module.buffers():
+            distributed.broadcast(buffer, src=0)
+
+
 def align(module: nn.Module) -> None:
     """The first process's parameters and buffers in all: DDP keeps running statistics apart."""
     if several():
