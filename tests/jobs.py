@@ -1,6 +1,8 @@
 """Two ways to run the main job: in a process of its own, and in this one."""
 
+import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,32 @@ def command(*arguments, cwd=ROOT, timeout=280, **environment):
         text=True,
         timeout=timeout,
     )
+
+
+def interrupted(line, *arguments, cwd, **environment):
+    """The same, stopped by Ctrl-C after it has printed ``line``; what it said on stderr."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )  # fmt: skip
+    try:
+        for said in process.stdout:
+            if line in said:
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    return errors
+
+
+def curve(run):
+    """Losses, accuracies and schedules of every epoch."""
+    with (run / "csv" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    keys = [key for key in rows[0] if key.partition("/")[0] in ("train", "val", "schedule")]
+    return {key: [float(row[key]) for row in rows if row[key]] for key in keys}
 
 
 def composed(*overrides, config_dirs=()):

@@ -1,9 +1,7 @@
 """Jobs whose processes share one student: as one process with the same global batch, stopped and continued."""
 
-import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -15,7 +13,7 @@ from torch import nn
 from distill.check import check
 from distill.errors import UserError
 from distill.sharding import UNIT, _tied, units
-from jobs import ROOT, TINY, command, composed
+from jobs import ROOT, TINY, command, composed, curve, interrupted
 
 OWN = '''
 from torch import nn
@@ -40,14 +38,6 @@ JOB = (
 )  # fmt: skip
 SHARDED = ("trainer=fsdp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=3",
            "trainer.gradient_clip_val=1.0")  # fmt: skip
-
-
-def curve(run):
-    """Losses and accuracies of every epoch."""
-    with (run / "csv" / "version_0" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    keys = [key for key in rows[0] if key.partition("/")[0] in ("train", "val", "schedule")]
-    return {key: [float(row[key]) for row in rows if row[key]] for key in keys}
 
 
 @pytest.fixture(scope="module")
@@ -106,19 +96,7 @@ def test_stopped_together_and_continued_together(place, runs):
     path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
     layers = () if kd == "kd" else ("kd=fitnet", "kd.terms.fitnet.student=1.inner", "kd.terms.fitnet.teacher=1.inner")
     arguments = [*JOB, *SHARDED, *layers, f"hydra.run.dir={stopped}", "teachers_dir=teachers-two"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-    )  # fmt: skip
-    try:
-        for line in process.stdout:
-            if "student mlp  epoch 1/3" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 130, errors
+    errors = interrupted("student mlp  epoch 1/3", *arguments, cwd=place, PYTHONPATH=path)
     assert "error: stopped in epoch" in errors
     done = command(f"resume={stopped}", cwd=place, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
@@ -171,19 +149,7 @@ def test_stopped_in_a_preparation_in_which_most_parameters_have_no_gradient(tmp_
     arguments = [*ZOO, "kd=ft", "teacher=resnet8x4", "kd.terms.ft.preparation.epochs=3"]
     whole = command(*arguments, "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments, "hydra.run.dir=part"], cwd=tmp_path,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    try:
-        for line in process.stdout:
-            if line.startswith("preparation of ft") and "epoch 1/3" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 130, errors
+    interrupted("preparation of ft for student resnet8  epoch 1/3", *arguments, "hydra.run.dir=part", cwd=tmp_path)
     done = command("resume=part", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     before, after = (load_file(tmp_path / run / "student.safetensors") for run in ("whole", "part"))

@@ -1,11 +1,8 @@
 """Jobs of several processes: as one with the same global batch, stopped and continued, and what can go wrong."""
 
-import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +14,7 @@ from safetensors.torch import load_file
 from distill import processes
 from distill.check import check
 from distill.errors import UserError
-from jobs import ROOT, TINY, command, composed
+from jobs import TINY, command, composed, curve, interrupted
 
 OWN = '''
 from torch import nn
@@ -28,14 +25,6 @@ def mlp(num_classes, in_channels, image_size, width=32, **_):
     return nn.Sequential(nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, num_classes))
 '''
 JOB = (*TINY, "data.batch_size=20", "model._target_=own.mlp", "trainer.accelerator=cpu", "trainer.max_epochs=3")
-
-
-def curve(run):
-    """Losses and accuracies of every epoch."""
-    with (run / "csv" / "version_0" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    keys = [key for key in rows[0] if key.partition("/")[0] in ("train", "val")]
-    return {key: [float(row[key]) for row in rows if row[key]] for key in keys}
 
 
 @pytest.fixture(scope="module")
@@ -89,19 +78,7 @@ def test_stopped_together_and_continued_together(two):
     place, folder = whole.parent, whole.parent / "stopped"
     path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
     arguments = [*JOB, "trainer.devices=2", "trainer.max_epochs=3", "hydra.run.dir=stopped"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-    )  # fmt: skip
-    try:
-        for line in process.stdout:
-            if "student mlp  epoch 1/3" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 130, errors
+    errors = interrupted("student mlp  epoch 1/3", *arguments, cwd=place, PYTHONPATH=path)
     assert "error: stopped in epoch" in errors
     assert errors.count("Stopping after this step") == 1
     assert errors.strip().splitlines()[-1].endswith("continue with: python train.py resume=stopped")

@@ -101,19 +101,6 @@ def compile_teacher(tap: Tap, inputs: Tensor, context: Callable[[], AbstractCont
     _tried(tap, inputs, once, name)
 
 
-def capture_teacher(tap: Tap, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], name: str) -> None:
-    """Captures a frozen model's forward for batches of this shape as a CUDA graph; else leaves it as it is."""
-    try:
-        tap.capture(inputs, context)
-    except Exception as error:  # torch and CUDA raise several kinds
-        cannot_capture(name, error)
-
-
-def cannot_capture(name: str, error: Exception) -> None:
-    """Says that there is no CUDA graph, and why."""
-    print(f"{name} is not captured as a CUDA graph: {type(error).__name__}: {first_line(error)}", flush=True)
-
-
 def _tried(tap: Tap, inputs: Tensor, once: Callable[[], None], name: str) -> None:
     tap.compile(inputs)
     try:

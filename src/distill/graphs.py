@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distill.errors import first_line
+
 WARM_UP = 3  # runs before the capture: kernels are chosen, and lazily made state is there
 LARGEST = 4 << 30  # bytes that a graph may hold for good; a step that takes more keeps a GPU busy anyhow
 
@@ -82,6 +84,11 @@ class Graph:
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
         return self._result
+
+
+def refused(name: str, error: Exception) -> None:
+    """Says that there is no graph, and why."""
+    print(f"{name} is not captured as a CUDA graph: {type(error).__name__}: {first_line(error)}", flush=True)
 
 
 @contextmanager

@@ -190,7 +190,7 @@ class Distiller(L.LightningModule):
             try:
                 self._graph = self._capture(batch, teacher)
             except Exception as error:  # torch and CUDA raise several kinds
-                compiling.cannot_capture("the step", error)
+                graphs.refused("the step", error)
                 self._captured = False
         return self._graph
 

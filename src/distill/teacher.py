@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill import graphs, precision
-from distill.compiling import capture_teacher, compile_teacher
+from distill.compiling import compile_teacher
 from distill.data import Batch
 from distill.taps import Outputs, Tap
 
@@ -62,7 +62,10 @@ class Teacher:
                 self._compiled = True
                 compile_teacher(self._tap, inputs, context, "the teacher")
             if captured:
-                capture_teacher(self._tap, inputs, context, "the teacher")
+                try:
+                    self._tap.capture(inputs, context)
+                except Exception as error:  # torch and CUDA raise several kinds
+                    graphs.refused("the teacher", error)
 
     def release(self) -> None:
         """Gives back what was captured."""

@@ -53,13 +53,6 @@ class Failure:
     message: str
 
 
-def _handed(positions: Tensor, device: torch.device) -> Tensor:
-    """Positions on a device; the host does not wait for what a GPU has still to do."""
-    if device.type != "cuda" or positions.is_cuda:
-        return positions.to(device)
-    return positions.pin_memory().to(device, non_blocking=True)
-
-
 class Views(Dataset[Batch | Failure | None]):
     """Turns a key into a finished batch.
 
@@ -95,7 +88,7 @@ class Views(Dataset[Batch | Failure | None]):
         epoch, positions = key
         epoch = epoch % self.cycle if self.cycle else epoch
         try:
-            images, kept = self._seen(epoch, _handed(positions, self._rows.device))
+            images, kept = self._seen(epoch, positions.to(self._rows.device))
             if not len(kept):
                 return None
             index = self._rows[kept]
