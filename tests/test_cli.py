@@ -1,10 +1,14 @@
 """The front of the command line: quick, and one line for every mistake."""
 
+import atexit
+import gc
 import re
 import resource
+import sys
 
 import pytest
 
+from distill import cli
 from jobs import ROOT, command
 
 MISTAKES = {
@@ -157,3 +161,21 @@ def test_help_names_groups_and_keys():
 def test_the_teacher_has_the_models_choices():
     models = sorted(p.name for p in (ROOT / "conf" / "model").glob("*.yaml"))
     assert sorted(p.name for p in (ROOT / "conf" / "teacher").glob("*.yaml")) == models
+
+
+def test_the_heavy_imports_are_left_alone_by_the_garbage_collector(monkeypatch):
+    with cli._importing():  # torch is there already: nothing to do
+        assert gc.isenabled()
+    monkeypatch.delitem(sys.modules, "torch")
+    at_exit = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    try:
+        with pytest.raises(ZeroDivisionError), cli._importing():
+            assert not gc.isenabled()
+            raise ZeroDivisionError
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        (thaw,) = at_exit
+        thaw()
+    assert not gc.get_freeze_count()

@@ -7,8 +7,9 @@ import textwrap
 import xml.etree.ElementTree as ET
 
 import pytest
+import torch
 
-from distill.bench import memory, page, picture, results
+from distill.bench import memory, page, peak, picture, results, task, teacher
 from distill.bench.__main__ import Options, main
 from distill.bench.command import write
 from distill.bench.turns import Side
@@ -86,6 +87,31 @@ def test_the_page_says_what_was_measured_and_what_was_not(tmp_path):
     assert [t.text for t in svg.iter("{http://www.w3.org/2000/svg}text")][:4] == [
         "torchdistill, live teacher", "64", "ours, live teacher", "256",
     ]  # fmt: skip
+
+
+def test_rates_are_set_against_the_highest_of_the_machine():
+    macs = {"teacher": 10**9, "student": 10**8}
+    peak = {"rates": {"float32": [1e11, 2e11, 3e11], "bf16": [4e11]}, "macs": macs, **STAMP}
+    groups = {"live": live(), "cached": cached(), "float32": live(turns={"peer": [[1.0, 2.0]], "ours": [[2.56, 2.0]]})}
+    text = page.page({"cpu": groups | {"peak": peak}})
+    # a live teacher: 1.3 · 10⁹ per image; 64 images/s in float32, of 200; 256 in bf16, of 400
+    assert "| torchdistill, live teacher | **64** (32 … 64) | 83 | 42 % |" in text
+    assert "| ours, live teacher | **256** (128 … 256) | 333 | 83 % |" in text
+    # a cached one: 0.3 · 10⁹
+    assert "| bare loop, the student alone | **65** (65 … 65) | 20 | 5 % |" in text
+    # without bf16 units ours computes in float32 as well: 100 images/s
+    assert "| ours, without bf16 units | **100** | 130 | 65 % |" in text
+    assert "without bf16 units: live teacher, images/s over torchdistill: our side does 65 % of the highest" in text
+    none = {"hardware": CPU | {"units": "no bf16 units"}}
+    text = page.page({"cpu": {"live": live(), "peak": peak | none}})
+    assert "| ours, live teacher | **256** (128 … 256) | 333 | 166 % |" in text
+
+
+def test_the_teachers_forms_are_compared_with_the_first():
+    seconds = {"float32, eager": [4.0, 2.0, 1.0], "compiled": [0.5]}
+    text = page.page({"cpu": {"teacher": {"seconds": seconds, "images": 64, **STAMP}}})
+    assert "| float32, eager | 32 | 1.00 |" in text
+    assert "| compiled | 128 | 4.00 |" in text
 
 
 def test_groups_that_were_measured_apart_say_so():
@@ -166,6 +192,36 @@ def test_memory_counts_what_is_below():
 def test_mistakes_are_one_line(options, said):
     with pytest.raises(UserError, match=said):
         main(options)
+
+
+@pytest.mark.slow
+def test_the_machine_and_the_teachers_forms_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(peak, "SECONDS", 0.01)
+    monkeypatch.setattr(peak, "CHANNELS", 32)
+    peak.main(json.dumps({"rounds": 2, "report": str(tmp_path / "peak.json")}))
+    found = json.loads((tmp_path / "peak.json").read_text())
+    assert all(len(rates) == 2 and min(rates) > 1e8 for rates in found["rates"].values())
+    assert found["macs"] == {"teacher": 1_083_017_728, "student": 177_048_064}
+    monkeypatch.setattr(teacher, "SECONDS", 0.01)
+    monkeypatch.setattr(task, "TEACHER", "resnet8")
+    monkeypatch.setattr(task, "BATCH", 4)
+    teacher.main(json.dumps({"rounds": 2, "report": str(tmp_path / "teacher.json")}))
+    seconds = json.loads((tmp_path / "teacher.json").read_text())["seconds"]
+    assert [name.partition(", ")[2] for name in seconds] == [
+        "eager", "channels_last", "channels_last, compiled", "channels_last, compiled, BatchNorm folded",
+    ]  # fmt: skip
+    assert all(len(found) == 2 for found in seconds.values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a CPU")
+def test_the_teachers_forms_give_the_same_logits(monkeypatch):
+    monkeypatch.setattr(task, "TEACHER", "resnet8")
+    monkeypatch.setattr(task, "BATCH", 4)
+    logits = []
+    for forward in teacher.forms(torch.device("cpu")).values():
+        logits.append(forward().logits.float())
+    for other in logits[1:]:
+        torch.testing.assert_close(other, logits[0], atol=0.1, rtol=0.05)
 
 
 @pytest.mark.slow

@@ -10,7 +10,9 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 from torchvision.transforms import v2
 
 from data_helpers import picture, write_folder
+from distill.bench import memory
 from distill.data import Augment, Batch, DataModule, Splits, TensorImages
+from distill.data.images import digest
 from distill.data.sources import digits, image_folder
 from distill.errors import UserError
 
@@ -206,6 +208,17 @@ def test_the_fingerprint(folder, tmp_path):
     assert of(**crop) != of(**{**crop, "transform": v2.Compose([v2.RandomCrop(8, padding=1)])})
 
 
+def test_looking_at_images_in_memory_copies_few_of_them():
+    pixels = torch.empty(60_000, 3, 64, 64, dtype=torch.uint8)  # 740 MB, touched nowhere: all one page of zeros
+    images = TensorImages(pixels, torch.zeros(len(pixels)))
+    before = memory.peak()
+    whole = images.identity(torch.arange(len(pixels)))
+    assert memory.peak() - before < 400e6
+    assert whole != images.identity(torch.arange(len(pixels) - 1))
+    few = TensorImages(torch.arange(48, dtype=torch.uint8).view(4, 3, 2, 2), torch.zeros(4))
+    assert few.identity(torch.tensor([2, 0])) == digest(few.pixels[[2, 0]])
+
+
 def test_evaluation_sees_no_augmentation_and_order():
     data = DataModule(source(), 8, augment=AUGMENT, eval_batch_size=7)
     found = batches(data.val_dataloader(), 0) + batches(data.test_dataloader(), 4)
@@ -249,11 +262,13 @@ def test_sizes(folder, tmp_path):
     assert DataModule(partial, 8, image_size=7, in_memory=False).example().shape == (2, 3, 7, 7)
     assert not DataModule(partial, 8, memory_gb=1e-6).in_memory
     assert DataModule(partial, 8, memory_gb=1e-3).in_memory
+    assert DataModule(source(), 8, memory_gb=1e-6).in_memory  # they are there anyway
+    assert not DataModule(source(), 8, memory_gb=1e-6, image_size=7).in_memory
     write_folder(tmp_path / "root", count=10)
     picture(0, (9, 5)).save(tmp_path / "root" / "bee" / "0.png")
-    for memory, message in ((True, r"3×12×12 and 3×5×9"), (False, r"12×12 and 5×9")):
+    for held, message in ((True, r"3×12×12 and 3×5×9"), (False, r"12×12 and 5×9")):
         with pytest.raises(UserError, match=rf"differ in size: {message} \(.*0\.png\); set data\.image_size"):
-            DataModule(functools.partial(image_folder, tmp_path / "root"), 8, in_memory=memory).setup()
+            DataModule(functools.partial(image_folder, tmp_path / "root"), 8, in_memory=held).setup()
 
 
 class Pairs(Dataset):

@@ -16,7 +16,8 @@ class Options:
     """The keys."""
 
     only: str | None = arg(
-        "some of live, cached, float32, sweep, start, together, sizes, profile; page: write the page anew", None
+        "some of live, cached, float32, sweep, start, together, teacher, peak, sizes, profile; page: write it anew",
+        None,
     )
     rounds: int | None = arg("turns of every side", None)
     quick: bool = arg("a few steps of each, to see that it works", False)
@@ -32,7 +33,7 @@ def main(options: Options) -> int:
     chosen = [name.strip() for name in options.only.split(",")] if options.only else [*GROUPS]
     for name in chosen:
         if name not in (*GROUPS, "profile", "page"):
-            raise UserError(f"only={name} is unknown; {nearest(name, [*GROUPS, 'profile', 'page'], shown=10)}")
+            raise UserError(f"only={name} is unknown; {nearest(name, [*GROUPS, 'profile', 'page'], shown=12)}")
     if options.rounds is not None and options.rounds < 1:
         raise UserError(f"rounds must be at least 1, got {options.rounds}")
     if options.data is not None and not any(Path(options.data).glob("train*.parquet")):

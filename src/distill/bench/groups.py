@@ -144,6 +144,24 @@ class Lab:
             }
             return self._turns(self._begun(players))
 
+    # Processes of their own
+
+    def _reported(self, module: str) -> dict[str, Any]:
+        """What one of this package's modules measured."""
+        report = self.folder / f"{module}.json"
+        given = {"rounds": self.settings.rounds, "report": str(report)}
+        self._to_end(["-m", f"distill.bench.{module}", json.dumps(given)], module)
+        found: dict[str, Any] = json.loads(report.read_text())
+        return found
+
+    def teacher(self) -> dict[str, Any]:
+        """The teacher's forward pass in each of its forms."""
+        return self._reported("teacher")
+
+    def peak(self) -> dict[str, Any]:
+        """The rate of a wide convolution."""
+        return self._reported("peak")
+
     # Whole commands
 
     def _to_end(

@@ -6,7 +6,8 @@ from typing import Any
 from distill.bench.results import ROWS, Row, Spread, missed, rates
 
 TITLES = {"peer": "torchdistill, live teacher", "live": "ours, live teacher", "cached": "ours, cached teacher",
-          "alone": "ours, the student alone", "bare": "bare loop, the student alone"}  # fmt: skip
+          "alone": "ours, the student alone", "bare": "bare loop, the student alone",
+          "peer-32": "torchdistill, without bf16 units", "live-32": "ours, without bf16 units"}  # fmt: skip
 INTRO = """# Benchmarks
 
 This page is written by `make bench` from the numbers in [benchmarks/](benchmarks). Both sides learn the same task on
@@ -66,7 +67,7 @@ def page(machines: Mapping[str, Mapping[str, Any]]) -> str:
 def _machine(name: str, groups: Mapping[str, Any]) -> str:
     parts = [f"\n## {'GPU' if name != 'cpu' else 'CPU'}\n", _about(groups), _targets(groups)]
     parts.append(f"![images per second](images/benchmarks-{name}.svg)\n")
-    parts += [_speeds(groups), _sweep(groups), _start(groups), _sizes(groups), _why(groups)]
+    parts += [_speeds(groups), _teacher(groups), _sweep(groups), _start(groups), _sizes(groups), _why(groups)]
     return "\n".join(part for part in parts if part)
 
 
@@ -124,14 +125,41 @@ def sides(groups: Mapping[str, Any]) -> dict[str, list[float]]:
         found.setdefault(TITLES["peer"], rates(groups["cached"], "peer"))
         found |= {TITLES[side]: rates(groups["cached"], side) for side in ("cached", "alone", "bare")}
     if "float32" in groups:
-        found["torchdistill, without bf16 units"] = rates(groups["float32"], "peer")
-        found["ours, without bf16 units"] = rates(groups["float32"], "ours")
+        found[TITLES["peer-32"]] = rates(groups["float32"], "peer")
+        found[TITLES["live-32"]] = rates(groups["float32"], "ours")
     return found
+
+
+def _work(side: str, groups: Mapping[str, Any]) -> tuple[float, float]:
+    """Multiply-accumulates per second of a side, and its share of a wide convolution's in the same precision.
+
+    A sample's training step counts as three forwards of the student, and one of a live teacher.
+    """
+    macs, hardware = groups["peak"]["macs"], groups["peak"]["hardware"]
+    live = side in ("peer", "live", "peer-32", "live-32")
+    without = hardware["device"] == "cpu" and hardware["units"] == "no bf16 units"
+    kind = "float32" if without or side in ("peer", "peer-32", "live-32") else "bf16"
+    done = Spread.of(sides(groups)[TITLES[side]]).median * (3 * macs["student"] + live * macs["teacher"])
+    return done, done / Spread.of(groups["peak"]["rates"][kind]).median
 
 
 def _speeds(groups: Mapping[str, Any]) -> str:
     rows = [[name, spread(values, 0)] for name, values in sides(groups).items()]
-    text = table(["side", "images/s"], rows) if rows else ""
+    header, text = ["side", "images/s"], ""
+    if "peak" in groups:
+        header += ["multiply-accumulates, 10⁹/s", "of the highest rate"]
+        keys = {title: key for key, title in TITLES.items()}
+        for row in rows:
+            done, share = _work(keys[row[0]], groups)
+            row += [f"{done / 1e9:,.0f}", f"{100 * share:.0f} %"]
+        hardware = groups["peak"]["hardware"]
+        best = {kind: Spread.of(found).median / 1e9 for kind, found in groups["peak"]["rates"].items()}
+        text = (
+            "\nThe highest rate is that of a wide convolution's forward on this machine: "
+            f"{best['float32']:,.0f} · 10⁹/s in float32{' (TF32)' if hardware['device'] != 'cpu' else ''}, in which "
+            f"torchdistill computes, and {best['bf16']:,.0f} · 10⁹/s in bf16.\n"
+        )
+    text = table(header, rows) + text if rows else ""
     if "live" in groups:
         peaks = groups["live"]["peak"]
         rows = [
@@ -143,6 +171,16 @@ def _speeds(groups: Mapping[str, Any]) -> str:
         ]
         text += "\n" + table(["peak memory", "process", "with helpers"], rows)
     return text
+
+
+def _teacher(groups: Mapping[str, Any]) -> str:
+    if "teacher" not in groups:
+        return ""
+    seconds = {name: Spread.of(found).median for name, found in groups["teacher"]["seconds"].items()}
+    plain, images = next(iter(seconds.values())), groups["teacher"]["images"]
+    rows = [[name, f"{images / found:,.0f}", f"{plain / found:.2f}"] for name, found in seconds.items()]
+    said = f"resnet32x4 without autograd, batches of {images}; medians.\n\n"
+    return "### The teacher's forward pass\n\n" + said + table(["form", "images/s", "over the first"], rows)
 
 
 def _sweep(groups: Mapping[str, Any]) -> str:
@@ -214,7 +252,10 @@ def _why(groups: Mapping[str, Any]) -> str:
                 "sweep": "see the seconds of the first and the later jobs above.\n",
                 "live": "see the peaks above; helpers compile, and exist during the first steps only.\n",
             }[row.group]
-        elif row.profiled in profiles:
+            continue
+        if "peak" in groups and row.bound == ">=":
+            text += f"our side does {100 * _work(row.profiled, groups)[1]:.0f} % of the highest rate (above); "
+        if row.profiled in profiles:
             text += f"the profile `{row.profiled}` below.\n"
         else:
             text += "no profile was taken by this command; [speed.md](speed.md) says what is known.\n"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 WITH_PEER = ("live", "cached", "float32", "sweep", "start")
-GROUPS = (*WITH_PEER, "together", "sizes")
+GROUPS = (*WITH_PEER, "together", "teacher", "peak", "sizes")
 
 
 @dataclass(frozen=True)

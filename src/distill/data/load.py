@@ -70,7 +70,7 @@ def load(
         UserError: for a broken image (named) unless they are skipped, for images of two sizes, or for none left.
     """
     images, rows = part.images, part.rows
-    if memory and images.pixels is not None and image_size in (None, *_square(images.pixels)):
+    if memory and images.pixels is not None and held(images, image_size):
         if image_size is None and tuple(images.pixels.shape[-2:]) != size:
             raise _mismatch(images, 0, size, tuple(images.pixels.shape[-2:]))
         return Loaded(part, images.pixels, rows)
@@ -91,9 +91,9 @@ def load(
     return Loaded(part, pixels, torch.arange(len(part.rows)))
 
 
-def _square(pixels: Tensor) -> tuple[int, ...]:
-    height, width = pixels.shape[-2:]
-    return (height,) if height == width else ()
+def held(images: ImageSet, image_size: int | None) -> bool:
+    """Whether the images are in memory already, as they are needed."""
+    return images.pixels is not None and (image_size is None or images.pixels.shape[-2:] == (image_size, image_size))
 
 
 def _mismatch(images: ImageSet, row: int, size: tuple[int, ...], found: tuple[int, ...]) -> UserError:

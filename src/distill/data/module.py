@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill.data.augment import Augment, BatchAugment, FileAugment
 from distill.data.batch import Batch
-from distill.data.load import Loaded, OnBroken, fingerprint, load, shape, statistics
+from distill.data.load import Loaded, OnBroken, fingerprint, held, load, shape, statistics
 from distill.data.loader import FileViews, MemoryViews, Scaling, ViewLoader, usable_cores, view_loader
 from distill.data.mixing import Mixing
 from distill.data.preprocess import Preprocess
@@ -59,7 +59,7 @@ class DataModule(pl.LightningDataModule):
         test_fraction: share of the images that becomes test, 0 < f < 1; unused if the source has it.
         split_seed: of the carving and of ``subset``.
         image_size: side in pixels to which images are resized and cropped; None: as they are (then of one size).
-        in_memory: decode once and keep; None: where all splits take at most ``memory_gb`` and neither
+        in_memory: decode once and keep; None: where what has to be decoded takes at most ``memory_gb`` and neither
             ``augment.scale`` nor ``transform`` needs the files.
         memory_gb: limit of None above, in GB (10⁹ bytes).
         augment: the training views, as ``Augment`` or its keys; None: training sees evaluation views.
@@ -193,8 +193,8 @@ class DataModule(pl.LightningDataModule):
     def _fits(self, parts: dict[str, Part], size: int) -> bool:
         if not self._may_hold or self._options["in_memory"] is not None:
             return bool(self._options["in_memory"])
-        width = max(_bytes_per_value(part) for part in parts.values())
-        needed = sum(len(part.rows) for part in parts.values()) * size * width
+        decoded = [part for part in parts.values() if not held(part.images, self._options["image_size"])]
+        needed = sum(len(part.rows) * _bytes_per_value(part) for part in decoded) * size
         return needed <= float(self._options["memory_gb"]) * 1e9
 
     def _scaling(self, train: Loaded, channels: int) -> Scaling:
