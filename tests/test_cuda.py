@@ -1,6 +1,7 @@
 """What only a CUDA device shows: captured steps, their numbers, and that no step waits for the device."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -8,9 +9,12 @@ import torch.nn.functional as F
 
 from distill import graphs
 from distill import module as modules
+from distill import teacher as teachers
 from distill.callbacks import FiniteLoss, Heartbeat
-from distill.graphs import Graph
+from distill.data import Batch
+from distill.graphs import Beside, Graph
 from distill.models import resnet8
+from distill.teacher import Teacher
 from jobs import run_job
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -51,6 +55,45 @@ def test_a_replay_is_the_function_itself():
         for p, q in zip(model.parameters(), other.parameters(), strict=True):
             assert torch.allclose(p.grad, q.grad, rtol=1e-2, atol=1e-4)
         assert all(torch.allclose(v, other.state_dict()[k], atol=1e-4) for k, v in model.state_dict().items())
+
+
+def test_answers_begun_ahead_are_those_of_a_plain_forward():
+    """A teacher's graph on its stream beside a student's on another, three hundred times, each batch once."""
+    model, layers = net(1), ("layer1", "layer3")
+    other = Teacher(copy.deepcopy(model), layers, precision="bf16-mixed")
+    asked = Teacher(model, layers, precision="bf16-mixed")
+    inputs, target = batch(0)
+    asked.prepare(inputs, nullcontext, False, True)
+    student = net(2)
+    step = Graph(stepper(student), [inputs, target], [student], [*student.parameters()])
+    batches = [Batch(*batch(seed), torch.arange(8).cuda()) for seed in range(300)]
+    seen = []
+    asked.ahead(batches[0])
+    for now, coming in zip(batches, [*batches[1:], None], strict=True):
+        if coming is not None:
+            asked.ahead(coming)
+        outputs = asked(now)
+        seen.append(outputs.map(torch.clone))
+        del outputs
+        step(now.inputs, now.target)
+    for given, found in zip(batches, seen, strict=True):
+        expected = other(given)
+        torch.testing.assert_close(found.logits, expected.logits, rtol=0.02, atol=0.02)
+        for layer in layers:
+            torch.testing.assert_close(found.features[layer], expected.features[layer], rtol=0.02, atol=0.02)
+
+
+def test_a_teacher_answers_beside_the_student(tmp_path, monkeypatch):
+    runs = []
+
+    class Counted(Beside):
+        def run(self, function):
+            runs.append(1)
+            return super().run(function)
+
+    monkeypatch.setattr(teachers, "Beside", Counted)
+    run_job(tmp_path / "run", *ON_CUDA, "kd=kd")
+    assert len(runs) > 20
 
 
 def test_weights_that_change_are_seen_under_autocast():

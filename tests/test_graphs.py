@@ -9,8 +9,12 @@ from safetensors.torch import load_file
 
 from distill import module as modules
 from distill import taps
+from distill import teacher as teachers
+from distill.data import Batch
 from distill.errors import Interrupted
+from distill.models import resnet8
 from distill.module import Distiller
+from distill.teacher import Teacher
 from jobs import TINY, run_job
 from test_resume import stop_at
 
@@ -20,7 +24,7 @@ class Recorded:
 
     made = 0
 
-    def __init__(self, function, arguments, modules=(), parameters=()):
+    def __init__(self, function, arguments, modules=(), parameters=(), stream="step"):
         type(self).made += 1
         self.function, self.parameters = function, tuple(parameters)
         self.arguments = [value.clone() for value in arguments]
@@ -56,6 +60,31 @@ class Recorded:
         return self.result
 
 
+class Later:
+    """See ``Beside``: what it gives is no number before it was waited for, and then what its memory holds by now."""
+
+    runs = waits = 0
+
+    def __init__(self, device):
+        self.memory = {}
+
+    def run(self, function):
+        type(self).runs += 1
+        result = function()
+        for value in result.tensors():
+            self.memory[value.data_ptr()] = value.clone()
+            value.fill_(float("nan"))
+        return result, "done"
+
+    def wait(self, done, tensors):
+        type(self).waits += 1
+        for value in tensors:
+            value.copy_(self.memory[value.data_ptr()])
+
+    def join(self):
+        pass
+
+
 def _tensors(value):
     if isinstance(value, torch.Tensor):
         return [value]
@@ -76,7 +105,8 @@ def captured(monkeypatch):
     monkeypatch.setattr(Distiller, "setup", setup)
     monkeypatch.setattr(modules, "Graph", Recorded)
     monkeypatch.setattr(taps, "Graph", Recorded)
-    Recorded.made = 0
+    monkeypatch.setattr(teachers, "Beside", Later)
+    Recorded.made = Later.runs = Later.waits = 0
 
 
 JOB = (*TINY, "data.batch_size=48", "trainer.max_epochs=3")  # 200 images: a short batch ends each epoch
@@ -110,6 +140,47 @@ def test_a_captured_run_is_another_run_bit_for_bit(tmp_path, captured, overrides
     assert all(torch.equal(value, b[name]) for name, value in a.items())
     for split in ("train", "last"):
         assert first["student"][split] == second["student"][split]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "begun", "used"),
+    [
+        # of 4 whole batches in each of 3 epochs, the first one is answered before there is a graph
+        (("kd=kd", "cache.enabled=false"), 11, 11),
+        (("kd=kd",), 11, 11),
+        (("kd=fitnet",), 11, 11),
+        (("kd=multi_teacher", "kd.teachers=[{model: resnet14}]", "cache.enabled=false"), 22, 22),
+        (("kd=kd", "cache.cycle=1"), 5, 3),  # what is kept is not computed, but for the next epoch's first two
+        (("kd=none",), 0, 0),
+    ],
+)
+def test_a_teacher_answers_one_step_ahead(tmp_path, captured, overrides, begun, used):
+    run_job(tmp_path / "run", *JOB, *overrides)
+    assert (Later.runs, Later.waits) == (begun, used)
+
+
+def test_answers_of_before_are_in_the_precision_of_the_others(captured):
+    def context():
+        return torch.autocast("cpu", torch.bfloat16)
+
+    asked = Teacher(resnet8(num_classes=10, in_channels=1), precision="bf16-mixed")
+    batches = [Batch(torch.randn(4, 1, 8, 8), torch.zeros(4), torch.arange(4)) for _ in range(3)]
+    asked.prepare(batches[0].inputs, context, False, True)
+    with context():
+        expected = [asked(batch).logits.clone() for batch in batches]
+    assert expected[0].dtype == torch.bfloat16
+    asked.ahead(batches[0])
+    asked.ahead(batches[1])
+    with context():
+        for batch, logits in zip(batches, expected, strict=True):
+            torch.testing.assert_close(asked(batch).logits, logits, rtol=0, atol=0)  # their type, too
+    assert (Later.runs, Later.waits) == (2, 2)
+    asked.ahead(Batch(torch.randn(3, 1, 8, 8), torch.zeros(3), torch.arange(3)))  # a short last batch
+    asked.release()
+    asked.ahead(batches[2])
+    assert Later.runs == 2
+    with context():
+        assert torch.equal(asked(batches[2]).logits, expected[2])
 
 
 def test_it_is_continued_as_if_it_had_not_been_stopped(tmp_path, captured, monkeypatch):

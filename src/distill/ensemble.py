@@ -164,6 +164,11 @@ class Ensemble:
         for teacher in self.teachers:
             teacher.prepare(inputs, context, compiled, captured)
 
+    def ahead(self, batch: Batch) -> None:
+        """Begins to answer a training batch that will be asked for later."""
+        for teacher in self.teachers:
+            teacher.ahead(batch)
+
     def release(self) -> None:
         """Gives back what was captured of every teacher."""
         for teacher in self.teachers:

@@ -7,6 +7,7 @@ for the host; captured once and replayed, they follow one another.
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ class Graph:
         arguments: examples; shapes, types and layouts are those of every call.
         modules: whose buffers the function changes; they are afterwards as they were before.
         parameters: whose gradients the function computes; they are ``None`` before each run of it.
+        stream: on which it is captured; graphs that run side by side are of different ones (see ``_stream``).
 
     Raises:
         RuntimeError: the function cannot be captured, or would hold more than ``LARGEST``.
@@ -38,8 +40,10 @@ class Graph:
         arguments: Sequence[Tensor],
         modules: Iterable[nn.Module] = (),
         parameters: Iterable[nn.Parameter] = (),
+        stream: str = "step",
     ) -> None:
         device = arguments[0].device
+        own = _stream(device, stream)
         self._arguments = [torch.empty_like(value).copy_(value) for value in arguments]
         self._parameters = tuple(parameters)
         buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
@@ -47,13 +51,13 @@ class Graph:
         before = torch.cuda.memory_reserved(device)
         try:
             with uncached():
-                self._warm_up(function, device)
+                self._warm_up(function, own)
                 if torch.cuda.memory_reserved(device) - before > LARGEST:
                     raise RuntimeError("its step takes too much memory to hold it for good")
                 self._forget()
                 self._graph = torch.cuda.CUDAGraph()
                 # other threads go on: the one that pins batches for the device, say
-                with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                with torch.cuda.graph(self._graph, stream=own, capture_error_mode="thread_local"):
                     self._result = function(*self._arguments)
         finally:
             for buffer, value in buffers:
@@ -66,15 +70,15 @@ class Graph:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def _warm_up(self, function: Callable[..., Any], device: torch.device) -> None:
-        stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(device))
+    def _warm_up(self, function: Callable[..., Any], stream: Any) -> None:
+        present: Any = torch.cuda.current_stream(stream.device)
+        stream.wait_stream(present)
         with torch.cuda.stream(stream):
             for i in range(WARM_UP):
                 self._forget()
                 with _no_waiting() if i else nullcontext():
                     function(*self._arguments)
-        torch.cuda.current_stream(device).wait_stream(stream)
+        present.wait_stream(stream)
 
     def __call__(self, *arguments: Tensor) -> Any:
         """One run; its result, and the parameters' gradients, are overwritten by the next."""
@@ -84,6 +88,48 @@ class Graph:
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
         return self._result
+
+
+class Beside:
+    """Runs a function beside what the device does next.
+
+    Args:
+        device: a CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = _stream(device, "beside")
+
+    def run(self, function: Callable[[], Any]) -> tuple[Any, Any]:
+        """Begins it once all that was asked of the device before is done.
+
+        Returns:
+            Its result, in memory of its own, and what :meth:`wait` takes before anybody reads it.
+        """
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        with torch.cuda.stream(self._stream):
+            return function(), self._stream.record_event()
+
+    def wait(self, done: Any, tensors: Iterable[Tensor]) -> None:
+        """Lets what follows come after a run that gave these tensors."""
+        present: Any = torch.cuda.current_stream(self._stream.device)
+        present.wait_event(done)
+        for tensor in tensors:
+            tensor.record_stream(present)  # its memory is not given to a later run while it is read here
+
+    def join(self) -> None:
+        """Lets what follows come after all runs."""
+        torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+
+
+@cache
+def _stream(device: torch.device, name: str) -> Any:  # noqa: ARG001
+    """One stream per use for good.
+
+    cuBLAS has one workspace per stream, and a graph keeps that of its capture: those of two graphs that run side by
+    side must not be the same. Streams made anew for each capture would be, after a while: CUDA hands out 32 in turn.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def refused(name: str, error: Exception) -> None:

@@ -41,10 +41,7 @@ def _seed(value: int, device: torch.device) -> None:
 
 def _flat(batch: Batch, teacher: Outputs | None) -> list[Tensor]:
     """All tensors of a step."""
-    if teacher is None:
-        return [*batch]
-    embedding = [] if teacher.embedding is None else [teacher.embedding]
-    return [*batch, teacher.logits, *teacher.features.values(), *embedding]
+    return [*batch, *(teacher.tensors() if teacher is not None else [])]
 
 
 class Distiller(L.LightningModule):
@@ -281,6 +278,9 @@ class Distiller(L.LightningModule):
         if not self._prepared[1] and self.teacher is not None and self.criterion.asks_teacher:
             self._prepared[1] = True
             self.teacher.prepare(inputs, context, self._compile[1], self._captured)
+            if self._captured:
+                loader: Any = self.trainer.train_dataloader
+                loader.ahead = self.teacher.ahead
 
     def on_train_epoch_end(self) -> None:
         """Logs what followed a schedule."""

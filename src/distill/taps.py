@@ -23,6 +23,15 @@ class Outputs(NamedTuple):
     features: dict[str, Tensor]
     embedding: Tensor | None
 
+    def tensors(self) -> list[Tensor]:
+        """All of them."""
+        return [self.logits, *self.features.values(), *([] if self.embedding is None else [self.embedding])]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Outputs":
+        """The same of every tensor."""
+        features = {key: function(value) for key, value in self.features.items()}
+        return Outputs(function(self.logits), features, None if self.embedding is None else function(self.embedding))
+
 
 def _tensor(value: Any) -> Tensor | None:
     """The tensor a module returned: itself, or the first one of a tuple or list."""
@@ -127,7 +136,7 @@ class Tap:
             with torch.no_grad(), context():
                 return forward(inputs)
 
-        graph = Graph(compute, [inputs])
+        graph = Graph(compute, [inputs], stream="teacher")
         self._before = (self._compiled, self._compiled_for)
         self._compiled, self._compiled_for = graph, (inputs.shape, self.model.training)
 

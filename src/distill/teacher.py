@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distill import graphs, precision
 from distill.compiling import compile_teacher
 from distill.data import Batch
+from distill.graphs import Beside
 from distill.taps import Outputs, Tap
 
 
@@ -36,14 +37,43 @@ class Teacher:
         self._modules = tuple(model.modules())
         self._tap = Tap(model, layers, head)
         self._compiled = False
+        self._beside: Beside | None = None  # where the forward is captured
+        self._captured_for: tuple[torch.Size, torch.device] | None = None
+        self._around: Callable[[], AbstractContextManager[Any]] = nullcontext  # the student's precision
+        self._coming: list[tuple[Batch, Outputs, Any]] = []  # what was begun ahead
 
     @torch.no_grad()
     def __call__(self, batch: Batch, split: str = "train") -> Outputs:
         """The outputs for one batch of a split, without gradient."""
+        if split != "train":  # what was compiled is for the training's precision and grad mode, and may be folded
+            self._stay()
+            return self._tap.eagerly(batch.inputs)
+        if self._beside is not None:
+            for known, outputs, done in self._coming:
+                if known is batch:
+                    self._beside.wait(done, outputs.tensors())
+                    return outputs
+            self._beside.join()  # a graph has one place for what it reads and gives
+        return self._answer(batch)
+
+    @torch.no_grad()
+    def ahead(self, batch: Batch) -> None:
+        """Begins to answer a training batch that will be asked for later, beside what the device does until then.
+
+        The same answers; where the forward of such a batch, on its device, is no CUDA graph, nothing is begun.
+        """
+        if self._beside is None or (batch.inputs.shape, batch.inputs.device) != self._captured_for:
+            return
+        with self._around():
+            begun = self._beside.run(lambda: self._answer(batch).map(torch.clone))
+        self._coming = [*self._coming[-1:], (batch, *begun)]  # the batch of the coming step, and the one after it
+
+    def _stay(self) -> None:
         if any(module.training for module in self._modules):  # somebody called .train() on a part of it
             self.model.eval()
-        if split != "train":  # what was compiled is for the training's precision and grad mode, and may be folded
-            return self._tap.eagerly(batch.inputs)
+
+    def _answer(self, batch: Batch) -> Outputs:
+        self._stay()
         if self.precision is None:
             return self._tap(batch.inputs)
         kind = batch.index.device.type
@@ -55,6 +85,7 @@ class Teacher:
         self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, captured: bool
     ) -> None:
         """Compiles and captures what answers batches of this shape, where answers are computed at all."""
+        self._around = context
         if self.precision is not None:
             context = partial(precision.context, self.precision, inputs.device.type)
         with graphs.uncached() if captured else nullcontext():
@@ -64,12 +95,14 @@ class Teacher:
             if captured:
                 try:
                     self._tap.capture(inputs, context)
+                    self._beside, self._captured_for = Beside(inputs.device), (inputs.shape, inputs.device)
                 except Exception as error:  # torch and CUDA raise several kinds
                     graphs.refused("the teacher", error)
 
     def release(self) -> None:
         """Gives back what was captured."""
         self._tap.release()
+        self._beside, self._coming = None, []
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Nothing of a single teacher changes with the epochs."""
@@ -85,6 +118,4 @@ class Teacher:
 
 def _full(outputs: Outputs) -> Outputs:
     """The same in float32; what is float32 already is not copied."""
-    embedding = None if outputs.embedding is None else outputs.embedding.float()
-    features = {key: value.float() for key, value in outputs.features.items()}
-    return Outputs(outputs.logits.float(), features, embedding)
+    return outputs.map(Tensor.float)

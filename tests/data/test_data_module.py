@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 from data_helpers import picture, write_folder
 from distill.bench import memory
 from distill.data import Augment, Batch, DataModule, Splits, TensorImages
-from distill.data.images import digest
+from distill.data.images import BrokenImageError, digest
 from distill.data.sources import digits, image_folder
 from distill.errors import UserError
 
@@ -512,3 +512,42 @@ def test_batches_of_workers_are_made_on_the_host(monkeypatch):
         data = DataModule(digits, 8, num_workers=workers)
         data.trainer = type("Trainer", (), {"strategy": strategy})
         assert data._device(torch.zeros(4, dtype=torch.uint8)).type == place
+
+
+def test_a_batch_is_shown_one_step_before_it_is_handed_out():
+    loader = DataModule(source(), 8).train_dataloader()
+    handed, shown = [], []
+    for count, batch in enumerate(loader):
+        handed.append(batch)
+        assert loader.state_dict()["batches"] == count + 1
+        if count == 1:  # from here on
+            loader.ahead = shown.append
+        if shown:
+            assert any(batch is seen for seen in shown)
+            assert len(shown) == min(len(handed) - 1, len(loader) - 2)
+    assert len(handed) == len(loader) > 4
+    assert all(a is b for a, b in zip(handed[2:], shown, strict=True))
+    again = list(loader)
+    assert len(shown) == len(handed) - 2 + len(again)
+
+
+def test_what_cannot_be_shown_comes_in_its_turn(folder, tmp_path):
+    loader = DataModule(functools.partial(image_folder, folder), 4, in_memory=False, num_workers=0).train_dataloader()
+    shown, failing = [], 3
+    read = loader.dataset.read
+    calls = []
+
+    def broken(epoch, positions):
+        calls.append(1)
+        if len(calls) > failing:
+            raise BrokenImageError("bad.png cannot be read")
+        return read(epoch, positions)
+
+    loader.dataset.read = broken
+    loader.ahead = shown.append
+    handed = []
+    batches = iter(loader)
+    with pytest.raises(UserError, match="bad.png cannot be read"):
+        while True:
+            handed.append(next(batches))
+    assert len(handed) == len(shown) == failing

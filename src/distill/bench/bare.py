@@ -2,13 +2,16 @@
 
 The same uint8 data path, bf16 where we take it, channels_last, torch.compile, a CUDA graph of the step, SGD and its
 schedule; no metrics, no log, no checkpoints, no finite-loss check. One student alone; or several, one after the other
-on each batch, under one pass of their teacher, to see what a process gains that trains the points of a sweep together.
+on each batch or (on CUDA) side by side, under one pass of their teacher, to see what a process gains that trains the
+points of a sweep together.
 
-    python -m distill.bench.bare '{"folder": "...", "turns": [5, 4], "compiled": true, "students": 1, "teacher": null}'
+    python -m distill.bench.bare '{"folder": "...", "turns": [5, 4], "compiled": true, "students": 1,
+                                   "teacher": null, "beside": false}'
 """
 
 import json
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +46,8 @@ def main(argument: str) -> None:
 
     Args:
         argument: JSON with ``folder`` and ``turns`` ([fd, warm-up steps]), ``compiled``, ``students`` (their number)
-            and ``teacher``: null, "live", or "kept" as in a cache that costs nothing.
+            ``teacher``: null, "live", or "kept" as in a cache that costs nothing, and ``beside``: whether each student
+            has a CUDA stream of its own.
     """
     given = json.loads(argument)
     cuda = torch.cuda.is_available()
@@ -89,20 +93,26 @@ def main(argument: str) -> None:
         target = torch.zeros(task.BATCH, dtype=torch.int64, device=device)
         tensors = [example, target, *([torch.randn(task.BATCH, task.CLASSES, device=device)] if teacher else [])]
         steps = [
-            Graph(run, tensors, [student], [*student.parameters()])
-            for run, student in zip(steps, students, strict=True)
+            Graph(run, tensors, [student], [*student.parameters()], stream=f"student {i}")
+            for i, (run, student) in enumerate(zip(steps, students, strict=True))
         ]
+    streams: list[Any] = [torch.cuda.Stream(device) if given["beside"] else None for _ in students]  # type: ignore[no-untyped-call]
     fd, warm_up = given["turns"]
     player = Player(fd, warm_up, torch.cuda.synchronize if cuda else None)
     for batch in loader:
         batch = type(batch)(batch.inputs.to(device), batch.target.to(device), batch.index.to(device))
         inputs = batch.inputs.contiguous(memory_format=torch.channels_last)
         answers = [teacher(batch)] if teacher is not None else []
-        for run, optimizer, scheduler in zip(steps, optimizers, schedulers, strict=True):
-            optimizer.zero_grad()
-            run(inputs, batch.target, *answers)
-            optimizer.step()
-            scheduler.step()
+        for run, optimizer, scheduler, stream in zip(steps, optimizers, schedulers, streams, strict=True):
+            if stream is not None:
+                stream.wait_stream(torch.cuda.current_stream())
+            with nullcontext() if stream is None else torch.cuda.stream(stream):
+                optimizer.zero_grad()
+                run(inputs, batch.target, *answers)
+                optimizer.step()
+                scheduler.step()
+        for stream in filter(None, streams):
+            torch.cuda.current_stream().wait_stream(stream)
         player.step()
 
 

@@ -65,9 +65,8 @@ def _measured(lab: Lab, name: str) -> dict[str, Any]:
     print(f"{name} ...", end=" ", flush=True)
     found: dict[str, Any] = getattr(lab, name)()
     print(f"{time.perf_counter() - begun:.0f} s", flush=True)
-    for row in results.ROWS:
-        if row.group == name:
-            print(f"  {row.name}: {page.spread(row.ratios(found), row.digits)}".replace("**", ""), flush=True)
+    for row, ratios in results.measured({name: found}).items():
+        print(f"  {row.name}: {page.spread(ratios, row.digits)}".replace("**", ""), flush=True)
     return found
 
 

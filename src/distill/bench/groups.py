@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from distill.bench import sides, task
 from distill.bench.memory import tree
 from distill.bench.settings import Settings
@@ -71,9 +73,11 @@ class Lab:
 
         return stack.enter_context(Side(command, self.folder / f"{name}.log", environment))
 
-    def _bare(self, stack: ExitStack, name: str, students: int = 1, teacher: str | None = None) -> Side:
+    def _bare(
+        self, stack: ExitStack, name: str, students: int = 1, teacher: str | None = None, beside: bool = False
+    ) -> Side:
         folder, warm, compiled = self._task, self.settings.warm_up, self.settings.compiled
-        command = lambda fd: sides.bare(folder, (fd, warm), compiled, students, teacher)  # noqa: E731
+        command = lambda fd: sides.bare(folder, (fd, warm), compiled, students, teacher, beside)  # noqa: E731
         return stack.enter_context(Side(command, self.folder / f"{name}.log"))
 
     def _begun(self, sides: Mapping[str, Callable[[], Side]]) -> dict[str, Side]:
@@ -132,7 +136,9 @@ class Lab:
                 "live": lambda: self._bare(stack, "several-live", n, "live"),
                 "kept": lambda: self._bare(stack, "several-kept", n, "kept"),
             }
-            return self._turns(self._begun(made), {"live": n, "kept": n}) | {"students": n}
+            if torch.cuda.is_available():
+                made["beside"] = lambda: self._bare(stack, "several-beside", n, "kept", beside=True)
+            return self._turns(self._begun(made), dict.fromkeys([*made][1:], n)) | {"students": n}
 
     def float32(self) -> dict[str, Any]:
         """Both as on a CPU without bf16 units."""

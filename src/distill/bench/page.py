@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.bench.results import ROWS, Row, Spread, missed, rates
+from distill.bench.results import ROWS, Row, Spread, measured, missed, rates
 
 TITLES = {"peer": "torchdistill, live teacher", "live": "ours, live teacher", "cached": "ours, cached teacher",
           "alone": "ours, the student alone", "bare": "bare loop, the student alone",
@@ -91,13 +91,12 @@ def _about(groups: Mapping[str, Any]) -> str:
 
 
 def _targets(groups: Mapping[str, Any]) -> str:
-    rows = []
+    rows, found = [], measured(groups)
     for row in ROWS:
-        if row.group not in groups:
+        if row not in found:
             rows.append([row.name, "", "not measured", ""])
             continue
-        group = groups[row.group]
-        ratios = row.ratios(group)
+        group, ratios = groups[row.group], found[row]
         rows.append([row.name, _target(row, group), spread(ratios, row.digits), _verdict(row, ratios, group)])
     return table(["ratio", "target", "measured", "met"], rows)
 

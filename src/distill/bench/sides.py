@@ -19,10 +19,16 @@ def peer(folder: Path, epochs: int, turns: Sequence[int] | None = None, report: 
 
 
 def bare(
-    folder: Path, turns: Sequence[int], compiled: bool, students: int = 1, teacher: str | None = None
+    folder: Path,
+    turns: Sequence[int],
+    compiled: bool,
+    students: int = 1,
+    teacher: str | None = None,
+    beside: bool = False,
 ) -> list[str]:
     """The bare loop; see its ``main``."""
-    given = {"folder": str(folder), "turns": turns, "compiled": compiled, "students": students, "teacher": teacher}
+    given = {"folder": str(folder), "turns": turns, "compiled": compiled}
+    given |= {"students": students, "teacher": teacher, "beside": beside}
     return ["-m", "distill.bench.bare", json.dumps(given)]
 
 

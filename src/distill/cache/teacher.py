@@ -171,6 +171,11 @@ class CachedTeacher(Teacher):
         if not self._answers["train"].whole:
             self.live.prepare(inputs, context, compiled, captured)
 
+    def ahead(self, batch: Batch) -> None:
+        """Begins to compute the answers to a training batch, in an epoch of which none are there."""
+        if "train" in self._answers and self._answers["train"].empty:
+            self.live.ahead(batch)
+
     def release(self) -> None:
         """Gives back what was captured."""
         self.live.release()

@@ -236,20 +236,38 @@ class ViewLoader(DataLoader[Batch]):
 
     Its state is what it has handed out; Lightning keeps it in the checkpoint, and a run that was stopped in the
     middle of an epoch goes on with the next batch.
+
+    Attributes:
+        ahead: is shown every batch one step before it is handed out; None: nobody wants to see it.
     """
 
+    ahead: Callable[[Batch], object] | None = None
     _position = (0, 0)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         epoch, start = self.sampler.epoch, self.sampler.start  # type: ignore[attr-defined]
         self._position = (epoch, start)
-        for count, item in enumerate(super().__iter__(), start=start + 1):
+        for count, item in enumerate(self._shown_ahead(super().__iter__()), start=start + 1):
             if isinstance(item, Failure):
                 self.close()
                 raise UserError(item.message)
             self._position = (epoch, count)
             if item is not None:
                 yield item
+
+    def _shown_ahead(self, items: Iterator[Any]) -> Iterator[Any]:
+        held = None
+        for item in items:
+            if self.ahead is None:
+                yield item
+                continue
+            if isinstance(item, Batch):
+                self.ahead(item)
+            if held is not None:
+                yield held
+            held = item
+        if held is not None:
+            yield held
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and the batches of it that were handed out."""
