@@ -45,6 +45,7 @@ def quiet() -> None:
     """Silences what Lightning says about choices that are deliberate here."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # compiling, CUDA's toolkit without a GPU
     for message in (
         ".*does not have many workers.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
