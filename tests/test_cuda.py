@@ -19,6 +19,7 @@ from jobs import run_job
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 ON_CUDA = ("trainer.accelerator=cuda", "trainer.max_epochs=3", "teacher.recipe.max_epochs=2", "logger=csv")
+LATE = 5_000_000  # cycles of the device: some milliseconds
 EXACT = ("trainer.precision=32-true", "data.subset=328", "data.batch_size=32")
 
 
@@ -57,8 +58,14 @@ def test_a_replay_is_the_function_itself():
         assert all(torch.allclose(v, other.state_dict()[k], atol=1e-4) for k, v in model.state_dict().items())
 
 
-def test_answers_begun_ahead_are_those_of_a_plain_forward():
-    """A teacher's graph on its stream beside a student's on another, three hundred times, each batch once."""
+def test_answers_begun_ahead_are_those_of_a_plain_forward(monkeypatch):
+    """A teacher's graph on its stream beside a student's on another; what comes too early finds other numbers."""
+
+    class Late(Beside):
+        def run(self, function):
+            return super().run(lambda: (torch.cuda._sleep(LATE), function())[1])
+
+    monkeypatch.setattr(teachers, "Beside", Late)
     model, layers = net(1), ("layer1", "layer3")
     other = Teacher(copy.deepcopy(model), layers, precision="bf16-mixed")
     asked = Teacher(model, layers, precision="bf16-mixed")
@@ -66,34 +73,44 @@ def test_answers_begun_ahead_are_those_of_a_plain_forward():
     asked.prepare(inputs, nullcontext, False, True)
     student = net(2)
     step = Graph(stepper(student), [inputs, target], [student], [*student.parameters()])
-    batches = [Batch(*batch(seed), torch.arange(8).cuda()) for seed in range(300)]
-    seen = []
-    asked.ahead(batches[0])
-    for now, coming in zip(batches, [*batches[1:], None], strict=True):
-        if coming is not None:
-            asked.ahead(coming)
+
+    def made(seed):
+        inputs, target = batch(seed)
+        torch.cuda._sleep(LATE)
+        return Batch(inputs * 2, target, torch.arange(8).cuda())
+
+    seen, now = [], made(0)
+    asked.ahead(now)
+    for seed in range(1, 60):  # batches and answers are made and given back, as in a training
+        coming = made(seed)
+        asked.ahead(coming)
         outputs = asked(now)
         seen.append(outputs.map(torch.clone))
         del outputs
         step(now.inputs, now.target)
-    for given, found in zip(batches, seen, strict=True):
-        expected = other(given)
+        now = coming
+    for seed, found in enumerate(seen):
+        expected = other(made(seed))
         torch.testing.assert_close(found.logits, expected.logits, rtol=0.02, atol=0.02)
         for layer in layers:
             torch.testing.assert_close(found.features[layer], expected.features[layer], rtol=0.02, atol=0.02)
 
 
 def test_a_teacher_answers_beside_the_student(tmp_path, monkeypatch):
-    runs = []
+    runs, waits = [], []
 
     class Counted(Beside):
         def run(self, function):
             runs.append(1)
             return super().run(function)
 
+        def wait(self, done):
+            waits.append(1)
+            super().wait(done)
+
     monkeypatch.setattr(teachers, "Beside", Counted)
     run_job(tmp_path / "run", *ON_CUDA, "kd=kd")
-    assert len(runs) > 20
+    assert len(runs) == len(waits) > 20
 
 
 def test_weights_that_change_are_seen_under_autocast():

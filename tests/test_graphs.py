@@ -3,6 +3,8 @@
 What a real graph does is in test_cuda.py.
 """
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -63,7 +65,7 @@ class Recorded:
 class Later:
     """See ``Beside``: what it gives is no number before it was waited for, and then what its memory holds by now."""
 
-    runs = waits = 0
+    runs = waits = joins = 0
 
     def __init__(self, device):
         self.memory = {}
@@ -74,15 +76,15 @@ class Later:
         for value in result.tensors():
             self.memory[value.data_ptr()] = value.clone()
             value.fill_(float("nan"))
-        return result, "done"
+        return result, result.tensors()
 
-    def wait(self, done, tensors):
+    def wait(self, done):
         type(self).waits += 1
-        for value in tensors:
+        for value in done:
             value.copy_(self.memory[value.data_ptr()])
 
     def join(self):
-        pass
+        type(self).joins += 1
 
 
 def _tensors(value):
@@ -106,7 +108,7 @@ def captured(monkeypatch):
     monkeypatch.setattr(modules, "Graph", Recorded)
     monkeypatch.setattr(taps, "Graph", Recorded)
     monkeypatch.setattr(teachers, "Beside", Later)
-    Recorded.made = Later.runs = Later.waits = 0
+    Recorded.made = Later.runs = Later.waits = Later.joins = 0
 
 
 JOB = (*TINY, "data.batch_size=48", "trainer.max_epochs=3")  # 200 images: a short batch ends each epoch
@@ -169,6 +171,7 @@ def test_answers_of_before_are_in_the_precision_of_the_others(captured):
     with context():
         expected = [asked(batch).logits.clone() for batch in batches]
     assert expected[0].dtype == torch.bfloat16
+    assert Later.joins == 3  # the graph is used where it could be in use
     asked.ahead(batches[0])
     asked.ahead(batches[1])
     with context():
@@ -176,11 +179,32 @@ def test_answers_of_before_are_in_the_precision_of_the_others(captured):
             torch.testing.assert_close(asked(batch).logits, logits, rtol=0, atol=0)  # their type, too
     assert (Later.runs, Later.waits) == (2, 2)
     asked.ahead(Batch(torch.randn(3, 1, 8, 8), torch.zeros(3), torch.arange(3)))  # a short last batch
+    joined = Later.joins
     asked.release()
+    assert Later.joins == joined + 1
     asked.ahead(batches[2])
     assert Later.runs == 2
     with context():
         assert torch.equal(asked(batches[2]).logits, expected[2])
+
+
+def test_where_memory_is_short_a_teacher_answers_when_asked(captured, monkeypatch):
+    asked = Teacher(resnet8(num_classes=10, in_channels=1))
+    batches = [Batch(torch.randn(4, 1, 8, 8), torch.zeros(4), torch.arange(4)) for _ in range(2)]
+    asked.prepare(batches[0].inputs, nullcontext, False, True)
+    expected = [asked(batch).logits.clone() for batch in batches]
+    asked.ahead(batches[0])
+
+    def full(self, function):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Later, "run", full)
+    asked.ahead(batches[1])
+    for batch, logits in zip(batches, expected, strict=True):
+        assert torch.equal(asked(batch).logits, logits)
+    monkeypatch.undo()
+    asked.ahead(batches[1])  # nor does it try again
+    assert Later.runs == 1
 
 
 def test_it_is_continued_as_if_it_had_not_been_stopped(tmp_path, captured, monkeypatch):

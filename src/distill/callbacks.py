@@ -194,7 +194,7 @@ class DataWait(L.Callback):
         self.share = share
         self.seconds = seconds
         self._said = False
-        self._waited = self._worked = self._mark = 0.0
+        self._waited = self._worked = self._mark = self._ahead = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clocks (a run resumed in mid-epoch starts no epoch)."""
@@ -206,9 +206,11 @@ class DataWait(L.Callback):
         self._mark = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
-        """A batch is there."""
-        now = time.perf_counter()
-        self._waited += now - self._mark
+        """A batch is there; what the teacher began meanwhile is work."""
+        now, ahead = time.perf_counter(), getattr(trainer.train_dataloader, "ahead_s", 0.0)
+        begun, self._ahead = max(0.0, ahead - self._ahead), ahead
+        self._waited += now - self._mark - begun
+        self._worked += begun
         self._mark = now
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:

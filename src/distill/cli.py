@@ -246,12 +246,14 @@ def _importing() -> Iterator[None]:
     if "torch" in sys.modules:
         yield
         return
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if enabled:
+            gc.enable()
         atexit.register(gc.unfreeze)  # at the end some libraries count what is left of theirs
 
 

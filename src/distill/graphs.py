@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from distill.errors import first_line
 
 WARM_UP = 3  # runs before the capture: kernels are chosen, and lazily made state is there
+INDEPENDENT = TorchVersion(torch.__version__) >= "2.11"  # before, each replay may write the random state of all graphs
 LARGEST = 4 << 30  # bytes that a graph may hold for good; a step that takes more keeps a GPU busy anyhow
 
 
@@ -110,12 +112,13 @@ class Beside:
         with torch.cuda.stream(self._stream):
             return function(), self._stream.record_event()
 
-    def wait(self, done: Any, tensors: Iterable[Tensor]) -> None:
-        """Lets what follows come after a run that gave these tensors."""
-        present: Any = torch.cuda.current_stream(self._stream.device)
-        present.wait_event(done)
-        for tensor in tensors:
-            tensor.record_stream(present)  # its memory is not given to a later run while it is read here
+    def wait(self, done: Any) -> None:
+        """Lets what follows come after a run.
+
+        The memory of its result need not be recorded as used here: it is given to a later run only, and that begins
+        after all that was asked of the device before it.
+        """
+        torch.cuda.current_stream(self._stream.device).wait_event(done)
 
     def join(self) -> None:
         """Lets what follows come after all runs."""

@@ -278,8 +278,8 @@ class Distiller(L.LightningModule):
         if not self._prepared[1] and self.teacher is not None and self.criterion.asks_teacher:
             self._prepared[1] = True
             self.teacher.prepare(inputs, context, self._compile[1], self._captured)
-            if self._captured:
-                loader: Any = self.trainer.train_dataloader
+            loader: Any = self.trainer.train_dataloader
+            if self._captured and getattr(loader.dataset, "device", None) == inputs.device:
                 loader.ahead = self.teacher.ahead
 
     def on_train_epoch_end(self) -> None:

@@ -51,7 +51,7 @@ class Teacher:
         if self._beside is not None:
             for known, outputs, done in self._coming:
                 if known is batch:
-                    self._beside.wait(done, outputs.tensors())
+                    self._beside.wait(done)
                     return outputs
             self._beside.join()  # a graph has one place for what it reads and gives
         return self._answer(batch)
@@ -64,9 +64,19 @@ class Teacher:
         """
         if self._beside is None or (batch.inputs.shape, batch.inputs.device) != self._captured_for:
             return
-        with self._around():
-            begun = self._beside.run(lambda: self._answer(batch).map(torch.clone))
-        self._coming = [*self._coming[-1:], (batch, *begun)]  # the batch of the coming step, and the one after it
+        self._coming = self._coming[-1:]  # the batch of the coming step, beside this one of the step after it
+        try:
+            with self._around():
+                begun = self._beside.run(lambda: self._answer(batch).map(torch.clone))
+        except torch.OutOfMemoryError:  # two more sets of answers than without
+            self._stop_ahead()
+            return
+        self._coming.append((batch, *begun))
+
+    def _stop_ahead(self) -> None:
+        if self._beside is not None:
+            self._beside.join()
+        self._beside, self._coming = None, []
 
     def _stay(self) -> None:
         if any(module.training for module in self._modules):  # somebody called .train() on a part of it
@@ -95,14 +105,15 @@ class Teacher:
             if captured:
                 try:
                     self._tap.capture(inputs, context)
-                    self._beside, self._captured_for = Beside(inputs.device), (inputs.shape, inputs.device)
+                    self._captured_for = inputs.shape, inputs.device
+                    self._beside = Beside(inputs.device) if graphs.INDEPENDENT else None
                 except Exception as error:  # torch and CUDA raise several kinds
                     graphs.refused("the teacher", error)
 
     def release(self) -> None:
         """Gives back what was captured."""
+        self._stop_ahead()
         self._tap.release()
-        self._beside, self._coming = None, []
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Nothing of a single teacher changes with the epochs."""

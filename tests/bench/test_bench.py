@@ -102,6 +102,8 @@ def test_rates_are_set_against_the_highest_of_the_machine():
     # without bf16 units ours computes in float32 as well: 100 images/s
     assert "| ours, without bf16 units | **100** | 130 | 65 % |" in text
     assert "without bf16 units: live teacher, images/s over torchdistill: our side does 65 % of the highest" in text
+    elsewhere = page.page({"cpu": groups | {"peak": peak | {"hardware": CPU | {"cpu": "Intel"}}}})
+    assert "| ours, live teacher | **256** (128 … 256) |  |  |" in elsewhere
     none = {"hardware": CPU | {"units": "no bf16 units"}}
     text = page.page({"cpu": {"live": live(), "peak": peak | none}})
     assert "| ours, live teacher | **256** (128 … 256) | 333 | 166 % |" in text
@@ -221,7 +223,7 @@ def test_the_teachers_forms_give_the_same_logits(monkeypatch):
     for forward in teacher.forms(torch.device("cpu")).values():
         logits.append(forward().logits.float())
     for other in logits[1:]:
-        torch.testing.assert_close(other, logits[0], atol=0.1, rtol=0.05)
+        assert (other - logits[0]).norm() < 0.2 * (logits[0] - logits[0].mean(0)).norm()
 
 
 @pytest.mark.slow

@@ -129,11 +129,21 @@ def sides(groups: Mapping[str, Any]) -> dict[str, list[float]]:
     return found
 
 
-def _work(side: str, groups: Mapping[str, Any]) -> tuple[float, float]:
+def _work(side: str, groups: Mapping[str, Any]) -> tuple[float, float] | None:
     """Multiply-accumulates per second of a side, and its share of a wide convolution's in the same precision.
 
-    A sample's training step counts as three forwards of the student, and one of a live teacher.
+    A sample's training step counts as three forwards of the student, and one of a live teacher. None where the two
+    were measured on different machines.
     """
+    if "peak" not in groups:
+        return None
+    of = {"live": "live", "peer": "live" if "live" in groups else "cached", "peer-32": "float32", "live-32": "float32"}
+    machines = [
+        [groups[group]["hardware"][key] for key in ("device", "cpu", "cores", "threads")]
+        for group in ("peak", of.get(side, "cached"))
+    ]
+    if machines[0] != machines[1]:
+        return None
     macs, hardware = groups["peak"]["macs"], groups["peak"]["hardware"]
     live = side in ("peer", "live", "peer-32", "live-32")
     without = hardware["device"] == "cpu" and hardware["units"] == "no bf16 units"
@@ -149,14 +159,15 @@ def _speeds(groups: Mapping[str, Any]) -> str:
         header += ["multiply-accumulates, 10⁹/s", "of the highest rate"]
         keys = {title: key for key, title in TITLES.items()}
         for row in rows:
-            done, share = _work(keys[row[0]], groups)
-            row += [f"{done / 1e9:,.0f}", f"{100 * share:.0f} %"]
+            found = _work(keys[row[0]], groups)
+            row += ["", ""] if found is None else [f"{found[0] / 1e9:,.0f}", f"{100 * found[1]:.0f} %"]
         hardware = groups["peak"]["hardware"]
         best = {kind: Spread.of(found).median / 1e9 for kind, found in groups["peak"]["rates"].items()}
         text = (
-            "\nThe highest rate is that of a wide convolution's forward on this machine: "
-            f"{best['float32']:,.0f} · 10⁹/s in float32{' (TF32)' if hardware['device'] != 'cpu' else ''}, in which "
-            f"torchdistill computes, and {best['bf16']:,.0f} · 10⁹/s in bf16.\n"
+            "\nA training step counts as three forwards of the student, and one of a live teacher. The highest rate is "
+            "that of a wide convolution's forward on this machine, for each side in the precision it computes in: "
+            f"{best['float32']:,.0f} · 10⁹/s in float32{' or TF32' if hardware['device'] != 'cpu' else ''} "
+            f"(torchdistill, and sides without bf16 units), {best['bf16']:,.0f} · 10⁹/s in bf16 (all others).\n"
         )
     text = table(header, rows) + text if rows else ""
     if "live" in groups:
@@ -252,8 +263,8 @@ def _why(groups: Mapping[str, Any]) -> str:
                 "live": "see the peaks above; helpers compile, and exist during the first steps only.\n",
             }[row.group]
             continue
-        if "peak" in groups and row.bound == ">=":
-            text += f"our side does {100 * _work(row.profiled, groups)[1]:.0f} % of the highest rate (above); "
+        if row.bound == ">=" and (done := _work(row.profiled, groups)) is not None:
+            text += f"our side does {100 * done[1]:.0f} % of the highest rate (above); "
         if row.profiled in profiles:
             text += f"the profile `{row.profiled}` below.\n"
         else:

@@ -5,7 +5,6 @@ python -m distill.bench.teacher '{"rounds": 5, "report": "..."}'
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,12 @@ from torch import Tensor
 
 from distill import compiling, precision
 from distill.bench import task
+from distill.bench.peak import repeated
 from distill.data import Batch
 from distill.taps import Tap
 from distill.teacher import Teacher
 
-SECONDS = 1.0  # of a form in one round, and at least two forwards
+SECONDS = 1.0  # of a form in one round
 
 
 def _unfolded(model: torch.nn.Module, inputs: Tensor, kind: str) -> Callable[[], Any]:
@@ -76,7 +76,6 @@ def main(argument: str) -> None:
     """
     given = json.loads(argument)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    wait: Callable[[], Any] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     ready = forms(device)
     for forward in ready.values():
         for _ in range(3):
@@ -84,13 +83,7 @@ def main(argument: str) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(given["rounds"]):
         for name, forward in ready.items():
-            wait()
-            begun, times = time.perf_counter(), 0
-            while times < 2 or time.perf_counter() - begun < SECONDS:
-                forward()
-                wait()
-                times += 1
-            seconds[name].append((time.perf_counter() - begun) / times)
+            seconds[name].append(repeated(forward, SECONDS, device))
     Path(given["report"]).write_text(json.dumps({"seconds": seconds, "images": task.BATCH}))
 
 
