@@ -16,7 +16,7 @@ class Options:
     """The keys."""
 
     only: str | None = arg(
-        "some of live, cached, float32, sweep, start, together, teacher, peak, sizes, profile; page: write it anew",
+        "some of live, cached, float32, sweep, start, together, teacher, peak, sizes, profile; page: the page anew",
         None,
     )
     rounds: int | None = arg("turns of every side", None)

@@ -45,7 +45,7 @@ def main(argument: str) -> None:
     """Trains them.
 
     Args:
-        argument: JSON with ``folder`` and ``turns`` ([fd, warm-up steps]), ``compiled``, ``students`` (their number)
+        argument: JSON with ``folder`` and ``turns`` ([fd, warm-up steps]), ``compiled``, ``students`` (their number),
             ``teacher``: null, "live", or "kept" as in a cache that costs nothing, and ``beside``: whether each student
             has a CUDA stream of its own.
     """

@@ -137,18 +137,21 @@ def _work(side: str, groups: Mapping[str, Any]) -> tuple[float, float] | None:
     """
     if "peak" not in groups:
         return None
-    of = {"live": "live", "peer": "live" if "live" in groups else "cached", "peer-32": "float32", "live-32": "float32"}
+    with_teacher = {"live": "live", "peer": "live" if "live" in groups else "cached"} | dict.fromkeys(
+        ("peer-32", "live-32"), "float32"
+    )  # the groups that measured them
     machines = [
         [groups[group]["hardware"][key] for key in ("device", "cpu", "cores", "threads")]
-        for group in ("peak", of.get(side, "cached"))
+        for group in ("peak", with_teacher.get(side, "cached"))
     ]
     if machines[0] != machines[1]:
         return None
     macs, hardware = groups["peak"]["macs"], groups["peak"]["hardware"]
-    live = side in ("peer", "live", "peer-32", "live-32")
     without = hardware["device"] == "cpu" and hardware["units"] == "no bf16 units"
     kind = "float32" if without or side in ("peer", "peer-32", "live-32") else "bf16"
-    done = Spread.of(sides(groups)[TITLES[side]]).median * (3 * macs["student"] + live * macs["teacher"])
+    done = Spread.of(sides(groups)[TITLES[side]]).median * (
+        3 * macs["student"] + (side in with_teacher) * macs["teacher"]
+    )
     return done, done / Spread.of(groups["peak"]["rates"][kind]).median
 
 
