@@ -241,7 +241,7 @@ def _work(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
 def _importing() -> Iterator[None]:
     """The first import of torch and its like, a tenth faster: the garbage collector looks at nothing they make.
 
-    Nor does it later: they are hundreds of thousands of objects that stay, and every job of a sweep ends with a collection.
+    Nor does it later: hundreds of thousands of objects stay, and every job of a sweep ends with a collection.
     """
     if "torch" in sys.modules:
         yield
