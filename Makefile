@@ -52,7 +52,7 @@ test-cluster: setup  ## sweeps on a real Ray cluster and a real Slurm (Debian's,
 
 bench: setup  ## speed beside torchdistill and a bare loop: writes docs/benchmarks.md; ARGS="only=live,cached rounds=3"
 	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c requirements.lock -e ".[bench]"
-	@$(BIN)/python -m distill.bench $(ARGS)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: setup  ## format, lint, types, all tests: what CI runs
 	@$(BIN)/ruff format --check .

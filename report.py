@@ -3,8 +3,8 @@
 python report.py outputs/sweeps/2026-01-31/12-00-00
 """
 
-from distill import commands
-from distill.answer.command import ABOUT, Options, report
+from distill.cli import commands
+from distill.cli.report import ABOUT, Options, report
 
 if __name__ == "__main__":
     commands.launch(Options, report, ABOUT, "report.py", rest="sweep")

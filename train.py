@@ -9,14 +9,14 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from distill import cli
+from distill.cli.main import job, launch
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> Any:
     """One job, or each job of a multirun."""
-    return cli.job(cfg)
+    return job(cfg)
 
 
 if __name__ == "__main__":
-    cli.launch(main, Path(__file__).parent / "conf")
+    launch(main, Path(__file__).parent / "conf")

@@ -1,9 +1,14 @@
 """Shared by all tests: one thread, as small tensors wait longer than they compute; a browser, for pages."""
 
+import random
 import shutil
 
 import pytest
 import torch
+
+from copies import begin, copy_run
+from distill.sweeps import record
+from jobs import TINY, run_job
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -24,3 +29,36 @@ def browser():
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory):
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="session")
+def distilled(outputs):
+    run_job(outputs / "distilled", *TINY, "teacher=resnet14")
+    return outputs / "distilled"
+
+
+@pytest.fixture(scope="session")
+def alone(outputs):
+    run_job(outputs / "alone", *TINY, "kd=none")
+    return outputs / "alone"
+
+
+@pytest.fixture
+def grid(distilled, tmp_path):
+    """T × alpha × seed with accuracies drawn at random; the job of the last seed of one point has failed."""
+    generator, sweep = random.Random(0), tmp_path / "grid"
+    begin(sweep, "kd.T=1,2,16", "kd.alpha=0.1,0.9", "seed=0,1,2", jobs=18)
+    points = [(t, a, s) for t in ("1", "2", "16") for a in ("0.1", "0.9") for s in "012"]
+    for number, (t, a, s) in enumerate(points):
+        overrides = [f"kd.T={t}", f"kd.alpha={a}", f"seed={s}", "trainer.max_epochs=2"]
+        if number == 17:
+            record.fail(sweep / "17", overrides, "its worker process died <&>")
+        else:
+            scores = generator.uniform(0.8, 0.9), generator.uniform(0.7, 0.95), 0.96
+            copy_run(distilled, sweep / str(number), overrides, *scores)
+    return sweep

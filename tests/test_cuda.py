@@ -7,14 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from distill import graphs
-from distill import module as modules
-from distill import teacher as teachers
-from distill.callbacks import FiniteLoss, Heartbeat
 from distill.data import Batch
-from distill.graphs import Beside, Graph
+from distill.distillation import teacher as teachers
+from distill.distillation.teacher import Teacher
 from distill.models import resnet8
-from distill.teacher import Teacher
+from distill.training import module as modules
+from distill.training.acceleration import cuda_graphs
+from distill.training.acceleration.cuda_graphs import Beside, Graph
+from distill.training.callbacks import FiniteLoss, Heartbeat
 from jobs import run_job
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -169,7 +169,7 @@ def test_what_waits_for_the_device_is_not_captured():
 
 
 def test_a_step_that_would_hold_too_much_is_not_captured(monkeypatch):
-    monkeypatch.setattr(graphs, "LARGEST", 1 << 20)
+    monkeypatch.setattr(cuda_graphs, "LARGEST", 1 << 20)
     with pytest.raises(RuntimeError, match="too much memory"):
         Graph(lambda x: [x.repeat(50_000_000) for _ in range(4)], [torch.ones(1, device="cuda")])
 
@@ -247,8 +247,8 @@ def test_no_step_waits_for_the_device(tmp_path, monkeypatch, kd):
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(tmp_path):
-    from distill.errors import Interrupted
-    from test_resume import stop_at
+    from distill.utils.errors import Interrupted
+    from jobs import stop_at
 
     whole = run_job(tmp_path / "whole", *ON_CUDA, *EXACT, "kd=kd")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):

@@ -14,11 +14,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from distill.errors import UserError
-from distill.sweeps import space, trial
+from distill.sweeps.optuna import space, trial
+from distill.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from distill.sweeps.search import Search, Taken
+    from distill.sweeps.optuna.search import Search, Taken
 
 
 class OptunaSweeper(Sweeper):
@@ -86,7 +86,7 @@ class OptunaSweeper(Sweeper):
         )
 
     def _made_sampler(self) -> Any:
-        from distill.sweeps.sampler import SeededByTrial
+        from distill.sweeps.optuna.sampler import SeededByTrial
 
         make = partial(trial.made, "sampler", trial.SAMPLERS, self.sampler)
         if self.seed is None or "seed" in self.sampler_args:
@@ -97,7 +97,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Runs what is left of the trials, and says which one was the best."""
-        from distill.sweeps.search import Search
+        from distill.sweeps.optuna.search import Search
 
         assert self.config is not None
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()

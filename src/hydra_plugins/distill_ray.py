@@ -16,9 +16,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from distill.errors import UserError, first_line
 from distill.sweeps import record
 from distill.sweeps.remote import RemoteJob, at_least, lost, prepared, without_result
+from distill.utils.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 DIED = "its worker process died (killed, or out of memory)"
@@ -32,7 +32,7 @@ class Slot:
 
     def run(self, job: RemoteJob) -> JobReturn | None:
         """One job; None: it was asked to stop."""
-        from distill.errors import Interrupted
+        from distill.utils.errors import Interrupted
 
         try:
             return job()

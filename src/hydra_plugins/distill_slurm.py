@@ -21,11 +21,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from distill.errors import UserError
-from distill.sweeps import record, slurm
+from distill.sweeps import record
 from distill.sweeps.jobs import State, load, read
 from distill.sweeps.remote import RemoteJob, at_least, lost, prepared, without_result
-from distill.sweeps.slurm import SLURM, Place, SlurmJob
+from distill.sweeps.slurm import queue as slurm
+from distill.sweeps.slurm.queue import SLURM, Place, SlurmJob
+from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 PATIENT = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning"}  # waiting for these is normal

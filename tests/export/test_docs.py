@@ -6,9 +6,8 @@ import shlex
 import pytest
 from PIL import Image
 
-from distill import predict
-from distill.commands import parse
-from distill.export import command
+from distill.cli import export, predict
+from distill.cli.commands import parse
 from jobs import ROOT
 
 TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "export.md").read_text()
@@ -24,8 +23,8 @@ def test_a_command(line, folder, tmp_path, monkeypatch, capsys):
         Image.new("L", (9, 12), 100 * i).save(f"images/{i}.jpg")
     words = [word.replace("outputs/2026-01-31/12-00-00", str(folder)) for word in shlex.split(line)[2:]]
     if "export.py" in line:
-        options = parse(command.Options, [*words, f"output={tmp_path}/export", "seconds=0", "threads=1"])
-        assert command.main(options) == 0
+        options = parse(export.Options, [*words, f"output={tmp_path}/export", "seconds=0", "threads=1"])
+        assert export.main(options) == 0
         assert (tmp_path / "export" / "README.md").is_file()
         return
     words = [w for word in words for w in (["images/0.jpg", "images/1.jpg"] if "*" in word else [word])]

@@ -7,12 +7,12 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distill.losses.cc import CC
-from distill.losses.crd import CRD, CRDInBatch
 from distill.losses.gather import gather
-from distill.losses.pkt import PKT
-from distill.losses.rkd import RKD
-from distill.losses.sp import SP
+from distill.losses.relations.cc import CC
+from distill.losses.relations.crd import CRD, CRDInBatch
+from distill.losses.relations.pkt import PKT
+from distill.losses.relations.rkd import RKD
+from distill.losses.relations.sp import SP
 
 pytestmark = pytest.mark.slow  # starts two processes
 

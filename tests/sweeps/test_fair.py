@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from distill.module import Distiller
+from distill.training.module import Distiller
 from jobs import TINY, run_job
 
 QUICK = (*TINY[1:], "logger=none", "trainer.max_epochs=1")

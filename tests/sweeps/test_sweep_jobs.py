@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from distill.errors import UserError
 from distill.sweeps import callback, record
 from distill.sweeps.callback import check_same, grid, total
 from distill.sweeps.jobs import FAILURE, SILENCE_S, STATUS, State, born, jobs, load, swept
+from distill.utils.errors import UserError
 from jobs import command
 
 

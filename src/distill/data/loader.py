@@ -13,14 +13,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from distill.data.augment import BatchAugment, fit
 from distill.data.batch import Batch
-from distill.data.images import BrokenImageError, to_tensor
-from distill.data.mixing import Mixing
+from distill.data.rng import sample_seed, seeded, uniform
 from distill.data.sampler import Key, ViewSampler
 from distill.data.splits import Part
-from distill.data.views import sample_seed, seeded, uniform
-from distill.errors import UserError
+from distill.data.vision.augment import BatchAugment, fit
+from distill.data.vision.images import BrokenImageError, to_tensor
+from distill.data.vision.mixing import Mixing
+from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
-from distill import ranks
-from distill.data.views import permutation
-from distill.errors import UserError
+from distill.data.rng import permutation
+from distill.utils import distributed
+from distill.utils.errors import UserError
 
 Key = tuple[int, Tensor]
 
@@ -72,10 +72,10 @@ class ViewSampler(DistributedSampler[Key]):
         return bounds
 
     def __len__(self) -> int:
-        return len(self._bounds(ranks.place()[1])) - 1
+        return len(self._bounds(distributed.place()[1])) - 1
 
     def __iter__(self) -> Iterator[Key]:
-        rank, world = ranks.place()
+        rank, world = distributed.place()
         if self.drop_last and self.batch_size < world:
             raise UserError(f"batch_size is the global batch: {self.batch_size} is less than the {world} processes")
         epoch, start, self.start = self.epoch, self.start, 0

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.images import ImageSet, as_image_set
-from distill.errors import UserError
+from distill.data.vision.images import ImageSet, as_image_set
+from distill.utils.errors import UserError
 
 
 @dataclass(frozen=True)

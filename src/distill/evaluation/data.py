@@ -12,12 +12,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from distill import config
+from distill.config import schema
+from distill.config.instantiate import make
 from distill.data import DataModule, Splits, as_splits
 from distill.data.splits import check_labels
-from distill.errors import UserError, first_line, nearest
-from distill.make import make
-from distill.runs import Run
+from distill.evaluation.runs import Run
+from distill.utils.errors import UserError, first_line, nearest
 
 
 def _node(name: str, root: str | None, conf: Path, config_dir: str | None) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _node(name: str, root: str | None, conf: Path, config_dir: str | None) -> di
     if config_dir is not None:
         overrides.append(f"hydra.searchpath=['file://{Path(config_dir).resolve()}']")
     GlobalHydra.instance().clear()
-    config.register()
+    schema.register()
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             node = OmegaConf.to_container(compose("train", overrides=overrides).data, resolve=True, enum_to_str=True)

@@ -9,17 +9,17 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from distill import environment
 from distill.data import DataModule, ViewLoader
 from distill.data.loader import usable_cores
-from distill.errors import UserError
-from distill.evaluation.answers import Answers, Pass, walk
-from distill.evaluation.models import tutor, tutor_role
+from distill.evaluation.compare_predictions import most, shifts, versus
+from distill.evaluation.inference import Answers, Pass, walk
+from distill.evaluation.runs import Run
 from distill.evaluation.scores import confident, losses, scores
-from distill.evaluation.versus import most, shifts, versus
-from distill.processes import count
-from distill.runs import Run
-from distill.trainers import check_device, evaluator, quiet
+from distill.evaluation.teachers import tutor, tutor_role
+from distill.training.trainer import check_device, evaluator, quiet
+from distill.utils import environment
+from distill.utils.errors import UserError
+from distill.utils.processes import count
 
 HARDEST = 24
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill.checkpoints import load_weights, save_weights
-from distill.errors import UserError
-from distill.export.blame import reason
-from distill.export.compare import Runner
+from distill.export.failures import reason
+from distill.export.parity import Runner
+from distill.utils.checkpoints import load_weights, save_weights
+from distill.utils.errors import UserError
 
 FILES = {"onnx": "model.onnx", "torch_export": "model.pt2", "safetensors": "model.safetensors"}
 INPUT, OUTPUT = "images", "logits"

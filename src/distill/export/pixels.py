@@ -8,7 +8,7 @@ from torch import Tensor
 
 from distill.data import DataModule
 from distill.data.loader import Failure
-from distill.errors import UserError
+from distill.utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill.export import formats, plain
-from distill.export.compare import Runner, logits
-from distill.export.deployed import Deployed
-from distill.export.deployed import plain as plain_copy
+from distill.evaluation.runs import Run
+from distill.export import formats, standalone
+from distill.export.deployment import Deployed
+from distill.export.deployment import plain as plain_copy
+from distill.export.parity import Runner, logits
 from distill.export.pixels import Pixels
-from distill.runs import Run
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def open_student(run: Run, test: Pixels, embedded: bool) -> Student:
     facts = {"classes": list(run.classes), "preprocess": _described(run, test.images.dtype, embedded)}
     wrapped = bool(run.config["kd"]["student_wrapper"])
     file = formats.FILES["safetensors"]
-    code = None if wrapped else plain.code(node, run.preprocess, len(run.classes), model, file)
+    code = None if wrapped else standalone.code(node, run.preprocess, len(run.classes), model, file)
     return Student(run, test, reference, embedded, facts, code)
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from distill.units import percent, short
+from distill.utils.units import percent, short
 
 COLUMNS = ("test top-1", "max. diff.", "size", "batch 1, ms", "best batch", "its ms", "images/s")
 WIDTH = 140  # where no terminal says

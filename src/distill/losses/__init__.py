@@ -1,31 +1,31 @@
 """The losses: pure functions of tensors, and thin modules where they keep parameters or settings."""
 
-from distill.losses.ab import AB, ab_loss
-from distill.losses.at import AT, at_loss
-from distill.losses.cc import CC, cc_loss
-from distill.losses.crd import CRD, CRDInBatch, crd_inbatch_loss, nce_loss
-from distill.losses.dist import DIST, dist_loss
-from distill.losses.dkd import DKD, dkd_loss
-from distill.losses.fitnet import FitNet, hint_loss
-from distill.losses.fsp import FSP, fsp_loss
-from distill.losses.ft import FT, ft_loss
-from distill.losses.ickd import ICKD, ickd_loss
-from distill.losses.kd import KD, kd_loss
-from distill.losses.labels import check_labels, other_classes, right_class
-from distill.losses.mlkd import MLKD, mlkd_loss
-from distill.losses.nkd import NKD, nkd_loss
-from distill.losses.nst import NST, nst_loss
-from distill.losses.ofd import OFD, batch_margin, bn_margin, ofd_loss
-from distill.losses.pkt import PKT, pkt_loss
-from distill.losses.reviewkd import ABF, ReviewKD, reviewkd_loss
-from distill.losses.rkd import RKD, rkd_angle, rkd_distance
-from distill.losses.simkd import simkd_loss
-from distill.losses.sp import SP, sp_loss
-from distill.losses.standardize import standardize
-from distill.losses.tfkd import TfKD, tfkd_loss
-from distill.losses.ttm import TTM, transformed_divergence, ttm_loss
-from distill.losses.vid import VID, vid_loss
-from distill.losses.wttm import WTTM, wttm_loss
+from distill.losses.features.ab import AB, ab_loss
+from distill.losses.features.at import AT, at_loss
+from distill.losses.features.fitnet import FitNet, hint_loss
+from distill.losses.features.fsp import FSP, fsp_loss
+from distill.losses.features.ft import FT, ft_loss
+from distill.losses.features.ickd import ICKD, ickd_loss
+from distill.losses.features.nst import NST, nst_loss
+from distill.losses.features.ofd import OFD, batch_margin, bn_margin, ofd_loss
+from distill.losses.features.reviewkd import ABF, ReviewKD, reviewkd_loss
+from distill.losses.features.simkd import simkd_loss
+from distill.losses.features.vid import VID, vid_loss
+from distill.losses.logits.dist import DIST, dist_loss
+from distill.losses.logits.dkd import DKD, dkd_loss
+from distill.losses.logits.kd import KD, kd_loss
+from distill.losses.logits.labels import check_labels, other_classes, right_class
+from distill.losses.logits.mlkd import MLKD, mlkd_loss
+from distill.losses.logits.nkd import NKD, nkd_loss
+from distill.losses.logits.standardize import standardize
+from distill.losses.logits.tfkd import TfKD, tfkd_loss
+from distill.losses.logits.ttm import TTM, transformed_divergence, ttm_loss
+from distill.losses.logits.wttm import WTTM, wttm_loss
+from distill.losses.relations.cc import CC, cc_loss
+from distill.losses.relations.crd import CRD, CRDInBatch, crd_inbatch_loss, nce_loss
+from distill.losses.relations.pkt import PKT, pkt_loss
+from distill.losses.relations.rkd import RKD, rkd_angle, rkd_distance
+from distill.losses.relations.sp import SP, sp_loss
 
 __all__ = [
     "AB",

@@ -1,9 +1,9 @@
 """The models: the field's CIFAR zoo, torchvision's ResNets for any image size, anything of torchvision and timm."""
 
-from distill.models.external import timm_model, torchvision_model
-from distill.models.imagenet import resnet18, resnet34, resnet50
-from distill.models.mobilenetv2 import MobileNetV2, mobilenetv2
-from distill.models.resnet import (
+from distill.models.hub.vision import timm_model, torchvision_model
+from distill.models.vision.imagenet import resnet18, resnet34, resnet50
+from distill.models.vision.mobilenetv2 import MobileNetV2, mobilenetv2
+from distill.models.vision.resnet import (
     ResNet,
     resnet8,
     resnet8x4,
@@ -15,10 +15,10 @@ from distill.models.resnet import (
     resnet56,
     resnet110,
 )
-from distill.models.shufflenetv1 import ShuffleNetV1, shufflenetv1
-from distill.models.shufflenetv2 import ShuffleNetV2, shufflenetv2
-from distill.models.vgg import VGG, vgg8, vgg13
-from distill.models.wrn import WideResNet, wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
+from distill.models.vision.shufflenetv1 import ShuffleNetV1, shufflenetv1
+from distill.models.vision.shufflenetv2 import ShuffleNetV2, shufflenetv2
+from distill.models.vision.vgg import VGG, vgg8, vgg13
+from distill.models.vision.wrn import WideResNet, wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
 
 __all__ = [
     "VGG",

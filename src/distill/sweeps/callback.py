@@ -13,11 +13,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from distill import argv
-from distill.config import FREE
-from distill.errors import UserError
+from distill.config import command_line
+from distill.config.schema import FREE
 from distill.sweeps import record
 from distill.sweeps.jobs import RECORD, SWEEP, folders, load, settings
+from distill.utils.errors import UserError
 
 LOCK = ".launcher.lock"  # in a sweep's folder: one command at a time runs a grid
 PATIENCE_S = 15.0  # for what a killed command leaves behind (workers that load data) to end, and the lock with it
@@ -129,7 +129,7 @@ class SweepRecord(Callback):
         HydraConfig.instance().set_config(config)
         sweep = Path(os.path.relpath(config.hydra.sweep.dir))
         sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
-        command = argv.record(sys.argv[1:])
+        command = command_line.record(sys.argv[1:])
         if "n_trials" not in sweeper:  # several commands may share a search
             try:
                 _alone(sweep)

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from distill.errors import UserError, first_line
 from distill.sweeps.jobs import FAILURE, PRUNED, STATUS, SUMMARY, SWEEP, State, SweepJob, born, jobs, load, swept
+from distill.utils.errors import UserError, first_line
 
 
 def _write(path: Path, text: str) -> None:
@@ -28,7 +28,7 @@ def begin(sweep: Path, command: dict[str, Any], launcher: str, total: int | None
 
     Args:
         sweep: its folder.
-        command: see ``distill.argv.record``.
+        command: see ``distill.config.command_line.record``.
         launcher: the choice of ``hydra/launcher``.
         total: None where nobody knows.
     """

@@ -12,9 +12,9 @@ from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from distill.errors import UserError
 from distill.sweeps import record
 from distill.sweeps.jobs import State, read
+from distill.utils.errors import UserError
 
 _ENVIRONMENT = ("HYDRA_FULL_ERROR", "DISTILL_TRACEBACK")  # how errors are shown
 

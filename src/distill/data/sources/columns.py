@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.errors import UserError
+from distill.utils.errors import UserError
 
 IMAGE_NAMES = ("image", "img", "images", "imgs")
 LABEL_NAMES = ("label", "labels", "fine_label", "target", "class")

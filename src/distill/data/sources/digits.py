@@ -2,8 +2,8 @@
 
 import torch
 
-from distill.data.images import TensorImages
 from distill.data.splits import Splits
+from distill.data.vision.images import TensorImages
 
 
 def digits() -> Splits:

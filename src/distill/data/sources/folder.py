@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from distill.data.images import EncodedImages
 from distill.data.splits import Splits
-from distill.errors import UserError
+from distill.data.vision.images import EncodedImages
+from distill.utils.errors import UserError
 
 
 class FileImages(EncodedImages):

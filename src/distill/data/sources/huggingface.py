@@ -7,10 +7,10 @@ from typing import Any, BinaryIO
 
 from torch import Tensor
 
-from distill.data.images import EncodedImages
 from distill.data.sources import columns
 from distill.data.splits import Splits
-from distill.errors import UserError
+from distill.data.vision.images import EncodedImages
+from distill.utils.errors import UserError
 
 
 class HubImages(EncodedImages):

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.images import TensorImages
 from distill.data.sources.folder import FileImages
 from distill.data.splits import Splits
-from distill.errors import UserError
+from distill.data.vision.images import TensorImages
+from distill.utils.errors import UserError
 
 
 def cifar10(root: str | Path, download: bool = True) -> Splits:

@@ -1,0 +1,48 @@
+"""The command: ``make bench``, or ``python -m benchmarks key=value ...``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.cli.commands import arg, launch
+from distill.utils.errors import UserError, nearest
+
+ABOUT = """\
+Measures how fast this program trains, beside torchdistill and beside a bare loop, on this machine, and writes
+docs/benchmarks.md. It needs torchdistill: make bench installs it."""
+
+
+@dataclass
+class Options:
+    """The keys."""
+
+    only: str | None = arg(
+        "some of live, cached, float32, sweep, start, together, teacher, peak, sizes, profile; page: the page anew",
+        None,
+    )
+    rounds: int | None = arg("turns of every side", None)
+    quick: bool = arg("a few steps of each, to see that it works", False)
+    data: str | None = arg("folder with CIFAR-10 as train*.parquet and test*.parquet; null: made-up images", None)
+    docs: str = arg("folder that gets benchmarks.md, benchmarks/ and images/", "docs")
+    work: str = arg("folder for what the sides write; deleted first", "outputs/bench")
+
+
+def main(options: Options) -> int:
+    """Measures what was asked for, then writes the page."""
+    from benchmarks.settings import GROUPS
+
+    chosen = [name.strip() for name in options.only.split(",")] if options.only else [*GROUPS]
+    for name in chosen:
+        if name not in (*GROUPS, "profile", "page"):
+            raise UserError(f"only={name} is unknown; {nearest(name, [*GROUPS, 'profile', 'page'], shown=12)}")
+    if options.rounds is not None and options.rounds < 1:
+        raise UserError(f"rounds must be at least 1, got {options.rounds}")
+    if options.data is not None and not any(Path(options.data).glob("train*.parquet")):
+        raise UserError(f"data={options.data}: no train*.parquet there")
+    from benchmarks.command import bench
+
+    bench(chosen, options.rounds, options.quick, options.data, Path(options.docs), Path(options.work))
+    return 0
+
+
+if __name__ == "__main__":
+    launch(Options, main, ABOUT, "-m benchmarks")

@@ -1,0 +1,112 @@
+"""The front of the small commands (``python evaluate.py run=<folder>``): key=value arguments, one-line errors."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from distill.cli.main import TRACEBACK
+from distill.utils.errors import UserError, first_line, nearest
+
+T = TypeVar("T")
+HELP = ("--help", "-h", "help")
+
+
+def arg(help: str, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a command's options.
+
+    Args:
+        help: its line in ``--help``.
+        default: its value when it is not given; without one it must be given.
+    """
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata={"help": help})
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def parse(options: type[T], argv: Sequence[str], rest: str | None = None) -> T:
+    """Command-line arguments ``key=value`` as an instance of a dataclass, with OmegaConf's conversions and checks.
+
+    Args:
+        options: a dataclass whose fields are made with :func:`arg`.
+        argv: the arguments.
+        rest: the field (a list of str) that takes what is no ``key=value`` of a known key; None: refused.
+
+    Raises:
+        UserError: an unknown key, a value of another type, a key that is missing.
+    """
+    fields = {field.name: field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    others: list[str] = []
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if equals and key in fields:
+            if key in given:
+                raise UserError(f"{key} is given twice")
+            given[key] = OmegaConf.from_dotlist([f"{key}={value}"])[key]
+        elif rest is not None and (not equals or os.path.exists(argument)):  # noqa: PTH110
+            others.append(argument)
+        elif equals:
+            raise UserError(f"there is no key '{key}'; {nearest(key, fields, shown=30)}")
+        else:
+            raise UserError(f"'{argument}' is no key=value; keys: {', '.join(fields)}")
+    if others:
+        assert rest is not None
+        given[rest] = [*(given.get(rest) or []), *others]
+    for name, field in fields.items():
+        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if missing and given.get(name) is None:
+            raise UserError(f"{name}=... is missing: {field.metadata['help']}")
+    node = OmegaConf.structured(options)
+    for key, value in given.items():
+        try:
+            OmegaConf.update(node, key, value)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{key}={value}: {first_line(error)}") from error
+    made: Any = OmegaConf.to_object(node)
+    return made  # type: ignore[no-any-return]
+
+
+def usage(options: type[Any], name: str, about: str) -> str:
+    """What ``--help`` prints."""
+    lines = [f"usage: python {name} key=value ...", "", about.strip(), "", "keys:"]
+    for field in dataclasses.fields(options):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        end = "required" if default is dataclasses.MISSING else f"default: {'null' if default is None else default}"
+        lines.append(f"  {field.name:<14} {field.metadata['help']} ({end})")
+    return "\n".join(lines)
+
+
+def launch(options: type[T], main: Callable[[T], int | None], about: str, name: str, rest: str | None = None) -> None:
+    """Parses the command line and runs ``main``; a user's mistake is one line on stderr and exit status 1.
+
+    Args:
+        options: the dataclass of its keys, see :func:`parse`.
+        main: takes them; its result is the exit status (None: 0).
+        about: what the command does, for ``--help``.
+        name: of the script.
+        rest: see :func:`parse`.
+    """
+    argv = sys.argv[1:]
+    if any(argument in HELP for argument in argv):
+        print(usage(options, name, about))
+        raise SystemExit(0)
+    try:
+        raise SystemExit(main(parse(options, argv, rest)) or 0)
+    except UserError as error:
+        if os.environ.get(TRACEBACK, "0") not in ("0", ""):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+    except BrokenPipeError:  # who read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left for the exit to flush
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr, flush=True)
+        raise SystemExit(130) from None

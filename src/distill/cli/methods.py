@@ -1,0 +1,165 @@
+"""The methods: ``python -m distill.cli.methods`` lists what ``kd=`` takes, with a line each.
+
+``--table`` prints the table of ``docs/methods.md``, made from the configurations and the losses themselves: what each
+method reads, what it adds, what it costs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distill.distillation.criterion import Criterion
+    from distill.training.plan import Net
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+READS = {
+    "logits": ("_logits",),
+    "features": ("_feature", "_features"),
+    "pre-activations": ("_preactivations",),
+    "embedding": ("_embedding",),
+    "labels": ("target",),
+    "index": ("index",),
+}
+FLOWS = {
+    "teachers": "several teachers",
+    "assistants": "a chain",
+    "generations": "a chain",
+    "peers": "students of each other",
+    "student_wrapper": "another student",
+}
+BATCH = 64
+
+
+def methods() -> dict[str, str]:
+    """Name and first line of every option of the group ``kd``."""
+    files = sorted((CONF / "kd").glob("*.yaml"))
+    return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for file in files}
+
+
+def _configured(name: str) -> Any:
+    """The resolved configuration of ``kd=<name>`` with the pair resnet32x4 → resnet8x4."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    from distill.config import named_models, schema
+
+    GlobalHydra.instance().clear()
+    schema.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=[f"kd={name}", "model=resnet8x4", "teacher=resnet32x4"])
+        named_models.expand(cfg)
+        return OmegaConf.to_container(cfg, resolve=True)
+
+
+def pair(classes: int = 100) -> tuple["Net", "Net"]:
+    """Student resnet8x4 and teacher resnet32x4 on 32×32 images, dissected."""
+    import torch
+
+    from distill.distillation.feature_extractor import dissect
+    from distill.models import resnet8x4, resnet32x4
+    from distill.training.plan import Net
+
+    example = torch.zeros(2, 3, 32, 32)
+    student, teacher = resnet8x4(classes), resnet32x4(classes)
+    return (
+        Net("resnet8x4", student, dissect(student, example, "the student")),
+        Net("resnet32x4", teacher, dissect(teacher, example, "the teacher")),
+    )
+
+
+def built(name: str, nets: tuple["Net", "Net"]) -> tuple["Criterion", "Net", Any]:
+    """A method's criterion between a pair of models, the student as the method changes it, and its configuration."""
+    import torch
+
+    from distill.training.builder import criterion_of, wrapped
+
+    cfg = _configured(name)
+    criterion = criterion_of(cfg)
+    student = wrapped(cfg, nets[0], nets[1], torch.zeros(2, 3, 32, 32))
+    criterion.build(student.anatomy, nets[1].anatomy, num_samples=50_000)
+    if criterion.needs_teacher:
+        criterion.calibrate(nets[1].model, nets[1].anatomy)
+    return criterion, student, cfg
+
+
+def own_phase(criterion: "Criterion") -> None:
+    """Enters the phase in which the method works: the preparation of a term that the main phase does without."""
+    criterion.prepare(next((term.name for term in criterion.terms if term.preparation and term.idle), None))
+
+
+def answers(criterion: "Criterion", side: str, net: "Net", batch: int) -> Any:
+    """Random outputs of the shapes that a model gives, as the terms read them."""
+    import torch
+
+    from distill.distillation.feature_extractor import Outputs
+
+    def some(shape: Sequence[int]) -> torch.Tensor:
+        return torch.randn(batch, *shape[1:])
+
+    anatomy = net.anatomy
+    features = {key: some(anatomy.shape(key)) for key in criterion.taps(side)}
+    return Outputs(some(anatomy.logits), features, some(anatomy.embedding) if anatomy.embedding else None)
+
+
+def _row(name: str, nets: tuple["Net", "Net"], macs: int) -> dict[str, str]:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from distill.data import Batch
+
+    criterion, student, cfg = built(name, nets)
+    read = {n for term in criterion.terms for n in term.all_reads}
+    own = sum(p.numel() for p in criterion.parameters())
+    own += sum(p.numel() for p in student.model.parameters()) - sum(p.numel() for p in nets[0].model.parameters())
+    batch = Batch(torch.zeros(BATCH, 1), torch.arange(BATCH) % 100, torch.arange(BATCH))
+    own_phase(criterion)
+    with FlopCounterMode(display=False) as counter:
+        criterion(answers(criterion, "student", student, BATCH), answers(criterion, "teacher", nets[1], BATCH), batch)
+    products = counter.get_total_flops() / 2 / BATCH / macs
+    flows = [text for key, text in FLOWS.items() if cfg["kd"][key] and cfg["kd"][key] != 1]
+    phase = ["a preparation"] if any(term.preparation for term in criterion.terms) else []
+    return {
+        "kd=": f"`{name}`",
+        "reads": ", ".join(
+            word for word, ends in READS.items() if any(n == e or n.endswith(e) for n in read for e in ends)
+        )
+        or "labels",
+        "besides": ", ".join([*flows, *phase]) or "–",
+        "parameters it adds": f"{own:,}" if own else "–",
+        "its products": "–" if products < 5e-5 else f"{100 * products:.2f} %",
+    }
+
+
+def table() -> str:
+    """Every method as a row of Markdown."""
+    from distill.utils.profiling import size
+
+    nets = pair()
+    import torch
+
+    macs = size(nets[0].model, torch.zeros(1, 3, 32, 32)).macs
+    rows = [_row(name, nets, macs) for name in methods()]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([*row.values()] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m distill.cli.methods", description="lists what kd= takes")
+    parser.add_argument("--table", action="store_true", help="what each reads, adds and costs, as Markdown")
+    if parser.parse_args(arguments).table:
+        print(table())
+        return 0
+    known = methods()
+    width = max(map(len, known))
+    for name, line in known.items():
+        print(f"{name:<{width}}  {line}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The configuration: which keys exist, whether their values are allowed, and objects made from them."""

@@ -1,0 +1,100 @@
+"""A command line taken apart, and ``resume`` turned into the command it stands for."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from distill.sweeps.jobs import RECORD, SWEEP
+from distill.utils.errors import UserError
+
+WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
+MULTIRUN = ("-m", "--multirun")
+RESUME, RESUME_SWEEP = "resume", "sweep.resume"
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command line as its flags, each with its value, and its overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = list(argv)
+    while rest:
+        arg = rest.pop(0)
+        if arg.startswith("-"):
+            flags.append(arg)
+            if arg in WITH_VALUE and rest:
+                flags.append(rest.pop(0))
+        else:
+            overrides.append(arg)
+    return flags, overrides
+
+
+def config_dir(argv: Sequence[str]) -> str | None:
+    """The value of ``--config-dir``."""
+    for flag, value in pairwise([*split(argv)[0], ""]):
+        if flag in ("--config-dir", "-cd"):
+            return value
+        if flag.startswith("--config-dir="):
+            return flag.partition("=")[2]
+    return None
+
+
+def record(argv: Sequence[str]) -> dict[str, Any]:
+    """What it takes to give a command again from any folder: its overrides, and the folder of its own YAML files."""
+    overrides = [o for o in split(argv)[1] if not o.startswith((f"{RESUME}=", f"{RESUME_SWEEP}="))]
+    own = config_dir(argv)
+    return {"overrides": overrides, "config_dir": str(Path(own).resolve()) if own else None}
+
+
+def resumed(argv: Sequence[str]) -> list[str]:
+    """The command that ``resume=`` or ``sweep.resume=`` stands for; any other one as it is, flags first.
+
+    - ``resume=<folder or checkpoint>``: the run's own overrides before the given ones, its folder as the output folder.
+    - ``sweep.resume=<folder>``, or ``resume=<a sweep's folder>``: the sweep's overrides before the given ones (a key
+      given again counts), as a multirun into the sweep's folder.
+
+    Raises:
+        UserError: there is no such run or sweep.
+    """
+    flags, overrides = split(argv)
+    for key in (RESUME_SWEEP, RESUME):
+        value = next((o.partition("=")[2].strip("'\"") for o in overrides if o.startswith(f"{key}=")), None)
+        if key == RESUME_SWEEP and value == "":
+            raise UserError(f"{key}= names no folder")
+        if not value or value == "null":
+            continue
+        path = Path(value)
+        if not path.exists():
+            raise UserError(f"{key}: {path} does not exist")
+        if key == RESUME_SWEEP or (path / SWEEP).is_file():
+            return _resumed_sweep(key, path, flags, [o for o in overrides if not o.startswith(f"{key}=")])
+        folder = path if path.is_dir() else path.parent.parent
+        if not (folder / RECORD).is_file():
+            raise UserError(f"{key}: {path} belongs to no run (no {folder / RECORD})")
+        return _again(folder / RECORD, flags, [*overrides, f"hydra.run.dir={quoted(folder)}"])
+    return [*flags, *overrides]  # Hydra's parser takes no override after a flag that follows one
+
+
+def _resumed_sweep(key: str, folder: Path, flags: list[str], overrides: list[str]) -> list[str]:
+    if (folder / RECORD).is_file():
+        raise UserError(f"{key}: {folder} is a single run: continue it with resume={folder}")
+    if not (folder / SWEEP).is_file():
+        raise UserError(f"{key}: {folder} is no sweep's folder (no {folder / SWEEP})")
+    flags = flags if any(flag in MULTIRUN for flag in flags) else [*flags, "--multirun"]
+    return _again(folder / SWEEP, flags, [*overrides, f"hydra.sweep.dir={quoted(folder)}"])
+
+
+def _again(file: Path, flags: list[str], overrides: list[str]) -> list[str]:
+    """The recorded command with ``overrides`` after its own; of two for one key, the later one."""
+    found: Any = OmegaConf.to_container(OmegaConf.load(file))
+    if found["config_dir"] and not config_dir(flags):
+        flags = [*flags, "--config-dir", found["config_dir"]]
+    given = {o.partition("=")[0] for o in overrides}
+    return [*flags, *(o for o in found["overrides"] if o.partition("=")[0] not in given), *overrides]
+
+
+def quoted(path: Path | str) -> str:
+    """A value as Hydra's grammar takes it, whatever characters it has."""
+    return "'" + str(path).replace("'", "\\'") + "'"

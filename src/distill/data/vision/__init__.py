@@ -1,0 +1,1 @@
+"""Images: read, decoded, augmented, mixed."""

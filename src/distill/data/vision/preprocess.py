@@ -1,0 +1,72 @@
+"""From one image to what a model takes: the evaluation view, as plain numbers that a file can hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from distill.data.loader import Scaling
+from distill.data.vision.augment import fit
+from distill.data.vision.images import convert, to_tensor
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The evaluation view of one image: its channels, its size, its scale.
+
+    The shorter side is resized to ``resize`` pixels (bilinear, antialiased), the central ``height`` × ``width`` is
+    cut out, uint8 counts as x/255, and each channel becomes (x − mean) / std.
+
+    Args:
+        channels: 1 (grey) or 3 (RGB) for images; what the tensors have otherwise.
+        height: of the result in pixels.
+        width: of the result.
+        resize: the shorter side before the cut (of a square); None: images must have the size.
+        mean: per channel, for pixels in 0..1.
+        std: likewise.
+    """
+
+    channels: int
+    height: int
+    width: int
+    resize: int | None
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __call__(self, image: Image.Image | Tensor) -> Tensor:
+        """One image as a float32 tensor (C, H, W).
+
+        Raises:
+            ValueError: another number of channels (a tensor), or another size where images are not resized.
+        """
+        if isinstance(image, Image.Image):
+            image = convert(image, self.channels)
+        elif image.dim() != 3 or image.shape[0] != self.channels:
+            raise ValueError(f"an image must be ({self.channels}, H, W), got {tuple(image.shape)}")
+        if self.resize is not None:
+            image = fit(image, self.height, self.resize)
+        pixels = to_tensor(image)
+        if pixels.shape[1:] != (self.height, self.width):
+            given = "×".join(map(str, pixels.shape[1:]))
+            raise ValueError(f"an image must have {self.height}×{self.width} pixels, got {given}")
+        return self.scaling(pixels[None])[0]
+
+    @property
+    def scaling(self) -> Scaling:
+        """The normalisation alone, of a batch."""
+        return Scaling(tuple(self.mean), tuple(self.std))
+
+    def example(self, n: int = 1) -> Tensor:
+        """Noise of the right shape, float32 (n, C, H, W); always the same."""
+        shape = (n, self.channels, self.height, self.width)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its arguments in JSON's types."""
+        return {
+            "channels": self.channels, "height": self.height, "width": self.width, "resize": self.resize,
+            "mean": list(self.mean), "std": list(self.std),
+        }  # fmt: skip

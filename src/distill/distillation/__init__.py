@@ -1,0 +1,1 @@
+"""What student and teacher are to each other: terms, criterion, feature extraction, the frozen teacher."""

@@ -1,0 +1,58 @@
+"""One evaluation of a built criterion on a few samples, before any training."""
+
+import torch
+
+from distill.data import Batch
+from distill.distillation.criterion import Criterion
+from distill.distillation.feature_extractor import Outputs, Tap
+from distill.training.plan import Net
+from distill.utils.errors import UserError, first_line
+
+
+def rehearse(criterion: Criterion, student: Net, teacher: Net | None, example: torch.Tensor) -> None:
+    """Evaluates every term once, its preparation too, so that one that cannot work shows early.
+
+    Models and criterion stay as they were.
+
+    Args:
+        criterion: built.
+        student: as built.
+        teacher: as built; None where there is none.
+        example: a few inputs.
+
+    Raises:
+        UserError: a term that fails, or gives anything but one number.
+    """
+    n = len(example)
+    batch = Batch(example, torch.arange(n) % student.anatomy.logits[1], torch.arange(n))
+    if teacher is not None:
+        criterion.calibrate(teacher.model, teacher.anatomy)
+    answers = _answer(criterion, "student", student, example)
+    taught = _answer(criterion, "teacher", teacher, example) if teacher is not None else None
+    criterion.eval()  # adapters have running statistics
+    for term in criterion.terms:
+        for phase in [None, term.name] if term.preparation else [None]:
+            criterion.preparing = phase
+            try:
+                with torch.no_grad():
+                    value = criterion.term(term, answers, taught, batch)
+            except UserError:
+                raise
+            except Exception as error:
+                raise UserError(f"term '{term.name}' fails on a batch of {n}: {first_line(error)}") from error
+            if not isinstance(value, torch.Tensor) or value.dim() != 0:
+                got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+                raise UserError(f"term '{term.name}' must give one number as a tensor without dimensions, got {got}")
+    criterion.preparing = None
+    criterion.train()
+
+
+def _answer(criterion: Criterion, side: str, net: Net, example: torch.Tensor) -> Outputs:
+    modes = [(module, module.training) for module in net.model.modules()]
+    tap = Tap(net.model.eval(), criterion.taps(side), net.anatomy.head)
+    with torch.no_grad():
+        outputs = tap(example)
+    tap.remove()
+    for module, training in modes:
+        module.training = training
+    return outputs

@@ -1,0 +1,143 @@
+"""Whether a training's teacher can be cached, how, and what it takes on disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from distill.data import DataModule
+from distill.distillation.criterion import Criterion
+from distill.distillation.feature_extractor import Anatomy
+from distill.distillation.teacher import Teacher
+from distill.distillation.teacher_cache.codecs import Codec, Half, TopK
+from distill.distillation.teacher_cache.store import Store, claim, make_room
+from distill.distillation.teacher_cache.teacher import CachedTeacher, digest
+from distill.utils import distributed
+from distill.utils.errors import UserError
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """``cache`` of the configuration.
+
+    Args:
+        enabled: None: where it can be used and fits; True: the same, but what does not fit is an error; False: never.
+        dir: the folder of all caches.
+        max_gb: of all of them together, in GB (10⁹ bytes); those used longest ago make room.
+        top_k: keep the k largest logits only; None: all.
+        cycle: the student's views repeat after so many epochs; None: never. (Without random augmentation: after one.)
+    """
+
+    enabled: bool | None
+    dir: Path
+    max_gb: float
+    top_k: int | None
+    cycle: int | None
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """How one training's teachers are cached.
+
+    Attributes:
+        options: see ``CacheOptions``.
+        codec: how training logits are kept.
+        bytes: of the whole cache of one teacher, the first: that of others is as large or smaller.
+        samples: index of every sample, by split.
+        embedding: whether a term reads the (first) teacher's.
+        key: what shapes the answers beside the teacher.
+        cycle: after how many epochs the views repeat; None: never.
+    """
+
+    options: CacheOptions
+    codec: Codec
+    bytes: int
+    samples: dict[str, Tensor]
+    embedding: bool
+    key: dict[str, Any]
+    cycle: int | None
+
+    def wrap(self, teachers: Sequence[Teacher]) -> list[CachedTeacher]:
+        """The teachers behind their caches; what terms read beside logits is the first one's."""
+        stores = [self._store(teacher) for teacher in teachers]
+        make_room(self.options.dir, self.bytes, int(self.options.max_gb * GB), keep=[s.folder for s in stores])
+        return [
+            CachedTeacher(teacher, store, self.codec, self.samples, self.cycle, self.embedding and i == 0)
+            for i, (teacher, store) in enumerate(zip(teachers, stores, strict=True))
+        ]
+
+    def _store(self, teacher: Teacher) -> Store:
+        key = {"teacher": digest(teacher.model), "answers in": teacher.precision, "codec": repr(self.codec), **self.key}
+        return Store(self.options.dir, key)
+
+
+def _readable(size: int) -> str:
+    return f"{size / GB:.3g} GB" if size >= GB else f"{size / 1e6:.3g} MB"
+
+
+def plan(
+    options: CacheOptions,
+    criterion: Criterion,
+    teacher: Anatomy,
+    data: DataModule,
+    epochs: int,
+    precision: Any,
+    teachers: int = 1,
+) -> tuple[CachePlan | None, str]:
+    """A plan, or None, and one line that says what it is or why there is none.
+
+    Args:
+        options: as configured.
+        criterion: built; says what is read of the teacher.
+        teacher: its anatomy.
+        data: the student's.
+        epochs: of the training.
+        precision: of the student, and of every evaluation.
+        teachers: how many there are; ``teacher`` is the first.
+
+    Raises:
+        UserError: ``cache.enabled=true`` and it takes too much or has no place; ``cache.dir`` holds something else.
+    """
+    layered = [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]
+    if options.enabled is False:
+        return None, "teacher cache: off"
+    if distributed.several():
+        return None, "teacher cache: not used, the job has several processes"
+    if layered:
+        return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
+    classes = teacher.logits[1]
+    if options.top_k is not None and options.top_k >= classes:
+        raise UserError(f"cache.top_k={options.top_k} must be below the number of classes, {classes}; null keeps all")
+    codec: Codec = TopK(classes, options.top_k) if options.top_k else Half(classes)
+    embedding = criterion.reads("teacher_embedding") and teacher.embedding is not None
+    width = teacher.embedding[1] if embedding and teacher.embedding else 0
+    cycle = options.cycle if data.random_views else 1
+    views = min(epochs, cycle or epochs)
+    samples = {split: data.indices(split) for split in ("train", "val", "test")}
+    train, others = len(samples["train"]), len(samples["val"]) + len(samples["test"])
+    size = train * views * (codec.bytes + 2 * width + 1) + others * (4 * (classes + width) + 1)
+    kept = f"{options.top_k} of {classes} logits" if options.top_k else f"{classes} logits"
+    kept += f" + {width} of the embedding" if width else ""
+    sum_ = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({kept})"
+    sum_ += f" × {teachers} teachers" if teachers > 1 else ""
+    sum_ += f" = {_readable(size * teachers)}"
+    if size * teachers > options.max_gb * GB:
+        smaller = "cache.top_k=<k> and cache.cycle=<epochs> make it smaller"
+        if options.enabled:
+            raise UserError(f"the teacher cache takes {sum_}, and cache.max_gb={options.max_gb:g}; {smaller}")
+        return None, f"teacher cache: not used, {sum_} is above cache.max_gb={options.max_gb:g}; {smaller}"
+    try:
+        claim(options.dir)
+    except OSError as error:
+        problem = f"cache.dir={options.dir} cannot be written: {error.strerror or error}"
+        if options.enabled:
+            raise UserError(problem) from error
+        return None, f"teacher cache: not used, {problem}"
+    key = {"data": data.fingerprint, "seed": data.seed, "precision": str(precision)}
+    return CachePlan(
+        options, codec, size, samples, embedding, key, cycle
+    ), f"teacher cache: {options.dir}, at most {sum_}"

@@ -1,0 +1,134 @@
+"""What models answer on a split, through the very code that tested them in the run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from distill.data import Batch, ViewLoader
+from distill.distillation.criterion import Criterion, Losses
+from distill.distillation.ensemble import Ensemble
+from distill.distillation.feature_extractor import Outputs
+from distill.distillation.teacher import Teacher
+from distill.training.module import Distiller
+from distill.training.plan import Net
+
+MAPPED = 1000  # samples whose embeddings are kept
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model on one split.
+
+    Attributes:
+        logits: (N, C) in the model's own type.
+        embedding: of the samples at ``mapped``, float32 (M, D); None where the model has none.
+    """
+
+    logits: Tensor
+    embedding: Tensor | None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One walk through a split.
+
+    Attributes:
+        student: the model that is judged.
+        teacher: the one beside it; None where there is none.
+        target: class numbers, int64 (N,).
+        index: each sample's position in its source, int64 (N,).
+        mapped: positions among the N of the samples whose embeddings are kept, int64 (M,).
+        logged: the metrics as the run logs them, by name.
+    """
+
+    student: Answers
+    teacher: Answers | None
+    target: Tensor
+    index: Tensor
+    mapped: Tensor
+    logged: dict[str, float]
+
+
+class Recorder(Distiller):
+    """A module that only evaluates, and keeps what it saw.
+
+    Args:
+        net: the model that is judged.
+        num_classes: C.
+        teacher: beside it, or None.
+        label_smoothing: of the logged cross-entropy.
+        keep: positions of the samples whose embeddings are kept, ascending, int64 (M,).
+    """
+
+    def __init__(
+        self, net: Net, num_classes: int, teacher: Teacher | Ensemble | None, label_smoothing: float, keep: Tensor
+    ) -> None:
+        criterion = Criterion(label_smoothing=label_smoothing)
+        super().__init__(net.model, criterion, num_classes, teacher, head=net.anatomy.head)
+        self._keep = keep
+        self._count = 0
+        self._seen: list[tuple[Batch, Outputs, Outputs | None, Tensor]] = []
+
+    def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:
+        student, teacher, losses = super()._outputs(batch, stage)
+        n = len(batch.target)
+        here = self._keep[(self._keep >= self._count) & (self._keep < self._count + n)] - self._count
+        self._count += n
+        light = Batch(torch.empty(0), batch.target.cpu(), batch.index.cpu())
+        self._seen.append((light, _light(student, here), teacher and _light(teacher, here), here + self._count - n))
+        return student, teacher, losses
+
+    def gathered(self, logged: dict[str, float]) -> Pass:
+        """All batches as one."""
+        batches, students, teachers, mapped = zip(*self._seen, strict=True)
+        return Pass(
+            student=_joined(students),
+            teacher=None if teachers[0] is None else _joined(teachers),
+            target=torch.cat([batch.target for batch in batches]),
+            index=torch.cat([batch.index for batch in batches]),
+            mapped=torch.cat(mapped),
+            logged=logged,
+        )
+
+
+def _light(outputs: Outputs, here: Tensor) -> Outputs:
+    """The logits, and the embeddings asked for, on the CPU."""
+    embedding = outputs.embedding
+    kept = None if embedding is None else embedding[here.to(embedding.device)].float().cpu()
+    return Outputs(outputs.logits.cpu(), {}, kept)
+
+
+def _joined(outputs: tuple[Outputs, ...]) -> Answers:
+    embeddings = [output.embedding for output in outputs if output.embedding is not None]
+    return Answers(torch.cat([output.logits for output in outputs]), torch.cat(embeddings) if embeddings else None)
+
+
+def walk(
+    net: Net,
+    teacher: Teacher | Ensemble | None,
+    loader: ViewLoader,
+    trainer: L.Trainer,
+    split: str,
+    num_classes: int,
+    label_smoothing: float = 0.0,
+) -> Pass:
+    """Asks a model, and perhaps one beside it, about every image of a loader.
+
+    Args:
+        net: the model that is judged.
+        teacher: beside it, or None.
+        loader: of the split.
+        trainer: an evaluating one; it brings device and precision.
+        split: "val" is validated, any other tested, as the run did it.
+        num_classes: C.
+        label_smoothing: of the logged cross-entropy.
+    """
+    samples = len(loader.dataset)  # type: ignore[arg-type]
+    keep = torch.linspace(0, samples - 1, min(MAPPED, samples)).round().long()
+    recorder = Recorder(net, num_classes, teacher, label_smoothing, keep)
+    call: Any = trainer.validate if split == "val" else trainer.test
+    results = call(recorder, dataloaders=loader, verbose=False)
+    return recorder.gathered({key.partition("/")[2]: value for key, value in results[0].items()})

@@ -1,0 +1,202 @@
+"""Opening a finished run: its models with their weights, its data, what it measured."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.data import DataModule, Preprocess
+from distill.evaluation.run_folder import Record, not_ours
+from distill.training.builder import load_data, make_net, wrapped
+from distill.training.plan import Net
+from distill.utils.checkpoints import load_weights
+from distill.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a run remembers of its data: enough to build its models without them."""
+
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of every image."""
+        return self.preprocess.channels
+
+    @property
+    def image_size(self) -> int:
+        """Height of every image in pixels."""
+        return self.preprocess.height
+
+    def example(self, n: int = 1) -> Tensor:
+        """Noise in the shape of a batch."""
+        return self.preprocess.example(n)
+
+
+class Run(Record):
+    """A finished run. Its arguments, attributes and errors are those of :class:`Record`.
+
+    Attributes:
+        preprocess: from one image to what the models take.
+        data_facts: enough of the data to build models without them.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        try:
+            self.preprocess = Preprocess(**self.view)
+        except TypeError as error:
+            raise not_ours(self.folder, error) from error
+        self.data_facts = Remembered(self.classes, self.preprocess)
+
+    @cached_property
+    def data(self) -> DataModule:
+        """The run's data, loaded again.
+
+        Raises:
+            UserError: they are not there, or are not the ones the run saw.
+        """
+        data = load_data(self.config)
+        if data.fingerprint != self.report["data"]["fingerprint"]:
+            raise UserError(
+                f"the data are not those of run {self.folder}: they or their settings have changed since "
+                f"(data={self.report['data']['name']})"
+            )
+        return data
+
+    @cached_property
+    def student(self) -> Net:
+        """The student as it is deployed, with its weights, in eval mode.
+
+        Raises:
+            UserError: the weights do not fit, or cannot be read.
+        """
+        config = self.config
+        net = self._built(config["model"], "model", "the student")
+        if config["kd"]["student_wrapper"]:
+            teacher = self._built(config["teacher"], "teacher", "the teacher")
+            net = wrapped(config, net, teacher, self.data_facts.example(4))
+        return self._loaded(net, self.weights)
+
+    @cached_property
+    def teacher(self) -> Net | None:
+        """The (first) teacher with its weights, in eval mode; None where the student learnt without.
+
+        Raises:
+            UserError: its weights are not where they were.
+        """
+        return self.model("teacher") if "teacher" in self.report else None
+
+    def model(self, role: str) -> Net:
+        """Any model of the run but the student with its weights, in eval mode.
+
+        Args:
+            role: one of ``roles``: "teacher", "teacher_2", "assistant_1", "generation_1", "peer_1".
+
+        Raises:
+            UserError: its weights are not where they were.
+        """
+        kind, _, number = role.partition("_")
+        node, key = self._node(kind, int(number or 1))
+        who = f"the {role.replace('_', ' ')}"
+        if kind != "teacher":
+            inner = Path() if kind == "peer" else Path(role)
+            path = self.folder / inner / self.report[role]["last"]["weights"]
+            if not path.is_file():
+                raise UserError(
+                    f"run {self.folder} has no {path.relative_to(self.folder)}: {who}'s weights are missing"
+                )
+            return self._loaded(self._built(node, key, who), path)
+        given = self.report[role]["path"]
+        net = self._built(node, key, who, pretrained=given is None)
+        if given is None:
+            net.model.eval()
+            return net
+        found = next((p for p in self._places(Path(given)) if p.is_file()), None)
+        if found is None:
+            raise UserError(f"{who} of run {self.folder} is not where it was: {given}")
+        return self._loaded(net, found)
+
+    def _node(self, kind: str, number: int) -> tuple[dict[str, Any], str]:
+        """Configuration and dotted key of a model."""
+        if kind == "teacher" and number == 1:
+            return self.config["teacher"], "teacher"
+        if kind == "generation":
+            return self.config["model"], "model"
+        place = number - (2 if kind == "teacher" else 1)
+        return self.config["kd"][f"{kind}s"][place], f"kd.{kind}s.{place}"
+
+    def _places(self, path: Path) -> list[Path]:
+        """Where a path that was relative to the folder of the command may be: here, or above the run's folder."""
+        return [path] if path.is_absolute() else [path, *(parent / path for parent in self.folder.resolve().parents)]
+
+    def _built(self, node: dict[str, Any], key: str, who: str, pretrained: bool = False) -> Net:
+        """A model of the run before it gets its weights, which are never fetched where others follow."""
+        if "pretrained" in node and not pretrained:
+            node = {**node, "pretrained": False}
+        with torch.random.fork_rng(devices=[]):
+            return make_net(node, key, who, self.data_facts, self.config["channels_last"])
+
+    @staticmethod
+    def _loaded(net: Net, path: Path) -> Net:
+        load_weights(net.model, path, net.anatomy.name)
+        net.model.eval()
+        return net
+
+
+class Predictor(nn.Module):
+    """A run's student with its preprocessing: what :func:`load` gives.
+
+    Args:
+        model: the student, in eval mode.
+        preprocess: from one image to a tensor.
+        classes: the classes' names.
+    """
+
+    def __init__(self, model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocess = preprocess
+        self.classes = classes
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (N, C) of a preprocessed batch."""
+        logits: Tensor = self.model(inputs)
+        return logits
+
+    @torch.inference_mode()
+    def predict(self, images: list[Any]) -> list[tuple[str, float]]:
+        """Class and probability of each PIL image (or tensor C×H×W)."""
+        device = next(self.model.parameters()).device
+        inputs = torch.stack([self.preprocess(image) for image in images]).to(device)
+        values, best = self(inputs).float().softmax(1).max(1)
+        return [(self.classes[i], float(p)) for i, p in zip(best.tolist(), values.tolist(), strict=True)]
+
+
+def load(path: str | Path) -> Predictor:
+    """The student of a finished run, ready for use.
+
+    Args:
+        path: the run's folder, or a weights file in it.
+
+    Raises:
+        UserError: see :class:`Run`.
+
+    Example:
+        >>> import distill
+        >>> model = distill.load("outputs/2026-11-24/10-00-00")  # doctest: +SKIP
+        >>> model.predict([image])  # doctest: +SKIP
+        [('cat', 0.93)]
+    """
+    run = Run(path)
+    return Predictor(run.student.model, run.preprocess, run.classes)

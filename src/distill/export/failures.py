@@ -1,0 +1,71 @@
+"""Which operator or module an exporter failed on, in one line."""
+
+import re
+from types import TracebackType
+
+import torch
+from torch import nn
+
+from distill.utils.errors import first_line
+
+_OPERATOR = re.compile(r"OpOverload\(op='([\w.:]+)'(?:, overload='(\w+)')?\)")
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    found = [error]
+    while (cause := found[-1].__cause__ or found[-1].__context__) is not None and cause not in found:
+        found.append(cause)
+    return found
+
+
+def _innermost(traceback: TracebackType | None, paths: dict[int, str]) -> str | None:
+    """The deepest module of ours whose code was running."""
+    deepest = None
+    while traceback is not None:
+        owner = traceback.tb_frame.f_locals.get("self")
+        if id(owner) in paths:
+            deepest = paths[id(owner)]
+        traceback = traceback.tb_next
+    return deepest
+
+
+def _owner(program: torch.export.ExportedProgram, operator: str) -> str | None:
+    """The module whose code called an operator, by its path."""
+    name = operator.replace("::", ".")
+    for wanted in (name, name.rpartition(".")[2]):  # the exporter may have taken aten.special_x apart into prims.x
+        for node in program.graph.nodes:
+            if node.op == "call_function" and wanted in str(node.target):
+                stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+                return stack[-1] if stack else None
+    return None
+
+
+def _named(model: nn.Module, path: str | None) -> str:
+    """How a module is called: its path in the student and its class."""
+    if path is None:
+        return "a module that could not be found"
+    path = re.sub(r"\.slice\(.*?\)", "", path)
+    kind = type(model.get_submodule(path)).__name__
+    inner = path.removeprefix("model").removeprefix(".")
+    return f"module '{inner}' ({kind})" if inner else f"the student itself ({kind})"
+
+
+def reason(error: Exception, model: nn.Module, program: torch.export.ExportedProgram | None = None) -> str:
+    """Operator and module, as far as they can be told.
+
+    Args:
+        error: what the exporter raised.
+        model: what was exported; "model." before a path is left out.
+        program: its graph, where it was captured.
+    """
+    chain = _chain(error)
+    if program is not None:
+        for link in chain:
+            if match := _OPERATOR.search(str(link)):
+                operator = match[1]
+                who = _named(model, _owner(program, operator))
+                return f"operator {operator} has no ONNX counterpart; it is called by {who}"
+    paths = {id(module): path for path, module in model.named_modules()}
+    place = next((p for p in (_innermost(link.__traceback__, paths) for link in chain) if p is not None), None)
+    why = first_line(chain[0]).removesuffix(".")[:200]
+    return f"{why}; in {_named(model, place)}"

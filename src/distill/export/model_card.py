@@ -1,0 +1,138 @@
+"""The model card: README.md in the layout of the Hugging Face Hub."""
+
+from typing import Any
+
+import yaml
+
+from distill.evaluation.runs import Run
+from distill.export import standalone
+from distill.export.table import COLUMNS, NOTE, cells
+from distill.utils import environment
+from distill.utils.units import percent, short
+
+
+def front(run: Run, report: dict[str, Any]) -> dict[str, Any]:
+    """The card's YAML front matter."""
+    data, student = run.report["data"], run.report["student"]
+    rows = [row for row in report["rows"] if row["file"]]
+    # The last row is the smallest form of the student; the metric is the first file's.
+    metric = {"type": "accuracy", "value": round(rows[0]["accuracy"], 6), "name": "test top-1"}
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"type": data["name"], "name": data["name"], "split": "test"},
+        "metrics": [metric],
+    }
+    owner = standalone.library(run.config["model"])
+    tags = ["image-classification", "knowledge-distillation", "distill"]
+    tags += sorted({row["file"].rpartition(".")[2] for row in rows} & {"onnx", "safetensors"})
+    return {
+        "license": report["license"],
+        "library_name": owner or "pytorch",
+        "pipeline_tag": "image-classification",
+        "tags": tags,
+        "metrics": ["accuracy"],
+        "model-index": [{"name": f"{student['name']}-{data['name']}", "results": [result]}],
+    }
+
+
+def _method(run: Run) -> list[str]:
+    """How the student learnt, in a few lines."""
+    kd, report = run.config["kd"], run.report
+    last, epoch = report["student"]["last"]["epoch"], run.tested["epoch"]
+    best = "" if epoch == last else f" These are the weights of epoch {epoch}, the best on validation."
+    lines = [f"Trained for {last} epochs, seed {report['seed']}.{best}"]
+    if not kd["terms"]:
+        return [*lines, "It learnt from the labels alone."]
+    teacher = report.get("teacher")
+    if teacher:
+        lines.append(
+            f"Its teacher: {teacher['name']}, {short(teacher['parameters'])} parameters, test top-1 "
+            f"{percent(teacher['test']['acc'])}."
+        )
+    lines.append(f"α (weight of the loss with the labels): {kd['alpha']}. T: {kd['T']}.")
+    terms = [
+        f"- `{name}`: `{term['loss']['_target_'].rpartition('.')[2]}`, weight {term['weight']}"
+        for name, term in kd["terms"].items()
+    ]
+    return [*lines, "", "Terms beside the cross-entropy:", "", *terms]
+
+
+def _table(report: dict[str, Any]) -> list[str]:
+    lines = [["model", "file", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
+    for row in report["rows"]:
+        file = f"`{row['file']}`" if row["file"] else ""
+        lines.append([row["model"], *(text or "–" for text in (file, *cells(row)))])
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _use(report: dict[str, Any], code: str | None) -> list[str]:
+    """How each file is opened."""
+    files = [row["file"] for row in report["rows"] if row["file"]]
+    embedded = report["preprocess"] == "embedded"
+    takes = "raw pixels and normalises them itself" if embedded else "normalised images"
+    lines = [f"A graph (`.onnx`, `.pt2`) takes {takes}; `preprocess.json` says what comes before.", ""]
+    if "model.onnx" in files:
+        lines += ["```python", "import onnxruntime", "", 'session = onnxruntime.InferenceSession("model.onnx")',
+                  '(logits,) = session.run(None, {"images": images})  # N×C×H×W', "```", ""]  # fmt: skip
+    if "model.pt2" in files:
+        lines += ["```python", "import torch", "", 'model = torch.export.load("model.pt2").module()',
+                  "logits = model(images)  # N×C×H×W", "```", ""]  # fmt: skip
+    if "model.safetensors" in files:
+        lines += [
+            "`model.safetensors` holds weights; this model takes images normalised as `preprocess.json` says.",
+            "",
+        ]
+        lines += ["```python", code, "```", ""] if code else [
+            "Its architecture is defined by the training project, so the weights load there:", "",
+            "```python", "import distill", "", 'model = distill.load("<run folder>")', "```", ""]  # fmt: skip
+    return lines
+
+
+def card(run: Run, report: dict[str, Any], code: str | None) -> str:
+    """The whole card.
+
+    Args:
+        run: the finished run.
+        report: what ``export.json`` will hold.
+        code: loads the weights without this project; None where there is none.
+    """
+    data, student, place = run.report["data"], run.report["student"], report["hardware"]
+    tested = report["tested"]
+    names = list(run.classes)
+    shown = ", ".join(names[:20]) + (f", … (all {len(names)} in `classes.json`)" if len(names) > 20 else "")
+    rest = [
+        f"# {student['name']} on {data['name']}",
+        "",
+        f"An image classifier of {short(student['parameters'])} parameters and {short(student['macs'])} "
+        f"multiply-accumulates, for {data['image_size']}-pixel images of {data['channels']} channel(s). "
+        f"Classes: {shown}.",
+        "",
+        "## Use",
+        "",
+        *_use(report, code),
+        "## Data",
+        "",
+        f"`{data['name']}`: {data['train']} training, {data['val']} validation and {data['test']} test images"
+        + (f" ({', '.join(data['carved'])} carved out of the training images)." if data["carved"] else "."),
+        "",
+        "## Method",
+        "",
+        *_method(run),
+        "",
+        "```text",
+        environment.portable(run.report["command"]),
+        report["command"],
+        "```",
+        "",
+        "## Measured",
+        "",
+        f"Top-1 on {report['rows'][0]['images']} test images in float32; the run's own test in "
+        f"{tested['precision']} gave {percent(tested['accuracy'])}. The difference is the largest of any logit "
+        f"from PyTorch's. Speed after warm-up on {place['cpu']} with {place['threads']} thread(s); {NOTE}.",
+        *([f"Other: the student of `{report['against']}`, for comparison."] if report["against"] else []),
+        "",
+        *_table(report),
+        "",
+    ]  # fmt: skip
+    head = yaml.safe_dump(front(run, report), sort_keys=False, allow_unicode=True)
+    return f"---\n{head}---\n\n" + "\n".join(rest)

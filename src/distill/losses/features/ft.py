@@ -1,0 +1,133 @@
+"""Factors: the teacher's last map in the words of a paraphraser, which the student's translator learns to say."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.losses.adapters import as_map, map_shape, match_size, normalisable
+from distill.losses.checks import full_precision, positive, same_shape, upcast
+from distill.losses.features.fitnet import hint_loss
+
+SLOPE = 0.1  # of the LeakyReLUs
+
+
+@full_precision
+def ft_loss(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
+    """Factor transfer: mean of |n(F_s) − n(F_t)| over all elements, n(·) the division by a sample's L2 norm.
+
+    Args:
+        student_factor: F_s, shape (N, ...); all but the batch axis is one vector.
+        teacher_factor: F_t, same shape.
+
+    Returns:
+        A scalar without unit, at most 2 / √D for factors of D elements; the scale of either factor does not count.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source:
+        Kim, Park, Kwak 2018, "Paraphrasing Complex Network: Network Compression via Factor Transfer",
+        arXiv:1802.04977 (L_FT with p = 1), the mean instead of the sum as in the authors' code. One well-known library
+        squeezes a factor to the channel mean of its squares first, as attention transfer does; the authors keep the
+        channels, and so does this.
+
+    Example:
+        >>> import torch
+        >>> ft_loss(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 2.0]])).item()
+        0.4000000059604645
+    """
+    same_shape(student_factor, teacher_factor, "student_factor", "teacher_factor")
+    return F.l1_loss(F.normalize(student_factor.flatten(1)), F.normalize(teacher_factor.flatten(1)))
+
+
+def _layers(channels: Sequence[int], transposed: bool = False) -> nn.Sequential:
+    """3×3 convolutions between the given numbers of channels, each followed by BatchNorm and LeakyReLU."""
+    layers: list[nn.Module] = []
+    for given, made in pairwise(channels):
+        convolution = (nn.ConvTranspose2d if transposed else nn.Conv2d)(given, made, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(made), nn.LeakyReLU(SLOPE)]
+    return nn.Sequential(*layers)
+
+
+class FT(nn.Module):
+    """:func:`ft_loss` between the factors that a paraphraser (teacher) and a translator (student) make of two maps.
+
+    The paraphraser is an autoencoder of the teacher's map: three 3×3 convolutions to k times its channels and three
+    transposed ones back. A preparation phase trains it on :meth:`prepare`; :meth:`after_preparation` then freezes it.
+    The translator has the encoder's form and learns with the student. Every convolution is followed by BatchNorm and
+    LeakyReLU (slope 0.1): the reference codes leave BatchNorm out of the paraphraser and lower the learning rate of
+    its phase instead, which is not possible where a recipe has one rate. Where the maps differ in size, the larger
+    factor is average-pooled to the smaller.
+
+    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
+
+    Args:
+        k: paraphrase rate, > 0: channels of a factor over channels of the teacher's map (paper: 0.5).
+    """
+
+    fixed = ("k",)  # no schedule can change them
+
+    def __init__(self, k: float = 0.5) -> None:
+        super().__init__()
+        self.k = positive("k", k)
+        self.frozen = False
+        self.encoder: nn.Module = nn.Identity()
+        self.decoder: nn.Module = nn.Identity()
+        self.translator: nn.Module = nn.Identity()
+
+    def build(self, student_feature: Sequence[int], teacher_feature: Sequence[int]) -> None:
+        """Makes paraphraser and translator from the two shapes (maps or tokens), batch axis first."""
+        try:
+            s, t = map_shape(student_feature)[1], map_shape(teacher_feature)[1]
+        except ValueError as error:
+            raise ValueError(
+                f"features of shape {tuple(student_feature)} (student) and {tuple(teacher_feature)} (teacher) have no "
+                f"factors: {error}"
+            ) from None
+        factor = max(1, round(self.k * t))
+        self.encoder = _layers((t, t, factor, factor))
+        self.decoder = _layers((factor, factor, t, t), transposed=True)
+        self.translator = _layers((s, s, factor, factor))
+
+    def prepare(self, teacher_feature: Tensor) -> Tensor:
+        """The paraphraser's reconstruction loss, mean (decoder(encoder(f_t)) − f_t)²; the authors' code: mean |·|."""
+        feature = as_map(teacher_feature)
+        if self.training and not normalisable(feature):
+            return torch.stack([p.sum() for p in self.decoder.parameters()]).sum() * 0.0
+        return hint_loss(self.decoder(self.encoder(feature)), feature)
+
+    def after_preparation(self) -> None:
+        """Freezes the paraphraser: no gradient, and eval mode whatever is called from now on."""
+        self.frozen = True
+        for module in (self.encoder, self.decoder):
+            module.requires_grad_(False).eval()
+            module.zero_grad(set_to_none=True)  # a gradient left behind would let weight decay move it
+
+    def train(self, mode: bool = True) -> "FT":
+        """As ``nn.Module.train``, but for a frozen paraphraser."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+            self.decoder.eval()
+        return self
+
+    def get_extra_state(self) -> Tensor:
+        """Whether the paraphraser is frozen, for checkpoints."""
+        return torch.tensor(self.frozen)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Freezes the paraphraser if it was when the checkpoint was written."""
+        if bool(state):
+            self.after_preparation()
+
+    def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
+        """See :func:`ft_loss`; shapes as given to :meth:`build`."""
+        feature = as_map(student_feature)
+        if self.training and not normalisable(feature):
+            return upcast(student_feature).sum() * 0.0
+        with torch.no_grad():
+            teacher = self.encoder(as_map(teacher_feature))
+        return ft_loss(*match_size(self.translator(feature), teacher))

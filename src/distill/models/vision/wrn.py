@@ -1,0 +1,125 @@
+"""The wide residual networks for CIFAR: pre-activation blocks, three stages."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.models.vision.layers import check_sizes, init_convolutions
+from distill.utils.errors import UserError
+
+
+class WideBlock(nn.Module):
+    """Pre-activation block: conv2(relu(bn2(conv1(a)))) + shortcut with a = relu(bn1(x)).
+
+    The shortcut is x itself where the channel counts agree, else a 1×1 convolution of a.
+    Shapes: N×C×H×W to N×``planes``×H/``stride``×W/``stride``.
+    """
+
+    def __init__(self, in_planes: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_planes)
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.convShortcut: nn.Module | None = None
+        if in_planes != planes:
+            self.convShortcut = nn.Conv2d(in_planes, planes, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum, before any normalisation."""
+        active = F.relu(self.bn1(x))
+        shortcut: Tensor = x if self.convShortcut is None else self.convShortcut(active)
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        return out + shortcut
+
+
+class WideStage(nn.Module):
+    """A stage: ``blocks`` wide blocks in a row, the first of them with ``stride``."""
+
+    def __init__(self, in_planes: int, planes: int, blocks: int, stride: int) -> None:
+        super().__init__()
+        rest = [WideBlock(planes, planes, stride=1) for _ in range(blocks - 1)]
+        self.layer = nn.Sequential(WideBlock(in_planes, planes, stride), *rest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map N×C×H×W to N×``planes``×H/``stride``×W/``stride``."""
+        out: Tensor = self.layer(x)
+        return out
+
+
+class WideResNet(nn.Module):
+    """A wide residual network of depth 6n + 4: a 3×3 stem, three stages of n blocks, mean pooling, one linear layer.
+
+    Any image size works. There is no dropout.
+
+    Args:
+        depth: 6n + 4 with n >= 1, e.g. 10, 16, 28, 40.
+        widen: Factor on the stage widths 16, 32, 64, at least 1; 64 × ``widen`` is the embedding's size.
+        num_classes: Number of logits, at least 2.
+        in_channels: Channels of the input image, at least 1.
+
+    Attributes:
+        stages: Module paths of the stem and the three stages; each output is taken before normalisation and ReLU.
+
+    Raises:
+        UserError: ``depth`` is not 6n + 4, or another size is too small.
+
+    Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, arXiv:1605.07146.
+    """
+
+    stages: tuple[str, ...] = ("conv1", "block1", "block2", "block3")
+
+    def __init__(self, depth: int, widen: int = 1, num_classes: int = 100, in_channels: int = 3) -> None:
+        super().__init__()
+        check_sizes(num_classes, in_channels)
+        if depth < 10 or (depth - 4) % 6:
+            raise UserError(f"depth must be 6n + 4 with n >= 1 (10, 16, 22, 28, 34, 40, ...), got {depth!r}")
+        if widen < 1:
+            raise UserError(f"widen must be an integer of at least 1, got {widen!r}")
+        blocks = (depth - 4) // 6
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.block1 = WideStage(16, 16 * widen, blocks, stride=1)
+        self.block2 = WideStage(16 * widen, 32 * widen, blocks, stride=2)
+        self.block3 = WideStage(32 * widen, 64 * widen, blocks, stride=2)
+        self.bn1 = nn.BatchNorm2d(64 * widen)
+        self.fc = nn.Linear(64 * widen, num_classes)
+        init_convolutions(self)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images N×``in_channels``×H×W to logits N×``num_classes``."""
+        x = self.block3(self.block2(self.block1(self.conv1(x))))
+        x = F.relu(self.bn1(x))
+        logits: Tensor = self.fc(x.mean((2, 3)))
+        return logits
+
+
+def wrn_16_1(num_classes: int = 100, in_channels: int = 3) -> WideResNet:
+    """WRN-16-1: 180,916 parameters at 100 classes, 26.7 M MACs on a 32×32 image.
+
+    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``WideResNet``.
+    """
+    return WideResNet(16, 1, num_classes, in_channels)
+
+
+def wrn_16_2(num_classes: int = 100, in_channels: int = 3) -> WideResNet:
+    """WRN-16-2: 703,284 parameters at 100 classes, 101.1 M MACs on a 32×32 image.
+
+    Feature maps at 32×32: 16×32×32, 32×32×32, 64×16×16, 128×8×8; embedding 128. See ``WideResNet``.
+    """
+    return WideResNet(16, 2, num_classes, in_channels)
+
+
+def wrn_40_1(num_classes: int = 100, in_channels: int = 3) -> WideResNet:
+    """WRN-40-1: 569,780 parameters at 100 classes, 83.3 M MACs on a 32×32 image.
+
+    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``WideResNet``.
+    """
+    return WideResNet(40, 1, num_classes, in_channels)
+
+
+def wrn_40_2(num_classes: int = 100, in_channels: int = 3) -> WideResNet:
+    """WRN-40-2: 2,255,156 parameters at 100 classes, 327.6 M MACs on a 32×32 image.
+
+    Feature maps at 32×32: 16×32×32, 32×32×32, 64×16×16, 128×8×8; embedding 128. See ``WideResNet``.
+    """
+    return WideResNet(40, 2, num_classes, in_channels)

@@ -1,0 +1,1 @@
+"""Tasks: what a model predicts, and what is measured."""

@@ -1,0 +1,1 @@
+"""Training: the LightningModule, the plan of a run and its pipeline."""

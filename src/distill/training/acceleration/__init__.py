@@ -1,0 +1,1 @@
+"""Compilation, CUDA graphs and sharding, around models and steps."""

@@ -1,0 +1,80 @@
+"""Deep mutual learning: two or more students teach each other in one run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.data import Batch
+from distill.distillation.criterion import Criterion, Losses
+from distill.distillation.feature_extractor import Outputs, Tap
+from distill.training.module import Distiller
+
+
+def _detached(outputs: Outputs) -> Outputs:
+    """The outputs as a teacher's: without gradient."""
+    embedding = None if outputs.embedding is None else outputs.embedding.detach()
+    return Outputs(outputs.logits.detach(), {k: v.detach() for k, v in outputs.features.items()}, embedding)
+
+
+class MutualDistiller(Distiller):
+    """Trains students at once: L = Σ_i mean_{j ≠ i} criterion(student i, student j as its teacher).
+
+    With the KD term at T = 1 and α null that is Σ_i [CE_i + mean_{j ≠ i} KL(p_j ‖ p_i)], deep mutual learning. A
+    student takes no gradient from teaching. All students answer before any of them is updated (the paper updates them
+    in turn within a step).
+
+    Args:
+        students: two or more; the first is the one the run is about.
+        criteria: for each student one built criterion per other student, in their order.
+        heads: module path of each student's classifier, where a term reads its embedding.
+        settings: as of :class:`Distiller`, without a teacher.
+
+    Source:
+        Zhang et al. 2018, "Deep Mutual Learning", arXiv:1706.00384, eq. 4 to 8.
+    """
+
+    def __init__(
+        self,
+        students: Sequence[nn.Module],
+        criteria: Sequence[Sequence[Criterion]],
+        heads: Sequence[str | None],
+        **settings: Any,
+    ) -> None:
+        super().__init__(students[0], criteria[0][0], agreement=True, **settings)
+        self.peers = nn.ModuleList(students[1:])
+        self.lessons = nn.ModuleList([nn.ModuleList(row) for row in criteria])
+        self._tap.remove()
+        self._taps = []
+        for i, student in enumerate(students):
+            as_student = [key for criterion in criteria[i] for key in criterion.taps("student")]
+            as_teacher = [
+                key for j, row in enumerate(criteria) if j != i for key in row[i if i < j else i - 1].taps("teacher")
+            ]
+            self._taps.append(Tap(student, dict.fromkeys([*as_student, *as_teacher]), heads[i]))
+
+    def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:  # noqa: ARG002
+        answers = [tap(batch.inputs) for tap in self._taps]
+        teachers = [_detached(answer) for answer in answers]
+        totals: list[Tensor] = []
+        parts: dict[str, list[Tensor]] = {}
+        for i, row in enumerate(self.lessons):
+            others = [teacher for j, teacher in enumerate(teachers) if j != i]
+            rows: Any = row
+            lessons = [criterion(answers[i], other, batch) for criterion, other in zip(rows, others, strict=True)]
+            totals.append(torch.stack([lesson.total for lesson in lessons]).mean())
+            for lesson in lessons:
+                for name, value in lesson.parts.items():
+                    parts.setdefault(name if i == 0 else f"peer_{i}_{name}", []).append(value)
+        means = {name: torch.stack(values).mean() for name, values in parts.items()}
+        return answers[0], teachers[1], Losses(torch.stack(totals).sum(), means)
+
+    def on_train_start(self) -> None:
+        """All students are trained."""
+
+    def start_epoch(self, epoch: int, max_epochs: int) -> None:
+        """Sets what follows a schedule, in every lesson."""
+        for row in self.lessons:
+            for criterion in row:  # type: ignore[attr-defined]
+                criterion.start_epoch(epoch, max_epochs)

@@ -1,0 +1,138 @@
+"""Lightning's Trainers as this program uses them, and the device and precision they run on."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.profilers import PassThroughProfiler
+
+from distill.config.instantiate import make
+from distill.sweeps.optuna import trial
+from distill.training.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar, PruneTrial
+from distill.utils import distributed, processes
+from distill.utils.checkpoints import AtomicCheckpointIO
+from distill.utils.errors import UserError
+
+EVALUATION = ("accelerator", "limit_val_batches", "limit_test_batches")  # arguments of a Trainer that evaluates
+
+
+def check_device(accelerator: str, devices: Any) -> None:
+    """A UserError for a device that is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    names = ", ".join(name for name, found in there.items() if found)
+    wanted = {"gpu": "cuda" if not there["mps"] else "mps"}.get(accelerator, accelerator)
+    if wanted in there and not there[wanted]:
+        raise UserError(f"trainer.accelerator={accelerator}: no such device on this machine; there is: {names}")
+    count = torch.cuda.device_count()
+    highest = max(devices) + 1 if isinstance(devices, list) else int(devices) if devices != "auto" else 1
+    if uses_cuda(accelerator) and highest > count:
+        raise UserError(f"trainer.devices={devices}: this machine has {count} CUDA device(s)")
+
+
+def uses_cuda(accelerator: str) -> bool:
+    """Whether that accelerator is CUDA on this machine."""
+    return accelerator in ("cuda", "gpu", "auto") and torch.cuda.is_available()
+
+
+def quiet() -> None:
+    """Silences what Lightning says about choices that are deliberate here."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # compiling, CUDA's toolkit without a GPU
+    for message in (
+        ".*does not have many workers.*",
+        ".*The number of training batches .* is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*is deprecated and will be removed.*",
+        ".*could not find the monitored key in the returned metrics.*",  # epochs without validation
+        ".*LeafSpec.* is deprecated.*",
+        ".*Found .* module\\(s\\) in eval mode at the start of training.*",
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged is the same in all processes
+        ".*find_unused_parameters=True was specified.*",
+        ".*srun. command is available on your system but is not used.*",  # one process is meant
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+class Unprofiled(PassThroughProfiler):
+    """No profiler, as Lightning's own none, but without a generator for each of the hundred times a step it asks."""
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> Any:  # noqa: ARG002
+        """Nothing."""
+        return self._nothing
+
+
+def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
+    """``make_trainer(folder, label, **changes)``: a Trainer that keeps its checkpoints and logs in ``folder``.
+
+    Args:
+        cfg: the configuration.
+        run: the run's folder, for its ``status.json``.
+    """
+
+    def make_trainer(folder: Path, label: str, stop_early: bool = True, **changes: Any) -> L.Trainer:
+        node = {**cfg["trainer"], **changes}
+        if node["enable_progress_bar"] is None:
+            node["enable_progress_bar"] = sys.stderr.isatty()
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints = folder / "checkpoints"
+        loggers = [
+            make(logger, f"logger.{name}", save_dir=str(folder), tracking_uri=None)
+            for name, logger in cfg["logger"].items()
+        ]
+        callbacks = [
+            make(callback, f"callbacks.{name}", dirpath=str(checkpoints))
+            for name, callback in cfg["callbacks"].items()
+            if callback
+            and (loggers or "LearningRateMonitor" not in callback["_target_"])
+            and (stop_early or "EarlyStopping" not in callback["_target_"])
+        ]
+        callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label), Heartbeat(run, label)]
+        moves = 20 if uses_cuda(node["accelerator"]) else 1
+        callbacks += [LabelledBar(label, moves)] if node["enable_progress_bar"] else [EpochLine(label)]
+        hope = trial.hope(run) if label.startswith("student ") and distributed.is_first() else None
+        if distributed.share(hope is not None):
+            callbacks.append(PruneTrial(hope))
+        strategy = node.pop("strategy") if distributed.several() else "auto"  # one process: whatever it is called
+        node.pop("strategy", None)
+        if node.get("profiler") is None:
+            node.pop("profiler", None)
+        trainer = make(
+            node, "trainer", strategy=strategy, profiler=Unprofiled(), callbacks=callbacks, logger=loggers or False,
+            plugins=[AtomicCheckpointIO()], default_root_dir=str(folder), num_sanity_val_steps=0,
+            enable_model_summary=False, use_distributed_sampler=False,
+        )  # fmt: skip
+        assert isinstance(trainer, L.Trainer)
+        return trainer
+
+    return make_trainer
+
+
+def evaluator(trainer: dict[str, Any], precision: Any) -> L.Trainer:
+    """A Trainer for validating and testing: one device, nothing written."""
+    keep = {key: trainer[key] for key in EVALUATION}
+    devices: Any = trainer["devices"] if isinstance(trainer["devices"], list) else 1
+    if distributed.several():  # each of them evaluates its part, on its own device
+        local = int(os.environ["LOCAL_RANK"])
+        ids = devices if isinstance(devices, list) else range(processes.count(trainer))
+        devices = [ids[local]] if uses_cuda(trainer["accelerator"]) else 1
+    return L.Trainer(
+        **keep,
+        devices=devices,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )

@@ -1,0 +1,73 @@
+"""Inside one of the several processes of a job: who it is, and what all of them must agree on."""
+
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+from distill.utils import processes
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=1)  # another job may be training the teacher that these wait for
+
+
+def join(cuda: bool) -> None:
+    """Connects this process with the others of its job; nothing where it is alone.
+
+    Args:
+        cuda: whether they train on CUDA devices; tensors of the CPU travel in any case.
+    """
+    if processes.inside() and not distributed.is_initialized():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+
+
+def several() -> bool:
+    """Whether there are others."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def place() -> tuple[int, int]:
+    """This process's rank and the number of processes."""
+    return (distributed.get_rank(), distributed.get_world_size()) if several() else (0, 1)
+
+
+def is_first() -> bool:
+    """Whether this is the one that writes."""
+    return place()[0] == 0
+
+
+def share(value: T) -> T:
+    """The first process's value, in all of them."""
+    if not several():
+        return value
+    box: list[Any] = [value]
+    distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    shared: T = box[0]
+    return shared
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over the processes."""
+    if several():
+        distributed.all_reduce(values)
+    return values
+
+
+def any_of(value: bool, device: torch.device) -> bool:
+    """Whether it is true in one of the processes."""
+    return bool(summed(torch.tensor(int(value), device=device)).item()) if several() else value
+
+
+def align_buffers(module: nn.Module) -> None:
+    """The first process's buffers (running statistics) in all."""
+    if several():
+        for buffer in module.buffers():
+            distributed.broadcast(buffer, src=0)
+
+
+def align(module: nn.Module) -> None:
+    """The first process's parameters and buffers in all: DDP keeps running statistics apart."""
+    if several():
+        for tensor in module.state_dict().values():
+            distributed.broadcast(tensor, src=0)

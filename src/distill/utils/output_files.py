@@ -1,0 +1,70 @@
+"""Where results go: never over what somebody else wrote, and whole or not at all."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from distill.utils.errors import UserError
+from distill.utils.paths import cannot_write, file_place
+
+GENERATOR = "distill"
+META = f'<meta name="generator" content="{GENERATOR}">'
+_NUMBERS = re.compile(r"\[\s+((?:(?:[-+.\deE]+|null),?\s+)+)\]")
+
+
+def _ours(path: Path) -> bool:
+    """Whether a file was written by these commands."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+    if path.suffix != ".json":
+        return META in text
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("generator") == GENERATOR
+
+
+def claim(paths: list[Path], overwrite: bool) -> None:
+    """Checks that the files may be written, before the work that fills them.
+
+    Raises:
+        UserError: one exists and is not ours, or its folder is a file.
+    """
+    for path in paths:
+        file_place(path)
+        if path.exists() and not overwrite and not _ours(path):
+            raise UserError(f"{path} exists and was not written by this command: choose output=, or overwrite=true")
+
+
+def write(text: str, path: Path) -> None:
+    """A text file, whole or not at all; its folder is made.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text)
+        part.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """Indented JSON with every list of numbers on one line, marked as ours.
+
+    Example:
+        >>> print(as_json({"a": [1, 2]}))
+        {
+          "generator": "distill",
+          "a": [1, 2]
+        }
+        <BLANKLINE>
+    """
+    text = json.dumps({"generator": GENERATOR, **content}, indent=2, allow_nan=False)
+    return _NUMBERS.sub(lambda match: f"[{' '.join(match.group(1).split())}]", text) + "\n"

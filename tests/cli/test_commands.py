@@ -1,0 +1,64 @@
+"""Options of the small commands: key=value, typed; every mistake one line."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from distill.cli.commands import arg, launch, parse, usage
+from distill.utils.errors import UserError
+
+
+@dataclass
+class Options:
+    run: str = arg("the run's folder")
+    split: str = arg("train, val or test", "test")
+    batch_size: int | None = arg("samples at a time", None)
+    images: list[str] = arg("files", [])
+
+
+def test_values_are_typed_and_defaults_hold():
+    given = parse(Options, ["run=a=b", "batch_size=32"])
+    assert given == Options("a=b", "test", 32, [])
+    assert parse(Options, ["run=x", "images=[a,b]", "batch_size=null"]).images == ["a", "b"]
+
+
+def test_what_is_no_key_goes_to_the_rest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "k=v.png").touch()
+    assert parse(Options, ["run=x", "a.png", "k=v.png"], rest="images").images == ["a.png", "k=v.png"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "run=... is missing: the run's folder"),
+        (["run=x", "spilt=val"], r"there is no key 'spilt'; did you mean 'split'\?"),
+        (["run=x", "batch_size=many"], "batch_size=many: "),
+        (["run=x", "loose"], "'loose' is no key=value; keys: run, split"),
+        (["run=x", "run=y"], "run is given twice"),
+        (["run=null"], "run=... is missing"),
+        (["run="], "run=... is missing"),
+    ],
+)
+def test_mistakes(argv, message):
+    with pytest.raises(UserError, match=message):
+        parse(Options, argv)
+
+
+def test_help_names_every_key():
+    text = usage(Options, "do.py", "Does it.")
+    assert "run            the run's folder (required)" in text
+    assert "batch_size     samples at a time (default: null)" in text
+
+
+def test_launch_ends_with_the_status(monkeypatch, capsys):
+    def refuses(options):
+        raise UserError("no\nsuch thing")
+
+    for main, argv, status in ((lambda _: 3, ["run=x"], 3), (lambda _: None, ["run=x"], 0), (refuses, ["run=x"], 1),
+                               (refuses, ["--help"], 0), (refuses, [], 1)):  # fmt: skip
+        monkeypatch.setattr("sys.argv", ["do.py", *argv])
+        with pytest.raises(SystemExit) as stop:
+            launch(Options, main, "Does it.", "do.py")
+        assert stop.value.code == status
+    assert "error: no such thing\n" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+import sys
+
+import numpy as np
+import pytest
+
+from data_helpers import picture, write_parquet
+from distill.data import DataModule
+from distill.data.sources import huggingface
+from distill.utils.errors import UserError
+
+pytest.importorskip("datasets", reason='needs the package datasets: pip install "distill[hf]"')
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+NAMES = ["ant", "bee", "cow"]
+LABELS = [i % 3 for i in range(60)]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """A folder that load_dataset reads as a data set, and a cache."""
+    root = tmp_path_factory.mktemp("hub")
+    for name, labels in (("train", LABELS), ("validation", LABELS[:9]), ("test", LABELS[:6])):
+        (root / "set" / "data").mkdir(parents=True, exist_ok=True)
+        write_parquet(root / "set" / "data" / f"{name}-00000-of-00001.parquet", labels, NAMES)
+    return root / "set", root / "cache"
+
+
+def test_a_local_folder(local):
+    splits = huggingface(str(local[0]), root=local[1])
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [60, 9, 6]
+    assert splits.classes == NAMES
+    assert splits.train.labels.tolist() == LABELS
+    np.testing.assert_array_equal(np.asarray(splits.train.image(7)), np.asarray(picture(7)))
+    data = DataModule(lambda: splits, 8)
+    assert data.example().shape == (2, 3, 12, 12)
+    files = DataModule(lambda: splits, 8, in_memory=False, num_workers=0)
+    assert files.fingerprint == DataModule(lambda: splits, 4, in_memory=False).fingerprint
+    assert next(iter(files.train_dataloader())).inputs.shape == (8, 3, 12, 12)
+
+
+def test_other_splits(local):
+    splits = huggingface(str(local[0]), root=local[1], train="validation", val="test", test="test")
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [9, 6, 6]
+
+
+def test_errors(local, tmp_path, monkeypatch):
+    def message(name=str(local[0]), **kwargs):
+        with pytest.raises(UserError) as caught:
+            huggingface(name, root=local[1], **kwargs)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "has the splits train, validation, test" in message(test="dev")
+    assert "there is no 'photo' as the image column; set data.source.image_column to one of img, label" in message(
+        image_column="photo"
+    )
+    assert "column 'label' holds no images" in message(image_column="label")
+    assert "cannot be loaded" in message(str(tmp_path))
+    assert "channels must be 1 or 3" in message(channels=2)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert 'pip install "distill[hf]"' in message()

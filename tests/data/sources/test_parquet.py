@@ -1,0 +1,131 @@
+import functools
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import parquet as pq
+
+from data_helpers import REAL, encoded, picture, write_parquet
+from distill.data import DataModule
+from distill.data.sources import parquet
+from distill.utils.errors import UserError
+
+NAMES = ["ant", "bee", "cow"]
+LABELS = [i % 3 for i in range(60)]
+
+
+def test_the_hubs_layout(tmp_path):
+    write_parquet(tmp_path / "train-0.parquet", LABELS[:30], NAMES)
+    write_parquet(tmp_path / "train-1.parquet", LABELS[30:], NAMES)
+    write_parquet(tmp_path / "test.parquet", LABELS[:6], NAMES)
+    splits = parquet(str(tmp_path / "train*.parquet"), tmp_path / "test.parquet", str(tmp_path / "val*.parquet"))
+    assert (len(splits.train), splits.val, len(splits.test), splits.classes) == (60, None, 6, NAMES)
+    assert splits.train.labels.tolist() == LABELS
+    np.testing.assert_array_equal(np.asarray(splits.train.image(37)), np.asarray(picture(7)))
+    assert splits.train.name(37) == "row 7 of train-1.parquet"
+    data = DataModule(lambda: splits, 8)
+    assert data.classes == NAMES
+    assert data.example().shape == (2, 3, 12, 12)
+    files = DataModule(lambda: splits, 8, in_memory=False, num_workers=2)
+    batch = next(iter(files.train_dataloader()))
+    assert torch.equal(batch.target, torch.tensor(LABELS)[batch.index])
+
+
+@pytest.mark.parametrize(("image", "label"), [("img", "label"), ("image", "fine_label"), ("photo", "kind")])
+def test_columns_are_found(tmp_path, image, label):
+    file = write_parquet(tmp_path / "t.parquet", LABELS, NAMES, image=image, label=label)
+    assert parquet(file).train.labels.tolist() == LABELS
+    assert parquet([file, file], image_column=image, label_column=label).train.labels.tolist() == LABELS * 2
+
+
+def test_plain_tables(tmp_path):
+    table = pa.table({"image": [encoded(i, "JPEG") for i in range(9)], "label": ["b", "a", "c"] * 3})
+    pq.write_table(table, tmp_path / "t.parquet")
+    splits = parquet(tmp_path / "t.parquet")
+    assert splits.classes == ["a", "b", "c"]
+    assert splits.train.labels.tolist() == [1, 0, 2] * 3
+    assert splits.train.image(0).size == (12, 12)
+    pq.write_table(pa.table({"image": [encoded(0)], "label": ["d"]}), tmp_path / "test.parquet")
+    with pytest.raises(UserError, match=r"row 0 of test\.parquet is 'd', which is no class of the training"):
+        parquet(tmp_path / "t.parquet", tmp_path / "test.parquet")
+
+
+def test_paths_beside_the_table(tmp_path):
+    picture(5).save(tmp_path / "five.png")
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = pa.array([{"bytes": None, "path": "five.png"}, {"bytes": None, "path": None}], kind)
+    pq.write_table(pa.table({"img": rows, "label": [0, 1]}), tmp_path / "t.parquet")
+    images = parquet(tmp_path / "t.parquet").train
+    np.testing.assert_array_equal(np.asarray(images.image(0)), np.asarray(picture(5)))
+    with pytest.raises(Exception, match=r"row 1 of t\.parquet cannot be read: it is null"):
+        images.image(1)
+    assert images.identity(torch.tensor([0])) != images.identity(torch.tensor([1]))
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_broken_rows_are_named(tmp_path, memory):
+    contents = [encoded(i) for i in range(60)]
+    contents[41] = contents[41][:60]
+    file = write_parquet(tmp_path / "t.parquet", LABELS, NAMES, contents)
+    with pytest.raises(UserError, match=r"row 41 of t\.parquet cannot be read"):
+        DataModule(functools.partial(parquet, file), 8, in_memory=memory).setup()
+
+
+def test_errors(tmp_path):
+    def message(*args, labels=LABELS, names=NAMES, **kwargs):
+        file = write_parquet(tmp_path / "t.parquet", labels, names)
+        with pytest.raises(UserError) as caught:
+            DataModule(functools.partial(parquet, *(args or (file,)), **kwargs), 8).setup()
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "no parquet file matches data.source.train=" in message(tmp_path / "none*.parquet")
+    assert "no parquet file matches data.source.test=" in message(tmp_path / "t.parquet", tmp_path / "none.parquet")
+    assert "there is no 'photo' as the image column; set data.source.image_column to one of img, label" in message(
+        image_column="photo"
+    )
+    assert "there is no 'kind' as the label column" in message(label_column="kind")
+    assert "column 'label' holds int64, not encoded images" in message(image_column="label")
+    assert "the label of row 4 of t.parquet is null" in message(labels=[0, 1, 2, 0, None] * 6)
+    assert "label 3 of train row 5 of t.parquet is outside 0..2" in message(labels=[0, 1, 2, 0, 1, 3] * 6)
+    assert "label -1 of train row 2 of t.parquet" in message(labels=[0, 1, -1] * 6)
+    assert "must be a whole number or text, got 0.5" in message(labels=[0.5] * 9, names=None)
+    assert "channels must be 1 or 3" in message(channels=2)
+    (tmp_path / "bad.parquet").write_text("no parquet")
+    assert "bad.parquet cannot be read as parquet" in message(tmp_path / "bad.parquet")
+    pq.write_table(pa.table({"a": [1], "b": [2]}), tmp_path / "ab.parquet")
+    assert "ab.parquet: no column could be taken for the image column" in message(tmp_path / "ab.parquet")
+
+
+def test_metadata_of_other_kinds(tmp_path):
+    file = write_parquet(tmp_path / "t.parquet", LABELS)
+    table = pq.read_table(file)
+    for metadata in (b"not json", json.dumps({"info": 3}).encode(), json.dumps({"info": {"features": []}}).encode()):
+        pq.write_table(table.replace_schema_metadata({b"huggingface": metadata}), file)
+        assert parquet(file).classes is None
+
+
+real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the shared CIFAR-10 is not at {REAL}")
+
+
+@real
+def test_the_shared_cifar10():
+    splits = parquet(f"{REAL}/train*.parquet", f"{REAL}/test*.parquet", f"{REAL}/val*.parquet")
+    assert (len(splits.train), len(splits.test), splits.val) == (50_000, 10_000, None)
+    assert splits.classes[:2] == ["airplane", "automobile"]
+    data = DataModule(lambda: splits, 64, in_memory=False, num_workers=0, subset=500)
+    assert data.num_train == 500
+    assert next(iter(data.train_dataloader())).inputs.shape == (64, 3, 32, 32)
+
+
+@real
+@pytest.mark.slow
+def test_the_whole_shared_cifar10_in_memory():
+    data = DataModule(functools.partial(parquet, f"{REAL}/train*.parquet", f"{REAL}/test*.parquet"), 64)
+    assert data.in_memory
+    assert data.num_train == 45_000
+    assert data._state.scaling.mean == pytest.approx((0.491, 0.482, 0.447), abs=2e-3)
+    assert data._state.scaling.std == pytest.approx((0.245, 0.243, 0.261), abs=2e-3)
+    assert sum(len(batch.target) for batch in data.test_dataloader()) == 10_000

@@ -1,0 +1,143 @@
+import functools
+import gzip
+import hashlib
+import pickle
+import struct
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+import torchvision.datasets as tv
+
+from data_helpers import picture
+from distill.data import DataModule
+from distill.data.sources import cifar10, cifar100, fashion_mnist, imagenet
+from distill.utils.errors import UserError
+
+
+def md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def dump(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content))
+    return [path.name, md5(path)]
+
+
+def cifar_rows(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 3072), dtype=np.uint8)
+
+
+@pytest.fixture
+def small_cifar10(tmp_path, monkeypatch):
+    """CIFAR-10 in its authors' format, 20 rows per file."""
+    folder = tmp_path / "cifar-10-batches-py"
+    names = [f"data_batch_{i}" for i in range(1, 6)]
+    listed = [
+        dump(folder / name, {b"data": cifar_rows(20, i), b"labels": [j % 10 for j in range(20)]})
+        for i, name in enumerate([*names, "test_batch"])
+    ]
+    for path in folder.iterdir():  # the authors' keys are text once latin1 is read
+        content = pickle.loads(path.read_bytes())
+        dump(path, {key.decode(): value for key, value in content.items()})
+    listed = [[name, md5(folder / name)] for name, _ in listed]
+    meta = dump(folder / "batches.meta", {"label_names": [f"class {i}" for i in range(10)]})
+    monkeypatch.setattr(tv.CIFAR10, "train_list", listed[:5])
+    monkeypatch.setattr(tv.CIFAR10, "test_list", listed[5:])
+    monkeypatch.setattr(tv.CIFAR10, "meta", {**tv.CIFAR10.meta, "md5": meta[1]})
+    return tmp_path
+
+
+def test_cifar10(small_cifar10):
+    splits = cifar10(small_cifar10)
+    assert splits.train.pixels.shape == (100, 3, 32, 32)
+    assert splits.train.pixels.dtype == torch.uint8
+    assert torch.equal(splits.train.pixels[20], torch.from_numpy(cifar_rows(20, 1)[0].reshape(3, 32, 32)))
+    assert splits.train.labels.tolist() == [j % 10 for j in range(20)] * 5
+    assert (len(splits.test), splits.val, splits.classes[3]) == (20, None, "class 3")
+    data = DataModule(functools.partial(cifar10, small_cifar10), 8, augment={"crop_padding": 4, "flip": True})
+    assert next(iter(data.train_dataloader())).inputs.shape == (8, 3, 32, 32)
+
+
+def test_cifar100(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar-100-python"
+    content = {"data": cifar_rows(200), "fine_labels": [j % 100 for j in range(200)], "coarse_labels": [0] * 200}
+    monkeypatch.setattr(tv.CIFAR100, "train_list", [dump(folder / "train", content)])
+    monkeypatch.setattr(tv.CIFAR100, "test_list", [dump(folder / "test", content)])
+    meta = dump(folder / "meta", {"fine_label_names": [f"fine {i}" for i in range(100)]})
+    monkeypatch.setattr(tv.CIFAR100, "meta", {**tv.CIFAR100.meta, "md5": meta[1]})
+    splits = cifar100(tmp_path, download=False)
+    assert splits.train.labels.max() == 99
+    assert splits.classes[99] == "fine 99"
+
+
+def write_idx(path, array):
+    header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(header + array.tobytes())
+    with gzip.open(f"{path}.gz", "wb") as file:
+        file.write(header + array.tobytes())
+
+
+def test_fashion_mnist(tmp_path):
+    raw = tmp_path / "FashionMNIST" / "raw"
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    labels = (np.arange(40) % 10).astype(np.uint8)
+    for name in ("train", "t10k"):
+        write_idx(raw / f"{name}-images-idx3-ubyte", images)
+        write_idx(raw / f"{name}-labels-idx1-ubyte", labels)
+    splits = fashion_mnist(tmp_path)
+    assert torch.equal(splits.train.pixels, torch.from_numpy(images)[:, None])
+    assert splits.train.labels.tolist() == labels.tolist()
+    assert splits.classes[0] == "T-shirt/top"
+
+
+@pytest.mark.parametrize(
+    ("source", "title"), [(cifar10, "CIFAR-10"), (cifar100, "CIFAR-100"), (fashion_mnist, "Fashion-MNIST")]
+)
+def test_a_failed_download_is_one_line(tmp_path, monkeypatch, source, title):
+    def fail(*args, **kwargs):
+        raise urllib.error.URLError("no route\nto host")
+
+    monkeypatch.setattr("urllib.request.urlopen", fail)
+    with pytest.raises(UserError) as caught:
+        source(tmp_path / "nothing")
+    text = str(caught.value)
+    assert text.startswith(f"{title} was looked for in {tmp_path / 'nothing'}, is missing or damaged")
+    assert "its download failed" in text
+    assert "data.root=" in text
+    assert "\n" not in text
+    with pytest.raises(UserError, match=r"data\.source\.download=true"):
+        source(tmp_path / "nothing", download=False)
+
+
+def test_imagenet(tmp_path):
+    wnids = {"n01440764": ("tench", "Tinca tinca"), "n01443537": ("goldfish", "Carassius auratus")}
+    torch.save((wnids, ["n01440764"]), tmp_path / "meta.bin")
+    for split, count in (("train", 20), ("val", 3)):
+        for i, wnid in enumerate(wnids):
+            (tmp_path / split / wnid).mkdir(parents=True)
+            for j in range(count):
+                picture(10 * i + j, (50 + j, 40)).save(tmp_path / split / wnid / f"{wnid}_{j}.JPEG")
+    splits = imagenet(tmp_path)
+    assert (len(splits.train), splits.val, len(splits.test)) == (40, None, 6)
+    assert splits.classes == ["tench", "goldfish"]
+    assert splits.train.labels.tolist() == [0] * 20 + [1] * 20
+    data = DataModule(
+        functools.partial(imagenet, tmp_path),
+        8,
+        image_size=32,
+        augment={"scale": [0.08, 1.0], "flip": True},
+        num_workers=0,
+    )
+    assert not data.in_memory
+    assert next(iter(data.train_dataloader())).inputs.shape == (8, 3, 32, 32)
+    assert next(iter(data.test_dataloader())).inputs.shape == (6, 3, 32, 32)
+
+
+def test_imagenet_without_its_archives(tmp_path):
+    with pytest.raises(UserError, match=r"ImageNet's train set was looked for in .*data\.root=") as caught:
+        imagenet(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,139 @@
+"""Stage pairs and pre-activations of the zoo, torchvision and timm."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from distill.distillation.feature_extractor import Tap, dissect
+from distill.distillation.stage_matching import stage_pairs
+from distill.models import resnet8, resnet20, timm_model, torchvision_model, vgg8, wrn_16_1
+from distill.models.vision import mobilenetv2, shufflenetv1, shufflenetv2
+from distill.utils.errors import UserError
+
+SMALL, LARGE = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 64, 64)
+
+
+def seen(model, x=SMALL, who="the student"):
+    return dissect(model, x, who)
+
+
+def test_equal_stages_are_paired_by_size_without_the_stem():
+    assert stage_pairs(seen(resnet8(10)), seen(resnet20(10)), "at") == [(f"layer{i}", f"layer{i}") for i in (1, 2, 3)]
+
+
+def test_other_families_meet_at_common_sizes():
+    assert stage_pairs(seen(mobilenetv2(10)), seen(resnet20(10)), "at") == [
+        ("blocks.1", "layer2"),
+        ("blocks.2", "layer3"),
+    ]
+    # 32×32 is VGG's first block only, which counts as its stem
+    assert stage_pairs(seen(resnet20(10)), seen(vgg8(10)), "at") == [("layer2", "relu1"), ("layer3", "relu2")]
+
+
+def test_a_transformer_is_paired_by_depth():
+    vit = seen(timm_model("vit_tiny_patch16_224", 10, image_size=32))
+    assert stage_pairs(seen(resnet8(10)), vit, "at") == [
+        ("layer1", "blocks.3"),
+        ("layer2", "blocks.7"),
+        ("layer3", "blocks.11"),
+    ]
+    assert stage_pairs(vit, seen(resnet8(10)), "at")[-1] == ("blocks.11", "layer3")
+
+
+def test_swin_gives_channels_last_maps():
+    swin = torchvision_model("swin_t", 10).eval()
+    anatomy = seen(swin, LARGE)
+    pairs = stage_pairs(seen(torchvision_model("resnet18", 10), LARGE), anatomy, "at")
+    assert [left for left, _ in pairs] == ["layer1", "layer2", "layer3", "layer4"]
+    key = pairs[0][1]
+    assert key == "features.1:channels_last"
+    assert anatomy.shape(key) == (2, 96, 16, 16)
+    assert anatomy.shape(pairs[-1][1]) == (2, 768, 2, 2)
+    assert Tap(swin, [key])(LARGE).features[key].shape == anatomy.shape(key)
+
+
+def test_torchvision_and_timm_meet():
+    pairs = stage_pairs(
+        seen(timm_model("mobilenetv3_small_050", 10), LARGE), seen(torchvision_model("resnet18", 10), LARGE), "at"
+    )
+    assert [right for _, right in pairs][-1] == "layer4"
+    assert len(pairs) >= 3
+
+
+def test_a_model_without_stages_is_an_error():
+    flat = seen(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
+    with pytest.raises(
+        UserError,
+        match=r"term 'at' reads inner layers, and the student has no known stages: .*kd.terms.at.student=\[...\]",
+    ):
+        stage_pairs(flat, seen(resnet8(10)), "at")
+
+
+@pytest.mark.parametrize("make", [resnet8, resnet20, vgg8, shufflenetv1, shufflenetv2])
+def test_pre_activations_become_the_stage_through_a_relu(make):
+    model = make(10).eval()
+    anatomy = seen(model)
+    for i in range(1, len(anatomy.stages)):
+        stage, before = anatomy.layer(i), anatomy.preactivation(i)
+        features = Tap(model, [stage, before])(SMALL).features
+        assert features[before].min() < 0
+        torch.testing.assert_close(F.relu(features[before]), features[stage])
+        assert anatomy.shape(before) == anatomy.shape(stage) == features[before].shape
+
+
+def test_pre_activations_where_a_module_works_in_place():
+    model = torchvision_model("resnet18", 10).eval()
+    anatomy = seen(model, LARGE)
+    stage, before = anatomy.layer(-1), anatomy.preactivation(-1)
+    assert before == "layer4.1.relu:input"
+    features = Tap(model, [stage, before])(LARGE).features
+    assert features[before].min() < 0
+    torch.testing.assert_close(F.relu(features[before]), features[stage])
+    assert anatomy.norms["layer4.1.relu"] == "layer4.1.bn2"
+
+
+def test_pre_activations_of_networks_that_normalise_first():
+    """The wide ResNet's stage is followed by BatchNorm and ReLU: the BatchNorm's output is what the ReLU reads."""
+    anatomy = seen(wrn_16_1(10))
+    assert [anatomy.preactivation(i) for i in (1, 2, 3)] == ["block2.layer.0.bn1", "block3.layer.0.bn1", "bn1"]
+    assert anatomy.norms["bn1"] == "bn1"
+
+
+def test_linear_outputs_are_their_own_pre_activation():
+    assert seen(mobilenetv2(10)).preactivation(2) == "blocks.2"
+    vit = seen(timm_model("vit_tiny_patch16_224", 10, image_size=32))
+    assert vit.preactivation(-1) == "blocks.11"
+
+
+def test_norms_skip_the_shortcut():
+    anatomy = seen(resnet8(10))
+    assert anatomy.norms["layer2.0.relu"] == "layer2.0.bn2"
+
+
+def test_what_cannot_be_told_is_an_error():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = Body()
+            self.fc = nn.Linear(4, 10)
+
+        def forward(self, x):
+            return self.fc(self.body(x).mean((2, 3)))
+
+    class Body(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return F.relu(self.conv(x))
+
+    anatomy = seen(Functional())
+    with pytest.raises(
+        UserError, match="what comes before the activation of layer 'body' of the student cannot be told"
+    ):
+        anatomy.preactivation("body")
+    assert anatomy.preactivation("body.conv") == "body.conv"
+    assert anatomy.layer("body.conv:input") == "body.conv:input"
+    assert anatomy.shape("body.conv:input") == (2, 3, 32, 32)

@@ -1,0 +1,61 @@
+"""The pages in headless Chromium: sections, no console errors, no request to anywhere, phone width, dark, print."""
+
+import pytest
+
+from distill.cli.evaluate import evaluate
+from distill.cli.evaluate_options import Options
+from distill.evaluation.compare.compare import Options as Compare
+from distill.evaluation.compare.compare import compare
+from jobs import ROOT
+
+SECTIONS = {
+    "report.html": ["numbers", "curves", "calibration", "differences", "embeddings", "examples", "reproduce"],
+    "compare.html": ["table", "bars", "curves", "commands"],
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def pages(distilled, alone, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    evaluate(Options(run=str(distilled), output=str(folder), against=str(alone)), ROOT / "conf")
+    compare(Compare(runs=[str(distilled), str(alone)], output=str(folder / "compare.html")))
+    return folder
+
+
+@pytest.mark.parametrize("name", list(SECTIONS))
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_in_a_browser(browser, pages, name, width, scheme):
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, offline=True)
+    page = context.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    address = (pages / name).as_uri()
+    page.goto(address, timeout=120_000)  # ms; a busy machine
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert page.eval_on_selector_all("section", "all => all.map(each => each.id)") == SECTIONS[name]
+    for section in page.query_selector_all("section"):
+        assert section.bounding_box()["height"] > 60
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    assert page.evaluate("document.images.length") >= (12 if name == "report.html" else 0)
+    charts = page.eval_on_selector_all("svg.chart", "all => all.map(each => each.getBoundingClientRect().width)")
+    assert len(charts) >= 2
+    assert min(charts) > 250
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, paper[4:-1].split(","))) < 200) == (scheme == "dark")
+    page.emulate_media(media="print", color_scheme=scheme)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    ink = page.evaluate("getComputedStyle(document.querySelector('h1')).color")
+    assert sum(map(int, ink[4:-1].split(","))) < 200  # dark on white, whatever the screen was
+    rules = "[...document.styleSheets[0].cssRules].filter(r => r instanceof CSSPageRule).map(r => r.cssText).join()"
+    assert "margin: 14mm" in page.evaluate(rules)  # a printer that adds none cuts no text off
+    columns = "getComputedStyle(document.querySelector('.grid-2')).gridTemplateColumns"
+    assert len(page.evaluate(columns).split()) == 2  # no chart takes a sheet for itself
+    printed = page.pdf()
+    assert printed.count(b"/Type /Page\n") >= (5 if name == "report.html" else 1)
+    context.close()

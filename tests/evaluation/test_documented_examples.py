@@ -1,0 +1,62 @@
+"""The commands of the README and of docs/evaluate.md, on runs of digits in the place of those they name."""
+
+import re
+import shlex
+import shutil
+
+import pytest
+from PIL import Image
+
+from distill.cli import evaluate_options
+from distill.cli.commands import parse
+from distill.cli.evaluate import evaluate
+from distill.evaluation.compare import compare
+from jobs import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "docs" / "evaluate.md"]
+LINES = sorted(
+    {
+        match.group(0).strip()
+        for page in PAGES
+        for match in re.finditer(r"(?:^|(?<=`))python (?:evaluate|compare)\.py [^`\n]+", page.read_text(), re.MULTILINE)
+    }
+)
+
+
+@pytest.fixture
+def place(distilled, alone, tmp_path, monkeypatch):
+    """Where the commands are given: two runs at their dates, photos."""
+    for folder, name in ((distilled, "12-00-00"), (alone, "13-00-00")):
+        shutil.copytree(folder, tmp_path / "outputs" / "2026-01-31" / name)
+    run = tmp_path / "outputs" / "2026-01-31" / "12-00-00"
+    if not (run / "student-best.safetensors").exists():
+        shutil.copy(run / "student.safetensors", run / "student-best.safetensors")
+        summary = run / "summary.json"
+        text = summary.read_text()
+        before, best, after = text.partition('"best"')
+        summary.write_text(before + best + after.replace('"student.safetensors"', '"student-best.safetensors"', 1))
+    for i in range(10):
+        (tmp_path / "photos" / str(i)).mkdir(parents=True)
+        Image.new("L", (9, 12), 20 * i).save(tmp_path / "photos" / str(i) / "1.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_were_found():
+    assert len(LINES) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
+def test_a_command(line, place):
+    words = shlex.split(line)[1:]
+    if "--help" in words:
+        return
+    if words[0] == "compare.py":
+        compare.compare(parse(compare.Options, words[1:], rest="runs"))
+        assert (place / "compare.html").is_file()
+        return
+    evaluate(parse(evaluate_options.Options, [*words[1:], "map=pca"]), ROOT / "conf")
+    folder = place / "reports" if "output=reports" in words else place / "outputs" / "2026-01-31" / "12-00-00"
+    assert list(folder.glob("evaluation*.json"))
+    assert list(folder.glob("report*.html"))

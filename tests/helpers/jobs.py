@@ -1,0 +1,103 @@
+"""Two ways to run the main job: in a process of its own, and in this one."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from distill.config import named_models, schema
+
+ROOT = Path(__file__).resolve().parents[2]
+CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"
+TINY = ("threads=1", "trainer.max_epochs=2", "teacher.recipe.max_epochs=1", "logger=csv", "data.subset=200")
+
+
+def command(*arguments, cwd=ROOT, timeout=280, **environment):
+    """``python train.py ...`` in a process of its own, as a user calls it."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def interrupted(line, *arguments, cwd, **environment):
+    """The same, stopped by Ctrl-C after it has printed ``line``; what it said on stderr."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )  # fmt: skip
+    try:
+        for said in process.stdout:
+            if line in said:
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    return errors
+
+
+def curve(run):
+    """Losses, accuracies and schedules of every epoch."""
+    with (run / "csv" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    keys = [key for key in rows[0] if key.partition("/")[0] in ("train", "val", "schedule")]
+    return {key: [float(row[key]) for row in rows if row[key]] for key in keys}
+
+
+def composed(*overrides, config_dirs=()):
+    """The configuration that ``python train.py <overrides>`` composes."""
+    GlobalHydra.instance().clear()
+    schema.register()
+    path = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in config_dirs)}]"] if config_dirs else []
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("train", overrides=[*map(str, overrides), *path])
+        named_models.expand(cfg)
+        return cfg
+
+
+def run_job(folder, *overrides, config_dirs=()):
+    """The main job in this process, in ``folder``; teachers are kept beside it."""
+    from omegaconf import OmegaConf
+
+    from distill.config.validation import check
+    from distill.training.builder import build
+    from distill.training.pipeline import run
+
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg = composed(
+        f"teachers_dir={folder.parent / 'teachers'}",
+        f"cache.dir={folder.parent / 'cache'}",
+        "threads=1",
+        "trainer.accelerator=cpu",
+        *overrides,
+        config_dirs=config_dirs,
+    )
+    check(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    return run(build(cfg, folder))
+
+
+def stop_at(monkeypatch, step, error=None):
+    """Ctrl-C (or a crash) at the end of a step of the student's training."""
+    from distill.training.callbacks import GracefulStop
+
+    original = GracefulStop.on_train_batch_end
+
+    def patched(self, trainer, *args):
+        if trainer.global_step == step and self.checkpoint.parents[2].name != "teachers":
+            if error:
+                raise error
+            self.asked = True
+        original(self, trainer, *args)
+
+    monkeypatch.setattr(GracefulStop, "on_train_batch_end", patched)

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+
+from distill.losses.logits.ttm import ttm_loss
+from distill.losses.logits.wttm import WTTM, wttm_loss
+
+
+def softmax(z):
+    e = np.exp(np.asarray(z) - np.max(z))
+    return e / e.sum()
+
+
+def reference(s, t, gamma=0.1):
+    """mean of U · KL(p_t^gamma / U ‖ p_s), U the sum of the teacher's probabilities to the power gamma."""
+    total = 0.0
+    for z_s, z_t in zip(np.asarray(s), np.asarray(t), strict=True):
+        p_s, power = softmax(z_s), softmax(z_t) ** gamma
+        weight = power.sum()
+        total += weight * (power / weight * np.log(power / weight / p_s)).sum()
+    return total / len(s)
+
+
+def logits(n, c, scale=3.0, dtype=torch.float64):
+    torch.manual_seed(0)
+    return scale * torch.randn(n, c, dtype=dtype), scale * torch.randn(n, c, dtype=dtype)
+
+
+@pytest.fixture(params=[(1, 2), (8, 10), (3, 200)])
+def pair(request):
+    return logits(*request.param)
+
+
+@pytest.mark.parametrize("gamma", [0.01, 0.1, 0.5, 1.0, 2.0])
+def test_equals_the_formula(pair, gamma):
+    value = wttm_loss(*pair, gamma).item()
+    assert value == pytest.approx(reference(*pair, gamma), rel=1e-9)
+    assert WTTM(gamma)(*pair).item() == value
+
+
+def test_the_default_and_a_scheduled_exponent(pair):
+    loss = WTTM()
+    assert loss(*pair).item() == wttm_loss(*pair).item() == pytest.approx(reference(*pair, 0.1), rel=1e-9)
+    loss.gamma = 0.3
+    assert loss(*pair).item() == pytest.approx(reference(*pair, 0.3), rel=1e-9)
+
+
+def test_the_weight_of_a_sample_runs_from_1_to_c_to_the_1_minus_gamma():
+    student = torch.linspace(-1, 1, 8, dtype=torch.float64)[None]
+    sure = torch.full((1, 8), -1e4, dtype=torch.float64)
+    sure[0, 3] = 0
+    for teacher, weight in ((sure, 1.0), (torch.zeros(1, 8, dtype=torch.float64), 8**0.7)):
+        expected = weight * ttm_loss(student, teacher, 0.3).item()
+        assert wttm_loss(student, teacher, 0.3).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_mean_is_over_samples_not_over_weights():
+    s, t = logits(8, 10)
+    alone = [wttm_loss(s[i : i + 1], t[i : i + 1]).item() for i in range(8)]
+    assert wttm_loss(s, t).item() == pytest.approx(np.mean(alone), rel=1e-12)
+    assert wttm_loss(s, t, 1.0).item() == pytest.approx(ttm_loss(s, t, 1.0).item(), rel=1e-9), "all weights are 1"
+
+
+def test_zero_where_the_student_is_as_smooth_as_the_target(pair):
+    _, t = pair
+    assert wttm_loss(0.2 * t + 7, t - 3, 0.2).item() == pytest.approx(0, abs=1e-11)
+
+
+def test_gradient(pair):
+    s, t = (x[:, :20] for x in pair)
+    assert torch.autograd.gradcheck(lambda x: wttm_loss(x, t, 0.3), s.clone().requires_grad_())
+
+
+@pytest.mark.parametrize("c", [2, 100, 22_000])
+@pytest.mark.parametrize("gamma", [0.01, 0.1, 2.0])
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+def test_half_precision_and_extremes(c, gamma, scale):
+    s, t = logits(4, c, scale, torch.bfloat16)
+    s[0, 0], t[0, 0] = 1000.0, -1000.0
+    exact, low = s.double().requires_grad_(), s.requires_grad_()
+    expected, value = wttm_loss(exact, t.double(), gamma), wttm_loss(low, t, gamma)
+    expected.backward()
+    value.backward()
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert torch.isfinite(low.grad).all()
+    assert (low.grad.double() - exact.grad).norm() <= 0.01 * exact.grad.norm()
+
+
+def test_autocast_does_not_lower_the_precision():
+    s, t = logits(8, 10, dtype=torch.float32)
+    expected = WTTM()(s, t)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = WTTM()(s, t)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+
+
+def test_compiles_in_one_graph():
+    torch._dynamo.reset()
+    compiled = torch.compile(WTTM(), fullgraph=True, backend="eager")
+    for n in (8, 5, 1):
+        pair = logits(n, 10, dtype=torch.float32)
+        assert compiled(*pair).item() == pytest.approx(wttm_loss(*pair).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0, -1, float("nan"), float("inf")])
+def test_bad_values(gamma):
+    for make in (WTTM, lambda gamma: wttm_loss(*logits(2, 3), gamma)):
+        with pytest.raises(ValueError, match=f"gamma must be a finite number above 0, got {gamma}"):
+            make(gamma)
+
+
+def test_bad_shapes():
+    with pytest.raises(ValueError, match=r"same shape, got \(2, 3\) and \(2, 4\)"):
+        wttm_loss(torch.zeros(2, 3), torch.zeros(2, 4))
+    with pytest.raises(ValueError, match=r"2 dimensions, got shape \(2, 3, 4\)"):
+        wttm_loss(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4))

@@ -1,0 +1,255 @@
+"""Compiled student and teacher: the same numbers, the same checkpoints, and a way back."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from distill.config.validation import check
+from distill.data import Batch
+from distill.distillation.feature_extractor import Tap
+from distill.distillation.teacher import Teacher
+from distill.models import resnet8
+from distill.training.acceleration import compilation, policy
+from distill.training.acceleration.compilation import compile_student, compile_teacher
+from distill.utils.errors import UserError
+from jobs import TINY, composed, run_job
+
+
+@pytest.fixture
+def eager_backend(monkeypatch):
+    """Dynamo and autograd's tracing for real, without a minute of C++."""
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda fn, **kw: real(fn, backend="aot_eager", **kw))
+    compilation.begin()
+    yield
+    torch._dynamo.reset()
+
+
+def example(n=8):
+    torch.manual_seed(0)
+    return torch.randn(n, 1, 8, 8)
+
+
+def none():
+    return torch.autocast("cpu", enabled=False)
+
+
+def test_student_and_taps_give_the_same_numbers_and_gradients(eager_backend):
+    torch.manual_seed(1)
+    model = resnet8(num_classes=10, in_channels=1)
+    keys = list(model.state_dict())
+    tap = Tap(model, ["layer1", "layer2:input"], "fc")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    plain = tap(example())
+    plain.logits.square().sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    model.load_state_dict(before)
+
+    compile_student(tap, example(), none, "the student")
+    assert tap._compiled is not None
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    calls = []
+    compiled, tap._compiled = tap._compiled, lambda x: calls.append(1) or compiled(x)
+    fast = tap(example())
+    fast.logits.square().sum().backward()
+    assert calls == [1]
+    assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
+    assert torch.allclose(fast.embedding, plain.embedding, atol=1e-5)
+    assert fast.features.keys() == plain.features.keys() == {"layer1", "layer2:input"}
+    assert all(torch.allclose(value, plain.features[key], atol=1e-5) for key, value in fast.features.items())
+    assert all(torch.allclose(p.grad, expected[name], atol=1e-4) for name, p in model.named_parameters())
+    assert list(model.state_dict()) == keys
+    tap(example(5))  # a last batch that is shorter
+    model.eval()
+    tap(example())  # validation
+    assert calls == [1]
+
+
+def test_a_frozen_teacher_too(eager_backend):
+    model = resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False)
+    tap = Tap(model, ["layer1"], None)
+    plain = tap(example())
+    compile_teacher(tap, example(), none, "the teacher")
+    with torch.no_grad():
+        fast = tap(example())
+    assert tap._compiled is not None
+    assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
+    assert torch.allclose(fast.features["layer1"], plain.features["layer1"], atol=1e-5)
+
+
+def test_taps_on_one_architecture_are_told_apart(eager_backend):
+    taps = [Tap(resnet8(num_classes=10, in_channels=1).eval(), keys, None) for keys in ([], ["layer2"], ["layer1"])]
+    for tap in taps:
+        compile_teacher(tap, example(), none, "the teacher")
+    for tap in taps:
+        with torch.no_grad():
+            fast, plain = tap(example()), tap.eagerly(example())
+        assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
+        assert {k: v.shape for k, v in fast.features.items()} == {k: v.shape for k, v in plain.features.items()}
+
+
+def test_a_model_that_does_not_compile_runs_eagerly_and_says_so_once(monkeypatch, capsys):
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("no C++ compiler\nmore")
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda fn, **kw: real(fn, backend=broken, **kw))
+    torch._dynamo.reset()
+    tap = Tap(resnet8(num_classes=10, in_channels=1), [], None)
+    compile_student(tap, example(), none, "the student")
+    torch._dynamo.reset()
+    assert tap._compiled is None
+    assert tap(example()).logits.shape == (8, 10)
+    out = capsys.readouterr().out
+    assert out.count("the student cannot be compiled and runs eagerly: ") == 1
+    assert len(out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "cuda", "macs", "compiled"),
+    [
+        ("auto", False, compilation.CPU / 2, False),
+        ("auto", False, compilation.CPU * 2, True),
+        ("auto", True, compilation.CPU * 2, False),
+        (True, False, 1.0, True),
+        (False, True, 1e20, False),
+    ],
+)
+def test_what_pays(asked, cuda, macs, compiled):
+    assert compilation.choose(asked, cuda, macs)[0] is compiled
+
+
+def test_a_default_job_says_that_it_is_too_short(tmp_path, capsys):
+    run_job(tmp_path / "run", *TINY, "kd=none", "trainer.max_epochs=1")
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("student resnet8: "))
+    assert line.endswith("), channels_last, eager (too short for compiling to pay)")
+
+
+def test_the_length_of_a_run_decides(monkeypatch):
+    class Data:
+        num_train = 50_000
+
+        def example(self, n):
+            return torch.zeros(n, 1, 8, 8)
+
+    model = resnet8(num_classes=10, in_channels=1)
+    cfg = OmegaConf.to_container(composed(), resolve=True)
+    macs = policy.size(model, Data().example(1)).macs
+    epochs = int(compilation.CPU / (3 * macs * 50_000)) + 1
+    assert policy.choose(cfg, model, "student", Data(), 64, epochs).compiled
+    assert not policy.choose(cfg, model, "student", Data(), 64, epochs - 1).compiled
+    assert policy.choose(cfg, model, "student", Data(), 64, epochs - 1, teacher=model).compiled
+    assert not policy.choose(cfg, model, "student", Data(), 64, epochs, eager=True).compiled
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("compile=maybe",), "compile=maybe is unknown; Allowed: auto, true, false"),
+        (("compile=true", "trainer.devices=2"), "compile=true cannot be combined with several processes"),
+        (("compile=true", "quantize=int8"), "compile=true cannot be combined with quantize"),
+        (("compile=true", "kd=dml"), r"compile=true cannot be combined with kd.peers"),
+    ],
+)
+def test_mistakes(overrides, message):
+    with pytest.raises(UserError, match=message):
+        check(OmegaConf.to_container(composed(*overrides), resolve=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kd", ["kd", "fitnet"])
+def test_a_compiled_run_end_to_end(tmp_path, kd, capsys):
+    """Through inductor; the same batches and steps, so the same student but for rounding."""
+    reports, weights = [], []
+    for compiled in ("false", "true"):
+        run = tmp_path / compiled
+        reports.append(
+            run_job(run, *TINY, f"kd={kd}", f"compile={compiled}", "cache.enabled=false", "optimizer.lr=0.01")
+        )
+        weights.append(load_file(run / "student.safetensors"))
+    out = capsys.readouterr().out
+    assert "channels_last, compiled" in out
+    assert "cannot be compiled" not in out
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.allclose(value, weights[1][name], atol=2e-2) for name, value in weights[0].items())
+    assert not any("_orig_mod" in name for name in weights[1])
+    assert reports[1]["student"]["last"]["val"]["loss"] == pytest.approx(
+        reports[0]["student"]["last"]["val"]["loss"], rel=0.05
+    )
+
+
+def test_gradients_that_add_up_over_several_steps_are_left_alone(eager_backend):
+    model = resnet8(num_classes=10, in_channels=1)
+    before = torch.ones_like(model.fc.weight)
+    model.fc.weight.grad = before.clone()
+    compile_student(Tap(model), example(), none, "the student")
+    assert torch.equal(model.fc.weight.grad, before)
+
+
+@pytest.mark.slow
+def test_frozen_teachers_of_one_architecture_keep_their_own_weights():
+    """Folded weights are constants of the code, and the code of one teacher must not answer for another."""
+    compilation.begin()
+    taps = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+        taps.append(Tap(model, ["layer1"], "fc"))
+        compile_teacher(taps[-1], example(), none, "the teacher")
+    for tap in taps:
+        with torch.no_grad():
+            fast, plain = tap(example()), tap.eagerly(example())
+        assert tap._compiled is not None
+        assert torch.allclose(fast.logits, plain.logits, atol=1e-4)
+        assert torch.allclose(fast.features["layer1"], plain.features["layer1"], atol=1e-4)
+        assert torch.allclose(fast.embedding, plain.embedding, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_batch_norm_is_folded_into_the_teacher_convolutions(monkeypatch):
+    from torch._inductor.utils import run_and_get_code
+
+    compilation.begin()
+    tap = Tap(resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False))
+    _, code = run_and_get_code(lambda: compile_teacher(tap, example(), none, "the teacher"))
+    assert len(code) == 1
+    assert "sqrt" not in code[0]  # of the running variance
+    assert tap._compiled is not None
+
+
+def test_evaluation_asks_the_teacher_as_it_is(monkeypatch):
+    """In another precision and grad mode it would be compiled once more, for a few batches."""
+    made, real = [], torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda fn, **kw: real(fn, backend=lambda graph, _: made.append(1) or graph.forward, **kw)
+    )
+    compilation.begin()
+    teacher = Teacher(resnet8(num_classes=10, in_channels=1), precision="32-true")
+    batch = Batch(example(), torch.zeros(8, dtype=torch.int64), torch.arange(8))
+    teacher.prepare(batch.inputs, none, compiled=True, captured=False)
+    teacher(batch)
+    assert made == [1]
+    with torch.inference_mode():
+        given = teacher(batch, "val")
+    assert made == [1]
+    assert torch.equal(given.logits, teacher.model(batch.inputs))
+    torch._dynamo.reset()
+
+
+def test_models_are_compiled_once_and_not_in_every_step(tmp_path, monkeypatch):
+    """A student alone has no teacher to compile: that is no reason to begin anew with every step."""
+    from torch._dynamo.utils import counters
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda fn, **kw: real(fn, backend="aot_eager", **kw))
+    counters.clear()
+    run_job(tmp_path, *TINY, "kd=none", "compile=true")
+    assert counters["stats"]["unique_graphs"] == 1
+    torch._dynamo.reset()

@@ -1,0 +1,153 @@
+"""Jobs of several processes: as one with the same global batch, stopped and continued, and what can go wrong."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distill.config.validation import check
+from distill.utils import processes
+from distill.utils.errors import UserError
+from jobs import TINY, command, composed, curve, interrupted
+
+OWN = '''
+from torch import nn
+
+def mlp(num_classes, in_channels, image_size, width=32, **_):
+    """No BatchNorm: each process would normalise by its own part of the batch."""
+    pixels = in_channels * image_size**2
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, num_classes))
+'''
+JOB = (*TINY, "data.batch_size=20", "model._target_=own.mlp", "trainer.accelerator=cpu", "trainer.max_epochs=3")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("processes")
+    (place / "own.py").write_text(OWN)
+    return place
+
+
+def train(place, *arguments):
+    done = command(
+        *JOB, *arguments, cwd=place, PYTHONPATH=os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def one(place):
+    train(place, "hydra.run.dir=one")
+    return place / "one"
+
+
+@pytest.fixture(scope="module")
+def two(one):
+    done = train(one.parent, "trainer=ddp", "trainer.devices=2", "hydra.run.dir=two")
+    return one.parent / "two", done
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one_with_the_same_global_batch(one, two):
+    folder, done = two
+    assert done.stdout.count("student mlp  epoch ") == 3  # one of them speaks
+    assert "teacher cache: not used, the job has several processes" in done.stdout
+    alone, both = curve(one), curve(folder)
+    assert alone.keys() == both.keys()
+    for key, values in alone.items():
+        assert both[key] == pytest.approx(values, rel=1e-4, abs=1e-5), key
+        assert len(values) == 3
+    weights = load_file(one / "student.safetensors")
+    assert all(torch.allclose(v, weights[k], atol=1e-5) for k, v in load_file(folder / "student.safetensors").items())
+    reports = [json.loads((run / "summary.json").read_text())["student"]["last"] for run in (one, folder)]
+    for split in ("val", "test"):
+        assert reports[1][split] == pytest.approx(reports[0][split], rel=1e-4)
+    assert not list(folder.glob("rank-*.log"))
+
+
+@pytest.mark.slow
+def test_stopped_together_and_continued_together(two):
+    whole, _ = two
+    place, folder = whole.parent, whole.parent / "stopped"
+    path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
+    arguments = [*JOB, "trainer.devices=2", "trainer.max_epochs=3", "hydra.run.dir=stopped"]
+    errors = interrupted("student mlp  epoch 1/3", *arguments, cwd=place, PYTHONPATH=path)
+    assert "error: stopped in epoch" in errors
+    assert errors.count("Stopping after this step") == 1
+    assert errors.strip().splitlines()[-1].endswith("continue with: python train.py resume=stopped")
+    done = command("resume=stopped", cwd=place, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    before, after = load_file(whole / "student.safetensors"), load_file(folder / "student.safetensors")
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.slow
+def test_jobs_of_a_multirun_have_processes_of_their_own_and_fail_alone(one):
+    """The second job's second process is killed in mid-training."""
+    place = one.parent
+    path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
+    arguments = ["-m", *JOB, "trainer.devices=2", "trainer.max_epochs=2,60", "hydra.sweep.dir=sweep"]
+
+    def kill_one():
+        status = place / "sweep" / "1" / "status.json"
+        while not (status.exists() and "student" in str(json.loads(status.read_text()).get("training"))):
+            time.sleep(0.05)
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = (process / "environ").read_bytes().split(b"\0")
+                arguments = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"RANK=1" in environment and b"hydra.run.dir='sweep/1'" in arguments:
+                os.kill(int(process.name), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    done = command(*arguments, cwd=place, PYTHONPATH=path)
+    assert done.returncode == 1, done.stderr
+    assert (place / "sweep" / "0" / "summary.json").exists()
+    failure = json.loads((place / "sweep" / "1" / "failure.json").read_text())
+    assert failure["reason"] == "one of its processes was killed (SIGKILL)"
+    assert not (place / "sweep" / "1" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("trainer.devices=0",), "trainer.devices must be a number from 1, or a list of device numbers, got 0"),
+        (("trainer.devices=two",), "got 'two'"),
+        (("trainer.devices=[0,-1]",), r"got \[0, -1\]"),
+        (("trainer.devices=2", "trainer.strategy=dpp"), "trainer.strategy=dpp is unknown; did you mean 'ddp'"),
+        (("trainer.devices=2", "data.batch_size=3"), "data.batch_size=3 is for all 2 processes together: at least 4"),
+        (("trainer.devices=2", "cache.enabled=true"), "a job of several processes keeps no teacher cache"),
+        (("trainer.devices=2", "trainer.num_nodes=2"), "trainer.num_nodes=2: start it on every node with torchrun"),
+    ],
+)
+def test_mistakes(overrides, message):
+    from omegaconf import OmegaConf
+
+    with pytest.raises(UserError, match=message):
+        check(OmegaConf.to_container(composed(*overrides), resolve=True))
+
+
+def test_why_processes_failed(tmp_path):
+    assert processes.reason(["x", "error: kd.T is wrong", ""], 1, tmp_path) == "kd.T is wrong"
+    assert processes.reason(["error: x"], -9, tmp_path) == "one of its processes was killed (SIGKILL)"
+    assert processes.reason([], 3, tmp_path) == "its processes ended with status 3"
+    (tmp_path / "rank-1.log").write_text("Traceback\nMemoryError: no room\n")
+    assert processes.reason([], 1, tmp_path).startswith("rank-1: MemoryError: no room (see ")
+
+
+def test_torchrun_needs_a_folder(tmp_path):
+    done = command("trainer.devices=2", cwd=tmp_path, WORLD_SIZE="2", RANK="0", LOCAL_RANK="0")
+    assert done.returncode == 1
+    assert done.stderr == "error: torchrun's processes share one folder: name it with hydra.run.dir=<folder>\n"
+    quiet = command("trainer.devices=2", cwd=tmp_path, WORLD_SIZE="2", RANK="1", LOCAL_RANK="1")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (1, "", "")

@@ -1,0 +1,62 @@
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from distill.models import resnet8
+from distill.utils.checkpoints import save_weights
+from distill.utils.profiling import size, speed
+
+
+class Slow(nn.Module):
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        time.sleep(self.seconds * len(x))
+        return self.layer(x)
+
+
+def test_size(tmp_path):
+    model = resnet8(100).train()
+    found = size(model, torch.randn(1, 3, 32, 32))
+    assert found.parameters == 83_892
+    assert found.macs == pytest.approx(12.5e6, rel=0.01)
+    save_weights(model, tmp_path / "x.safetensors")
+    assert found.bytes == (tmp_path / "x.safetensors").stat().st_size
+    assert model.training
+
+
+def test_speed_is_per_sample_and_per_batch():
+    found = speed({"a": Slow(0.002), "b": Slow(0.004)}, torch.randn(5, 3), torch.device("cpu"), None, seconds=0.05)
+    assert found["a"].latency_ms >= 2
+    assert found["b"].latency_ms >= 4
+    assert found["b"].latency_ms / found["a"].latency_ms > 1.3
+    assert found["a"].throughput <= 500
+    assert found["b"].throughput <= 250
+    assert found["a"].batch == 5
+
+
+def test_speed_under_autocast():
+    seen = []
+    model = nn.Linear(3, 2)
+    model.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
+    speed({"a": model}, torch.randn(2, 3), torch.device("cpu"), torch.bfloat16, seconds=0.01)
+    assert set(seen) == {torch.bfloat16}
+
+
+def test_means_weigh_batches_by_their_samples():
+    from distill.tasks.metrics import Means
+
+    means = Means()
+    means.update({"loss": torch.tensor(1.0), "kd": torch.tensor(2.0, dtype=torch.bfloat16)}, 3)
+    means.update({"loss": torch.tensor(5.0, requires_grad=True), "kd": torch.tensor(4.0)}, 1)
+    found = means.compute()
+    assert {name: float(value) for name, value in found.items()} == {"loss": 2.0, "kd": 2.5}
+    assert not found["loss"].requires_grad
+    assert means.compute() == {}
+    means.update({"hard": torch.tensor(7.0)}, 2)
+    assert {name: float(value) for name, value in means.compute().items()} == {"hard": 7.0}

@@ -1,0 +1,420 @@
+"""Flows: preparations, chains, several teachers, students of each other; whole runs on real digits."""
+
+import json
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from safetensors.torch import load_file
+
+from distill.losses import bn_margin
+from distill.training.callbacks import GracefulStop
+from distill.training.module import Distiller
+from distill.utils.errors import Interrupted, UserError
+from jobs import TINY, command, run_job
+
+QUICK = (*TINY[1:], "teacher=resnet14")
+STOPPING = (
+    "callbacks=early_stopping",
+    "callbacks.early_stopping.patience=0",
+    "+callbacks.early_stopping.min_delta=1",
+)  # no epoch is better by that much: stops after the second
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("outputs")
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
+
+
+def weights(folder, name="student.safetensors"):
+    return load_file(folder / name)
+
+
+def weights_of_checkpoint(folder):
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+# Preparations
+
+
+def watch(monkeypatch):
+    """What the student's weights and the phase are when each training starts and ends."""
+    seen = []
+    start, end = Distiller.on_train_start, Distiller.on_fit_end
+
+    def note(self):
+        state = {k: v.clone() for k, v in self.student.state_dict().items()}
+        seen.append((self.criterion.preparing, state))
+
+    monkeypatch.setattr(Distiller, "on_train_start", lambda self: (start(self), note(self)))
+    monkeypatch.setattr(Distiller, "on_fit_end", lambda self: (end(self), note(self)))
+    return seen
+
+
+def test_a_paraphrasers_preparation_leaves_the_student_alone(root, monkeypatch, capsys):
+    run_job(root / "warm", *QUICK, "only=teacher")
+    seen = watch(monkeypatch)
+    run_job(root / "ft", *QUICK, "kd=ft", "kd.terms.ft.preparation.epochs=2")
+    assert [phase for phase, _ in seen] == ["ft", "ft", None, None]
+    assert equal(seen[0][1], seen[1][1])  # running statistics included
+    assert equal(seen[1][1], seen[2][1])
+    assert not equal(seen[2][1], seen[3][1])
+    out = capsys.readouterr().out
+    assert "preparation of ft for student resnet8: 2 epochs" in out
+    assert "preparation of ft for student resnet8  epoch 2/2" in out
+
+
+def test_the_paraphraser_is_trained_first_and_fixed_then(root):
+    run_job(root / "ft2", *QUICK, "kd=ft", "trainer.max_epochs=2")
+    prepared = torch.load(root / "ft2/preparation/ft/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    final = torch.load(root / "ft2/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    own = [k for k in final if ("encoder" in k or "decoder" in k) and final[k].is_floating_point()]
+    assert own
+    assert all(torch.equal(prepared[k], final[k]) for k in own)
+    moved = [k for k in final if "translator" in k and k.endswith("weight")]
+    assert moved
+    assert any(not torch.equal(prepared[k], final[k]) for k in moved)
+
+
+def test_the_main_phase_of_fsp_is_cross_entropy_from_prepared_weights(root, monkeypatch):
+    run_job(root / "warm3", *QUICK, "only=teacher")
+    seen = watch(monkeypatch)
+    report = run_job(root / "fsp", *QUICK, "kd=fsp")
+    assert [phase for phase, _ in seen] == ["fsp", "fsp", None, None]
+    assert not equal(seen[0][1], seen[1][1])
+    assert equal(seen[1][1], seen[2][1])
+    train = report["student"]["train"]
+    assert train["loss"] == pytest.approx(train["hard"], rel=1e-5)
+    kept = run_job(root / "fsp-kept", *QUICK, "kd=fsp", "kd.terms.fsp.weight=1")["student"]["train"]
+    assert kept["loss"] == pytest.approx(kept["hard"] + kept["fsp"], rel=1e-4)
+
+
+def stop_at(monkeypatch, step, where):
+    original = GracefulStop.on_train_batch_end
+
+    def patched(self, trainer, *args):
+        if trainer.global_step == step and where(self.checkpoint):
+            self.asked = True
+        original(self, trainer, *args)
+
+    monkeypatch.setattr(GracefulStop, "on_train_batch_end", patched)
+
+
+@pytest.mark.parametrize(
+    ("terms", "step", "where"),
+    [
+        ("ft", 2, "preparation/ft"),
+        ("ft", 6, "preparation/ft"),
+        ("ft", 6, "."),
+        ("ab", 2, "preparation/ab"),
+        ("ab", 6, "preparation/ab"),
+        ("ab", 6, "."),
+        ("ab,ft", 2, "preparation/ft"),  # the second of two
+        ("crd", 6, "."),  # its bank has a row per sample of the subset
+    ],
+)
+def test_a_run_stopped_in_any_phase_ends_as_if_it_had_not_been(root, monkeypatch, terms, step, where):
+    long = [f"kd.terms.{term}.preparation.epochs=2" for term in terms.split(",") if term != "crd"]
+    run = (*QUICK, f"kd=[{terms}]", *long)
+    name = terms.replace(",", "-")
+    whole = root / f"{name}-whole"
+    if not (whole / "summary.json").exists():
+        run_job(whole, *run)
+    folder = root / f"{name}-stopped-{where.replace('/', '-')}-{step}"
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, step, lambda path: path.parents[1] == folder / where)
+        run_job(folder, *run)
+    run_job(folder, *run, f"resume={folder}")
+    assert equal(weights(whole), weights(folder))
+    assert equal(weights_of_checkpoint(whole), weights_of_checkpoint(folder))  # paraphraser and bank included
+
+
+# Chains
+
+
+@pytest.fixture(scope="module")
+def chain(root):
+    return run_job(root / "takd", *QUICK, "kd=takd", "teacher=resnet20", "kd.assistants=[resnet14,wrn_16_1]")
+
+
+def test_assistants_stand_between_teacher_and_student(root, chain):
+    assert [chain[r]["name"] for r in ("teacher", "assistant_1", "assistant_2", "student")] == [
+        "resnet20", "resnet14", "wrn_16_1", "resnet8",
+    ]  # fmt: skip
+    for role in ("assistant_1", "assistant_2"):
+        assert (root / "takd" / role / "student.safetensors").is_file()
+        assert 0 < chain[role]["last"]["test"]["acc"] <= 1
+    assert chain["ratios"]["parameters"] == pytest.approx(
+        chain["teacher"]["parameters"] / chain["student"]["parameters"]
+    )
+
+
+@pytest.fixture(scope="module")
+def ban(root):
+    """Three generations: (role, teacher, student) of each, and the students' weights as their trainings start."""
+    from distill.training.pipeline import _teacher_of
+
+    run_job(root / "warm-ban", *QUICK, "only=teacher")
+    taught = []
+
+    def noted(lesson, previous, job):
+        teacher = _teacher_of(lesson, previous, job)
+        taught.append((lesson.role, teacher.model, lesson.student.model))
+        return teacher
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distill.training.pipeline._teacher_of", noted)
+        seen = watch(patch)
+        run_job(root / "ban", *QUICK, "kd=ban", "kd.generations=3", "trainer.max_epochs=1")
+    return taught, [state for _, state in seen[::2]]
+
+
+def test_each_student_agrees_with_the_one_that_taught_it(ban):
+    taught, _ = ban
+    assert [role for role, _, _ in taught] == ["generation_1", "generation_2", "student"]
+    assert taught[1][1] is taught[0][2]
+    assert taught[2][1] is taught[1][2]
+    assert not any(p.requires_grad for p in taught[2][1].parameters())
+
+
+def test_generations_start_from_weights_of_their_own(root, ban):
+    """Before any step: what was learnt would differ anyway. The last one starts as the student would alone."""
+    _, (first, second, third) = ban
+    for one, other in ((first, second), (first, third), (second, third)):
+        assert not torch.equal(one["fc.weight"], other["fc.weight"])
+    with pytest.MonkeyPatch.context() as patch:
+        seen = watch(patch)
+        run_job(root / "ban-alone", *QUICK, "kd=none", "trainer.max_epochs=1")
+    assert equal(third, seen[0][1])
+
+
+def test_each_generation_is_calibrated_to_its_own_teacher(root):
+    report = run_job(root / "ofd-ban", *QUICK, "kd=[ofd,ban]", "kd.generations=2", "trainer.max_epochs=1")
+    for folder, teacher, block in (
+        (root / "ofd-ban/generation_1", load_file(report["teacher"]["path"]), 1),
+        (root / "ofd-ban", weights(root / "ofd-ban/generation_1"), 0),
+    ):
+        found = weights_of_checkpoint(folder)
+        for i in range(3):
+            bias, weight = (teacher[f"layer{i + 1}.{block}.bn2.{name}"] for name in ("bias", "weight"))
+            margin = found[f"criterion.losses.ofd.0.margin{i}"]
+            torch.testing.assert_close(margin, bn_margin(bias, weight)[:, None, None])
+
+
+def test_one_generation_is_plain_distillation(root):
+    run_job(root / "one", *QUICK, "kd=ban", "kd.generations=1")
+    run_job(root / "plain", *QUICK, "kd=kd", "kd.alpha=null", "kd.T=1")
+    assert equal(weights(root / "one"), weights(root / "plain"))
+
+
+def test_a_chain_stopped_in_its_middle_continues(root, chain, monkeypatch):
+    folder, run = root / "takd-stopped", (*QUICK, "kd=takd", "teacher=resnet20", "kd.assistants=[resnet14,wrn_16_1]")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, 3, lambda path: "assistant_2" in path.parts)
+        run_job(folder, *run)
+    run_job(folder, *run, f"resume={folder}")
+    assert equal(weights(root / "takd"), weights(folder))
+
+
+def noted_trainings(monkeypatch):
+    """The folder and step of every training as it starts, and every test."""
+    seen = []
+    fit, test = Trainer.fit, Trainer.test
+
+    def noted_fit(self, *args, **settings):
+        seen.append(self.checkpoint_callbacks[0].dirpath)
+        fit(self, *args, **settings)
+
+    def noted_test(self, *args, **settings):
+        seen.append("test")
+        return test(self, *args, **settings)
+
+    monkeypatch.setattr(Trainer, "fit", noted_fit)
+    monkeypatch.setattr(Trainer, "test", noted_test)
+    return seen
+
+
+def test_no_student_is_tested_before_the_last_training(root, monkeypatch):
+    run_job(root / "warm20", *QUICK, "teacher=resnet20", "only=teacher")
+    seen = noted_trainings(monkeypatch)
+    run_job(root / "takd-order", *QUICK, "kd=takd", "teacher=resnet20", "kd.assistants=[resnet14]")
+    assert [str(where) for where in seen[:2]] == [
+        str(root / "takd-order" / "assistant_1" / "checkpoints"), str(root / "takd-order" / "checkpoints")
+    ]  # fmt: skip
+    assert len(seen) > 3
+    assert set(seen[2:]) == {"test"}
+
+
+def test_finished_steps_of_a_chain_are_not_trained_again(root, monkeypatch):
+    """A step that stopped early has epochs left, and is finished all the same."""
+    run = (*QUICK, "kd=ban", "kd.generations=2", "trainer.max_epochs=3", *STOPPING)
+    folder = root / "ban-stopped"
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, 5, lambda path: "generation_1" not in path.parts)
+        run_job(folder, *run)
+    assert json.loads((folder / "generation_1/finished.json").read_text())["epoch"] == 2
+    first = weights_of_checkpoint(folder / "generation_1")
+    seen = noted_trainings(monkeypatch)
+    run_job(folder, *run, f"resume={folder}")
+    assert [str(path) for path in seen if path != "test"] == [str(folder / "checkpoints")]
+    assert equal(first, weights_of_checkpoint(folder / "generation_1"))
+
+
+def test_a_preparation_is_not_stopped_early(root, capsys):
+    run_job(root / "ab-early", *QUICK, "kd=ab", "kd.terms.ab.preparation.epochs=3", *STOPPING)
+    assert "preparation of ab for student resnet8  epoch 3/3" in capsys.readouterr().out
+
+
+# Several teachers
+
+
+def test_several_teachers(root):
+    report = run_job(root / "several", *QUICK, "kd=multi_teacher", "kd.teachers=[wrn_16_1]")
+    assert (report["teacher"]["name"], report["teacher_2"]["name"]) == ("resnet14", "wrn_16_1")
+    assert 0 < report["teacher_2"]["test"]["acc"] <= 1
+    again = run_job(
+        root / "confident", *QUICK, "kd=multi_teacher", "kd.teachers=[wrn_16_1]",
+        "kd.ensemble._target_=distill.distillation.ensemble.ConfidenceMean",
+    )  # fmt: skip
+    assert again["teacher_2"]["origin"] == "found"
+    assert not equal(weights(root / "several"), weights(root / "confident"))
+    kept = report["teacher_2"]["path"]
+    loaded = run_job(
+        root / "loaded", *QUICK, "kd=multi_teacher", f"kd.teachers=[{{model:wrn_16_1,checkpoint:'{kept}'}}]"
+    )
+    assert loaded["teacher_2"]["origin"] == "checkpoint"
+    assert equal(weights(root / "several"), weights(root / "loaded"))
+
+
+def test_one_teacher_twice_is_one_teacher(root):
+    """The mean of equal answers is the answer."""
+    kept = run_job(root / "once", *QUICK, "kd=kd", "trainer.max_epochs=1")["teacher"]["path"]
+    again = f"kd.teachers=[{{model:resnet14,checkpoint:'{kept}'}}]"
+    run_job(root / "twice", *QUICK, "kd=multi_teacher", again, "trainer.max_epochs=1")
+    for key, value in weights(root / "once").items():
+        torch.testing.assert_close(weights(root / "twice")[key], value, atol=1e-3, rtol=1e-3)
+
+
+# Students of each other
+
+
+def test_students_that_teach_each_other(root):
+    report = run_job(root / "dml", *QUICK, "kd=dml", "kd.peers=[resnet14,wrn_16_1]")
+    assert [report[r]["name"] for r in ("student", "peer_1", "peer_2")] == ["resnet8", "resnet14", "wrn_16_1"]
+    assert "teacher" not in report
+    assert report["ratios"] is None
+    assert {"kd", "peer_1_kd", "peer_2_kd", "agreement"} <= set(report["student"]["train"])
+    for i in (1, 2):
+        assert (root / "dml" / f"peer_{i}.safetensors").is_file()
+
+
+@pytest.fixture(scope="module")
+def pair(root):
+    run_job(root / "pair", *QUICK, "kd=dml")
+    return root / "pair"
+
+
+def test_a_stopped_mutual_run_continues(root, pair, monkeypatch):
+    folder = root / "pair-stopped"
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, 5, lambda path: True)
+        run_job(folder, *QUICK, "kd=dml")
+    run_job(folder, *QUICK, "kd=dml", f"resume={folder}")
+    for name in ("student.safetensors", "peer_1.safetensors"):
+        assert equal(weights(pair, name), weights(folder, name))
+
+
+def test_a_peer_is_no_copy_of_the_student(pair):
+    """With the same weights at the start, all steps would be the same."""
+    assert not equal(weights(pair), weights(pair, "peer_1.safetensors"))
+
+
+# SimKD
+
+
+def test_the_deployed_student_has_the_teachers_classifier(root):
+    report = run_job(root / "simkd", *QUICK, "kd=simkd")
+    teacher = load_file(report["teacher"]["path"])
+    student = weights(root / "simkd")
+    assert torch.equal(student["classifier.weight"], teacher["fc.weight"])
+    alone = run_job(root / "alone", *QUICK, "kd=none")
+    assert report["student"]["parameters"] > alone["student"]["parameters"]
+    assert report["student"]["train"]["loss"] == pytest.approx(report["student"]["train"]["simkd"], rel=1e-5)
+
+
+# Memory banks
+
+
+def test_crds_bank_has_a_row_per_training_sample(root):
+    report = run_job(root / "crd", *QUICK, "kd=crd", "trainer.max_epochs=1")
+    trained = torch.load(root / "crd/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    (bank,) = (value for key, value in trained.items() if key.endswith("student_bank"))
+    (labels,) = (value for key, value in trained.items() if key.endswith("crd.0.labels"))
+    assert len(bank) == report["data"]["train"]
+    assert (labels >= 0).all()  # one epoch has been through every row
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["kd=fsp", "model=vgg8"], r"term 'fsp': .*\(4, 64, 8, 8\) \(student\) and \(4, 16, 8, 8\) \(teacher\)"),
+        (["kd=simkd", "teacher=wrn_16_1"], "kd.student_wrapper: "),
+        (["kd=[ofd,dml]"], "'ofd' needs a finished teacher"),
+        (
+            ["kd=multi_teacher", "kd.teachers=[wrn_16_1]", "kd.ensemble=null"],
+            "kd.ensemble does not say how they are combined",
+        ),
+        (
+            ["kd=multi_teacher", "kd.teachers=[wrn_16_1]", "+kd.ensemble.weights=[1,2,3]"],
+            "kd.ensemble.weights must be one per teacher, 2",
+        ),
+        (["kd=multi_teacher"], "kd.teachers.0 is a teacher that is there already"),
+        (
+            ["kd=multi_teacher", "kd.teachers=[{model:wrn_16_1,recipe:{seeds:1}}]"],
+            "kd.teachers.0.recipe has no 'seeds'",
+        ),
+        (
+            ["kd=multi_teacher", "kd.teachers=[{model:wrn_16_1,checkpoint:no.pt}]"],
+            "kd.teachers.0.checkpoint: no.pt does",
+        ),
+        (
+            ["kd=rkd", "data.batch_size=64", "kd.terms.rkd.loss.max_samples=32"],
+            r"'rkd' takes at most 32 .*64",
+        ),
+        (["kd=dkd", "data.augment.mixup=0.2"], r"term 'dkd' needs one label per sample, .*\(mixup=0.2\) mixes two"),
+        (["kd=ft", "kd.terms.ft.preparation=null"], "term 'ft' needs a first phase: kd.terms.ft.preparation="),
+        (["kd=ab", "kd.terms.ab.preparation=3"], "kd.terms.ab.preparation must be"),
+        (["kd=takd", "~kd.terms.kd"], "kd.assistants needs a term"),
+        (["kd=at", "+kd.teachers=[wrn_16_1]"], "kd.teachers needs a term that reads the teacher's logits"),
+        (["kd=rkd", "kd.standardize=true"], "kd.standardize=true .* and no term reads both"),
+        (["kd=at", "kd.terms.at.student=1", "kd.terms.at.teacher=fc"], r"term 'at'.*\(4, 10\)"),
+    ],
+)
+def test_mistakes_that_need_the_code_come_before_training(tmp_path, overrides, message):
+    with pytest.raises(UserError, match=message):
+        run_job(tmp_path / "run", *QUICK, *overrides)
+    assert not list(tmp_path.glob("teachers/*/checkpoints"))
+
+
+@pytest.mark.slow
+def test_the_same_sweep_again_runs_what_is_missing(tmp_path):
+    sweep = ("-m", *TINY, "logger=none", "kd=none,tfkd", f"hydra.sweep.dir={tmp_path}/sweep",
+             "hydra.sweep.subdir=${hydra:runtime.choices.kd}")  # fmt: skip
+    assert command(*sweep).returncode == 0
+    first = json.loads((tmp_path / "sweep/none/summary.json").read_text())
+    (tmp_path / "sweep/tfkd/summary.json").unlink()
+    again = command(*sweep)
+    assert again.returncode == 0, again.stderr
+    assert "sweep/none is finished already" in again.stdout
+    assert (tmp_path / "sweep/tfkd/summary.json").is_file()
+    assert json.loads((tmp_path / "sweep/none/summary.json").read_text()) == first
+    other = command(*sweep, "optimizer.lr=0.3")
+    assert other.returncode == 1
+    assert "holds another run: optimizer.lr was" in other.stderr
