@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks import task
 from benchmarks.peak import repeated
 from distill.data import Batch
-from distill.distillation.feature_extractor import Tap
+from distill.distillation.feature_extractor import FeatureExtractor
 from distill.distillation.teacher import Teacher
 from distill.training.acceleration import compilation
 from distill.utils import precision
@@ -26,20 +26,20 @@ SECONDS = 1.0  # of a form in one round
 
 def _unfolded(model: torch.nn.Module, inputs: Tensor, kind: str) -> Callable[[], Any]:
     """Compiled as a student is, its BatchNorms left where they are."""
-    tap = Tap(model)
-    tap.compile(inputs)
+    extractor = FeatureExtractor(model)
+    extractor.compile(inputs)
 
     def forward() -> Any:
         with torch.no_grad(), precision.context(kind, inputs.device.type):
-            return tap(inputs)
+            return extractor(inputs)
 
     return forward
 
 
-def _ours(model: torch.nn.Module, inputs: Tensor, kind: str, compiled: bool, captured: bool) -> Callable[[], Any]:
+def _ours(model: torch.nn.Module, inputs: Tensor, kind: str, compiled: bool, cuda_graph: bool) -> Callable[[], Any]:
     """As the program's teacher answers."""
     teacher = Teacher(model, precision=kind)
-    teacher.prepare(inputs, partial(precision.context, kind, inputs.device.type), compiled, captured)
+    teacher.prepare(inputs, partial(precision.context, kind, inputs.device.type), compiled, cuda_graph)
     rows = torch.arange(len(inputs), device=inputs.device)
     return lambda: teacher(Batch(inputs, rows, rows))
 

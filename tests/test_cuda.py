@@ -13,7 +13,7 @@ from distill.distillation.teacher import Teacher
 from distill.models import resnet8
 from distill.training import module as modules
 from distill.training.acceleration import cuda_graphs
-from distill.training.acceleration.cuda_graphs import Beside, Graph
+from distill.training.acceleration.cuda_graphs import Graph, SideStream
 from distill.training.callbacks import FiniteLoss, Heartbeat
 from jobs import run_job
 
@@ -61,11 +61,11 @@ def test_a_replay_is_the_function_itself():
 def test_answers_begun_ahead_are_those_of_a_plain_forward(monkeypatch):
     """A teacher's graph on its stream beside a student's on another; what comes too early finds other numbers."""
 
-    class Late(Beside):
+    class Late(SideStream):
         def run(self, function):
             return super().run(lambda: (torch.cuda._sleep(LATE), function())[1])
 
-    monkeypatch.setattr(teachers, "Beside", Late)
+    monkeypatch.setattr(teachers, "SideStream", Late)
     model, layers = net(1), ("layer1", "layer3")
     other = Teacher(copy.deepcopy(model), layers, precision="bf16-mixed")
     asked = Teacher(model, layers, precision="bf16-mixed")
@@ -80,10 +80,10 @@ def test_answers_begun_ahead_are_those_of_a_plain_forward(monkeypatch):
         return Batch(inputs * 2, target, torch.arange(8).cuda())
 
     seen, now = [], made(0)
-    asked.ahead(now)
+    asked.prefetch(now)
     for seed in range(1, 60):  # batches and answers are made and given back, as in a training
         coming = made(seed)
-        asked.ahead(coming)
+        asked.prefetch(coming)
         outputs = asked(now)
         seen.append(outputs.map(torch.clone))
         del outputs
@@ -99,7 +99,7 @@ def test_answers_begun_ahead_are_those_of_a_plain_forward(monkeypatch):
 def test_a_teacher_answers_beside_the_student(tmp_path, monkeypatch):
     runs, waits = [], []
 
-    class Counted(Beside):
+    class Counted(SideStream):
         def run(self, function):
             runs.append(1)
             return super().run(function)
@@ -108,7 +108,7 @@ def test_a_teacher_answers_beside_the_student(tmp_path, monkeypatch):
             waits.append(1)
             super().wait(done)
 
-    monkeypatch.setattr(teachers, "Beside", Counted)
+    monkeypatch.setattr(teachers, "SideStream", Counted)
     run_job(tmp_path / "run", *ON_CUDA, "kd=kd")
     assert len(runs) == len(waits) > 20
 

@@ -83,7 +83,7 @@ def test_a_mistake_is_one_line_without_traceback(mistake, tmp_path):
         (["teacher.checkpoint=README.md"], "README.md is no file that torch.save wrote"),
         (["kd=dml", "kd.generations=2"], "kd.peers and kd.generations cannot be combined"),
         (["kd=none", "kd.assistants=[resnet14]"], "kd.assistants needs a term that students learn from"),
-        (["kd=ft", "kd.terms.ft.preparation.epochs=0"], "kd.terms.ft.preparation.epochs must be a whole number"),
+        (["kd=ft", "kd.terms.ft.pretraining.epochs=0"], "kd.terms.ft.pretraining.epochs must be a whole number"),
         (
             ["kd=dkd", "kd.terms.dkd.loss.bta=3"],
             "there is no key 'kd.terms.dkd.loss.bta'; keys in kd.terms.dkd.loss: did you mean 'beta'?",

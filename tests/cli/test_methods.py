@@ -56,8 +56,8 @@ def test_every_method_trains(folder, kd):
     if all(isinstance(term["weight"], float) for term in node["terms"].values()):
         assert train["loss"] == pytest.approx(weighted(node, train), rel=1e-4)
     for name, term in node["terms"].items():
-        if term["preparation"]:
-            metrics = json.loads((folder / kd / f"preparation/{name}/finished.json").read_text())["metrics"]
+        if term["pretraining"]:
+            metrics = json.loads((folder / kd / f"pretraining/{name}/finished.json").read_text())["metrics"]
             assert math.isfinite(metrics[f"train/{name}"])
             assert all(math.isfinite(value) for value in metrics.values())
     assert 0 < student["last"]["test"]["acc"] <= 1
@@ -75,7 +75,7 @@ def test_every_method_takes_a_pair_of_two_families(tmp_path, kd):
     made = rehearsed(
         tmp_path, f"kd={kd}", "model=mobilenetv2", "teacher=resnet14", "data.image_size=32", *OTHERS.get(kd, [])
     )
-    assert made.lessons[-1].recipe.criterion.terms
+    assert made.stages[-1].recipe.criterion.terms
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_every_method_takes_a_transformer(tmp_path, kd, side):
     small = [f"+{side}.{key}" for key in ("depth=3", "embed_dim=24", "num_heads=2", "patch_size=4")]
     vit = [f"{side}=timm", f"{side}.name=vit_tiny_patch16_224", *small]
     made = rehearsed(tmp_path, f"kd={kd}", *vit, "data.image_size=32")
-    assert made.lessons[-1].recipe.criterion.terms
+    assert made.stages[-1].recipe.criterion.terms
 
 
 @pytest.mark.parametrize("kd", ["kd", "at", "rkd"])

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from distill.config.instantiate import make
+from distill.config.instantiate import instantiate
 from distill.config.validation import check
 from jobs import ROOT, composed
 
@@ -31,7 +31,7 @@ def test_composes_and_checks(group, option):
 @pytest.mark.parametrize("option", GROUPS["kd"])
 def test_losses_are_built(option):
     for name, term in resolved(f"kd={option}")["kd"]["terms"].items():
-        assert callable(make(term["loss"], f"kd.terms.{name}.loss"))
+        assert callable(instantiate(term["loss"], f"kd.terms.{name}.loss"))
 
 
 @pytest.mark.parametrize("group", ["optimizer", "scheduler", "logger", "callbacks"])
@@ -46,7 +46,9 @@ def test_these_are_built(group, tmp_path):
             continue
         for name, node in cfg[group].items():
             try:
-                assert make(node, f"{group}.{name}", save_dir=str(tmp_path), dirpath=str(tmp_path), tracking_uri=None)
+                assert instantiate(
+                    node, f"{group}.{name}", save_dir=str(tmp_path), dirpath=str(tmp_path), tracking_uri=None
+                )
             except UserError as error:  # an optional package that is not installed
                 assert name in ("wandb", "mlflow"), error
                 assert name in str(error)

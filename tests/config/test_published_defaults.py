@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from distill.config.instantiate import make
+from distill.config.instantiate import instantiate
 from jobs import composed
 
 SHARE = 0.0834  # 20 of 240 epochs
@@ -13,7 +13,7 @@ def warmup(value):
     return {"schedule": "warmup", "value": value, "epochs": SHARE}
 
 
-# option: α, weight, T where it has one, then the loss's own settings and its layers or preparation
+# option: α, weight, T where it has one, then the loss's own settings and its layers or pretraining
 PUBLISHED = {
     "kd": (0.1, 1.0, {"T": 4.0, "t_squared": True}),
     "dkd": (None, warmup(1.0), {"alpha": 1.0, "beta": 8.0, "T": 4.0}),
@@ -53,8 +53,8 @@ def test_the_yaml_and_the_class_have_the_published_defaults(option):
     ((name, term),) = node["terms"].items()
     assert name == option
     assert (node["alpha"], term["weight"]) == (alpha, weight)
-    from_yaml = make(term["loss"], "loss")
-    alone = make({"_target_": term["loss"]["_target_"]}, "loss") if settings else None
+    from_yaml = instantiate(term["loss"], "loss")
+    alone = instantiate({"_target_": term["loss"]["_target_"]}, "loss") if settings else None
     for made in (from_yaml, alone) if settings else ():
         found = {key: getattr(made, key) for key in settings}
         assert {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()} == settings
@@ -63,7 +63,7 @@ def test_the_yaml_and_the_class_have_the_published_defaults(option):
 def test_layers_and_first_phases():
     assert (kd_of("fitnet")["terms"]["fitnet"]["student"], kd_of("fitnet")["terms"]["fitnet"]["teacher"]) == (2, 2)
     for option in ("fsp", "ab", "ft"):
-        assert kd_of(option)["terms"][option]["preparation"]["epochs"] == 30 / 240
+        assert kd_of(option)["terms"][option]["pretraining"]["epochs"] == 30 / 240
     for option in ("at", "nst", "vid", "ab", "ofd", "reviewkd"):
         assert kd_of(option)["terms"][option]["student"] is None  # every stage
 

@@ -9,8 +9,8 @@ import torch
 from distill import losses
 from distill.config.schedules import Schedule
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import dissect
-from distill.distillation.terms import Preparation, Term
+from distill.distillation.feature_extractor import inspect_model
+from distill.distillation.terms import Pretraining, Term
 from distill.losses import kd_loss
 from distill.models import resnet8
 from distill.utils.errors import UserError
@@ -41,14 +41,14 @@ VALUES = {"a": 0.7, "momentum": 0.9, "p": 3.0}
 
 N, C = 4, 10
 NET = resnet8(C)
-ANATOMY = dissect(NET, torch.zeros(N, 3, 16, 16), "a net")
+ANATOMY = inspect_model(NET, torch.zeros(N, 3, 16, 16), "a net")
 
 
 def criterion(loss, **schedules):
     features = any("feature" in n or "preactivation" in n for n in inspect.signature(loss.forward).parameters)
     layers = {"student": ["layer3"], "teacher": ["layer3"]} if features else {}
-    phase = Preparation(1) if hasattr(loss, "prepare") else None
-    term = Term("x", loss, preparation=phase, schedules=schedules, **layers)
+    phase = Pretraining(1) if hasattr(loss, "pretraining_loss") else None
+    term = Term("x", loss, pretraining=phase, schedules=schedules, **layers)
     made = Criterion(None, [term])
     torch.manual_seed(0)
     made.build(ANATOMY, ANATOMY, num_samples=20)

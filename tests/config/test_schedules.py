@@ -55,12 +55,12 @@ def test_bad_schedules(node, message):
 
 
 def test_alpha_weight_and_arguments_follow_the_epochs():
-    from distill.distillation.feature_extractor import Anatomy
+    from distill.distillation.feature_extractor import ModelInfo
 
-    anatomy = Anatomy("a net", {}, {}, (), (2, 10), None, None)
+    model_info = ModelInfo("a net", {}, {}, (), (2, 10), None, None)
     term = Term("kd", KD(8.0), Schedule("warmup", 0, 1.0, 2), schedules={"T": Schedule("linear", 8.0, 2.0)})
     criterion = Criterion(Schedule("cosine", 1.0, 0.0), [term])
-    criterion.build(anatomy, anatomy, None)
+    criterion.build(model_info, model_info, None)
     seen = []
     for epoch in range(3):
         criterion.start_epoch(epoch, 3)
@@ -72,17 +72,19 @@ def test_alpha_weight_and_arguments_follow_the_epochs():
 def test_keywords_of_a_plain_function_follow_the_epochs():
     import functools
 
-    from distill.distillation.feature_extractor import Anatomy
+    from distill.distillation.feature_extractor import ModelInfo
     from distill.losses import kd_loss
 
-    anatomy = Anatomy("a net", {}, {}, (), (2, 10), None, None)
+    model_info = ModelInfo("a net", {}, {}, (), (2, 10), None, None)
     loss = functools.partial(kd_loss, T=8.0)
     criterion = Criterion(0.5, [Term("kd", loss, schedules={"T": Schedule("linear", 8.0, 2.0)})])
-    criterion.build(anatomy, anatomy, None)
+    criterion.build(model_info, model_info, None)
     criterion.start_epoch(1, 2)
     assert criterion.losses["kd"][0].function.keywords == {"T": 2.0}
     assert loss.keywords == {"T": 8.0}
     with pytest.raises(
         UserError, match="kd.terms.kd.loss.temp cannot follow a schedule: the loss keeps no such number"
     ):
-        Criterion(0.5, [Term("kd", KD(), schedules={"temp": Schedule("linear", 1, 2)})]).build(anatomy, anatomy, None)
+        Criterion(0.5, [Term("kd", KD(), schedules={"temp": Schedule("linear", 1, 2)})]).build(
+            model_info, model_info, None
+        )

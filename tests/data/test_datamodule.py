@@ -523,7 +523,7 @@ def test_a_batch_is_shown_one_step_before_it_is_handed_out():
         handed.append(batch)
         assert loader.state_dict()["batches"] == count + 1
         if count == 1:  # from here on
-            loader.ahead = shown.append
+            loader.prefetch = shown.append
         if shown:
             assert any(batch is seen for seen in shown)
             assert len(shown) == min(len(handed) - 1, len(loader) - 2)
@@ -535,7 +535,7 @@ def test_a_batch_is_shown_one_step_before_it_is_handed_out():
 
 def test_what_is_left_out_counts_where_batches_are_shown(folder):
     loader = DataModule(functools.partial(image_folder, folder), 4, in_memory=False, num_workers=0).train_dataloader()
-    loader.ahead, get, calls = lambda batch: None, type(loader.dataset).__getitem__, []
+    loader.prefetch, get, calls = lambda batch: None, type(loader.dataset).__getitem__, []
 
     class Leaky(type(loader.dataset)):
         def __getitem__(self, key):  # all images of the second and of the last batch are broken, and skipped
@@ -561,7 +561,7 @@ def test_what_cannot_be_shown_comes_in_its_turn(folder):
         return read(epoch, positions)
 
     loader.dataset.read = broken
-    loader.ahead = shown.append
+    loader.prefetch = shown.append
     handed = []
     batches = iter(loader)
     with pytest.raises(UserError, match="bad.png cannot be read"):

@@ -5,8 +5,8 @@ from torch import nn
 
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import Tap, dissect
-from distill.distillation.terms import Preparation, Term
+from distill.distillation.feature_extractor import FeatureExtractor, inspect_model
+from distill.distillation.terms import Pretraining, Term
 from distill.losses import CRD, KD, RKD, FitNet, kd_loss
 from distill.models import resnet8, resnet14
 from distill.utils.errors import UserError
@@ -18,7 +18,7 @@ N, C = 6, 10
 def nets():
     torch.manual_seed(0)
     student, teacher, x = resnet8(C), resnet14(C), torch.randn(N, 3, 16, 16)
-    return student, teacher, x, dissect(student, x, "the student"), dissect(teacher, x, "the teacher")
+    return student, teacher, x, inspect_model(student, x, "the student"), inspect_model(teacher, x, "the teacher")
 
 
 def outputs(criterion, nets):
@@ -26,8 +26,8 @@ def outputs(criterion, nets):
     criterion.build(s, t, num_samples=100)
     batch = Batch(x, torch.arange(N) % C, torch.arange(N))
     return (
-        Tap(student.eval(), criterion.taps("student"), s.head)(x),
-        Tap(teacher.eval(), criterion.taps("teacher"), t.head)(x),
+        FeatureExtractor(student.eval(), criterion.extracted_layers("student"), s.head)(x),
+        FeatureExtractor(teacher.eval(), criterion.extracted_layers("teacher"), t.head)(x),
         batch,
     )
 
@@ -37,10 +37,10 @@ def test_alpha_weighs_the_hard_loss(nets):
     s, t, batch = outputs(criterion, nets)
     total, parts = criterion(s, t, batch)
     hard = F.cross_entropy(s.logits, batch.target, label_smoothing=0.1)
-    soft = kd_loss(s.logits, t.logits, 2.0)
+    is_soft_target = kd_loss(s.logits, t.logits, 2.0)
     torch.testing.assert_close(parts["hard"], hard)
-    torch.testing.assert_close(parts["kd"], soft)
-    torch.testing.assert_close(total, 0.3 * hard + 0.7 * 5.0 * soft)
+    torch.testing.assert_close(parts["kd"], is_soft_target)
+    torch.testing.assert_close(total, 0.3 * hard + 0.7 * 5.0 * is_soft_target)
 
 
 def test_feature_and_relation_terms_stand_beside(nets):
@@ -55,7 +55,7 @@ def test_feature_and_relation_terms_stand_beside(nets):
     torch.testing.assert_close(
         total, 0.1 * parts["hard"] + 0.9 * parts["kd"] + 3.0 * parts["fitnet"] + 0.5 * parts["rkd"]
     )
-    assert (criterion.taps("student"), criterion.taps("teacher")) == (["layer2"], ["layer2"])
+    assert (criterion.extracted_layers("student"), criterion.extracted_layers("teacher")) == (["layer2"], ["layer2"])
     adapters = [name for name, _ in criterion.named_parameters()]
     assert adapters
     assert all(name.startswith("losses.fitnet.0.adapter") for name in adapters)
@@ -141,7 +141,7 @@ def test_alpha_none_is_the_plain_sum(nets):
 
 def test_a_logit_loss_without_teacher_is_soft_and_needs_none(nets):
     class Own(nn.Module):
-        soft = True
+        is_soft_target = True
 
         def forward(self, student_logits, target):
             return student_logits.square().mean()
@@ -151,7 +151,7 @@ def test_a_logit_loss_without_teacher_is_soft_and_needs_none(nets):
     criterion.build(s, None, None)
     assert not criterion.needs_teacher
     batch = Batch(x, torch.arange(N) % C, torch.arange(N))
-    total, parts = criterion(Tap(student.eval())(x), None, batch)
+    total, parts = criterion(FeatureExtractor(student.eval())(x), None, batch)
     torch.testing.assert_close(total, 0.3 * parts["hard"] + 0.7 * 2.0 * parts["own"])
 
 
@@ -175,28 +175,28 @@ class TwoPhases(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
         self.done = False
 
-    def prepare(self, teacher_embedding):
+    def pretraining_loss(self, teacher_embedding):
         return (self.scale * teacher_embedding).square().mean()
 
     def forward(self, student_embedding, teacher_embedding):
         return (student_embedding - self.scale * teacher_embedding).square().mean()
 
-    def after_preparation(self):
+    def after_pretraining(self):
         self.done = True
         self.scale.requires_grad_(False)
 
 
 def test_a_preparation_is_one_terms_loss_alone(nets):
-    criterion = Criterion(0.5, [Term("two", TwoPhases(), preparation=Preparation(1, weight=3.0)), Term("kd", KD())])
+    criterion = Criterion(0.5, [Term("two", TwoPhases(), pretraining=Pretraining(1, weight=3.0)), Term("kd", KD())])
     s, t, batch = outputs(criterion, nets)
-    criterion.prepare("two")
+    criterion.set_pretraining("two")
     assert not criterion.teaches_student
     assert criterion.asks_teacher
     total, parts = criterion(s, t, batch)
     torch.testing.assert_close(total, 3.0 * t.embedding.square().mean())
     assert set(parts) == {"hard", "two"}
     assert not criterion.losses["two"][0].done
-    criterion.prepare(None)
+    criterion.set_pretraining(None)
     assert criterion.losses["two"][0].done
     assert criterion.teaches_student
     total, parts = criterion(s, t, batch)
@@ -208,7 +208,7 @@ def test_an_idle_term_is_not_computed_in_the_main_phase(nets):
     def fails(student_logits, teacher_embedding):
         raise AssertionError
 
-    criterion = Criterion(None, [Term("idle", fails, weight=0.0, preparation=Preparation(1))])
+    criterion = Criterion(None, [Term("idle", fails, weight=0.0, pretraining=Pretraining(1))])
     s, t, batch = outputs(criterion, nets)
     assert list(criterion(s, t, batch).parts) == ["hard"]
     assert not criterion.asks_teacher
@@ -253,7 +253,11 @@ def test_indices_become_places_in_the_training_set(nets):
     criterion.build(s, t, 6, indices=torch.tensor([5, 7, 12, 40, 70, 99]))
     assert criterion.losses["bank"][0].rows == 6
     student, teacher, x = nets[:3]
-    given = (Tap(student.eval())(x), Tap(teacher.eval())(x), Batch(x, torch.arange(N) % C, batch))
+    given = (
+        FeatureExtractor(student.eval())(x),
+        FeatureExtractor(teacher.eval())(x),
+        Batch(x, torch.arange(N) % C, batch),
+    )
     criterion(*given)
     criterion.eval()(*given)
     assert seen == [[4, 1, 2, 3, 0, 5], batch.tolist()]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.distillation.feature_extractor import Tap, dissect
+from distill.distillation.feature_extractor import FeatureExtractor, inspect_model
 from distill.models import resnet8, timm_model, torchvision_model, wrn_16_1
 from distill.utils.errors import UserError
 
@@ -34,10 +34,10 @@ def test_dissect_sees_shapes_and_changes_nothing():
     model = Custom().train()
     model.norm.eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    anatomy = dissect(model, torch.randn(2, 3, 5, 5), "the student Custom")
-    assert anatomy.shapes["conv"] == (2, 4, 5, 5)
-    assert anatomy.shapes["pair"] == (2, 4, 5, 5)
-    assert (anatomy.logits, anatomy.head, anatomy.embedding) == ((2, 6), "out", (2, 4))
+    model_info = inspect_model(model, torch.randn(2, 3, 5, 5), "the student Custom")
+    assert model_info.shapes["conv"] == (2, 4, 5, 5)
+    assert model_info.shapes["pair"] == (2, 4, 5, 5)
+    assert (model_info.logits, model_info.head, model_info.embedding) == ((2, 6), "out", (2, 4))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert model.training
     assert not model.norm.training
@@ -47,33 +47,33 @@ def test_dissect_sees_shapes_and_changes_nothing():
 def test_tap_reads_layers_and_embedding_and_keeps_nothing():
     model = Custom().eval()
     keys = set(model.state_dict())
-    tap = Tap(model, ["conv", "pair", "conv"], head="out")
+    extractor = FeatureExtractor(model, ["conv", "pair", "conv"], head="out")
     x = torch.randn(2, 3, 5, 5)
-    outputs = tap(x)
+    outputs = extractor(x)
     assert list(outputs.features) == ["conv", "pair"]
     torch.testing.assert_close(outputs.features["conv"], model.conv(x))
     torch.testing.assert_close(model.out(outputs.embedding), outputs.logits)
     assert set(model.state_dict()) == keys
-    assert tap._features is None
-    assert tap._embedding is None
+    assert extractor._features is None
+    assert extractor._embedding is None
     outputs.features["conv"].sum().backward()
     assert model.conv.weight.grad is not None
 
 
 def test_layers_by_stage_or_path():
-    anatomy = dissect(resnet8(10), torch.randn(2, 3, 32, 32), "the student resnet8")
-    assert [anatomy.layer(i) for i in (0, 1, 2, 3, -1)] == ["relu", "layer1", "layer2", "layer3", "layer3"]
-    assert anatomy.layer("layer2.0.conv1") == "layer2.0.conv1"
+    model_info = inspect_model(resnet8(10), torch.randn(2, 3, 32, 32), "the student resnet8")
+    assert [model_info.layer(i) for i in (0, 1, 2, 3, -1)] == ["relu", "layer1", "layer2", "layer3", "layer3"]
+    assert model_info.layer("layer2.0.conv1") == "layer2.0.conv1"
     with pytest.raises(UserError, match=r"the student resnet8 has no layer 'layr2': did you mean 'layer2'"):
-        anatomy.layer("layr2")
+        model_info.layer("layr2")
     with pytest.raises(UserError, match=r"has no stage 4; its stages: 0 = relu, 1 = layer1"):
-        anatomy.layer(4)
+        model_info.layer(4)
 
 
 def test_a_layer_that_runs_twice_is_refused():
-    anatomy = dissect(Custom(), torch.randn(2, 3, 5, 5), "the student Custom")
+    model_info = inspect_model(Custom(), torch.randn(2, 3, 5, 5), "the student Custom")
     with pytest.raises(UserError, match="'act' of the student Custom runs 2 times"):
-        anatomy.layer("act")
+        model_info.layer("act")
 
 
 @pytest.mark.parametrize(
@@ -85,36 +85,36 @@ def test_a_layer_that_runs_twice_is_refused():
     ],
 )
 def test_stages_of_an_unknown_model_are_found_by_map_size(name, last):
-    anatomy = dissect(torchvision_model(name, 10), torch.randn(2, 3, 96, 96), f"the teacher {name}")
-    assert set(last) <= set(anatomy.stages)
-    sizes = [anatomy.shapes[path][2] for path in anatomy.stages]
+    model_info = inspect_model(torchvision_model(name, 10), torch.randn(2, 3, 96, 96), f"the teacher {name}")
+    assert set(last) <= set(model_info.stages)
+    sizes = [model_info.shapes[path][2] for path in model_info.stages]
     assert sizes == sorted(sizes, reverse=True)
-    assert not any(path.startswith("classifier") for path in anatomy.stages)
+    assert not any(path.startswith("classifier") for path in model_info.stages)
 
 
 def test_timm_models_list_their_stages():
-    cnn = dissect(timm_model("mobilenetv3_small_050", 10), torch.randn(2, 3, 64, 64), "the teacher")
+    cnn = inspect_model(timm_model("mobilenetv3_small_050", 10), torch.randn(2, 3, 64, 64), "the teacher")
     assert (cnn.stages[0], cnn.stages[-1]) == ("bn1", "blocks.5")
     assert all(len(cnn.shapes[path]) == 4 for path in cnn.stages)
-    vit = dissect(timm_model("vit_tiny_patch16_224", 10, image_size=32), torch.randn(2, 3, 32, 32), "the teacher")
+    vit = inspect_model(timm_model("vit_tiny_patch16_224", 10, image_size=32), torch.randn(2, 3, 32, 32), "the teacher")
     assert vit.layer(-1) == "blocks.11"
 
 
 def test_channels_last_maps_are_given_channels_first():
     model = torchvision_model("swin_t", 10).eval()
     x = torch.randn(2, 3, 64, 64)
-    swin = dissect(model, x, "the teacher swin_t")
+    swin = inspect_model(model, x, "the teacher swin_t")
     key = swin.layer("features.3")
     assert (key, swin.shape(key)) == ("features.3:channels_last", (2, 192, 8, 8))
-    given = Tap(model, [key])(x).features[key]
+    given = FeatureExtractor(model, [key])(x).features[key]
     torch.testing.assert_close(given, model.features[:4](x).permute(0, 3, 1, 2))
 
 
 def test_an_output_that_is_overwritten_in_place_is_refused():
-    anatomy = dissect(torchvision_model("resnet18", 10), torch.randn(2, 3, 64, 64), "the teacher resnet18")
+    model_info = inspect_model(torchvision_model("resnet18", 10), torch.randn(2, 3, 64, 64), "the teacher resnet18")
     with pytest.raises(UserError, match=r"layer 'layer1.0.bn2' of the teacher resnet18 is overwritten in place"):
-        anatomy.layer("layer1.0.bn2")
-    assert anatomy.layer("layer1.0") == "layer1.0"
+        model_info.layer("layer1.0.bn2")
+    assert model_info.layer("layer1.0") == "layer1.0"
 
 
 def test_a_head_called_with_keywords():
@@ -126,31 +126,31 @@ def test_a_head_called_with_keywords():
         def forward(self, x):
             return self.head(input=x.flatten(1))
 
-    anatomy = dissect(Keywords(), torch.randn(2, 3, 2, 2), "the student")
-    assert (anatomy.head, anatomy.embedding) == ("head", (2, 12))
-    tap = Tap(Keywords(), (), "head")
-    assert tap(torch.randn(3, 3, 2, 2)).embedding.shape == (3, 12)
-    tap.remove()
-    assert tap(torch.randn(3, 3, 2, 2)).embedding is None
+    model_info = inspect_model(Keywords(), torch.randn(2, 3, 2, 2), "the student")
+    assert (model_info.head, model_info.embedding) == ("head", (2, 12))
+    extractor = FeatureExtractor(Keywords(), (), "head")
+    assert extractor(torch.randn(3, 3, 2, 2)).embedding.shape == (3, 12)
+    extractor.remove()
+    assert extractor(torch.randn(3, 3, 2, 2)).embedding is None
 
 
 @pytest.mark.parametrize("spec", [True, 1.5, {"a": 1}, None])
 def test_a_layer_is_a_number_or_a_path(spec):
-    anatomy = dissect(resnet8(10), torch.randn(2, 3, 32, 32), "the student resnet8")
+    model_info = inspect_model(resnet8(10), torch.randn(2, 3, 32, 32), "the student resnet8")
     with pytest.raises(UserError, match="a stage's number or a module path, got"):
-        anatomy.layer(spec)
+        model_info.layer(spec)
 
 
 def test_a_convolution_as_head_gives_a_pooled_embedding():
     model = torchvision_model("squeezenet1_1", 10).eval()
-    anatomy = dissect(model, torch.randn(2, 3, 64, 64), "the teacher squeezenet1_1")
-    assert anatomy.embedding == (2, 512)
-    assert Tap(model, (), anatomy.head)(torch.randn(3, 3, 64, 64)).embedding.shape == (3, 512)
+    model_info = inspect_model(model, torch.randn(2, 3, 64, 64), "the teacher squeezenet1_1")
+    assert model_info.embedding == (2, 512)
+    assert FeatureExtractor(model, (), model_info.head)(torch.randn(3, 3, 64, 64)).embedding.shape == (3, 512)
 
 
 def test_wrn_embedding():
-    anatomy = dissect(wrn_16_1(10), torch.randn(2, 3, 32, 32), "the teacher")
-    assert anatomy.embedding == (2, 64)
+    model_info = inspect_model(wrn_16_1(10), torch.randn(2, 3, 32, 32), "the teacher")
+    assert model_info.embedding == (2, 64)
 
 
 @pytest.mark.parametrize(
@@ -163,15 +163,15 @@ def test_wrn_embedding():
 )
 def test_models_that_do_not_fit(model, message):
     with pytest.raises(UserError, match=message):
-        dissect(model, torch.randn(2, 3, 8, 8), "the student")
+        inspect_model(model, torch.randn(2, 3, 8, 8), "the student")
 
 
 def test_a_copy_of_a_model_leaves_its_tap_behind():
     import copy
 
     model = resnet8(num_classes=10, in_channels=1)
-    tap = Tap(model, ["layer1"], "fc")
-    tap.unlike_any_other = torch._C  # a module cannot be copied, nor can a CUDA graph
+    extractor = FeatureExtractor(model, ["layer1"], "fc")
+    extractor.unlike_any_other = torch._C  # a module cannot be copied, nor can a CUDA graph
     other = copy.deepcopy(model)
     other(torch.randn(2, 1, 8, 8))
-    assert tap(torch.randn(2, 1, 8, 8)).embedding.shape == (2, 64)
+    assert extractor(torch.randn(2, 1, 8, 8)).embedding.shape == (2, 64)

@@ -5,17 +5,34 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distill.distillation.feature_extractor import Tap, dissect
+from distill.distillation.feature_extractor import FeatureExtractor, inspect_model
 from distill.distillation.simkd import SimKD
 from distill.losses.features.simkd import simkd_loss
-from distill.models import resnet8, resnet8x4, resnet14, timm_model, vgg8, wrn_16_1, wrn_16_2
-from distill.models.vision import mobilenetv2, shufflenetv1, shufflenetv2
+from distill.models import (
+    mobilenetv2,
+    resnet8,
+    resnet8x4,
+    resnet14,
+    shufflenetv1,
+    shufflenetv2,
+    timm_model,
+    vgg8,
+    wrn_16_1,
+    wrn_16_2,
+)
 
 X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def wrapped(student, teacher, x=X, **kwargs):
-    return SimKD(student, dissect(student, x, "the student"), teacher, dissect(teacher, x, "the teacher"), x, **kwargs)
+    return SimKD(
+        student,
+        inspect_model(student, x, "the student"),
+        teacher,
+        inspect_model(teacher, x, "the teacher"),
+        x,
+        **kwargs,
+    )
 
 
 def trained(make):
@@ -58,8 +75,13 @@ def test_a_perfect_projector_gives_the_teachers_answer():
     model = wrapped(copy.deepcopy(teacher), teacher).eval()
     model.projector = nn.Identity()
     torch.testing.assert_close(model(X), teacher(X))
-    tap = Tap(teacher, ["layer3"])
-    assert simkd_loss(Tap(model, ["projector"])(X).features["projector"], tap(X).features["layer3"]).item() == 0
+    extractor = FeatureExtractor(teacher, ["layer3"])
+    assert (
+        simkd_loss(
+            FeatureExtractor(model, ["projector"])(X).features["projector"], extractor(X).features["layer3"]
+        ).item()
+        == 0
+    )
 
 
 def test_the_classifier_is_a_frozen_copy_and_the_rest_learns():
@@ -67,7 +89,7 @@ def test_the_classifier_is_a_frozen_copy_and_the_rest_learns():
     model = wrapped(resnet8(10), teacher)
     assert model.classifier is not teacher.fc
     assert teacher.fc.weight.requires_grad
-    simkd_loss(Tap(model, ["projector"])(X).features["projector"], torch.randn(2, 256, 8, 8)).backward()
+    simkd_loss(FeatureExtractor(model, ["projector"])(X).features["projector"], torch.randn(2, 256, 8, 8)).backward()
     assert not any(p.requires_grad for p in model.classifier.parameters())
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
@@ -159,23 +181,23 @@ def test_state_dict_loads_into_a_new_wrapper():
 
 def test_taps_and_stages_work_as_on_any_model():
     model = wrapped(resnet8(10), resnet8x4(10))
-    anatomy = dissect(model, X, "the student")
-    assert anatomy.stages == ("backbone.relu", "backbone.layer1", "backbone.layer2", "backbone.layer3")
-    assert anatomy.shapes[anatomy.layer(-1)] == (2, 64, 8, 8)
-    assert anatomy.shapes[anatomy.layer("projector")] == (2, 256, 8, 8)
-    assert (anatomy.logits, anatomy.head, anatomy.embedding) == ((2, 10), "classifier", (2, 256))
+    model_info = inspect_model(model, X, "the student")
+    assert model_info.stages == ("backbone.relu", "backbone.layer1", "backbone.layer2", "backbone.layer3")
+    assert model_info.shapes[model_info.layer(-1)] == (2, 64, 8, 8)
+    assert model_info.shapes[model_info.layer("projector")] == (2, 256, 8, 8)
+    assert (model_info.logits, model_info.head, model_info.embedding) == ((2, 10), "classifier", (2, 256))
     assert model._kept is None
 
 
 @pytest.mark.parametrize(("student", "size"), [(vgg8, 4), (mobilenetv2, 2), (resnet14, 8)])
 def test_smaller_and_equal_maps_are_taken_as_they_are(student, size):
     model = wrapped(student(10), resnet8x4(10))
-    assert Tap(model, ["projector"])(X).features["projector"].shape == (2, 256, size, size)
+    assert FeatureExtractor(model, ["projector"])(X).features["projector"].shape == (2, 256, size, size)
 
 
 def test_a_larger_map_is_pooled_to_the_teachers_before_the_projector():
     model = wrapped(trained(resnet8), trained(vgg8)).eval()
-    seen = Tap(model, ["backbone.layer3", "projector"])(X).features
+    seen = FeatureExtractor(model, ["backbone.layer3", "projector"])(X).features
     assert seen["projector"].shape == (2, 512, 4, 4)
     torch.testing.assert_close(seen["projector"], model.projector(F.avg_pool2d(seen["backbone.layer3"], 2)))
     assert model(F.interpolate(X, 48)).shape == (2, 10)
@@ -208,7 +230,7 @@ def test_a_transformer_as_student():
     torch.manual_seed(0)
     student = timm_model("vit_tiny_patch16_224", num_classes=10, in_channels=3, image_size=32, patch_size=4, depth=2)
     model = wrapped(student, resnet8x4(10), student_layer="blocks.1")
-    assert Tap(model, ["projector"])(X).features["projector"].shape == (2, 256, 8, 8)
+    assert FeatureExtractor(model, ["projector"])(X).features["projector"].shape == (2, 256, 8, 8)
 
 
 def test_building_leaves_modes_and_teacher_alone():

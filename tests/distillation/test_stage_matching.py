@@ -5,17 +5,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distill.distillation.feature_extractor import Tap, dissect
+from distill.distillation.feature_extractor import FeatureExtractor, inspect_model
 from distill.distillation.stage_matching import stage_pairs
-from distill.models import resnet8, resnet20, timm_model, torchvision_model, vgg8, wrn_16_1
-from distill.models.vision import mobilenetv2, shufflenetv1, shufflenetv2
+from distill.models import (
+    mobilenetv2,
+    resnet8,
+    resnet20,
+    shufflenetv1,
+    shufflenetv2,
+    timm_model,
+    torchvision_model,
+    vgg8,
+    wrn_16_1,
+)
 from distill.utils.errors import UserError
 
 SMALL, LARGE = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 64, 64)
 
 
 def seen(model, x=SMALL, who="the student"):
-    return dissect(model, x, who)
+    return inspect_model(model, x, who)
 
 
 def test_equal_stages_are_paired_by_size_without_the_stem():
@@ -43,14 +52,14 @@ def test_a_transformer_is_paired_by_depth():
 
 def test_swin_gives_channels_last_maps():
     swin = torchvision_model("swin_t", 10).eval()
-    anatomy = seen(swin, LARGE)
-    pairs = stage_pairs(seen(torchvision_model("resnet18", 10), LARGE), anatomy, "at")
+    model_info = seen(swin, LARGE)
+    pairs = stage_pairs(seen(torchvision_model("resnet18", 10), LARGE), model_info, "at")
     assert [left for left, _ in pairs] == ["layer1", "layer2", "layer3", "layer4"]
     key = pairs[0][1]
     assert key == "features.1:channels_last"
-    assert anatomy.shape(key) == (2, 96, 16, 16)
-    assert anatomy.shape(pairs[-1][1]) == (2, 768, 2, 2)
-    assert Tap(swin, [key])(LARGE).features[key].shape == anatomy.shape(key)
+    assert model_info.shape(key) == (2, 96, 16, 16)
+    assert model_info.shape(pairs[-1][1]) == (2, 768, 2, 2)
+    assert FeatureExtractor(swin, [key])(LARGE).features[key].shape == model_info.shape(key)
 
 
 def test_torchvision_and_timm_meet():
@@ -73,31 +82,31 @@ def test_a_model_without_stages_is_an_error():
 @pytest.mark.parametrize("make", [resnet8, resnet20, vgg8, shufflenetv1, shufflenetv2])
 def test_pre_activations_become_the_stage_through_a_relu(make):
     model = make(10).eval()
-    anatomy = seen(model)
-    for i in range(1, len(anatomy.stages)):
-        stage, before = anatomy.layer(i), anatomy.preactivation(i)
-        features = Tap(model, [stage, before])(SMALL).features
+    model_info = seen(model)
+    for i in range(1, len(model_info.stages)):
+        stage, before = model_info.layer(i), model_info.preactivation(i)
+        features = FeatureExtractor(model, [stage, before])(SMALL).features
         assert features[before].min() < 0
         torch.testing.assert_close(F.relu(features[before]), features[stage])
-        assert anatomy.shape(before) == anatomy.shape(stage) == features[before].shape
+        assert model_info.shape(before) == model_info.shape(stage) == features[before].shape
 
 
 def test_pre_activations_where_a_module_works_in_place():
     model = torchvision_model("resnet18", 10).eval()
-    anatomy = seen(model, LARGE)
-    stage, before = anatomy.layer(-1), anatomy.preactivation(-1)
+    model_info = seen(model, LARGE)
+    stage, before = model_info.layer(-1), model_info.preactivation(-1)
     assert before == "layer4.1.relu:input"
-    features = Tap(model, [stage, before])(LARGE).features
+    features = FeatureExtractor(model, [stage, before])(LARGE).features
     assert features[before].min() < 0
     torch.testing.assert_close(F.relu(features[before]), features[stage])
-    assert anatomy.norms["layer4.1.relu"] == "layer4.1.bn2"
+    assert model_info.norms["layer4.1.relu"] == "layer4.1.bn2"
 
 
 def test_pre_activations_of_networks_that_normalise_first():
     """The wide ResNet's stage is followed by BatchNorm and ReLU: the BatchNorm's output is what the ReLU reads."""
-    anatomy = seen(wrn_16_1(10))
-    assert [anatomy.preactivation(i) for i in (1, 2, 3)] == ["block2.layer.0.bn1", "block3.layer.0.bn1", "bn1"]
-    assert anatomy.norms["bn1"] == "bn1"
+    model_info = seen(wrn_16_1(10))
+    assert [model_info.preactivation(i) for i in (1, 2, 3)] == ["block2.layer.0.bn1", "block3.layer.0.bn1", "bn1"]
+    assert model_info.norms["bn1"] == "bn1"
 
 
 def test_linear_outputs_are_their_own_pre_activation():
@@ -107,8 +116,8 @@ def test_linear_outputs_are_their_own_pre_activation():
 
 
 def test_norms_skip_the_shortcut():
-    anatomy = seen(resnet8(10))
-    assert anatomy.norms["layer2.0.relu"] == "layer2.0.bn2"
+    model_info = seen(resnet8(10))
+    assert model_info.norms["layer2.0.relu"] == "layer2.0.bn2"
 
 
 def test_what_cannot_be_told_is_an_error():
@@ -129,11 +138,11 @@ def test_what_cannot_be_told_is_an_error():
         def forward(self, x):
             return F.relu(self.conv(x))
 
-    anatomy = seen(Functional())
+    model_info = seen(Functional())
     with pytest.raises(
         UserError, match="what comes before the activation of layer 'body' of the student cannot be told"
     ):
-        anatomy.preactivation("body")
-    assert anatomy.preactivation("body.conv") == "body.conv"
-    assert anatomy.layer("body.conv:input") == "body.conv:input"
-    assert anatomy.shape("body.conv:input") == (2, 3, 32, 32)
+        model_info.preactivation("body")
+    assert model_info.preactivation("body.conv") == "body.conv"
+    assert model_info.layer("body.conv:input") == "body.conv:input"
+    assert model_info.shape("body.conv:input") == (2, 3, 32, 32)

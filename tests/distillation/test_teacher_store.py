@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from distill.distillation.teacher_store import TeacherSource, obtain
-from distill.training.plan import Net
+from distill.training.plan import NamedModel
 from jobs import ROOT, command
 
 JOB = ("only=teacher", "threads=1", "logger=none", "data.subset=600", "teacher=resnet14", "teacher.recipe.max_epochs=6")
 
 
 def net():
-    return Net("linear", torch.nn.Linear(2, 2), SimpleNamespace(name="the teacher linear"))
+    return NamedModel("linear", torch.nn.Linear(2, 2), SimpleNamespace(name="the teacher linear"))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from torch import nn
 from distill.data import Batch, DataModule
 from distill.data.sources import digits
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import dissect
+from distill.distillation.feature_extractor import inspect_model
 from distill.distillation.teacher import Teacher
 from distill.distillation.terms import Term
 from distill.losses import KD, RKD, FitNet
@@ -43,9 +43,9 @@ def made(data):
     criterion = Criterion(
         0.1, [Term("kd", KD()), Term("fitnet", FitNet(), student=2, teacher="net.layer2"), Term("rkd", RKD())]
     )
-    s, t = dissect(student, x, "the student"), dissect(net, x, "the teacher")
+    s, t = inspect_model(student, x, "the student"), inspect_model(net, x, "the teacher")
     criterion.build(s, t, data.num_train)
-    teacher = Teacher(net, criterion.taps("teacher"), t.head)
+    teacher = Teacher(net, criterion.extracted_layers("teacher"), t.head)
     module = Distiller(
         student,
         criterion,

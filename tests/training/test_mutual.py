@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from distill.config.schedules import Schedule
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import dissect
+from distill.distillation.feature_extractor import inspect_model
 from distill.distillation.terms import Term
 from distill.losses import KD, FitNet
 from distill.models import resnet8, resnet14
@@ -17,7 +17,7 @@ BATCH = Batch(X, torch.arange(6), torch.arange(6))
 
 
 def made(*nets, terms):
-    seen = [dissect(net, X, "a student") for net in nets]
+    seen = [inspect_model(net, X, "a student") for net in nets]
     rows = []
     for i, student in enumerate(seen):
         row = []
@@ -69,7 +69,7 @@ def test_feature_terms_between_students():
     parts = module._outputs(BATCH, "train")[2].parts
     assert parts["fitnet"] > 0
     assert parts["peer_1_fitnet"] > 0
-    adapters = [criterion.losses["fitnet"][0].adapter[0].weight for row in module.lessons for criterion in row]
+    adapters = [criterion.losses["fitnet"][0].adapter[0].weight for row in module.stages for criterion in row]
     own = {id(p) for p in module.parameters()}
     assert adapters[0] is not adapters[1]
     assert all(id(weight) in own for weight in adapters)
@@ -78,11 +78,11 @@ def test_feature_terms_between_students():
 def test_an_epoch_sets_the_schedules_of_every_lesson():
     nets = [resnet8(10), resnet14(10), resnet8(10)]
     module = made(*nets, terms=lambda: [Term("kd", KD(8.0), schedules={"T": Schedule("linear", 8.0, 2.0)})])
-    lessons = [criterion for row in module.lessons for criterion in row]
-    assert len(lessons) == 6
+    stages = [criterion for row in module.stages for criterion in row]
+    assert len(stages) == 6
     for epoch, T in ((0, 8.0), (1, 5.0), (2, 2.0)):
         module.start_epoch(epoch, 3)
-        assert [criterion.losses["kd"][0].T for criterion in lessons] == [T] * 6
+        assert [criterion.losses["kd"][0].T for criterion in stages] == [T] * 6
 
 
 def test_one_step_changes_every_student():

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.models import resnet8
-from distill.models.vision import mobilenetv2
+from distill.models import mobilenetv2, resnet8
 from distill.utils.precision import SMALL_STEP, choose, resolve
 
 

@@ -1,4 +1,4 @@
-"""Flows: preparations, chains, several teachers, students of each other; whole runs on real digits."""
+"""Flows: pretraining stages, chains, several teachers, students of each other; whole runs on real digits."""
 
 import json
 
@@ -48,7 +48,7 @@ def watch(monkeypatch):
 
     def note(self):
         state = {k: v.clone() for k, v in self.student.state_dict().items()}
-        seen.append((self.criterion.preparing, state))
+        seen.append((self.criterion.pretraining_term, state))
 
     monkeypatch.setattr(Distiller, "on_train_start", lambda self: (start(self), note(self)))
     monkeypatch.setattr(Distiller, "on_fit_end", lambda self: (end(self), note(self)))
@@ -58,19 +58,19 @@ def watch(monkeypatch):
 def test_a_paraphrasers_preparation_leaves_the_student_alone(root, monkeypatch, capsys):
     run_job(root / "warm", *QUICK, "only=teacher")
     seen = watch(monkeypatch)
-    run_job(root / "ft", *QUICK, "kd=ft", "kd.terms.ft.preparation.epochs=2")
+    run_job(root / "ft", *QUICK, "kd=ft", "kd.terms.ft.pretraining.epochs=2")
     assert [phase for phase, _ in seen] == ["ft", "ft", None, None]
     assert equal(seen[0][1], seen[1][1])  # running statistics included
     assert equal(seen[1][1], seen[2][1])
     assert not equal(seen[2][1], seen[3][1])
     out = capsys.readouterr().out
-    assert "preparation of ft for student resnet8: 2 epochs" in out
-    assert "preparation of ft for student resnet8  epoch 2/2" in out
+    assert "pretraining of ft for student resnet8: 2 epochs" in out
+    assert "pretraining of ft for student resnet8  epoch 2/2" in out
 
 
 def test_the_paraphraser_is_trained_first_and_fixed_then(root):
     run_job(root / "ft2", *QUICK, "kd=ft", "trainer.max_epochs=2")
-    prepared = torch.load(root / "ft2/preparation/ft/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    prepared = torch.load(root / "ft2/pretraining/ft/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     final = torch.load(root / "ft2/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     own = [k for k in final if ("encoder" in k or "decoder" in k) and final[k].is_floating_point()]
     assert own
@@ -107,18 +107,18 @@ def stop_at(monkeypatch, step, where):
 @pytest.mark.parametrize(
     ("terms", "step", "where"),
     [
-        ("ft", 2, "preparation/ft"),
-        ("ft", 6, "preparation/ft"),
+        ("ft", 2, "pretraining/ft"),
+        ("ft", 6, "pretraining/ft"),
         ("ft", 6, "."),
-        ("ab", 2, "preparation/ab"),
-        ("ab", 6, "preparation/ab"),
+        ("ab", 2, "pretraining/ab"),
+        ("ab", 6, "pretraining/ab"),
         ("ab", 6, "."),
-        ("ab,ft", 2, "preparation/ft"),  # the second of two
+        ("ab,ft", 2, "pretraining/ft"),  # the second of two
         ("crd", 6, "."),  # its bank has a row per sample of the subset
     ],
 )
 def test_a_run_stopped_in_any_phase_ends_as_if_it_had_not_been(root, monkeypatch, terms, step, where):
-    long = [f"kd.terms.{term}.preparation.epochs=2" for term in terms.split(",") if term != "crd"]
+    long = [f"kd.terms.{term}.pretraining.epochs=2" for term in terms.split(",") if term != "crd"]
     run = (*QUICK, f"kd=[{terms}]", *long)
     name = terms.replace(",", "-")
     whole = root / f"{name}-whole"
@@ -161,9 +161,9 @@ def ban(root):
     run_job(root / "warm-ban", *QUICK, "only=teacher")
     taught = []
 
-    def noted(lesson, previous, job):
-        teacher = _teacher_of(lesson, previous, job)
-        taught.append((lesson.role, teacher.model, lesson.student.model))
+    def noted(stage, previous, job):
+        teacher = _teacher_of(stage, previous, job)
+        taught.append((stage.role, teacher.model, stage.student.model))
         return teacher
 
     with pytest.MonkeyPatch.context() as patch:
@@ -265,8 +265,8 @@ def test_finished_steps_of_a_chain_are_not_trained_again(root, monkeypatch):
 
 
 def test_a_preparation_is_not_stopped_early(root, capsys):
-    run_job(root / "ab-early", *QUICK, "kd=ab", "kd.terms.ab.preparation.epochs=3", *STOPPING)
-    assert "preparation of ab for student resnet8  epoch 3/3" in capsys.readouterr().out
+    run_job(root / "ab-early", *QUICK, "kd=ab", "kd.terms.ab.pretraining.epochs=3", *STOPPING)
+    assert "pretraining of ab for student resnet8  epoch 3/3" in capsys.readouterr().out
 
 
 # Several teachers
@@ -389,8 +389,8 @@ def test_crds_bank_has_a_row_per_training_sample(root):
             r"'rkd' takes at most 32 .*64",
         ),
         (["kd=dkd", "data.augment.mixup=0.2"], r"term 'dkd' needs one label per sample, .*\(mixup=0.2\) mixes two"),
-        (["kd=ft", "kd.terms.ft.preparation=null"], "term 'ft' needs a first phase: kd.terms.ft.preparation="),
-        (["kd=ab", "kd.terms.ab.preparation=3"], "kd.terms.ab.preparation must be"),
+        (["kd=ft", "kd.terms.ft.pretraining=null"], "term 'ft' needs a first phase: kd.terms.ft.pretraining="),
+        (["kd=ab", "kd.terms.ab.pretraining=3"], "kd.terms.ab.pretraining must be"),
         (["kd=takd", "~kd.terms.kd"], "kd.assistants needs a term"),
         (["kd=at", "+kd.teachers=[wrn_16_1]"], "kd.teachers needs a term that reads the teacher's logits"),
         (["kd=rkd", "kd.standardize=true"], "kd.standardize=true .* and no term reads both"),

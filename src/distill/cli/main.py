@@ -31,7 +31,7 @@ FULL_ERROR, TRACEBACK = "HYDRA_FULL_ERROR", "DISTILL_TRACEBACK"
 
 
 def _fail(message: str, status: int = 1) -> NoReturn:
-    if processes.is_first() or "torch" in sys.modules:  # before that, all of several processes find the same
+    if processes.is_rank_zero() or "torch" in sys.modules:  # before that, all of several processes find the same
         print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
     raise SystemExit(status)
 
@@ -122,7 +122,7 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
     """
     verbose = _verbose()
     processes.end_with_parent()
-    if not processes.is_first():
+    if not processes.is_rank_zero():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     os.environ[FULL_ERROR] = "1"  # Hydra then raises instead of printing, and the lines below are the only ones
     os.environ.setdefault(TRACEBACK, str(int(verbose)))
@@ -216,7 +216,7 @@ def _work(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     check(resolved)
     if processes.inside() and processes.OURS not in os.environ:
         _check_torchrun(sweep)
-    if processes.is_first() and processes.OURS not in os.environ:
+    if processes.is_rank_zero() and processes.OURS not in os.environ:
         if _claim(resolved, folder, sweep) and cfg.resume is None:
             cfg.resume = str(folder)
         if (folder / SUMMARY).exists():
@@ -232,7 +232,7 @@ def _work(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     try:
         return run(build(cfg, folder))
     except Pruned as stop:
-        if processes.is_first():
+        if processes.is_rank_zero():
             record.prune(folder, stop.epoch, stop.accuracy)
         print(stop, flush=True)
         return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distill.distillation.criterion import Criterion
-    from distill.training.plan import Net
+    from distill.training.plan import NamedModel
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 READS = {
@@ -55,23 +55,23 @@ def _configured(name: str) -> Any:
         return OmegaConf.to_container(cfg, resolve=True)
 
 
-def pair(classes: int = 100) -> tuple["Net", "Net"]:
+def pair(classes: int = 100) -> tuple["NamedModel", "NamedModel"]:
     """Student resnet8x4 and teacher resnet32x4 on 32×32 images, dissected."""
     import torch
 
-    from distill.distillation.feature_extractor import dissect
+    from distill.distillation.feature_extractor import inspect_model
     from distill.models import resnet8x4, resnet32x4
-    from distill.training.plan import Net
+    from distill.training.plan import NamedModel
 
     example = torch.zeros(2, 3, 32, 32)
     student, teacher = resnet8x4(classes), resnet32x4(classes)
     return (
-        Net("resnet8x4", student, dissect(student, example, "the student")),
-        Net("resnet32x4", teacher, dissect(teacher, example, "the teacher")),
+        NamedModel("resnet8x4", student, inspect_model(student, example, "the student")),
+        NamedModel("resnet32x4", teacher, inspect_model(teacher, example, "the teacher")),
     )
 
 
-def built(name: str, nets: tuple["Net", "Net"]) -> tuple["Criterion", "Net", Any]:
+def built(name: str, nets: tuple["NamedModel", "NamedModel"]) -> tuple["Criterion", "NamedModel", Any]:
     """A method's criterion between a pair of models, the student as the method changes it, and its configuration."""
     import torch
 
@@ -80,18 +80,20 @@ def built(name: str, nets: tuple["Net", "Net"]) -> tuple["Criterion", "Net", Any
     cfg = _configured(name)
     criterion = criterion_of(cfg)
     student = wrapped(cfg, nets[0], nets[1], torch.zeros(2, 3, 32, 32))
-    criterion.build(student.anatomy, nets[1].anatomy, num_samples=50_000)
+    criterion.build(student.model_info, nets[1].model_info, num_samples=50_000)
     if criterion.needs_teacher:
-        criterion.calibrate(nets[1].model, nets[1].anatomy)
+        criterion.calibrate(nets[1].model, nets[1].model_info)
     return criterion, student, cfg
 
 
 def own_phase(criterion: "Criterion") -> None:
-    """Enters the phase in which the method works: the preparation of a term that the main phase does without."""
-    criterion.prepare(next((term.name for term in criterion.terms if term.preparation and term.idle), None))
+    """Enters the phase in which the method works: the pretraining of a term that the main phase does without."""
+    criterion.set_pretraining(
+        next((term.name for term in criterion.terms if term.pretraining and term.is_inactive), None)
+    )
 
 
-def answers(criterion: "Criterion", side: str, net: "Net", batch: int) -> Any:
+def answers(criterion: "Criterion", side: str, net: "NamedModel", batch: int) -> Any:
     """Random outputs of the shapes that a model gives, as the terms read them."""
     import torch
 
@@ -100,12 +102,12 @@ def answers(criterion: "Criterion", side: str, net: "Net", batch: int) -> Any:
     def some(shape: Sequence[int]) -> torch.Tensor:
         return torch.randn(batch, *shape[1:])
 
-    anatomy = net.anatomy
-    features = {key: some(anatomy.shape(key)) for key in criterion.taps(side)}
-    return Outputs(some(anatomy.logits), features, some(anatomy.embedding) if anatomy.embedding else None)
+    model_info = net.model_info
+    features = {key: some(model_info.shape(key)) for key in criterion.extracted_layers(side)}
+    return Outputs(some(model_info.logits), features, some(model_info.embedding) if model_info.embedding else None)
 
 
-def _row(name: str, nets: tuple["Net", "Net"], macs: int) -> dict[str, str]:
+def _row(name: str, nets: tuple["NamedModel", "NamedModel"], macs: int) -> dict[str, str]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -121,7 +123,7 @@ def _row(name: str, nets: tuple["Net", "Net"], macs: int) -> dict[str, str]:
         criterion(answers(criterion, "student", student, BATCH), answers(criterion, "teacher", nets[1], BATCH), batch)
     products = counter.get_total_flops() / 2 / BATCH / macs
     flows = [text for key, text in FLOWS.items() if cfg["kd"][key] and cfg["kd"][key] != 1]
-    phase = ["a preparation"] if any(term.preparation for term in criterion.terms) else []
+    phase = ["a pretraining stage"] if any(term.pretraining for term in criterion.terms) else []
     return {
         "kd=": f"`{name}`",
         "reads": ", ".join(

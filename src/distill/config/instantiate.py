@@ -4,7 +4,8 @@ import inspect
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
+from hydra.utils import instantiate as hydra_instantiate
 
 from distill.config.validation import RESERVED
 from distill.utils.errors import UserError, first_line, nearest
@@ -20,7 +21,7 @@ def _root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def make(node: dict[str, Any], path: str, **given: Any) -> Any:
+def instantiate(node: dict[str, Any], path: str, **given: Any) -> Any:
     """Instantiates one node.
 
     Args:
@@ -46,7 +47,7 @@ def make(node: dict[str, Any], path: str, **given: Any) -> Any:
             raise UserError(f"{path}: {name} takes no '{key}'; {nearest(key, known)}")
     extra = {key: value for key, value in given.items() if key in known and key not in node}
     try:
-        return instantiate(node, **extra, _convert_="all")
+        return hydra_instantiate(node, **extra, _convert_="all")
     except InstantiationException as error:
         cause = _root_cause(error)
         if isinstance(cause, UserError):

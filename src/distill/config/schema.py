@@ -37,7 +37,7 @@ class TermConfig:
     student: Any = None  # a stage's number, a module path, or a list of these; null on both sides: all matching stages
     teacher: Any = None
     standardize: bool = II("kd.standardize")
-    preparation: Any = None  # {epochs: whole number or share of trainer.max_epochs, weight: 1.0}: a first phase
+    pretraining: Any = None  # {epochs: whole number or share of trainer.max_epochs, weight: 1.0}: a first phase
 
 
 @dataclass

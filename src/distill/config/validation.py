@@ -131,12 +131,12 @@ def _strategy(cfg: dict[str, Any]) -> None:
         if not term.get("loss"):
             raise UserError(f"{key} has no loss; terms here: {', '.join(kd['terms'])}")
         _ends(term["weight"], f"{key}.weight", 0)
-        phase = term["preparation"]
+        phase = term["pretraining"]
         if phase is not None:
             if not isinstance(phase, dict) or "epochs" not in phase or not {*phase} <= {"epochs", "weight"}:
-                raise UserError(f"{key}.preparation must be {{epochs: ..., weight: ...}} or null, got {phase!r}")
-            check_epochs(phase["epochs"], f"{key}.preparation.epochs")
-            _in_range(cfg, f"{key}.preparation.weight", 0, open_low=True)
+                raise UserError(f"{key}.pretraining must be {{epochs: ..., weight: ...}} or null, got {phase!r}")
+            check_epochs(phase["epochs"], f"{key}.pretraining.epochs")
+            _in_range(cfg, f"{key}.pretraining.weight", 0, open_low=True)
     for path, value in _nodes({"terms": kd["terms"], "ensemble": kd["ensemble"]}, "kd"):
         if is_schedule(value):
             parse(value, path)

@@ -13,7 +13,7 @@ from torch import Tensor
 from distill.data.batch import Batch
 from distill.data.loader import FileViews, MemoryViews, Scaling, ViewLoader, usable_cores, view_loader
 from distill.data.sampler import ViewSampler
-from distill.data.splits import Part, Splits, as_splits, carve, check_labels, stratified
+from distill.data.splits import Split, Splits, as_splits, check_labels, split_dataset, stratified
 from distill.data.vision.augment import Augment, BatchAugment, FileAugment
 from distill.data.vision.load import Loaded, OnBroken, fingerprint, held, load, shape, statistics
 from distill.data.vision.mixing import Mixing
@@ -170,7 +170,7 @@ class DataModule(pl.LightningDataModule):
         classes = check_labels(source)
         if o["num_classes"] not in (None, len(classes)):
             raise UserError(f"data.num_classes={o['num_classes']}, but the data have {len(classes)} classes")
-        parts = carve(source, o["val_fraction"], o["test_fraction"], o["split_seed"], classes)
+        parts = split_dataset(source, o["val_fraction"], o["test_fraction"], o["split_seed"], classes)
         parts["train"] = self._chosen(parts["train"])
         channels, height, width = _common_shape(parts, o["image_size"], o["on_broken"])
         memory = self._fits(parts, channels * height * width)
@@ -182,15 +182,15 @@ class DataModule(pl.LightningDataModule):
         settings = [asdict(self._augment), scaling, o["image_size"], o["subset"], _stable_repr(o["transform"])]
         return _State(splits, classes, channels, height, width, scaling, fingerprint(splits, settings))
 
-    def _chosen(self, part: Part) -> Part:
+    def _chosen(self, part: Split) -> Split:
         subset = self._options["subset"]
         if subset is None or subset >= len(part.rows):
             return part
         seed = self._options["split_seed"]
         _, rows = stratified(part.rows, part.images.labels, subset, seed, f"data.subset={subset}")
-        return Part(part.images, rows)
+        return Split(part.images, rows)
 
-    def _fits(self, parts: dict[str, Part], size: int) -> bool:
+    def _fits(self, parts: dict[str, Split], size: int) -> bool:
         if not self._may_hold or self._options["in_memory"] is not None:
             return bool(self._options["in_memory"])
         decoded = [part for part in parts.values() if not held(part.images, self._options["image_size"])]
@@ -401,7 +401,7 @@ class DataModule(pl.LightningDataModule):
         )
 
 
-def _common_shape(parts: dict[str, Part], image_size: int | None, broken: OnBroken) -> tuple[int, int, int]:
+def _common_shape(parts: dict[str, Split], image_size: int | None, broken: OnBroken) -> tuple[int, int, int]:
     """(C, H, W) of the first training image that can be read."""
     part = parts["train"]
     for row in part.rows.tolist():
@@ -419,7 +419,7 @@ def _common_shape(parts: dict[str, Part], image_size: int | None, broken: OnBrok
     return found
 
 
-def _bytes_per_value(part: Part) -> int:
+def _bytes_per_value(part: Split) -> int:
     pixels = part.images.pixels
     return 1 if pixels is None or pixels.dtype == torch.uint8 else 4
 

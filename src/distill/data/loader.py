@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from distill.data.batch import Batch
 from distill.data.rng import sample_seed, seeded, uniform
 from distill.data.sampler import Key, ViewSampler
-from distill.data.splits import Part
+from distill.data.splits import Split
 from distill.data.vision.augment import BatchAugment, fit
 from distill.data.vision.images import BrokenImageError, to_tensor
 from distill.data.vision.mixing import Mixing
@@ -68,7 +68,7 @@ class Views(Dataset[Batch | Failure | None]):
 
     def __init__(
         self,
-        part: Part,
+        part: Split,
         scaling: Scaling,
         augment: BatchAugment | None,
         seed: int,
@@ -140,7 +140,7 @@ class MemoryViews(Views):
 
     def __init__(
         self,
-        part: Part,
+        part: Split,
         scaling: Scaling,
         augment: BatchAugment | None,
         seed: int,
@@ -180,7 +180,7 @@ class FileViews(Views):
 
     def __init__(
         self,
-        part: Part,
+        part: Split,
         scaling: Scaling,
         augment: BatchAugment | None,
         seed: int,
@@ -243,7 +243,7 @@ class ViewLoader(DataLoader[Batch]):
         ahead_s: seconds that this took.
     """
 
-    ahead: Callable[[Batch], object] | None = None
+    prefetch: Callable[[Batch], object] | None = None
     ahead_s = 0.0
     _position = (0, 0)
 
@@ -261,12 +261,12 @@ class ViewLoader(DataLoader[Batch]):
     def _shown_ahead(self, items: Iterator[Any]) -> Iterator[Any]:
         held: list[Any] = []
         for item in items:
-            if self.ahead is None:
+            if self.prefetch is None:
                 yield item
                 continue
             begun = time.perf_counter()
             if isinstance(item, Batch):
-                self.ahead(item)
+                self.prefetch(item)
             self.ahead_s += time.perf_counter() - begun
             held.append(item)
             if len(held) > 1:

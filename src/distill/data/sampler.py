@@ -72,10 +72,10 @@ class ViewSampler(DistributedSampler[Key]):
         return bounds
 
     def __len__(self) -> int:
-        return len(self._bounds(distributed.place()[1])) - 1
+        return len(self._bounds(distributed.rank_and_world_size()[1])) - 1
 
     def __iter__(self) -> Iterator[Key]:
-        rank, world = distributed.place()
+        rank, world = distributed.rank_and_world_size()
         if self.drop_last and self.batch_size < world:
             raise UserError(f"batch_size is the global batch: {self.batch_size} is less than the {world} processes")
         epoch, start, self.start = self.epoch, self.start, 0

@@ -29,7 +29,7 @@ class Splits:
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """One split: some rows of an image set, in ascending order (int64)."""
 
     images: ImageSet
@@ -97,9 +97,9 @@ def check_labels(splits: Splits) -> list[str]:
     return classes
 
 
-def carve(
+def split_dataset(
     splits: Splits, val_fraction: float, test_fraction: float, seed: int, classes: Sequence[str]
-) -> dict[str, Part]:
+) -> dict[str, Split]:
     """Give every split its rows, carving test and then val out of the training pool where the source has none.
 
     Args:
@@ -120,16 +120,16 @@ def carve(
             f"class {name!r} has {count} training image{'s' * (count > 1)}: {wanted} splits are made of them, "
             f"so each class needs at least {wanted}"
         )
-    parts: dict[str, Part] = {}
+    parts: dict[str, Split] = {}
     for name, fraction in (("test", test_fraction), ("val", val_fraction)):
         given = getattr(splits, name)
         if given is not None:
-            parts[name] = Part(given, torch.arange(len(given)))
+            parts[name] = Split(given, torch.arange(len(given)))
             continue
         taken = round(fraction * len(pool))
         pool, rows = stratified(pool, labels, taken, seed, f"data.{name}_fraction={fraction}")
-        parts[name] = Part(splits.train, rows)
-    return {"train": Part(splits.train, pool), **parts}
+        parts[name] = Split(splits.train, rows)
+    return {"train": Split(splits.train, pool), **parts}
 
 
 def stratified(pool: Tensor, labels: Tensor, taken: int, seed: int, given: str) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distill.config.schedules import Schedule
 from distill.data import Batch
-from distill.distillation.feature_extractor import Anatomy, Outputs
+from distill.distillation.feature_extractor import ModelInfo, Outputs
 from distill.distillation.stage_matching import stage_pairs
 from distill.distillation.terms import Function, Term
 from distill.losses.checks import upcast
@@ -43,7 +43,7 @@ class Criterion(nn.Module):
     L = L_hard + Σ weight · term. A module, so that what the terms learn (adapters, variances) reaches the optimizer,
     moves with the device and is checkpointed.
 
-    While ``preparing`` names a term, that term's preparation is the whole loss.
+    While ``pretraining_term`` names a term, that term's pretraining is the whole loss.
 
     Args:
         alpha: α in [0, 1], its schedule, or None.
@@ -70,7 +70,7 @@ class Criterion(nn.Module):
         self.alpha: float | None = ends[0] if ends and terms else None
         self.label_smoothing = label_smoothing
         self.terms = tuple(terms)
-        self.preparing: str | None = None
+        self.pretraining_term: str | None = None
         self.places: Tensor | None = None
         self.losses = nn.ModuleDict()  # what is learnt in them is trained and checkpointed
         self.student_layers: dict[str, list[str]] = {}
@@ -91,7 +91,7 @@ class Criterion(nn.Module):
     # Building
 
     def build(
-        self, student: Anatomy, teacher: Anatomy | None, num_samples: int | None, indices: Tensor | None = None
+        self, student: ModelInfo, teacher: ModelInfo | None, num_samples: int | None, indices: Tensor | None = None
     ) -> None:
         """Resolves the layers of every term and lets the losses build what they learn from the shapes.
 
@@ -158,16 +158,17 @@ class Criterion(nn.Module):
             self._schedules.append((f"{term.name}.{argument}", schedule, change))
 
     @staticmethod
-    def _check_embedding(term: Term, student: Anatomy, teacher: Anatomy | None) -> None:
-        for side, anatomy in (("student", student), ("teacher", teacher)):
-            if anatomy and f"{side}_embedding" in term.required and anatomy.head is None:
+    def _check_embedding(term: Term, student: ModelInfo, teacher: ModelInfo | None) -> None:
+        for side, model_info in (("student", student), ("teacher", teacher)):
+            if model_info and f"{side}_embedding" in term.required and model_info.head is None:
                 raise UserError(
-                    f"term '{term.name}' reads the embedding of {anatomy.name}, which has no single linear classifier"
+                    f"term '{term.name}' reads the embedding of {model_info.name}, "
+                    "which has no single linear classifier"
                 )
 
     @staticmethod
-    def _layers(term: Term, student: Anatomy, teacher: Anatomy) -> list[tuple[str, str]]:
-        if not term.layered:
+    def _layers(term: Term, student: ModelInfo, teacher: ModelInfo) -> list[tuple[str, str]]:
+        if not term.uses_features:
             return []
         left, right = _as_list(term.student), _as_list(term.teacher)
         if not left and not right:
@@ -183,21 +184,21 @@ class Criterion(nn.Module):
         right_key = teacher.preactivation if term.preactivated("teacher") else teacher.layer
         return [(left_key(s), right_key(t)) for s, t in pairs]
 
-    def _shapes(self, name: str, i: int, student: Anatomy, teacher: Anatomy | None) -> dict[str, Any]:
+    def _shapes(self, name: str, i: int, student: ModelInfo, teacher: ModelInfo | None) -> dict[str, Any]:
         shapes: dict[str, Any] = {}
-        for side, anatomy, layers in (
+        for side, model_info, layers in (
             ("student", student, self.student_layers[name]),
             ("teacher", teacher, self.teacher_layers[name]),
         ):
-            if anatomy is None:
+            if model_info is None:
                 continue
-            shapes |= {f"{side}_logits": anatomy.logits, f"{side}_embedding": anatomy.embedding}
+            shapes |= {f"{side}_logits": model_info.logits, f"{side}_embedding": model_info.embedding}
             if layers:
-                every = [anatomy.shape(key) for key in layers]
+                every = [model_info.shape(key) for key in layers]
                 shapes |= {f"{side}_feature": every[i], f"{side}_features": every, f"{side}_preactivations": every}
         return shapes
 
-    def calibrate(self, teacher: nn.Module, anatomy: Anatomy) -> None:
+    def calibrate(self, teacher: nn.Module, model_info: ModelInfo) -> None:
         """Shows the trained teacher's BatchNorms to the losses that ask for them (a method ``calibrate``).
 
         Each gets a list with, for every layer of its term, (β, γ) of the BatchNorm before that layer's activation, or
@@ -206,7 +207,7 @@ class Criterion(nn.Module):
         for term in self.terms:
             norms = []
             for key in self.teacher_layers[term.name]:
-                path = anatomy.norms.get(key.partition(":")[0])
+                path = model_info.norms.get(key.partition(":")[0])
                 norm: Any = teacher.get_submodule(path) if path else None
                 norms.append((norm.bias.detach(), norm.weight.detach()) if norm is not None and norm.affine else None)
             for loss in cast(nn.ModuleList, self.losses[term.name]):
@@ -215,7 +216,7 @@ class Criterion(nn.Module):
 
     # What it needs
 
-    def taps(self, side: str) -> list[str]:
+    def extracted_layers(self, side: str) -> list[str]:
         """The layers to tap on one side, ``"student"`` or ``"teacher"``."""
         chosen = self.student_layers if side == "student" else self.teacher_layers
         return list(dict.fromkeys(path for paths in chosen.values() for path in paths))
@@ -232,12 +233,12 @@ class Criterion(nn.Module):
     @property
     def active(self) -> list[Term]:
         """The terms of the present phase."""
-        if self.preparing:
-            return [term for term in self.terms if term.name == self.preparing]
-        return [term for term in self.terms if not term.idle]
+        if self.pretraining_term:
+            return [term for term in self.terms if term.name == self.pretraining_term]
+        return [term for term in self.terms if not term.is_inactive]
 
     def _reads_now(self, term: Term) -> tuple[str, ...]:
-        return term.prepare_reads if self.preparing else term.reads
+        return term.pretraining_reads if self.pretraining_term else term.reads
 
     @property
     def asks_teacher(self) -> bool:
@@ -246,19 +247,21 @@ class Criterion(nn.Module):
 
     @property
     def teaches_student(self) -> bool:
-        """Whether the present phase trains the student (a paraphraser's preparation does not)."""
-        return not self.preparing or any(n.startswith("student_") for t in self.active for n in self._reads_now(t))
+        """Whether the present phase trains the student (a paraphraser's pretraining does not)."""
+        return not self.pretraining_term or any(
+            n.startswith("student_") for t in self.active for n in self._reads_now(t)
+        )
 
     # Phases and epochs
 
-    def prepare(self, term: str | None) -> None:
-        """Enters the preparation of a term, or (None) the main phase."""
-        self.preparing = term
+    def set_pretraining(self, term: str | None) -> None:
+        """Enters the pretraining of a term, or (None) the main phase."""
+        self.pretraining_term = term
         if term is None:
             for module in self.losses.values():
                 for loss in cast(nn.ModuleList, module):
-                    if hasattr(loss, "after_preparation"):
-                        cast(Any, loss).after_preparation()
+                    if hasattr(loss, "after_pretraining"):
+                        cast(Any, loss).after_pretraining()
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Sets what follows a schedule to its value in ``epoch``, counted from 0."""
@@ -299,7 +302,10 @@ class Criterion(nn.Module):
     def _term(self, term: Term, student: Outputs, teacher: Outputs | None, batch: Batch) -> Tensor:
         values = self._values(self._reads_now(term), term, student, teacher, batch)
         losses: Any = self.losses[term.name]
-        calls = [loss.prepare if self.preparing and hasattr(loss, "prepare") else loss for loss in losses]
+        calls = [
+            loss.pretraining_loss if self.pretraining_term and hasattr(loss, "pretraining_loss") else loss
+            for loss in losses
+        ]
         if not term.pairwise:
             return cast(Tensor, calls[0](**values))
         singles = [key for key in values if key.endswith("_feature")]
@@ -309,14 +315,14 @@ class Criterion(nn.Module):
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Losses:
         """The losses of one batch."""
         hard = F.cross_entropy(upcast(student.logits), batch.target, label_smoothing=self.label_smoothing)
-        if self.preparing:
+        if self.pretraining_term:
             (term,) = self.active
-            assert term.preparation is not None, f"term {term.name} has no preparation"
+            assert term.pretraining is not None, f"term {term.name} has no pretraining"
             value = self.term(term, student, teacher, batch)
-            return Losses(term.preparation.weight * value, {"hard": hard.detach(), term.name: value})
+            return Losses(term.pretraining.weight * value, {"hard": hard.detach(), term.name: value})
         parts, total = {"hard": hard}, hard if self.alpha is None else self.alpha * hard
         for term in self.active:
             parts[term.name] = value = self.term(term, student, teacher, batch)
-            shared = 1 - self.alpha if term.soft and self.alpha is not None else 1.0
+            shared = 1 - self.alpha if term.is_soft_target and self.alpha is not None else 1.0
             total = total + self._weights[term.name] * shared * value
         return Losses(total, parts)

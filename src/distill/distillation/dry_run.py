@@ -4,13 +4,13 @@ import torch
 
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import Outputs, Tap
-from distill.training.plan import Net
+from distill.distillation.feature_extractor import FeatureExtractor, Outputs
+from distill.training.plan import NamedModel
 from distill.utils.errors import UserError, first_line
 
 
-def rehearse(criterion: Criterion, student: Net, teacher: Net | None, example: torch.Tensor) -> None:
-    """Evaluates every term once, its preparation too, so that one that cannot work shows early.
+def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | None, example: torch.Tensor) -> None:
+    """Evaluates every term once, its pretraining too, so that one that cannot work shows early.
 
     Models and criterion stay as they were.
 
@@ -24,15 +24,15 @@ def rehearse(criterion: Criterion, student: Net, teacher: Net | None, example: t
         UserError: a term that fails, or gives anything but one number.
     """
     n = len(example)
-    batch = Batch(example, torch.arange(n) % student.anatomy.logits[1], torch.arange(n))
+    batch = Batch(example, torch.arange(n) % student.model_info.logits[1], torch.arange(n))
     if teacher is not None:
-        criterion.calibrate(teacher.model, teacher.anatomy)
+        criterion.calibrate(teacher.model, teacher.model_info)
     answers = _answer(criterion, "student", student, example)
     taught = _answer(criterion, "teacher", teacher, example) if teacher is not None else None
     criterion.eval()  # adapters have running statistics
     for term in criterion.terms:
-        for phase in [None, term.name] if term.preparation else [None]:
-            criterion.preparing = phase
+        for phase in [None, term.name] if term.pretraining else [None]:
+            criterion.pretraining_term = phase
             try:
                 with torch.no_grad():
                     value = criterion.term(term, answers, taught, batch)
@@ -43,16 +43,16 @@ def rehearse(criterion: Criterion, student: Net, teacher: Net | None, example: t
             if not isinstance(value, torch.Tensor) or value.dim() != 0:
                 got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
                 raise UserError(f"term '{term.name}' must give one number as a tensor without dimensions, got {got}")
-    criterion.preparing = None
+    criterion.pretraining_term = None
     criterion.train()
 
 
-def _answer(criterion: Criterion, side: str, net: Net, example: torch.Tensor) -> Outputs:
+def _answer(criterion: Criterion, side: str, net: NamedModel, example: torch.Tensor) -> Outputs:
     modes = [(module, module.training) for module in net.model.modules()]
-    tap = Tap(net.model.eval(), criterion.taps(side), net.anatomy.head)
+    extractor = FeatureExtractor(net.model.eval(), criterion.extracted_layers(side), net.model_info.head)
     with torch.no_grad():
-        outputs = tap(example)
-    tap.remove()
+        outputs = extractor(example)
+    extractor.remove()
     for module, training in modes:
         module.training = training
     return outputs

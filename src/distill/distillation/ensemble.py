@@ -158,16 +158,16 @@ class Ensemble:
             teacher.flush()
 
     def prepare(
-        self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, captured: bool
+        self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, cuda_graph: bool
     ) -> None:
         """Compiles every teacher."""
         for teacher in self.teachers:
-            teacher.prepare(inputs, context, compiled, captured)
+            teacher.prepare(inputs, context, compiled, cuda_graph)
 
-    def ahead(self, batch: Batch) -> None:
+    def prefetch(self, batch: Batch) -> None:
         """Begins to answer a training batch that will be asked for later."""
         for teacher in self.teachers:
-            teacher.ahead(batch)
+            teacher.prefetch(batch)
 
     def release(self) -> None:
         """Gives back what was captured of every teacher."""

@@ -56,7 +56,7 @@ def _vectors(x: Tensor | None) -> Tensor:
     return x.mean(dim=(2, 3)) if x.dim() == 4 else x.flatten(1)
 
 
-class Tap:
+class FeatureExtractor:
     """Calls a model and gives :class:`Outputs`, through forward hooks on the layers asked for and on no others.
 
     A tap is no ``nn.Module``: it adds nothing to the model's module tree, ``state_dict`` or exported file.
@@ -167,7 +167,7 @@ class Tap:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ModelInfo:
     """What one dry forward saw of a model.
 
     Attributes:
@@ -261,7 +261,7 @@ class Anatomy:
         return f"{spec}{CHANNELS_LAST}" if spec in self.channels_last else spec
 
 
-def dissect(model: nn.Module, example: Any, name: str) -> Anatomy:
+def inspect_model(model: nn.Module, example: Any, name: str) -> ModelInfo:
     """One dry forward (eval mode, no gradient, buffers untouched) that sees every layer's shape.
 
     Args:
@@ -322,7 +322,7 @@ def dissect(model: nn.Module, example: Any, name: str) -> Anatomy:
     )
     preactivations, norms = _before_activation(model, gave, took)
     channels_last = frozenset(path for path, shape in shapes.items() if _is_channels_last(shape, example))
-    return Anatomy(
+    return ModelInfo(
         name=name,
         shapes=shapes,
         calls=calls,
@@ -342,7 +342,7 @@ def dissect(model: nn.Module, example: Any, name: str) -> Anatomy:
 def _before_activation(
     model: nn.Module, gave: dict[str, tuple[Tensor, int]], took: dict[str, Tensor]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """``preactivations`` and ``norms`` of an :class:`Anatomy`. Tensors are told apart by identity."""
+    """``preactivations`` and ``norms`` of an :class:`ModelInfo`. Tensors are told apart by identity."""
     modules = dict(model.named_modules())
     order = list(gave)  # in which the modules finished
     activation = {id(gave[path][0]): path for path in order if isinstance(modules[path], ACTIVATIONS)}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, Anatomy, Outputs, Tap
+from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, FeatureExtractor, ModelInfo, Outputs
 from distill.losses.adapters import as_map
 
 
@@ -47,9 +47,9 @@ class SimKD(nn.Module):
     def __init__(
         self,
         student: nn.Module,
-        student_anatomy: Anatomy,
+        student_anatomy: ModelInfo,
         teacher: nn.Module,
-        teacher_anatomy: Anatomy,
+        teacher_anatomy: ModelInfo,
         example: Tensor,
         factor: int = 2,
         student_layer: int | str = -1,
@@ -114,39 +114,39 @@ def _projector(student: int, teacher: int, factor: int) -> nn.Sequential:
 def _look(model: nn.Module, layers: Iterable[str], example: Tensor) -> Outputs:
     """What a model gives in eval mode, without gradient; its modes stay as they were."""
     modes = [(module, module.training) for module in model.modules()]
-    tap = Tap(model.eval(), layers)
+    extractor = FeatureExtractor(model.eval(), layers)
     try:
         with torch.no_grad():
-            return tap(example)
+            return extractor(example)
     finally:
-        tap.remove()
+        extractor.remove()
         for module, training in modes:
             module.training = training
 
 
-def _map(model: nn.Module, key: str, anatomy: Anatomy, example: Tensor) -> Tensor:
+def _map(model: nn.Module, key: str, model_info: ModelInfo, example: Tensor) -> Tensor:
     """The map (N, C, H, W) that a layer gives."""
     feature = _look(model, [key], example).features[key]
     try:
         return as_map(feature)
     except ValueError as error:
-        raise ValueError(f"SimKD needs a map of {anatomy.name}, and layer '{key}' gives none: {error}") from None
+        raise ValueError(f"SimKD needs a map of {model_info.name}, and layer '{key}' gives none: {error}") from None
 
 
-def _reusable(teacher: nn.Module, anatomy: Anatomy, layer: int | str, example: Tensor) -> tuple[str, Tensor]:
+def _reusable(teacher: nn.Module, model_info: ModelInfo, layer: int | str, example: Tensor) -> tuple[str, Tensor]:
     """Path of the teacher's classifier and the map of ``layer``, if the classifier reads that map's mean.
 
     Shapes alone do not tell: a BatchNorm and a ReLU between the two (as in WideResNets) leave them as they are.
     """
-    key = anatomy.layer(layer)
-    feature = _map(teacher, key, anatomy, example)
-    head = teacher.get_submodule(anatomy.head) if anatomy.head else None
-    if not isinstance(head, nn.Linear) or anatomy.head is None:
-        raise ValueError(f"SimKD needs a teacher that ends in a linear layer, and {anatomy.name} does not")
+    key = model_info.layer(layer)
+    feature = _map(teacher, key, model_info, example)
+    head = teacher.get_submodule(model_info.head) if model_info.head else None
+    if not isinstance(head, nn.Linear) or model_info.head is None:
+        raise ValueError(f"SimKD needs a teacher that ends in a linear layer, and {model_info.name} does not")
     candidates = [
         path
-        for path, shape in anatomy.shapes.items()
-        if len(shape) == 4 and shape[1] == head.in_features and anatomy.calls[path] == 1
+        for path, shape in model_info.shapes.items()
+        if len(shape) == 4 and shape[1] == head.in_features and model_info.calls[path] == 1
     ]
     seen = _look(teacher, dict.fromkeys([key, *candidates]), example)
 
@@ -157,32 +157,32 @@ def _reusable(teacher: nn.Module, anatomy: Anatomy, layer: int | str, example: T
             return torch.allclose(head(as_map(x).mean((2, 3))), seen.logits, rtol=1e-3, atol=1e-4)
 
     if not fits(seen.features[key]):
-        others = [path for path in candidates if path not in anatomy.overwritten and fits(seen.features[path])]
+        others = [path for path in candidates if path not in model_info.overwritten and fits(seen.features[path])]
         raise ValueError(
-            f"SimKD needs a teacher whose classifier reads the mean over space of layer '{key}', and {anatomy.name} "
-            f"is none: that layer gives {tuple(feature.shape)}, the classifier '{anatomy.head}' reads "
-            f"{anatomy.embedding}; layers that would do: {', '.join(others) or 'none'}"
+            f"SimKD needs a teacher whose classifier reads the mean over space of layer '{key}', and {model_info.name} "
+            f"is none: that layer gives {tuple(feature.shape)}, the classifier '{model_info.head}' reads "
+            f"{model_info.embedding}; layers that would do: {', '.join(others) or 'none'}"
         )
-    return anatomy.head, feature
+    return model_info.head, feature
 
 
-def _without_tail(model: nn.Module, anatomy: Anatomy, key: str, source: Tensor, example: Tensor) -> nn.Module:
+def _without_tail(model: nn.Module, model_info: ModelInfo, key: str, source: Tensor, example: Tensor) -> nn.Module:
     """The model with what comes after the layer ``key`` and has parameters replaced by ``nn.Identity``.
 
     Where the model does not run without it, only the classifier is replaced and the rest is frozen.
     """
-    order = list(anatomy.shapes)  # as they finished
+    order = list(model_info.shapes)  # as they finished
     layer = key.removesuffix(CHANNELS_LAST)
     after = [path for path in order[order.index(layer) + 1 :] if not layer.startswith(f"{path}.")]
-    tail = {path: model.get_submodule(path) for path in after if anatomy.calls[path] == 1}
+    tail = {path: model.get_submodule(path) for path in after if model_info.calls[path] == 1}
     tail = {path: module for path, module in tail.items() if any(True for _ in module.parameters())}
     for path in tail:
         model.set_submodule(path, nn.Identity())
     try:
-        same = torch.allclose(_map(model, key, anatomy, example), source)
+        same = torch.allclose(_map(model, key, model_info, example), source)
     except Exception:  # whatever a model raises that counts on a layer's width
         same = False
     if not same:
         for path, module in reversed(tail.items()):
-            model.set_submodule(path, nn.Identity() if path == anatomy.head else module.requires_grad_(False))
+            model.set_submodule(path, nn.Identity() if path == model_info.head else module.requires_grad_(False))
     return model

@@ -15,7 +15,7 @@ from distill.utils.checkpoints import load_weights, save_weights
 from distill.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from distill.training.plan import Net, Recipe
+    from distill.training.plan import NamedModel, Recipe
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class TeacherSource:
     checkpoint: Path | None
     store: Path
     label: str
-    shaped_by: dict[str, Any]
+    fingerprint_inputs: dict[str, Any]
     recipe: "Recipe"
     max_epochs: int
     precision: Any = "32-true"
     compiled: bool = False
-    captured: bool = False
+    cuda_graph: bool = False
 
     @property
     def folder(self) -> Path:
         """Where this very teacher is kept."""
-        text = json.dumps(self.shaped_by, sort_keys=True, default=str)
+        text = json.dumps(self.fingerprint_inputs, sort_keys=True, default=str)
         return self.store / f"{self.label}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -56,7 +56,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def obtain(net: "Net", source: TeacherSource, train: Callable[[Path], None]) -> dict[str, Any]:
+def obtain(net: "NamedModel", source: TeacherSource, train: Callable[[Path], None]) -> dict[str, Any]:
     """Gives ``net.model`` its trained weights.
 
     A lock on the teacher's folder lets one process train it while the others wait; the system frees it when its
@@ -75,24 +75,26 @@ def obtain(net: "Net", source: TeacherSource, train: Callable[[Path], None]) -> 
         UserError: a checkpoint that does not fit; a kept file that is not what was written.
     """
     if source.checkpoint is not None:
-        load_weights(net.model, source.checkpoint, net.anatomy.name)
+        load_weights(net.model, source.checkpoint, net.model_info.name)
         return {"origin": "checkpoint", "path": str(source.checkpoint)}
     if source.max_epochs == 0:
         return {"origin": "as built", "path": None}
     folder = source.folder
     weights, record = folder / "teacher.safetensors", folder / "teacher.json"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock") if distributed.is_first() else nullcontext():
-        if distributed.share(record.is_file()):
+    with FileLock(folder / "lock") if distributed.is_rank_zero() else nullcontext():
+        if distributed.broadcast_object(record.is_file()):
             if not weights.is_file() or json.loads(record.read_text())["sha256"] != _digest(weights):
                 raise UserError(f"{weights} is not the file that was written; delete {folder} to train it again")
-            load_weights(net.model, weights, net.anatomy.name)
+            load_weights(net.model, weights, net.model_info.name)
             return {"origin": "found", "path": str(weights)}
         train(folder)
-        if not distributed.is_first():
+        if not distributed.is_rank_zero():
             return {"origin": "trained", "path": str(weights)}
         save_weights(net.model, weights)
         part = record.with_suffix(".part")
-        part.write_text(json.dumps({"sha256": _digest(weights), "shaped_by": source.shaped_by}, indent=2, default=str))
+        part.write_text(
+            json.dumps({"sha256": _digest(weights), "shaped_by": source.fingerprint_inputs}, indent=2, default=str)
+        )
         part.replace(record)
     return {"origin": "trained", "path": str(weights)}

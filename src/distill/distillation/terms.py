@@ -28,7 +28,7 @@ TAKEN = ("loss", "hard", "total", "acc", "top5", "agreement")
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Pretraining:
     """A first phase in which one term alone is trained (FSP, AB, FT's paraphraser).
 
     Attributes:
@@ -48,21 +48,21 @@ class Term:
     layer's output and the term is the sum over the pairs of layers (each pair with its own copy of the loss);
     ``student_features`` is the list of all of them, ``student_preactivations`` what comes before each one's last
     activation. A loss with parameters of its own has a method ``build`` that takes shapes under the same names (and
-    ``num_classes``, ``num_samples``); one whose preparation has another loss has a method ``prepare``, called like
-    ``forward``, and perhaps ``after_preparation``; one that needs the trained teacher's normalisation has
+    ``num_classes``, ``num_samples``); one whose pretraining has another loss has a method ``pretraining_loss``,
+    called like ``forward``, and perhaps ``after_pretraining``; one that needs the trained teacher's normalisation has
     ``calibrate``; one that bounds the batch has an attribute ``largest_batch`` (None: no bound); one that has arguments
     no schedule can change names them in ``fixed``.
 
     Args:
         name: under which it is logged.
         loss: a module or a plain function.
-        weight: ≥ 0, or its schedule. A term that reads ``teacher_logits`` (or whose loss has the attribute ``soft``)
-            is part of L_soft and is weighed by (1 − α) as well.
+        weight: ≥ 0, or its schedule. A term that reads ``teacher_logits`` (or whose loss has the attribute
+            ``is_soft_target``) is part of L_soft and is weighed by (1 − α) as well.
         student: the student's layers: a stage's number, a module path, or a list of these; None on both sides: all
             matching stages, see ``distill.distillation.stage_matching``.
         teacher: the teacher's layers, as many.
         standardize: z-score the logits first (LSKD); of no effect on a term that reads none.
-        preparation: its first phase, if it has one.
+        pretraining: its first phase, if it has one.
         schedules: of the loss's own arguments, by name.
     """
 
@@ -72,10 +72,10 @@ class Term:
     student: Any = None
     teacher: Any = None
     standardize: bool = False
-    preparation: Preparation | None = None
+    pretraining: Pretraining | None = None
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     reads: tuple[str, ...] = field(init=False)
-    prepare_reads: tuple[str, ...] = field(init=False)
+    pretraining_reads: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name in TAKEN or hasattr(nn.ModuleDict, self.name):
@@ -83,11 +83,11 @@ class Term:
                 f"'{self.name}' cannot name a term of the loss: it must be an identifier that is not in use"
             )
         self.reads = self._read_by(self.loss.forward if isinstance(self.loss, nn.Module) else self.loss)
-        prepare: Any = getattr(self.loss, "prepare", None)
-        self.prepare_reads = self._read_by(prepare) if prepare else self.reads
-        if prepare and self.preparation is None:
+        prepare: Any = getattr(self.loss, "pretraining_loss", None)
+        self.pretraining_reads = self._read_by(prepare) if prepare else self.reads
+        if prepare and self.pretraining is None:
             raise UserError(
-                f"term '{self.name}' needs a first phase: kd.terms.{self.name}.preparation={{epochs: 0.125}}"
+                f"term '{self.name}' needs a first phase: kd.terms.{self.name}.pretraining={{epochs: 0.125}}"
             )
         ends = (self.weight.start, self.weight.end) if isinstance(self.weight, Schedule) else (self.weight,)
         for weight in ends:
@@ -108,19 +108,19 @@ class Term:
     def required(self) -> frozenset[str]:
         """What it cannot do without: what it reads but for parameters with a default."""
         functions = [self.loss.forward if isinstance(self.loss, nn.Module) else self.loss]
-        functions += [cast(Any, self.loss).prepare] if hasattr(self.loss, "prepare") else []
+        functions += [cast(Any, self.loss).pretraining_loss] if hasattr(self.loss, "pretraining_loss") else []
         parameters = [item for f in functions for item in inspect.signature(f).parameters.values()]
         return frozenset(p.name for p in parameters if p.name in READS and p.default is p.empty)
 
     @property
     def all_reads(self) -> frozenset[str]:
         """What it reads in any phase."""
-        return frozenset((*self.reads, *(self.prepare_reads if self.preparation else ())))
+        return frozenset((*self.reads, *(self.pretraining_reads if self.pretraining else ())))
 
     @property
-    def soft(self) -> bool:
+    def is_soft_target(self) -> bool:
         """Whether the term is part of L_soft."""
-        return "teacher_logits" in self.reads or bool(getattr(self.loss, "soft", False))
+        return "teacher_logits" in self.reads or bool(getattr(self.loss, "is_soft_target", False))
 
     @property
     def needs_teacher(self) -> bool:
@@ -132,7 +132,7 @@ class Term:
         return f"{side}_preactivations" in self.all_reads
 
     @property
-    def layered(self) -> bool:
+    def uses_features(self) -> bool:
         """Whether the term reads inner layers."""
         return any("_feature" in name or "_preactivations" in name for name in self.all_reads)
 
@@ -142,7 +142,7 @@ class Term:
         return "student_feature" in self.reads or "teacher_feature" in self.reads
 
     @property
-    def idle(self) -> bool:
+    def is_inactive(self) -> bool:
         """Whether the main phase has no use for the term: its weight is 0 throughout."""
         ends = (self.weight.start, self.weight.end) if isinstance(self.weight, Schedule) else (self.weight,)
         return not any(ends)

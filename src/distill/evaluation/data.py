@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from distill.config import schema
-from distill.config.instantiate import make
+from distill.config.instantiate import instantiate
 from distill.data import DataModule, Splits, as_splits
 from distill.data.splits import check_labels
 from distill.evaluation.runs import Run
@@ -97,7 +97,7 @@ def other_data(
         node["source"]["channels"] = view.channels
     size = own["image_size"]
     try:
-        source = as_splits(make(node["source"], "data.source"))
+        source = as_splits(instantiate(node["source"], "data.source"))
         order = _order(check_labels(source), run, name)
         data = DataModule(
             partial(_chosen, source, split, name),

@@ -12,10 +12,10 @@ from torch import Tensor
 from distill.data import DataModule, ViewLoader
 from distill.data.loader import usable_cores
 from distill.evaluation.compare_predictions import most, shifts, versus
-from distill.evaluation.inference import Answers, Pass, walk
+from distill.evaluation.inference import Pass, Predictions, walk
 from distill.evaluation.runs import Run
 from distill.evaluation.scores import confident, losses, scores
-from distill.evaluation.teachers import tutor, tutor_role
+from distill.evaluation.teachers import final_teacher, final_teacher_role
 from distill.training.trainer import check_device, evaluator, quiet
 from distill.utils import environment
 from distill.utils.errors import UserError
@@ -64,7 +64,7 @@ class Evaluation:
     """
 
     results: dict[str, Any]
-    answers: dict[str, Answers]
+    answers: dict[str, Predictions]
     target: Tensor
     index: Tensor
     mapped: Tensor
@@ -105,17 +105,17 @@ def reproduced(run: Run, split: str, logged: dict[str, float]) -> dict[str, Any]
     return {"equal": equal, "values": values}
 
 
-def _checked(name: str, answers: Answers) -> Answers:
+def _checked(name: str, answers: Predictions) -> Predictions:
     broken = int((~answers.logits.float().isfinite()).any(1).sum())
     if broken:
         raise UserError(f"{name} answers {broken} of {len(answers.logits)} images with no finite numbers")
     return answers
 
 
-def _asked(subject: Subject) -> tuple[Pass, dict[str, Answers]]:
+def _asked(subject: Subject) -> tuple[Pass, dict[str, Predictions]]:
     """The run's own walk with the student and the one who taught it, and everybody's answers."""
     run, data = subject.run, subject.data.with_options(eval_batch_size=subject.batch_size)
-    role = tutor_role(run) if subject.teacher else None
+    role = final_teacher_role(run) if subject.teacher else None
     split: Any = subject.split
     trainer = _trainer(run, own=subject.order is None and split != "train")
     classes = len(run.classes)
@@ -123,7 +123,7 @@ def _asked(subject: Subject) -> tuple[Pass, dict[str, Answers]]:
     def loader() -> ViewLoader:
         return data.evaluation_loader(split)
 
-    teacher = tutor(run, role, run.tested["epoch"]) if role else None
+    teacher = final_teacher(run, role, run.tested["epoch"]) if role else None
     smoothing = run.config["kd"]["label_smoothing"]
     first = walk(run.student, teacher, loader(), trainer, split, classes, smoothing)
     answers = {"student": first.student}

@@ -13,13 +13,13 @@ from distill.distillation.ensemble import Ensemble
 from distill.distillation.feature_extractor import Outputs
 from distill.distillation.teacher import Teacher
 from distill.training.module import Distiller
-from distill.training.plan import Net
+from distill.training.plan import NamedModel
 
 MAPPED = 1000  # samples whose embeddings are kept
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """One model on one split.
 
     Attributes:
@@ -44,8 +44,8 @@ class Pass:
         logged: the metrics as the run logs them, by name.
     """
 
-    student: Answers
-    teacher: Answers | None
+    student: Predictions
+    teacher: Predictions | None
     target: Tensor
     index: Tensor
     mapped: Tensor
@@ -64,10 +64,15 @@ class Recorder(Distiller):
     """
 
     def __init__(
-        self, net: Net, num_classes: int, teacher: Teacher | Ensemble | None, label_smoothing: float, keep: Tensor
+        self,
+        net: NamedModel,
+        num_classes: int,
+        teacher: Teacher | Ensemble | None,
+        label_smoothing: float,
+        keep: Tensor,
     ) -> None:
         criterion = Criterion(label_smoothing=label_smoothing)
-        super().__init__(net.model, criterion, num_classes, teacher, head=net.anatomy.head)
+        super().__init__(net.model, criterion, num_classes, teacher, head=net.model_info.head)
         self._keep = keep
         self._count = 0
         self._seen: list[tuple[Batch, Outputs, Outputs | None, Tensor]] = []
@@ -101,13 +106,13 @@ def _light(outputs: Outputs, here: Tensor) -> Outputs:
     return Outputs(outputs.logits.cpu(), {}, kept)
 
 
-def _joined(outputs: tuple[Outputs, ...]) -> Answers:
+def _joined(outputs: tuple[Outputs, ...]) -> Predictions:
     embeddings = [output.embedding for output in outputs if output.embedding is not None]
-    return Answers(torch.cat([output.logits for output in outputs]), torch.cat(embeddings) if embeddings else None)
+    return Predictions(torch.cat([output.logits for output in outputs]), torch.cat(embeddings) if embeddings else None)
 
 
 def walk(
-    net: Net,
+    net: NamedModel,
     teacher: Teacher | Ensemble | None,
     loader: ViewLoader,
     trainer: L.Trainer,

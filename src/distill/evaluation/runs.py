@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill.data import DataModule, Preprocess
 from distill.evaluation.run_folder import Record, not_ours
 from distill.training.builder import load_data, make_net, wrapped
-from distill.training.plan import Net
+from distill.training.plan import NamedModel
 from distill.utils.checkpoints import load_weights
 from distill.utils.errors import UserError
 
@@ -75,7 +75,7 @@ class Run(Record):
         return data
 
     @cached_property
-    def student(self) -> Net:
+    def student(self) -> NamedModel:
         """The student as it is deployed, with its weights, in eval mode.
 
         Raises:
@@ -89,7 +89,7 @@ class Run(Record):
         return self._loaded(net, self.weights)
 
     @cached_property
-    def teacher(self) -> Net | None:
+    def teacher(self) -> NamedModel | None:
         """The (first) teacher with its weights, in eval mode; None where the student learnt without.
 
         Raises:
@@ -97,7 +97,7 @@ class Run(Record):
         """
         return self.model("teacher") if "teacher" in self.report else None
 
-    def model(self, role: str) -> Net:
+    def model(self, role: str) -> NamedModel:
         """Any model of the run but the student with its weights, in eval mode.
 
         Args:
@@ -140,7 +140,7 @@ class Run(Record):
         """Where a path that was relative to the folder of the command may be: here, or above the run's folder."""
         return [path] if path.is_absolute() else [path, *(parent / path for parent in self.folder.resolve().parents)]
 
-    def _built(self, node: dict[str, Any], key: str, who: str, pretrained: bool = False) -> Net:
+    def _built(self, node: dict[str, Any], key: str, who: str, pretrained: bool = False) -> NamedModel:
         """A model of the run before it gets its weights, which are never fetched where others follow."""
         if "pretrained" in node and not pretrained:
             node = {**node, "pretrained": False}
@@ -148,8 +148,8 @@ class Run(Record):
             return make_net(node, key, who, self.data_facts, self.config["channels_last"])
 
     @staticmethod
-    def _loaded(net: Net, path: Path) -> Net:
-        load_weights(net.model, path, net.anatomy.name)
+    def _loaded(net: NamedModel, path: Path) -> NamedModel:
+        load_weights(net.model, path, net.model_info.name)
         net.model.eval()
         return net
 

@@ -4,14 +4,14 @@ from distill.distillation.ensemble import Ensemble
 from distill.distillation.teacher import Teacher
 from distill.evaluation.runs import Run
 from distill.training.builder import combiner
-from distill.training.plan import Net
+from distill.training.plan import NamedModel
 
 
-def _teacher(net: Net) -> Teacher:
-    return Teacher(net.model, head=net.anatomy.head)
+def _teacher(net: NamedModel) -> Teacher:
+    return Teacher(net.model, head=net.model_info.head)
 
 
-def tutor_role(run: Run) -> str | None:
+def final_teacher_role(run: Run) -> str | None:
     """Who taught the student last: the run's agreement is with it.
 
     Returns:
@@ -28,7 +28,7 @@ def tutor_role(run: Run) -> str | None:
     return "teacher" if "teacher" in run.roles else None
 
 
-def tutor(run: Run, role: str, epoch: int) -> Teacher | Ensemble:
+def final_teacher(run: Run, role: str, epoch: int) -> Teacher | Ensemble:
     """The one that :func:`tutor_role` names.
 
     Args:

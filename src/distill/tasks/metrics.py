@@ -99,5 +99,5 @@ class Means:
         sums, self._sums = self._sums, None
         if sums is None:
             return {}
-        *totals, samples = distributed.summed(torch.cat([sums, sums.new_tensor([self._samples])]))
+        *totals, samples = distributed.all_reduce_sum(torch.cat([sums, sums.new_tensor([self._samples])]))
         return {name: total / samples for name, total in zip(self.names, totals, strict=True)}

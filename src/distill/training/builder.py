@@ -13,22 +13,22 @@ import lightning.pytorch as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from distill.config.instantiate import make
+from distill.config.instantiate import instantiate
 from distill.config.schedules import Schedule, is_schedule, parse
 from distill.config.validation import TEACHER_KEYS, weights_of
 from distill.data import DataModule
 from distill.data.loader import usable_cores
 from distill.distillation.criterion import Criterion
-from distill.distillation.dry_run import rehearse
+from distill.distillation.dry_run import dry_run
 from distill.distillation.ensemble import Ensemble
-from distill.distillation.feature_extractor import Anatomy, dissect
+from distill.distillation.feature_extractor import ModelInfo, inspect_model
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CacheOptions, CachePlan, plan
 from distill.distillation.teacher_store import TeacherSource
-from distill.distillation.terms import Preparation, Term
+from distill.distillation.terms import Pretraining, Term
 from distill.training.acceleration import policy
-from distill.training.fingerprint import shaped_by
-from distill.training.plan import Job, Lesson, Net, Recipe
+from distill.training.fingerprint import fingerprint_inputs
+from distill.training.plan import Experiment, NamedModel, Recipe, TrainingStage
 from distill.training.schedulers import lightning_scheduler
 from distill.training.trainer import check_device, evaluator, quiet, trainer_factory, uses_cuda
 from distill.utils import distributed
@@ -49,8 +49,8 @@ def load_data(cfg: dict[str, Any]) -> DataModule:
     if key in _loaded:
         return _loaded[key].with_options(seed=cfg["seed"], batch_size=cfg["data"]["batch_size"])
     _loaded.clear()
-    node["source"] = partial(make, node["source"], "data.source")
-    node["transform"] = make(node["transform"], "data.transform") if node["transform"] else None
+    node["source"] = partial(instantiate, node["source"], "data.source")
+    node["transform"] = instantiate(node["transform"], "data.transform") if node["transform"] else None
     try:
         data = DataModule(**node, seed=cfg["seed"])
         data.prepare_data()
@@ -80,7 +80,7 @@ class ImageFacts(Protocol):
         """A batch of ``n`` inputs."""
 
 
-def make_net(node: dict[str, Any], key: str, who: str, data: ImageFacts, channels_last: bool) -> Net:
+def make_net(node: dict[str, Any], key: str, who: str, data: ImageFacts, channels_last: bool) -> NamedModel:
     """A model that fits the data, and what a dry forward sees of it.
 
     Args:
@@ -95,35 +95,35 @@ def make_net(node: dict[str, Any], key: str, who: str, data: ImageFacts, channel
     if asked is not None and asked != data.num_classes:
         raise UserError(f"{key}.num_classes={asked} disagrees with the data, which have {data.num_classes} classes")
     facts = {"num_classes": data.num_classes, "in_channels": data.in_channels, "image_size": data.image_size}
-    model = make(arguments, key, **facts)
+    model = instantiate(arguments, key, **facts)
     if not isinstance(model, torch.nn.Module):
         raise UserError(f"{key}: {node['_target_']} gave a {type(model).__name__}, not a torch.nn.Module")
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     name = str(arguments.get("name") or arguments["_target_"].rpartition(".")[2])
-    anatomy: Anatomy = dissect(model, data.example(4), f"{who} {name}")
-    if anatomy.logits[1] != data.num_classes:
+    model_info: ModelInfo = inspect_model(model, data.example(4), f"{who} {name}")
+    if model_info.logits[1] != data.num_classes:
         raise UserError(
-            f"{anatomy.name} gives {anatomy.logits[1]} logits, and the data have {data.num_classes} classes"
+            f"{model_info.name} gives {model_info.logits[1]} logits, and the data have {data.num_classes} classes"
         )
-    return Net(name, model, anatomy)
+    return NamedModel(name, model, model_info)
 
 
-def wrapped(cfg: dict[str, Any], student: Net, teacher: Net | None, example: torch.Tensor) -> Net:
+def wrapped(cfg: dict[str, Any], student: NamedModel, teacher: NamedModel | None, example: torch.Tensor) -> NamedModel:
     """The student inside ``kd.student_wrapper``, where the strategy changes the model itself (SimKD)."""
     node = cfg["kd"]["student_wrapper"]
     if not node:
         return student
     if teacher is None:
         raise UserError("kd.student_wrapper needs a teacher, and there is none")
-    wrapper = make(node, "kd.student_wrapper")
+    wrapper = instantiate(node, "kd.student_wrapper")
     try:
-        model = wrapper(student.model, student.anatomy, teacher.model, teacher.anatomy, example)
+        model = wrapper(student.model, student.model_info, teacher.model, teacher.model_info, example)
     except ValueError as error:
         raise UserError(f"kd.student_wrapper: {error}") from error
     if cfg["channels_last"]:
         model = model.to(memory_format=torch.channels_last)
-    return Net(student.name, model, dissect(model, example, student.anatomy.name))
+    return NamedModel(student.name, model, inspect_model(model, example, student.model_info.name))
 
 
 def _scheduled(node: dict[str, Any], key: str, max_epochs: int) -> tuple[Any, dict[str, Schedule]]:
@@ -134,7 +134,7 @@ def _scheduled(node: dict[str, Any], key: str, max_epochs: int) -> tuple[Any, di
     schedules = {name: parse(value, f"{key}.{name}") for name, value in node.items() if is_schedule(value)}
     for epoch in (max_epochs - 1, 0) if schedules else (0,):
         present = {name: schedule.at(epoch, max_epochs) for name, schedule in schedules.items()}
-        made = make({**node, **present}, key)
+        made = instantiate({**node, **present}, key)
     return made, schedules
 
 
@@ -146,7 +146,7 @@ def criterion_of(cfg: dict[str, Any]) -> Criterion:
         key = f"kd.terms.{name}"
         loss, schedules = _scheduled(term["loss"], f"{key}.loss", max_epochs)
         weight = parse(term["weight"], f"{key}.weight") if is_schedule(term["weight"]) else term["weight"]
-        phase = term["preparation"] and Preparation(**term["preparation"])
+        phase = term["pretraining"] and Pretraining(**term["pretraining"])
         terms.append(
             Term(name, loss, weight, term["student"], term["teacher"], term["standardize"], phase or None, schedules)
         )
@@ -158,8 +158,8 @@ def criterion_of(cfg: dict[str, Any]) -> Criterion:
 
 def _learning(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """``optimizer`` and ``scheduler`` of a recipe, tried on one parameter so that bad values show before training."""
-    optimizer = make(node["optimizer"], f"{prefix}optimizer")
-    scheduler = make(node["scheduler"], f"{prefix}scheduler") if node["scheduler"] else None
+    optimizer = instantiate(node["optimizer"], f"{prefix}optimizer")
+    scheduler = instantiate(node["scheduler"], f"{prefix}scheduler") if node["scheduler"] else None
     for name in ("optimizer", "scheduler"):
         try:
             tried = optimizer([torch.nn.Parameter(torch.zeros(1))])
@@ -170,7 +170,7 @@ def _learning(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return {"optimizer": optimizer, "scheduler": scheduler}
 
 
-def _threads(nets: list[Net], example: torch.Tensor, batch_size: int) -> int:
+def _threads(nets: list[NamedModel], example: torch.Tensor, batch_size: int) -> int:
     """Threads of the CPU that pay: one where a training step is so small that threads mostly wait for one another.
 
     The bound is 10⁹ multiply-accumulates per step, counted as three forwards. On two shared cores the digits job
@@ -189,7 +189,9 @@ def _announce(criterion: Criterion, role: str) -> None:
             print(f"term {term.name}: {role.replace('_', ' ')} {student} <- teacher {teacher}", flush=True)
 
 
-def _source(cfg: dict[str, Any], node: dict[str, Any], net: Net, data: DataModule, make_trainer: Any) -> TeacherSource:
+def _source(
+    cfg: dict[str, Any], node: dict[str, Any], net: NamedModel, data: DataModule, make_trainer: Any
+) -> TeacherSource:
     """Where a teacher comes from."""
     recipe = node["recipe"]
     precision, compiled = policy.choose(
@@ -199,10 +201,10 @@ def _source(cfg: dict[str, Any], node: dict[str, Any], net: Net, data: DataModul
         checkpoint=Path(node["checkpoint"]) if node.get("checkpoint") else None,
         store=Path(cfg["teachers_dir"]),
         label=f"{net.name}-{cfg['data']['name']}",
-        shaped_by=shaped_by({**cfg, "teacher": node}, data, precision),
+        fingerprint_inputs=fingerprint_inputs({**cfg, "teacher": node}, data, precision),
         precision=precision,
         compiled=compiled,
-        captured=cfg["cuda_graph"],
+        cuda_graph=cfg["cuda_graph"],
         recipe=Recipe(
             data=data.with_options(seed=recipe["seed"], batch_size=recipe["batch_size"]),
             **_learning(recipe, "teacher.recipe."),
@@ -220,14 +222,14 @@ def _source(cfg: dict[str, Any], node: dict[str, Any], net: Net, data: DataModul
     )
 
 
-def _teachers(cfg: dict[str, Any], data: DataModule, make_trainer: Any) -> tuple[tuple[Net, TeacherSource], ...]:
+def _teachers(cfg: dict[str, Any], data: DataModule, make_trainer: Any) -> tuple[tuple[NamedModel, TeacherSource], ...]:
     """The main teacher and, where the strategy has several, the others; all share the recipe."""
     recipe = cfg["teacher"]["recipe"]
     more = [
         {"checkpoint": None, **node, "recipe": {**recipe, **(node.get("recipe") or {})}}
         for node in cfg["kd"]["teachers"] or []
     ]
-    made: list[tuple[Net, TeacherSource]] = []
+    made: list[tuple[NamedModel, TeacherSource]] = []
     for i, node in enumerate([cfg["teacher"], *more]):
         key, recipe = f"kd.teachers.{i - 1}" if i else "teacher", node["recipe"]
         L.seed_everything(recipe["seed"], workers=True, verbose=False)
@@ -248,7 +250,7 @@ def _teachers(cfg: dict[str, Any], data: DataModule, make_trainer: Any) -> tuple
 
 
 def combiner(cfg: dict[str, Any], teachers: int) -> Callable[[list[Teacher]], Teacher | Ensemble]:
-    """Makes the lesson's teacher of its teachers: the only one, or an ensemble."""
+    """Makes the stage's teacher of its teachers: the only one, or an ensemble."""
     node = cfg["kd"]["ensemble"]
     if teachers < 2:
         return lambda found: found[0]
@@ -268,13 +270,13 @@ def _students(cfg: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     return [*chain, ("student", "model", cfg["model"])]
 
 
-def _lessons(
-    cfg: dict[str, Any], data: DataModule, teacher: Net | None, make_trainer: Any, folder: Path
-) -> tuple[Lesson, ...]:
+def _stages(
+    cfg: dict[str, Any], data: DataModule, teacher: NamedModel | None, make_trainer: Any, folder: Path
+) -> tuple[TrainingStage, ...]:
     """Every training of a student, each with the criterion that fits it and its own teacher."""
     learning = _learning(cfg)
     data = data.with_options(cycle=cfg["cache"]["cycle"])
-    lessons: list[Lesson] = []
+    stages: list[TrainingStage] = []
     chain = _students(cfg)
     for place, (role, key, node) in enumerate(chain):
         first = SEED_STEP * (len(chain) - 1 - place)  # the student itself starts as it would alone
@@ -302,28 +304,30 @@ def _lessons(
         )
         where = folder if role == "student" else folder / role
         if role == "student" and cfg["init"]:
-            load_weights(student.model, weights_of(cfg["init"]), student.anatomy.name)
-        lesson = Lesson(role, student, recipe, where, epochs, int8=int8, precision=precision)
+            load_weights(student.model, weights_of(cfg["init"]), student.model_info.name)
+        stage = TrainingStage(role, student, recipe, where, epochs, int8=int8, precision=precision)
         answers_in = policy.answering(cfg, data, data.batch_size)
-        lesson = replace(lesson, compiled=(compiled, compiled), captured=cfg["cuda_graph"], answers_in=answers_in)
+        stage = replace(stage, compiled=(compiled, compiled), cuda_graph=cfg["cuda_graph"], answers_in=answers_in)
         if cfg["kd"]["peers"] is not None:
-            lesson = _mutual(cfg, lesson, data)
+            stage = _mutual(cfg, stage, data)
         else:
             _build_criterion(criterion, student, teacher, data, role)
-            count = 1 + len(cfg["kd"]["teachers"] or []) if not lessons else 1
-            lesson = replace(lesson, cache=_cache(cfg, lesson, teacher, count, announce=not lessons))
-        lessons.append(lesson)
+            count = 1 + len(cfg["kd"]["teachers"] or []) if not stages else 1
+            stage = replace(stage, cache=_cache(cfg, stage, teacher, count, announce=not stages))
+        stages.append(stage)
         teacher = student
-    return tuple(lessons)
+    return tuple(stages)
 
 
-def _cache(cfg: dict[str, Any], lesson: Lesson, teacher: Net | None, count: int, announce: bool) -> CachePlan | None:
-    """How the answers of ``count`` teachers, of which one is given, are kept; said in one line for the first lesson."""
-    criterion, data = lesson.recipe.criterion, lesson.recipe.data
+def _cache(
+    cfg: dict[str, Any], stage: TrainingStage, teacher: NamedModel | None, count: int, announce: bool
+) -> CachePlan | None:
+    """How the answers of ``count`` teachers, of which one is given, are kept; said in one line for the first stage."""
+    criterion, data = stage.recipe.criterion, stage.recipe.data
     if teacher is None or not criterion.needs_teacher:
         return None
     options = CacheOptions(**{**cfg["cache"], "dir": Path(cfg["cache"]["dir"])})
-    found, why = plan(options, criterion, teacher.anatomy, data, lesson.max_epochs, lesson.precision, count)
+    found, why = plan(options, criterion, teacher.model_info, data, stage.max_epochs, stage.precision, count)
     if announce and options.enabled is not False:
         print(why, flush=True)
     return found
@@ -331,7 +335,7 @@ def _cache(cfg: dict[str, Any], lesson: Lesson, teacher: Net | None, count: int,
 
 def _limit(term: Term) -> int | None:
     """The largest batch that a term's loss takes at any value of its schedules, if it says one."""
-    if term.idle and term.preparation is None:
+    if term.is_inactive and term.pretraining is None:
         return None
     loss = copy(term.loss)
     if not hasattr(loss, "largest_batch"):
@@ -342,7 +346,9 @@ def _limit(term: Term) -> int | None:
     return limit
 
 
-def _build_criterion(criterion: Criterion, student: Net, teacher: Net | None, data: DataModule, role: str) -> None:
+def _build_criterion(
+    criterion: Criterion, student: NamedModel, teacher: NamedModel | None, data: DataModule, role: str
+) -> None:
     for term in criterion.terms:
         if data.mixes and "target" in term.all_reads and not getattr(term.loss, "soft_targets", False):
             raise UserError(
@@ -354,14 +360,14 @@ def _build_criterion(criterion: Criterion, student: Net, teacher: Net | None, da
                 f"term '{term.name}' takes at most {limit} samples in a batch (see kd.terms.{term.name}.loss), "
                 f"and data.batch_size or data.eval_batch_size is {largest}"
             )
-    criterion.build(student.anatomy, teacher.anatomy if teacher else None, data.num_train, data.indices("train"))
-    rehearse(criterion, student, teacher, data.example(4))
+    criterion.build(student.model_info, teacher.model_info if teacher else None, data.num_train, data.indices("train"))
+    dry_run(criterion, student, teacher, data.example(4))
     _announce(criterion, role)
 
 
-def _mutual(cfg: dict[str, Any], lesson: Lesson, data: DataModule) -> Lesson:
-    """The lesson with its peers, and a criterion for every ordered pair of students."""
-    nets = [lesson.student]
+def _mutual(cfg: dict[str, Any], stage: TrainingStage, data: DataModule) -> TrainingStage:
+    """The stage with its peers, and a criterion for every ordered pair of students."""
+    nets = [stage.student]
     for i, node in enumerate(cfg["kd"]["peers"], 1):
         L.seed_everything(cfg["seed"] + SEED_STEP * i, workers=True, verbose=False)
         nets.append(make_net(node, f"kd.peers.{i - 1}", f"the peer {i}", data, cfg["channels_last"]))
@@ -370,16 +376,16 @@ def _mutual(cfg: dict[str, Any], lesson: Lesson, data: DataModule) -> Lesson:
         row = []
         for j, other in enumerate(nets):
             if i != j:
-                criterion = lesson.recipe.criterion if (i, j) == (0, 1) else criterion_of(cfg)
+                criterion = stage.recipe.criterion if (i, j) == (0, 1) else criterion_of(cfg)
                 _build_criterion(criterion, student, other, data, "student" if i == 0 else f"peer_{i}")
                 row.append(criterion)
         rows.append(tuple(row))
-    for term in lesson.recipe.criterion.terms:
-        if term.preparation or hasattr(term.loss, "calibrate"):
+    for term in stage.recipe.criterion.terms:
+        if term.pretraining or hasattr(term.loss, "calibrate"):
             raise UserError(
                 f"term '{term.name}' needs a finished teacher, and in mutual learning (kd.peers) there is none"
             )
-    return replace(lesson, peers=tuple(nets[1:]), mutual=tuple(rows))
+    return replace(stage, peers=tuple(nets[1:]), mutual=tuple(rows))
 
 
 def _check_flows(cfg: dict[str, Any]) -> bool:
@@ -394,7 +400,7 @@ def _check_flows(cfg: dict[str, Any]) -> bool:
     return criterion.needs_teacher and kd["peers"] is None
 
 
-def build(config: DictConfig, folder: Path) -> Job:
+def build(config: DictConfig, folder: Path) -> Experiment:
     """All objects of one run, every configuration error found before any training.
 
     Args:
@@ -415,15 +421,15 @@ def build(config: DictConfig, folder: Path) -> Job:
     taught = _check_flows(cfg)
     teachers = _teachers(cfg, data, make_trainer) if taught or only_teacher else ()
     teacher = teachers[0][0] if teachers else None
-    lessons = () if only_teacher else _lessons(cfg, data, teacher, make_trainer, folder)
-    precision = lessons[-1].precision if lessons else teachers[0][1].precision
-    nets = [net for net, _ in teachers] + [net for lesson in lessons for net in (lesson.student, *lesson.peers)]
+    stages = () if only_teacher else _stages(cfg, data, teacher, make_trainer, folder)
+    precision = stages[-1].precision if stages else teachers[0][1].precision
+    nets = [net for net, _ in teachers] + [net for stage in stages for net in (stage.student, *stage.peers)]
     torch.set_num_threads(cfg["threads"] or _threads(nets, data.example(1), cfg["data"]["batch_size"]))
-    return Job(
+    return Experiment(
         folder=folder,
         teachers=teachers,
         combine=combiner(cfg, len(teachers)),
-        lessons=lessons,
+        stages=stages,
         data=data,
         seed=cfg["seed"],
         make_evaluator=partial(evaluator, cfg["trainer"], precision),

@@ -39,7 +39,7 @@ class GracefulStop(L.Callback):
         if self.asked and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             print("\nStopping after this step (Ctrl-C again to stop at once)", file=sys.stderr, flush=True)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -50,7 +50,7 @@ class GracefulStop(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Stops here if asked to: weights and optimizer are whole, and the loader knows what it has shown."""
         device = trainer.strategy.root_device
-        if distributed.several():
+        if distributed.is_distributed():
             if device.type != "cpu" and trainer.global_step % self.every_n_steps and not trainer.is_last_batch:
                 return
             self.asked = distributed.any_of(self.asked, device)
@@ -139,7 +139,7 @@ class LabelledBar(TQDMProgressBar):
     """Lightning's progress bar, which says what is trained.
 
     Args:
-        label: what is trained ("preparation of ft for student resnet8").
+        label: what is trained ("pretraining of ft for student resnet8").
         every_n_steps: it moves; each time it shows the loss, and a GPU has to be waited for.
     """
 
@@ -207,8 +207,8 @@ class DataWait(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
         """A batch is there; what the teacher began meanwhile is work."""
-        now, ahead = time.perf_counter(), getattr(trainer.train_dataloader, "ahead_s", 0.0)
-        begun, self._ahead = max(0.0, ahead - self._ahead), ahead
+        now, prefetch = time.perf_counter(), getattr(trainer.train_dataloader, "ahead_s", 0.0)
+        begun, self._ahead = max(0.0, prefetch - self._ahead), prefetch
         self._waited += now - self._mark - begun
         self._worked += begun
         self._mark = now
@@ -237,14 +237,16 @@ class PruneTrial(L.Callback):
             follow the first one.
     """
 
-    def __init__(self, hope: Callable[[int, float], bool] | None) -> None:
-        self.hope = hope
+    def __init__(self, pruning_callback: Callable[[int, float], bool] | None) -> None:
+        self.pruning_callback = pruning_callback
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Once per validation of a training."""
         epoch, accuracy = trainer.current_epoch + 1, float(trainer.callback_metrics["val/acc"])
-        go_on = self.hope is None or self.hope(epoch, accuracy)
-        if not distributed.share(go_on) and epoch < (trainer.max_epochs or 0):  # the last epoch is the result
+        go_on = self.pruning_callback is None or self.pruning_callback(epoch, accuracy)
+        if not distributed.broadcast_object(go_on) and epoch < (
+            trainer.max_epochs or 0
+        ):  # the last epoch is the result
             raise Pruned(epoch, accuracy)
 
 
@@ -264,7 +266,7 @@ class Heartbeat(L.Callback):
         self._last = 0.0
 
     def _beat(self, trainer: L.Trainer) -> None:
-        if not distributed.is_first():
+        if not distributed.is_rank_zero():
             return
         accuracy = trainer.callback_metrics.get("val/acc")
         beat(

@@ -32,7 +32,7 @@ def _source_digest(target: str) -> str | None:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
 
 
-def shaped_by(cfg: dict[str, Any], data: DataModule, precision: Any) -> dict[str, Any]:
+def fingerprint_inputs(cfg: dict[str, Any], data: DataModule, precision: Any) -> dict[str, Any]:
     """Everything that shapes a teacher which is trained here.
 
     Of the trainer's arguments all but ``HARMLESS`` count, of the callbacks all but those that only look on.

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from distill.data import Batch
 from distill.distillation.criterion import Criterion, Losses
 from distill.distillation.ensemble import Ensemble
-from distill.distillation.feature_extractor import Outputs, Tap
+from distill.distillation.feature_extractor import FeatureExtractor, Outputs
 from distill.distillation.teacher import Teacher
 from distill.tasks.metrics import Means, Metrics
 from distill.training.acceleration import compilation, cuda_graphs
@@ -77,7 +77,7 @@ class Distiller(L.LightningModule):
         agreement: bool | None = None,
         int8: Int8 | None = None,
         compiled: tuple[bool, bool] = (False, False),
-        captured: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         super().__init__()
         self.student = student
@@ -87,13 +87,13 @@ class Distiller(L.LightningModule):
         self.seed = seed
         self._optimizer = optimizer
         self._scheduler = scheduler
-        self._read = (criterion.taps("student"), head)
-        self._tap = Tap(student, *self._read)
+        self._read = (criterion.extracted_layers("student"), head)
+        self._extractor = FeatureExtractor(student, *self._read)
         self._whole: tuple[nn.Module, Criterion] | None = None  # while their sharded copies are trained
         self._compile = compiled
         if any(compiled):
             compilation.begin()
-        self._captured = captured
+        self._cuda_graph = cuda_graph
         self._prepared = [False, False]  # student, teacher
         self._graph: Graph | None = None
         self._graph_key: Any = None
@@ -125,14 +125,14 @@ class Distiller(L.LightningModule):
             return
         from distill.training.acceleration import sharding
 
-        self._tap.remove()
+        self._extractor.remove()
         self._whole = (self.student, self.criterion)
         mesh = strategy.device_mesh["data_parallel"]
         self.student = sharding.sharded(self.student, mesh)
         # Preparations call no forward of a loss, only the criterion's.
         self.criterion = sharding.sharded(self.criterion, mesh, blocks=False)
-        self._tap = Tap(self.student, *self._read)
-        if distributed.is_first():
+        self._extractor = FeatureExtractor(self.student, *self._read)
+        if distributed.is_rank_zero():
             held, all_ = sharding.held(self.student) / 1e6, sum(p.numel() for p in self._whole[0].parameters()) / 1e6
             print(f"this process holds {held:.3g} M of the {all_:.3g} M parameters that are trained", flush=True)
 
@@ -144,10 +144,10 @@ class Distiller(L.LightningModule):
 
         state = sharding.whole_state(self)
         self.trainer.strategy.optimizers = []  # they hold the copies
-        self._tap.remove()
+        self._extractor.remove()
         (self.student, self.criterion), self._whole = self._whole, None
-        self._tap = Tap(self.student, *self._read)
-        if distributed.is_first():
+        self._extractor = FeatureExtractor(self.student, *self._read)
+        if distributed.is_rank_zero():
             self.load_state_dict(state)
 
     def setup(self, stage: str) -> None:
@@ -157,20 +157,20 @@ class Distiller(L.LightningModule):
             self.teacher.to(device)
         self._scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         adds_up = self.trainer.accumulate_grad_batches > 1 or self.trainer.world_size > 1
-        self._captured &= device.type == "cuda" and not self._scaled and not adds_up
+        self._cuda_graph &= device.type == "cuda" and not self._scaled and not adds_up
 
     def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:
         """What student and teacher answer, and the losses; a phase that has no use for one of them does not ask it."""
         asked = self.teacher is not None and (stage != "train" or self.criterion.asks_teacher)
         teacher = self.teacher(batch, stage) if self.teacher is not None and asked else None  # before there is a graph
-        graph = self._graph_for(batch, teacher) if stage == "train" and self._captured else None
+        graph = self._graph_for(batch, teacher) if stage == "train" and self._cuda_graph else None
         self._replayed = graph is not None
         student, losses = graph(*_flat(batch, teacher)) if graph is not None else self._answered(batch, teacher)
         return student, teacher, losses
 
     def _answered(self, batch: Batch, teacher: Outputs | None) -> tuple[Outputs, Losses]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.criterion.teaches_student):
-            student = self._tap(batch.inputs)
+            student = self._extractor(batch.inputs)
         losses: Losses = self.criterion(student, teacher, batch)
         return student, losses
 
@@ -182,14 +182,14 @@ class Distiller(L.LightningModule):
         if not isinstance(batch.inputs, Tensor):
             return None
         shapes = (batch.inputs.shape, batch.target.shape)
-        key = (self.criterion.preparing, shapes, self._learns, *self.criterion.scheduled.items())
+        key = (self.criterion.pretraining_term, shapes, self._learns, *self.criterion.scheduled.items())
         if self._graph_key != key:
             self._graph, self._graph_key = None, key
             try:
                 self._graph = self._capture(batch, teacher)
             except Exception as error:  # torch and CUDA raise several kinds
                 cuda_graphs.refused("the step", error)
-                self._captured = False
+                self._cuda_graph = False
         return self._graph
 
     def _capture(self, batch: Batch, teacher: Outputs | None) -> Graph:
@@ -263,7 +263,7 @@ class Distiller(L.LightningModule):
         """Seeds what the models draw in this step (dropout, drop-path), and sets what follows a schedule."""
         self.start_epoch(self.current_epoch, self.trainer.max_epochs or 1)
         whole = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        if (any(self._compile) or self._captured) and len(batch.target) == whole:
+        if (any(self._compile) or self._cuda_graph) and len(batch.target) == whole:
             self._prepare_for(batch.inputs)
         place = (self.current_epoch << 32) + batch_idx * self.trainer.world_size + self.global_rank
         _seed((self.seed * 0x9E3779B97F4A7C15 + place) % 2**63, self.device)
@@ -273,15 +273,15 @@ class Distiller(L.LightningModule):
         context = self.trainer.precision_plugin.forward_context
         if not self._prepared[0] and self.criterion.teaches_student:
             self._prepared[0] = True
-            with cuda_graphs.uncached() if self._captured else nullcontext():
+            with cuda_graphs.uncached() if self._cuda_graph else nullcontext():
                 if self._compile[0]:
-                    compilation.compile_student(self._tap, inputs, context, "the student")
+                    compilation.compile_student(self._extractor, inputs, context, "the student")
         if not self._prepared[1] and self.teacher is not None and self.criterion.asks_teacher:
             self._prepared[1] = True
-            self.teacher.prepare(inputs, context, self._compile[1], self._captured)
+            self.teacher.prepare(inputs, context, self._compile[1], self._cuda_graph)
             loader: Any = self.trainer.train_dataloader
-            if self._captured and getattr(loader.dataset, "device", None) == inputs.device:
-                loader.ahead = self.teacher.ahead
+            if self._cuda_graph and getattr(loader.dataset, "device", None) == inputs.device:
+                loader.prefetch = self.teacher.prefetch
 
     def on_train_epoch_end(self) -> None:
         """Logs what followed a schedule."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from distill.data import Batch
 from distill.distillation.criterion import Criterion, Losses
-from distill.distillation.feature_extractor import Outputs, Tap
+from distill.distillation.feature_extractor import FeatureExtractor, Outputs
 from distill.training.module import Distiller
 
 
@@ -44,28 +44,31 @@ class MutualDistiller(Distiller):
     ) -> None:
         super().__init__(students[0], criteria[0][0], agreement=True, **settings)
         self.peers = nn.ModuleList(students[1:])
-        self.lessons = nn.ModuleList([nn.ModuleList(row) for row in criteria])
-        self._tap.remove()
-        self._taps = []
+        self.criteria = nn.ModuleList([nn.ModuleList(row) for row in criteria])
+        self._extractor.remove()
+        self._extractors = []
         for i, student in enumerate(students):
-            as_student = [key for criterion in criteria[i] for key in criterion.taps("student")]
+            as_student = [key for criterion in criteria[i] for key in criterion.extracted_layers("student")]
             as_teacher = [
-                key for j, row in enumerate(criteria) if j != i for key in row[i if i < j else i - 1].taps("teacher")
+                key
+                for j, row in enumerate(criteria)
+                if j != i
+                for key in row[i if i < j else i - 1].extracted_layers("teacher")
             ]
-            self._taps.append(Tap(student, dict.fromkeys([*as_student, *as_teacher]), heads[i]))
+            self._extractors.append(FeatureExtractor(student, dict.fromkeys([*as_student, *as_teacher]), heads[i]))
 
-    def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:  # noqa: ARG002
-        answers = [tap(batch.inputs) for tap in self._taps]
+    def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:
+        answers = [extractor(batch.inputs) for extractor in self._extractors]
         teachers = [_detached(answer) for answer in answers]
         totals: list[Tensor] = []
         parts: dict[str, list[Tensor]] = {}
-        for i, row in enumerate(self.lessons):
+        for i, row in enumerate(self.criteria):
             others = [teacher for j, teacher in enumerate(teachers) if j != i]
             rows: Any = row
-            lessons = [criterion(answers[i], other, batch) for criterion, other in zip(rows, others, strict=True)]
-            totals.append(torch.stack([lesson.total for lesson in lessons]).mean())
-            for lesson in lessons:
-                for name, value in lesson.parts.items():
+            losses = [criterion(answers[i], other, batch) for criterion, other in zip(rows, others, strict=True)]
+            totals.append(torch.stack([one.total for one in losses]).mean())
+            for one in losses:
+                for name, value in one.parts.items():
                     parts.setdefault(name if i == 0 else f"peer_{i}_{name}", []).append(value)
         means = {name: torch.stack(values).mean() for name, values in parts.items()}
         return answers[0], teachers[1], Losses(torch.stack(totals).sum(), means)
@@ -74,7 +77,7 @@ class MutualDistiller(Distiller):
         """All students are trained."""
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
-        """Sets what follows a schedule, in every lesson."""
-        for row in self.lessons:
+        """Sets what follows a schedule, in every criterion."""
+        for row in self.criteria:
             for criterion in row:  # type: ignore[attr-defined]
                 criterion.start_epoch(epoch, max_epochs)

@@ -14,42 +14,42 @@ from distill.distillation.teacher_store import TeacherSource, obtain
 from distill.training import summary
 from distill.training.module import Distiller
 from distill.training.mutual import MutualDistiller
-from distill.training.plan import Job, Lesson, Net, Recipe
+from distill.training.plan import Experiment, NamedModel, Recipe, TrainingStage
 from distill.training.quantization import Int8
-from distill.training.scoring import both, evaluate, judged, measure, teacher_scores
+from distill.training.scoring import evaluate, evaluate_val_and_test, evaluation_module, measure, teacher_scores
 from distill.utils import distributed, environment
 from distill.utils.checkpoints import read_checkpoint, save_weights
 from distill.utils.errors import UserError, first_line
 
 
-def _distiller(lesson: Lesson, teacher: Teacher | Ensemble | None) -> Distiller:
-    recipe, criterion = lesson.recipe, lesson.recipe.criterion
+def _distiller(stage: TrainingStage, teacher: Teacher | Ensemble | None) -> Distiller:
+    recipe, criterion = stage.recipe, stage.recipe.criterion
     settings: dict[str, Any] = {
         "num_classes": recipe.data.num_classes,
         "optimizer": recipe.optimizer,
         "scheduler": recipe.scheduler,
         "seed": recipe.seed,
     }
-    if lesson.peers:
-        nets = (lesson.student, *lesson.peers)
+    if stage.peers:
+        nets = (stage.student, *stage.peers)
         embedded = any(criterion.reads(f"{side}_embedding") for side in ("student", "teacher"))
-        heads = [net.anatomy.head if embedded else None for net in nets]
-        return MutualDistiller([net.model for net in nets], lesson.mutual, heads, **settings)
-    head = lesson.student.anatomy.head if criterion.reads("student_embedding") else None
-    int8 = Int8(lesson.student.model) if lesson.int8 else None
+        heads = [net.model_info.head if embedded else None for net in nets]
+        return MutualDistiller([net.model for net in nets], stage.mutual, heads, **settings)
+    head = stage.student.model_info.head if criterion.reads("student_embedding") else None
+    int8 = Int8(stage.student.model) if stage.int8 else None
     return Distiller(
-        lesson.student.model,
+        stage.student.model,
         criterion,
         teacher=teacher,
         head=head,
         int8=int8,
-        compiled=lesson.compiled,
-        captured=lesson.captured and int8 is None,
+        compiled=stage.compiled,
+        cuda_graph=stage.cuda_graph and int8 is None,
         **settings,
     )
 
 
-class Trained(NamedTuple):
+class FitResult(NamedTuple):
     """What is left of a training.
 
     Attributes:
@@ -67,12 +67,12 @@ class Trained(NamedTuple):
 
 def _strategy(module: Distiller, asked: str) -> dict[str, Any]:
     """For several processes. DDP looks for parameters without a gradient only where there may be some."""
-    if not distributed.several():
+    if not distributed.is_distributed():
         return {}
     if asked == "fsdp":
         from distill.training.acceleration import sharding
 
-        return {"strategy": sharding.Shared()}
+        return {"strategy": sharding.ShardedStrategy()}
     own = any(p.requires_grad for p in module.criterion.parameters())
     wrapped = hasattr(module.student, "adopt")
     unused = own or wrapped or not module.criterion.teaches_student
@@ -85,7 +85,7 @@ def _within_epoch(checkpoint: dict[str, Any]) -> int | None:
     return None if progress is None or progress["is_last_batch"] else checkpoint["epoch"] + 1
 
 
-def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Path | None, **changes: Any) -> Trained:
+def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Path | None, **changes: Any) -> FitResult:
     """Trains; continues from ``resume``.
 
     A training that had finished (early stopping included) stays as it was, whichever of its checkpoints is given.
@@ -93,7 +93,7 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
     done = folder / "finished.json"
     if resume is not None and done.is_file():
         module.load_state_dict(read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"])
-        return Trained(**json.loads(done.read_text()))
+        return FitResult(**json.loads(done.read_text()))
     begun = _within_epoch(read_checkpoint(resume)) if resume is not None else None
     changes |= _strategy(module, recipe.strategy)
     trainer = recipe.make_trainer(folder, label, **changes)
@@ -109,10 +109,10 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
     monitored = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
     best = str(getattr(monitored[0], "best_model_path", "")) if monitored else None
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
-    trained = Trained(trainer.current_epoch, metrics, best, begun == trainer.current_epoch)
+    trained = FitResult(trainer.current_epoch, metrics, best, begun == trainer.current_epoch)
     module.gather()
     distributed.align(module)
-    if not distributed.is_first():
+    if not distributed.is_rank_zero():
         return trained
     part = done.with_suffix(".part")
     part.write_text(json.dumps(trained._asdict()))
@@ -120,11 +120,13 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
     return trained
 
 
-def _frozen(net: Net, lesson: Lesson, features: bool = True) -> Teacher:
+def _frozen(net: NamedModel, stage: TrainingStage, features: bool = True) -> Teacher:
     """A trained model as a teacher; ``features``: whether the terms read more of it than its logits."""
-    criterion = lesson.recipe.criterion
-    head = net.anatomy.head if features and criterion.reads("teacher_embedding") else None
-    return Teacher(net.model, criterion.taps("teacher") if features else (), head, lesson.answers_in(net.model))
+    criterion = stage.recipe.criterion
+    head = net.model_info.head if features and criterion.reads("teacher_embedding") else None
+    return Teacher(
+        net.model, criterion.extracted_layers("teacher") if features else (), head, stage.answers_in(net.model)
+    )
 
 
 def _last(folder: Path) -> Path | None:
@@ -136,43 +138,45 @@ def _last(folder: Path) -> Path | None:
     return path
 
 
-def _checkpoint_to_resume(job: Job, lesson: Lesson) -> Path | None:
-    """Where a lesson of a resumed run continues; None: at its start."""
-    if job.resume is None:
+def _checkpoint_to_resume(experiment: Experiment, stage: TrainingStage) -> Path | None:
+    """Where a stage of a resumed run continues; None: at its start."""
+    if experiment.resume is None:
         return None
-    given = Path(job.resume)
-    if lesson is job.lessons[-1] and given.is_file():
+    given = Path(experiment.resume)
+    if stage is experiment.stages[-1] and given.is_file():
         read_checkpoint(given)
         return given
-    return _last(lesson.folder)
+    return _last(stage.folder)
 
 
-def _prepare(module: Distiller, lesson: Lesson, resumed: bool) -> None:
-    """Runs the preparation of every term that has one, each a training of its own in ``preparation/<term>``."""
+def _prepare(module: Distiller, stage: TrainingStage, resumed: bool) -> None:
+    """Runs the pretraining of every term that has one, each a training of its own in ``pretraining/<term>``."""
     modes = [(part, part.training) for part in module.student.modules()]
-    for term in lesson.recipe.criterion.terms:
-        if term.preparation is None:
+    for term in stage.recipe.criterion.terms:
+        if term.pretraining is None:
             continue
-        folder = lesson.folder / "preparation" / term.name
-        epochs = count(term.preparation.epochs, lesson.max_epochs)
-        label = f"preparation of {term.name} for {lesson.role} {lesson.student.name}"
+        folder = stage.folder / "pretraining" / term.name
+        epochs = count(term.pretraining.epochs, stage.max_epochs)
+        label = f"pretraining of {term.name} for {stage.role} {stage.student.name}"
         print(f"{label}: {epochs} epoch{'s' if epochs > 1 else ''}", flush=True)
-        module.criterion.prepare(term.name)
+        module.criterion.set_pretraining(term.name)
         last = _last(folder) if resumed else None
-        _fit(module, lesson.recipe, folder, label, last, stop_early=False, max_epochs=epochs)
+        _fit(module, stage.recipe, folder, label, last, stop_early=False, max_epochs=epochs)
         for part, training in modes:  # one that does not train the student leaves it in eval mode
             part.training = training
 
 
-def _teach(lesson: Lesson, teacher: Teacher | Ensemble | None, job: Job) -> tuple[Distiller, Trained]:
-    """One lesson, its preparations first, unless the checkpoint to continue from has them behind it."""
-    module = _distiller(lesson, teacher)
-    checkpoint = _checkpoint_to_resume(job, lesson)
+def _teach(
+    stage: TrainingStage, teacher: Teacher | Ensemble | None, experiment: Experiment
+) -> tuple[Distiller, FitResult]:
+    """One stage, its pretraining stages first, unless the checkpoint to continue from has them behind it."""
+    module = _distiller(stage, teacher)
+    checkpoint = _checkpoint_to_resume(experiment, stage)
     if checkpoint is None:
-        _prepare(module, lesson, resumed=job.resume is not None)
-    module.criterion.prepare(None)
-    label = f"{lesson.role.replace('_', ' ')} {lesson.student.name}"
-    trained = _fit(module, lesson.recipe, lesson.folder, label, checkpoint)
+        _prepare(module, stage, resumed=experiment.resume is not None)
+    module.criterion.set_pretraining(None)
+    label = f"{stage.role.replace('_', ' ')} {stage.student.name}"
+    trained = _fit(module, stage.recipe, stage.folder, label, checkpoint)
     for report in _cached(teacher):
         if report["found"]:
             found, begun, drift = report["found"], report["begun"], 100 * report["drift"]
@@ -181,33 +185,35 @@ def _teach(lesson: Lesson, teacher: Teacher | Ensemble | None, job: Job) -> tupl
 
 
 def _cached(teacher: Teacher | Ensemble | None) -> list[dict[str, Any]]:
-    """What the caches of a lesson's teachers gave."""
+    """What the caches of a stage's teachers gave."""
     if teacher is None:
         return []
     members = teacher.teachers if isinstance(teacher, Ensemble) else (teacher,)
     return [member.report() for member in members if isinstance(member, CachedTeacher)]
 
 
-def _say_how_good(name: str, job: Job, accuracy: float) -> None:
+def _say_how_good(name: str, experiment: Experiment, accuracy: float) -> None:
     """A teacher's accuracy before anything is learnt from it, and a warning where it is hardly above chance."""
-    chance = 1 / job.data.num_classes
+    chance = 1 / experiment.data.num_classes
     print(f"{name}'s validation accuracy: {100 * accuracy:.2f} %", flush=True)
     if accuracy < 2 * chance and accuracy < 0.9:
         print(f"warning: the {name} is hardly better than chance ({100 * chance:.2f} %)", file=sys.stderr, flush=True)
 
 
-def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: Job) -> dict[str, Any]:
+def _student_results(
+    module: Distiller, trained: FitResult, stage: TrainingStage, experiment: Experiment
+) -> dict[str, Any]:
     """Last epoch and best-on-validation epoch, apart: weights kept, tested once each."""
     train = {k.partition("/")[2]: v for k, v in trained.metrics.items() if k.startswith("train/")}
 
     def kept(file: str, epoch: int) -> dict[str, Any]:
-        if distributed.is_first():
-            save_weights(module.student, lesson.folder / file)
-        module.start_epoch(epoch - 1, lesson.max_epochs)
-        int8 = {"int8": both(module, job)} if module.int8 is not None else {}
+        if distributed.is_rank_zero():
+            save_weights(module.student, stage.folder / file)
+        module.start_epoch(epoch - 1, stage.max_epochs)
+        int8 = {"int8": evaluate_val_and_test(module, experiment)} if module.int8 is not None else {}
         if module.int8 is not None:
             module.int8.on = False  # the weights are float, and tested as such
-        return {"epoch": epoch, "weights": file, **both(module, job), **int8}
+        return {"epoch": epoch, "weights": file, **evaluate_val_and_test(module, experiment), **int8}
 
     results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trained.epoch)}
     if trained.partial_train:
@@ -216,7 +222,7 @@ def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: J
         return results
     path = Path(trained.best)
     if not path.is_file():  # a run whose folder was moved
-        path = lesson.folder / "checkpoints" / "best.ckpt"
+        path = stage.folder / "checkpoints" / "best.ckpt"
     if not path.is_file():
         return results
     checkpoint = read_checkpoint(path)
@@ -233,55 +239,57 @@ def _student_results(module: Distiller, trained: Trained, lesson: Lesson, job: J
     return results
 
 
-def _peer_results(net: Net, role: str, lesson: Lesson, trained: Trained, job: Job) -> dict[str, Any]:
+def _peer_results(
+    net: NamedModel, role: str, stage: TrainingStage, trained: FitResult, experiment: Experiment
+) -> dict[str, Any]:
     """A student beside the first one: its last epoch."""
     file = f"{role}.safetensors"
-    if distributed.is_first():
-        save_weights(net.model, lesson.folder / file)
-    scores = {split: evaluate(judged(net, job), job, split) for split in ("val", "test")}
+    if distributed.is_rank_zero():
+        save_weights(net.model, stage.folder / file)
+    scores = {split: evaluate(evaluation_module(net, experiment), experiment, split) for split in ("val", "test")}
     return {"last": {"epoch": trained.epoch, "weights": file, **scores}}
 
 
-def _obtain_teachers(job: Job) -> tuple[dict[str, Net], dict[str, dict[str, Any]]]:
+def _obtain_teachers(experiment: Experiment) -> tuple[dict[str, NamedModel], dict[str, dict[str, Any]]]:
     """Every teacher trained, by role, and where it comes from with its validation accuracy."""
-    nets: dict[str, Net] = {}
+    nets: dict[str, NamedModel] = {}
     results: dict[str, dict[str, Any]] = {}
-    for i, (net, source) in enumerate(job.teachers):
+    for i, (net, source) in enumerate(experiment.teachers):
         role = "teacher" if i == 0 else f"teacher_{i + 1}"
 
-        def train(folder: Path, net: Net = net, source: TeacherSource = source) -> None:
-            lesson = Lesson(
+        def train(folder: Path, net: NamedModel = net, source: TeacherSource = source) -> None:
+            stage = TrainingStage(
                 "teacher", net, source.recipe, folder, source.max_epochs, compiled=(source.compiled, False),
-                captured=source.captured,
+                cuda_graph=source.cuda_graph,
             )  # fmt: skip
-            _fit(_distiller(lesson, None), source.recipe, folder, f"teacher {net.name}", _last(folder))
+            _fit(_distiller(stage, None), source.recipe, folder, f"teacher {net.name}", _last(folder))
 
         origin = obtain(net, source, train)
         print(f"teacher {net.name}: {summary.ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip(), flush=True)
-        results[role] = origin | {"val": teacher_scores(net, job, "val")}
-        _say_how_good("teacher", job, results[role]["val"]["acc"])
+        results[role] = origin | {"val": teacher_scores(net, experiment, "val")}
+        _say_how_good("teacher", experiment, results[role]["val"]["acc"])
         nets[role] = net
     return nets, results
 
 
-def _teacher_of(lesson: Lesson, previous: Net | None, job: Job) -> Teacher | Ensemble | None:
-    """The lesson's teacher: the student of the lesson before, or the first ones (an ensemble where several)."""
-    criterion = lesson.recipe.criterion
-    nets = [previous] if previous else [net for net, _ in job.teachers]
-    if not nets or lesson.peers:
+def _teacher_of(stage: TrainingStage, previous: NamedModel | None, experiment: Experiment) -> Teacher | Ensemble | None:
+    """The stage's teacher: the student of the stage before, or the first ones (an ensemble where several)."""
+    criterion = stage.recipe.criterion
+    nets = [previous] if previous else [net for net, _ in experiment.teachers]
+    if not nets or stage.peers:
         return None
-    adopt: Any = getattr(lesson.student.model, "adopt", None)
+    adopt: Any = getattr(stage.student.model, "adopt", None)
     if adopt is not None:
         try:
             adopt(nets[0].model)
         except ValueError as error:
             raise UserError(f"kd.student_wrapper: {error}") from error
-    criterion.calibrate(nets[0].model, nets[0].anatomy)
-    frozen = [_frozen(net, lesson, features=i == 0) for i, net in enumerate(nets)]
-    return job.combine(list(lesson.cache.wrap(frozen)) if lesson.cache else frozen)
+    criterion.calibrate(nets[0].model, nets[0].model_info)
+    frozen = [_frozen(net, stage, features=i == 0) for i, net in enumerate(nets)]
+    return experiment.combine(list(stage.cache.wrap(frozen)) if stage.cache else frozen)
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(experiment: Experiment) -> dict[str, Any]:
     """Runs the job and writes ``results.json`` in its folder.
 
     Where the job has several processes all of them train and evaluate, and the first one does the rest.
@@ -290,39 +298,39 @@ def run(job: Job) -> dict[str, Any]:
         What ``results.json`` holds.
     """
     started = time.perf_counter()
-    nets, results = _obtain_teachers(job)
-    taught: list[tuple[Lesson, Distiller, Trained]] = []
-    for lesson in job.lessons:
+    nets, results = _obtain_teachers(experiment)
+    taught: list[tuple[TrainingStage, Distiller, FitResult]] = []
+    for stage in experiment.stages:
         previous = taught[-1][0].student if taught else None
-        taught.append((lesson, *_teach(lesson, _teacher_of(lesson, previous, job), job)))
-    for lesson, module, trained in taught:  # no test before the last training
-        nets[lesson.role] = lesson.student
-        results[lesson.role] = _student_results(module, trained, lesson, job)
+        taught.append((stage, *_teach(stage, _teacher_of(stage, previous, experiment), experiment)))
+    for stage, module, trained in taught:  # no test before the last training
+        nets[stage.role] = stage.student
+        results[stage.role] = _student_results(module, trained, stage, experiment)
         if cached := _cached(module.teacher):
-            results[lesson.role]["teacher_cache"] = cached
-        for i, net in enumerate(lesson.peers, 1):
+            results[stage.role]["teacher_cache"] = cached
+        for i, net in enumerate(stage.peers, 1):
             nets[f"peer_{i}"] = net
-            results[f"peer_{i}"] = _peer_results(net, f"peer_{i}", lesson, trained, job)
+            results[f"peer_{i}"] = _peer_results(net, f"peer_{i}", stage, trained, experiment)
     for role in [role for role in results if role.startswith("teacher")]:
-        results[role]["test"] = teacher_scores(nets[role], job, "test")
-    if not distributed.is_first():
+        results[role]["test"] = teacher_scores(nets[role], experiment, "test")
+    if not distributed.is_rank_zero():
         return results
-    for role, measured in measure(nets, job).items():
+    for role, measured in measure(nets, experiment).items():
         results[role] |= measured
     report: dict[str, Any] = {
         **results,
         "ratios": summary.ratios(results),
-        "data": {"name": job.config["data"]["name"], **job.data.describe()},
-        "seed": job.seed,
-        "precision": job.precision,
+        "data": {"name": experiment.config["data"]["name"], **experiment.data.describe()},
+        "seed": experiment.seed,
+        "precision": experiment.precision,
         "wall_s": round(time.perf_counter() - started, 1),
-        "resumed": job.resume is not None,
+        "resumed": experiment.resume is not None,
         "versions": environment.versions(),
-        "hardware": environment.hardware(job.make_evaluator().strategy.root_device),
+        "hardware": environment.hardware(experiment.make_evaluator().strategy.root_device),
         "git_commit": environment.git_commit(Path(__file__).parent),
         "command": environment.command(),
-        "config": job.config,
+        "config": experiment.config,
     }
-    summary.write(report, job.folder)
-    summary.show(report, job.folder)
+    summary.write(report, experiment.folder)
+    summary.show(report, experiment.folder)
     return report

@@ -11,7 +11,7 @@ from torch import nn
 from distill.data import DataModule
 from distill.distillation.criterion import Criterion
 from distill.distillation.ensemble import Ensemble
-from distill.distillation.feature_extractor import Anatomy
+from distill.distillation.feature_extractor import ModelInfo
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CachePlan
 from distill.distillation.teacher_store import TeacherSource
@@ -20,12 +20,12 @@ from distill.training.schedulers import SchedulerFactory
 
 
 @dataclass(frozen=True)
-class Net:
+class NamedModel:
     """A model under its name, and what a dry forward saw of it."""
 
     name: str
     model: nn.Module
-    anatomy: Anatomy
+    model_info: ModelInfo
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One training under one teacher (or one ensemble, or each other); lessons follow one another as a chain.
+class TrainingStage:
+    """One training under one teacher (or one ensemble, or each other); stages follow one another as a chain.
 
     Attributes:
         role: under which the summary shows the student: "student", "assistant_1", "generation_1".
-        student: the model that is trained, and becomes the next lesson's teacher.
+        student: the model that is trained, and becomes the next stage's teacher.
         recipe: how, its criterion included.
         folder: where its checkpoints and weights go.
-        max_epochs: of the main phase (shares of a preparation are shares of it).
+        max_epochs: of the main phase (shares of a pretraining stage are shares of it).
         peers: students that learn along with it from each other (deep mutual learning); then there is no teacher.
         mutual: their criteria, see ``MutualDistiller``.
         cache: how its teachers' answers are kept; None: they are not.
@@ -65,28 +65,28 @@ class Lesson:
     """
 
     role: str
-    student: Net
+    student: NamedModel
     recipe: Recipe
     folder: Path
     max_epochs: int
-    peers: tuple[Net, ...] = ()
+    peers: tuple[NamedModel, ...] = ()
     mutual: tuple[tuple[Criterion, ...], ...] = ()
     cache: CachePlan | None = None
     int8: bool = False
     precision: Any = "32-true"
     answers_in: Callable[[nn.Module], Any] = lambda _: None
     compiled: tuple[bool, bool] = (False, False)
-    captured: bool = False
+    cuda_graph: bool = False
 
 
 @dataclass(frozen=True)
-class Job:
-    """All objects of one run. Without lessons, only the teachers are trained; without teachers, only the student."""
+class Experiment:
+    """All objects of one run. Without stages, only the teachers are trained; without teachers, only the student."""
 
     folder: Path
-    teachers: tuple[tuple[Net, TeacherSource], ...]
+    teachers: tuple[tuple[NamedModel, TeacherSource], ...]
     combine: Callable[[list[Teacher]], Teacher | Ensemble]
-    lessons: tuple[Lesson, ...]
+    stages: tuple[TrainingStage, ...]
     data: DataModule
     seed: int
     make_evaluator: Callable[[], L.Trainer]

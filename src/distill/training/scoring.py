@@ -14,20 +14,20 @@ from distill.distillation.ensemble import Ensemble
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import digest
 from distill.training.module import Distiller
-from distill.training.plan import Job, Net
+from distill.training.plan import Experiment, NamedModel
 from distill.training.trainer import EVALUATION
 from distill.utils.precision import HALF
 from distill.utils.profiling import size, speed
 
 
-def judged(net: Net, job: Job, teacher: Teacher | Ensemble | None = None) -> Distiller:
+def evaluation_module(net: NamedModel, experiment: Experiment, teacher: Teacher | Ensemble | None = None) -> Distiller:
     """A module that only evaluates a model."""
-    return Distiller(net.model, Criterion(), job.data.num_classes, teacher)
+    return Distiller(net.model, Criterion(), experiment.data.num_classes, teacher)
 
 
-def evaluate(module: Distiller, job: Job, split: str) -> dict[str, float]:
+def evaluate(module: Distiller, experiment: Experiment, split: str) -> dict[str, float]:
     """Metrics and loss terms on "val" or "test", by their names without the split."""
-    data, trainer = job.data, job.make_evaluator()
+    data, trainer = experiment.data, experiment.make_evaluator()
     if split == "test":
         results = trainer.test(module, dataloaders=data.test_dataloader(), verbose=False)
     else:
@@ -35,54 +35,61 @@ def evaluate(module: Distiller, job: Job, split: str) -> dict[str, float]:
     return {key.partition("/")[2]: value for key, value in results[0].items()}
 
 
-def both(module: Distiller, job: Job) -> dict[str, dict[str, float]]:
+def evaluate_val_and_test(module: Distiller, experiment: Experiment) -> dict[str, dict[str, float]]:
     """Metrics on validation and test."""
-    return {split: evaluate(module, job, split) for split in ("val", "test")}
+    return {split: evaluate(module, experiment, split) for split in ("val", "test")}
 
 
 _scores: dict[str, dict[str, float]] = {}  # of teachers, for the next job of a sweep in this process
 _measured: dict[str, dict[str, dict[str, Any]]] = {}  # likewise, of all models of a job
 
 
-def _same(job: Job, *what: Any) -> str:
+def _same(experiment: Experiment, *what: Any) -> str:
     """A key that is equal where an evaluation or a measurement would give the same."""
-    how = [job.precision, job.config["channels_last"], torch.get_num_threads()]
+    how = [experiment.precision, experiment.config["channels_last"], torch.get_num_threads()]
     return json.dumps([*how, *what], sort_keys=True, default=str)
 
 
-def _shapes(net: Net) -> list[Any]:
+def _shapes(net: NamedModel) -> list[Any]:
     """Of its weights: a model prints its modules, and no parameter of its own."""
     return [(name, list(tensor.shape), tensor.dtype) for name, tensor in net.model.state_dict().items()]
 
 
-def teacher_scores(net: Net, job: Job, split: str) -> dict[str, float]:
+def teacher_scores(net: NamedModel, experiment: Experiment, split: str) -> dict[str, float]:
     """Metrics of a teacher on "val" or "test"; the job before of a sweep may have computed them."""
-    trainer = {name: job.config["trainer"][name] for name in EVALUATION}
-    key = _same(job, digest(net.model), job.data.fingerprint, job.data.evaluation_batch_size, trainer, split)
+    trainer = {name: experiment.config["trainer"][name] for name in EVALUATION}
+    key = _same(
+        experiment,
+        digest(net.model),
+        experiment.data.fingerprint,
+        experiment.data.evaluation_batch_size,
+        trainer,
+        split,
+    )
     if key not in _scores:
-        _scores[key] = evaluate(judged(net, job), job, split)
+        _scores[key] = evaluate(evaluation_module(net, experiment), experiment, split)
     return dict(_scores[key])
 
 
-def measure(nets: dict[str, Net], job: Job) -> dict[str, dict[str, Any]]:
+def measure(nets: dict[str, NamedModel], experiment: Experiment) -> dict[str, dict[str, Any]]:
     """Size and speed of every model, on the device and at the batch size of the training.
 
     Models of the same modules were perhaps measured by the job before of a sweep.
     """
-    data = job.data
+    data = experiment.data
     modules = {role: [net.name, repr(net.model), _shapes(net)] for role, net in nets.items()}
-    key = _same(job, modules, list(data.example(1).shape), data.batch_size, job.config["trainer"])
+    key = _same(experiment, modules, list(data.example(1).shape), data.batch_size, experiment.config["trainer"])
     if key not in _measured:
         _measured.clear()
-        _measured[key] = _measured_now(nets, job)
+        _measured[key] = _measured_now(nets, experiment)
     return {role: dict(found) for role, found in _measured[key].items()}
 
 
-def _measured_now(nets: dict[str, Net], job: Job) -> dict[str, dict[str, Any]]:
-    data = job.data
-    device = job.make_evaluator().strategy.root_device
+def _measured_now(nets: dict[str, NamedModel], experiment: Experiment) -> dict[str, dict[str, Any]]:
+    data = experiment.data
+    device = experiment.make_evaluator().strategy.root_device
     sizes = {role: size(net.model.cpu(), data.example(1)) for role, net in nets.items()}
-    autocast = HALF.get(job.precision)
+    autocast = HALF.get(experiment.precision)
     batch = data.example(data.batch_size).to(device)
     speeds = speed({role: net.model for role, net in nets.items()}, batch, device, autocast)
     return {role: {"name": net.name, **asdict(sizes[role]), **asdict(speeds[role])} for role, net in nets.items()}

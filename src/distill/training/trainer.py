@@ -13,7 +13,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from distill.config.instantiate import make
+from distill.config.instantiate import instantiate
 from distill.sweeps.optuna import trial
 from distill.training.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar, PruneTrial
 from distill.utils import distributed, processes
@@ -87,11 +87,11 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints = folder / "checkpoints"
         loggers = [
-            make(logger, f"logger.{name}", save_dir=str(folder), tracking_uri=None)
+            instantiate(logger, f"logger.{name}", save_dir=str(folder), tracking_uri=None)
             for name, logger in cfg["logger"].items()
         ]
         callbacks = [
-            make(callback, f"callbacks.{name}", dirpath=str(checkpoints))
+            instantiate(callback, f"callbacks.{name}", dirpath=str(checkpoints))
             for name, callback in cfg["callbacks"].items()
             if callback
             and (loggers or "LearningRateMonitor" not in callback["_target_"])
@@ -100,14 +100,18 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
         callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label), Heartbeat(run, label)]
         moves = 20 if uses_cuda(node["accelerator"]) else 1
         callbacks += [LabelledBar(label, moves)] if node["enable_progress_bar"] else [EpochLine(label)]
-        hope = trial.hope(run) if label.startswith("student ") and distributed.is_first() else None
-        if distributed.share(hope is not None):
-            callbacks.append(PruneTrial(hope))
-        strategy = node.pop("strategy") if distributed.several() else "auto"  # one process: whatever it is called
+        pruning_callback = (
+            trial.pruning_callback(run) if label.startswith("student ") and distributed.is_rank_zero() else None
+        )
+        if distributed.broadcast_object(pruning_callback is not None):
+            callbacks.append(PruneTrial(pruning_callback))
+        strategy = (
+            node.pop("strategy") if distributed.is_distributed() else "auto"
+        )  # one process: whatever it is called
         node.pop("strategy", None)
         if node.get("profiler") is None:
             node.pop("profiler", None)
-        trainer = make(
+        trainer = instantiate(
             node, "trainer", strategy=strategy, profiler=Unprofiled(), callbacks=callbacks, logger=loggers or False,
             plugins=[AtomicCheckpointIO()], default_root_dir=str(folder), num_sanity_val_steps=0,
             enable_model_summary=False, use_distributed_sampler=False,
@@ -122,7 +126,7 @@ def evaluator(trainer: dict[str, Any], precision: Any) -> L.Trainer:
     """A Trainer for validating and testing: one device, nothing written."""
     keep = {key: trainer[key] for key in EVALUATION}
     devices: Any = trainer["devices"] if isinstance(trainer["devices"], list) else 1
-    if distributed.several():  # each of them evaluates its part, on its own device
+    if distributed.is_distributed():  # each of them evaluates its part, on its own device
         local = int(os.environ["LOCAL_RANK"])
         ids = devices if isinstance(devices, list) else range(processes.count(trainer))
         devices = [ids[local]] if uses_cuda(trainer["accelerator"]) else 1

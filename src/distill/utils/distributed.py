@@ -22,24 +22,24 @@ def join(cuda: bool) -> None:
         distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether there are others."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
-def place() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """This process's rank and the number of processes."""
-    return (distributed.get_rank(), distributed.get_world_size()) if several() else (0, 1)
+    return (distributed.get_rank(), distributed.get_world_size()) if is_distributed() else (0, 1)
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the one that writes."""
-    return place()[0] == 0
+    return rank_and_world_size()[0] == 0
 
 
-def share(value: T) -> T:
+def broadcast_object(value: T) -> T:
     """The first process's value, in all of them."""
-    if not several():
+    if not is_distributed():
         return value
     box: list[Any] = [value]
     distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
@@ -47,27 +47,27 @@ def share(value: T) -> T:
     return shared
 
 
-def summed(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum over the processes."""
-    if several():
+    if is_distributed():
         distributed.all_reduce(values)
     return values
 
 
 def any_of(value: bool, device: torch.device) -> bool:
     """Whether it is true in one of the processes."""
-    return bool(summed(torch.tensor(int(value), device=device)).item()) if several() else value
+    return bool(all_reduce_sum(torch.tensor(int(value), device=device)).item()) if is_distributed() else value
 
 
 def align_buffers(module: nn.Module) -> None:
     """The first process's buffers (running statistics) in all."""
-    if several():
+    if is_distributed():
         for buffer in module.buffers():
             distributed.broadcast(buffer, src=0)
 
 
 def align(module: nn.Module) -> None:
     """The first process's parameters and buffers in all: DDP keeps running statistics apart."""
-    if several():
+    if is_distributed():
         for tensor in module.state_dict().values():
             distributed.broadcast(tensor, src=0)

@@ -38,7 +38,7 @@ def inside() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process is the one of them that writes and speaks; a process alone is."""
     return int(os.environ.get("RANK", "0")) == 0
 

@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from distill.distillation.teacher_cache import Answers, Store, make_room
+from distill.distillation.teacher_cache import CachedOutputs, Store, make_room
 from distill.distillation.teacher_cache.store import claim
 from distill.utils.errors import UserError
 
@@ -16,7 +16,7 @@ KEY = {"teacher": "t", "seed": 0}
 
 
 def some(rows, n=10):
-    answers = Answers.none(n)
+    answers = CachedOutputs.none(n)
     at = torch.tensor(rows)
     answers.put(at, {"logits": at[:, None].expand(-1, 3).half()})
     return answers

@@ -7,7 +7,7 @@ import torch
 
 from distill.evaluation.compare_predictions import most, shifts, versus
 from distill.evaluation.evaluate import Evaluation, sample
-from distill.evaluation.inference import Answers
+from distill.evaluation.inference import Predictions
 from distill.evaluation.reporting import page as pages
 from distill.evaluation.scores import losses, scores
 from distill.utils.output_files import as_json
@@ -22,7 +22,7 @@ def evaluation():
     truth = 4 * torch.nn.functional.one_hot(target, C)
     logits = {role: truth + torch.randn(N, C, generator=generator) for role in ("teacher", "student")}
     mapped = torch.arange(0, N, 3)
-    answers = {role: Answers(z, torch.randn(len(mapped), 16, generator=generator)) for role, z in logits.items()}
+    answers = {role: Predictions(z, torch.randn(len(mapped), 16, generator=generator)) for role, z in logits.items()}
     classes = tuple(f"class number {i} of a long name" for i in range(C))
     models = {role: {"name": role, **scores(z, target), "measured": None} for role, z in logits.items()}
     per_class = [models[role]["per_class"] for role in ("student", "teacher")]

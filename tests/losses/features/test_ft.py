@@ -83,13 +83,13 @@ def test_preparation_trains_the_paraphraser_alone():
     t = torch.randn(4, 10, 8, 8).relu()
     optimizer = torch.optim.SGD(loss.parameters(), lr=0.05, momentum=0.9)
     before = {name: p.clone() for name, p in loss.translator.named_parameters()}
-    first = loss.prepare(t)
+    first = loss.pretraining_loss(t)
     reconstructed = loss.eval().decoder(loss.encoder(t))
-    assert loss.prepare(t).item() == pytest.approx(((reconstructed - t) ** 2).mean().item(), rel=1e-5)
+    assert loss.pretraining_loss(t).item() == pytest.approx(((reconstructed - t) ** 2).mean().item(), rel=1e-5)
     loss.train()
     for _ in range(30):
         optimizer.zero_grad()
-        value = loss.prepare(t)
+        value = loss.pretraining_loss(t)
         value.backward()
         optimizer.step()
     assert value.item() < 0.5 * first.item()
@@ -100,9 +100,9 @@ def test_the_paraphraser_is_frozen_after_its_preparation():
     loss = built()
     s, t = torch.randn(4, 6, 8, 8), torch.randn(4, 10, 8, 8)
     optimizer = torch.optim.SGD(loss.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
-    loss.prepare(t).backward()
+    loss.pretraining_loss(t).backward()
     optimizer.step()
-    loss.after_preparation()
+    loss.after_pretraining()
     loss.train()
     frozen = {k: v.clone() for k, v in loss.state_dict().items() if k.startswith(("encoder", "decoder"))}
     assert any(k.endswith("running_mean") for k in frozen)
@@ -119,7 +119,7 @@ def test_a_checkpoint_keeps_it_frozen():
     fresh = built()
     fresh.load_state_dict(loss.state_dict())
     assert not fresh.frozen
-    loss.after_preparation()
+    loss.after_pretraining()
     assert all(isinstance(v, torch.Tensor) for v in loss.state_dict().values())
     fresh.load_state_dict(loss.state_dict())
     assert not fresh.train().encoder.training
@@ -154,7 +154,7 @@ def test_maps_of_other_sizes_and_tokens(student, teacher):
     side = min(factor.shape[2] for factor in factors)
     expected = reference(*(pooled(factor, side) for factor in factors))
     assert loss(s, t).item() == pytest.approx(expected, rel=1e-5)
-    assert loss.prepare(t).item() == loss.prepare(grid(t)).item()
+    assert loss.pretraining_loss(t).item() == loss.pretraining_loss(grid(t)).item()
 
 
 def test_vectors_have_no_factors():
@@ -178,7 +178,7 @@ def test_one_sample():
     value.backward()
     assert value.item() == 0
     assert s.grad.abs().sum() == 0
-    value = loss.prepare(torch.randn(1, 10, 1, 1))
+    value = loss.pretraining_loss(torch.randn(1, 10, 1, 1))
     value.backward()
     assert value.item() == 0
     assert loss.eval()(s, torch.randn(1, 10, 1, 1)).item() > 0
@@ -199,9 +199,9 @@ def test_half_precision(pair):
 def test_autocast():
     loss = built().eval()
     s, t = torch.randn(4, 6, 8, 8), torch.randn(4, 10, 8, 8)
-    expected, reconstruction = loss(s, t).item(), loss.prepare(t).item()
+    expected, reconstruction = loss(s, t).item(), loss.pretraining_loss(t).item()
     with torch.autocast("cpu", torch.bfloat16):
-        found, prepared = loss(s, t), loss.prepare(t)
+        found, prepared = loss(s, t), loss.pretraining_loss(t)
     assert found.dtype == prepared.dtype == torch.float32
     assert found.item() == pytest.approx(expected, rel=0.03)
     assert prepared.item() == pytest.approx(reconstruction, rel=0.03)
@@ -209,9 +209,9 @@ def test_autocast():
 
 def test_compiles_without_graph_break():
     loss = built()
-    loss.after_preparation()
+    loss.after_pretraining()
     s, t = torch.randn(2, 6, 8, 8), torch.randn(2, 10, 4, 4)
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(s, t), loss(s, t))
-    prepared = torch.compile(loss.prepare, fullgraph=True, backend="eager")
-    torch.testing.assert_close(prepared(t), loss.prepare(t))
+    prepared = torch.compile(loss.pretraining_loss, fullgraph=True, backend="eager")
+    torch.testing.assert_close(prepared(t), loss.pretraining_loss(t))

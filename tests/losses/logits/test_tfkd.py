@@ -49,7 +49,7 @@ def test_defaults_are_the_papers_and_settings_may_follow_a_schedule(batch):
 
 
 def test_it_is_a_soft_loss_that_needs_no_teacher():
-    assert TfKD.soft is True
+    assert TfKD.is_soft_target is True
 
 
 def test_zero_for_the_designed_answer():

@@ -70,7 +70,7 @@ def measure(name: str) -> Measured:
     model = build(name).eval()
     calls, maps, at_once, linear_inputs = [], [], [], []
 
-    def tap(path: str):
+    def extractor(path: str):
         def hook(_module, _inputs, output):
             calls.append(path)
             maps.append(output)
@@ -79,7 +79,7 @@ def measure(name: str) -> Measured:
         return hook
 
     for path in model.stages:
-        model.get_submodule(path).register_forward_hook(tap(path))
+        model.get_submodule(path).register_forward_hook(extractor(path))
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     for linear in linears:
         linear.register_forward_pre_hook(lambda _module, inputs: linear_inputs.append(inputs[0]))

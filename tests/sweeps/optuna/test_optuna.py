@@ -253,15 +253,15 @@ def test_the_job_reports_each_epoch_once_and_hears_when_there_is_no_hope(tmp_pat
         study.tell(good, 0.8)
     number = study.ask(fixed_distributions=RANGES).number
     folder = tmp_path / "0"
-    assert trial.hope(folder) is None
+    assert trial.pruning_callback(folder) is None
     trial.write(folder, place, number, "me")
-    go_on = trial.hope(folder)
+    go_on = trial.pruning_callback(folder)
     assert go_on(1, 0.65)
-    assert trial.hope(folder)(1, 0.65)  # resumed within the second epoch's training, say
-    assert not trial.hope(folder)(2, 0.2)
+    assert trial.pruning_callback(folder)(1, 0.65)  # resumed within the second epoch's training, say
+    assert not trial.pruning_callback(folder)(2, 0.2)
     assert study.get_trials()[number].intermediate_values == {1: 0.65, 2: 0.2}
     study.tell(number, state=STATE.PRUNED)
-    assert trial.hope(folder) is None
+    assert trial.pruning_callback(folder) is None
     assert not recwarn.list
 
 

@@ -302,7 +302,7 @@ def test_the_losses_taken_for_soft_are_the_soft_ones():
             function = loss.forward if isinstance(loss, type) else loss
             code = function.__code__
             reads = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-            soft = ("teacher_logits" in reads or getattr(loss, "soft", False)) and "preparation" not in term
+            soft = ("teacher_logits" in reads or getattr(loss, "is_soft_target", False)) and "pretraining" not in term
             assert (target in SOFT) == soft, path.name
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from distill.config.validation import check
 from distill.data import Batch
-from distill.distillation.feature_extractor import Tap
+from distill.distillation.feature_extractor import FeatureExtractor
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
 from distill.training.acceleration import compilation, policy
@@ -39,21 +39,21 @@ def test_student_and_taps_give_the_same_numbers_and_gradients(eager_backend):
     torch.manual_seed(1)
     model = resnet8(num_classes=10, in_channels=1)
     keys = list(model.state_dict())
-    tap = Tap(model, ["layer1", "layer2:input"], "fc")
+    extractor = FeatureExtractor(model, ["layer1", "layer2:input"], "fc")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    plain = tap(example())
+    plain = extractor(example())
     plain.logits.square().sum().backward()
     expected = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad(set_to_none=True)
     model.load_state_dict(before)
 
-    compile_student(tap, example(), none, "the student")
-    assert tap._compiled is not None
+    compile_student(extractor, example(), none, "the student")
+    assert extractor._compiled is not None
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     calls = []
-    compiled, tap._compiled = tap._compiled, lambda x: calls.append(1) or compiled(x)
-    fast = tap(example())
+    compiled, extractor._compiled = extractor._compiled, lambda x: calls.append(1) or compiled(x)
+    fast = extractor(example())
     fast.logits.square().sum().backward()
     assert calls == [1]
     assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
@@ -62,31 +62,34 @@ def test_student_and_taps_give_the_same_numbers_and_gradients(eager_backend):
     assert all(torch.allclose(value, plain.features[key], atol=1e-5) for key, value in fast.features.items())
     assert all(torch.allclose(p.grad, expected[name], atol=1e-4) for name, p in model.named_parameters())
     assert list(model.state_dict()) == keys
-    tap(example(5))  # a last batch that is shorter
+    extractor(example(5))  # a last batch that is shorter
     model.eval()
-    tap(example())  # validation
+    extractor(example())  # validation
     assert calls == [1]
 
 
 def test_a_frozen_teacher_too(eager_backend):
     model = resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False)
-    tap = Tap(model, ["layer1"], None)
-    plain = tap(example())
-    compile_teacher(tap, example(), none, "the teacher")
+    extractor = FeatureExtractor(model, ["layer1"], None)
+    plain = extractor(example())
+    compile_teacher(extractor, example(), none, "the teacher")
     with torch.no_grad():
-        fast = tap(example())
-    assert tap._compiled is not None
+        fast = extractor(example())
+    assert extractor._compiled is not None
     assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
     assert torch.allclose(fast.features["layer1"], plain.features["layer1"], atol=1e-5)
 
 
 def test_taps_on_one_architecture_are_told_apart(eager_backend):
-    taps = [Tap(resnet8(num_classes=10, in_channels=1).eval(), keys, None) for keys in ([], ["layer2"], ["layer1"])]
-    for tap in taps:
-        compile_teacher(tap, example(), none, "the teacher")
-    for tap in taps:
+    extracted_layers = [
+        FeatureExtractor(resnet8(num_classes=10, in_channels=1).eval(), keys, None)
+        for keys in ([], ["layer2"], ["layer1"])
+    ]
+    for extractor in extracted_layers:
+        compile_teacher(extractor, example(), none, "the teacher")
+    for extractor in extracted_layers:
         with torch.no_grad():
-            fast, plain = tap(example()), tap.eagerly(example())
+            fast, plain = extractor(example()), extractor.eagerly(example())
         assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
         assert {k: v.shape for k, v in fast.features.items()} == {k: v.shape for k, v in plain.features.items()}
 
@@ -98,11 +101,11 @@ def test_a_model_that_does_not_compile_runs_eagerly_and_says_so_once(monkeypatch
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda fn, **kw: real(fn, backend=broken, **kw))
     torch._dynamo.reset()
-    tap = Tap(resnet8(num_classes=10, in_channels=1), [], None)
-    compile_student(tap, example(), none, "the student")
+    extractor = FeatureExtractor(resnet8(num_classes=10, in_channels=1), [], None)
+    compile_student(extractor, example(), none, "the student")
     torch._dynamo.reset()
-    assert tap._compiled is None
-    assert tap(example()).logits.shape == (8, 10)
+    assert extractor._compiled is None
+    assert extractor(example()).logits.shape == (8, 10)
     out = capsys.readouterr().out
     assert out.count("the student cannot be compiled and runs eagerly: ") == 1
     assert len(out.splitlines()) == 1
@@ -185,7 +188,7 @@ def test_gradients_that_add_up_over_several_steps_are_left_alone(eager_backend):
     model = resnet8(num_classes=10, in_channels=1)
     before = torch.ones_like(model.fc.weight)
     model.fc.weight.grad = before.clone()
-    compile_student(Tap(model), example(), none, "the student")
+    compile_student(FeatureExtractor(model), example(), none, "the student")
     assert torch.equal(model.fc.weight.grad, before)
 
 
@@ -193,7 +196,7 @@ def test_gradients_that_add_up_over_several_steps_are_left_alone(eager_backend):
 def test_frozen_teachers_of_one_architecture_keep_their_own_weights():
     """Folded weights are constants of the code, and the code of one teacher must not answer for another."""
     compilation.begin()
-    taps = []
+    extracted_layers = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         model = resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False)
@@ -201,12 +204,12 @@ def test_frozen_teachers_of_one_architecture_keep_their_own_weights():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2)
-        taps.append(Tap(model, ["layer1"], "fc"))
-        compile_teacher(taps[-1], example(), none, "the teacher")
-    for tap in taps:
+        extracted_layers.append(FeatureExtractor(model, ["layer1"], "fc"))
+        compile_teacher(extracted_layers[-1], example(), none, "the teacher")
+    for extractor in extracted_layers:
         with torch.no_grad():
-            fast, plain = tap(example()), tap.eagerly(example())
-        assert tap._compiled is not None
+            fast, plain = extractor(example()), extractor.eagerly(example())
+        assert extractor._compiled is not None
         assert torch.allclose(fast.logits, plain.logits, atol=1e-4)
         assert torch.allclose(fast.features["layer1"], plain.features["layer1"], atol=1e-4)
         assert torch.allclose(fast.embedding, plain.embedding, atol=1e-4)
@@ -217,11 +220,11 @@ def test_batch_norm_is_folded_into_the_teacher_convolutions(monkeypatch):
     from torch._inductor.utils import run_and_get_code
 
     compilation.begin()
-    tap = Tap(resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False))
-    _, code = run_and_get_code(lambda: compile_teacher(tap, example(), none, "the teacher"))
+    extractor = FeatureExtractor(resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False))
+    _, code = run_and_get_code(lambda: compile_teacher(extractor, example(), none, "the teacher"))
     assert len(code) == 1
     assert "sqrt" not in code[0]  # of the running variance
-    assert tap._compiled is not None
+    assert extractor._compiled is not None
 
 
 def test_evaluation_asks_the_teacher_as_it_is(monkeypatch):
@@ -233,7 +236,7 @@ def test_evaluation_asks_the_teacher_as_it_is(monkeypatch):
     compilation.begin()
     teacher = Teacher(resnet8(num_classes=10, in_channels=1), precision="32-true")
     batch = Batch(example(), torch.zeros(8, dtype=torch.int64), torch.arange(8))
-    teacher.prepare(batch.inputs, none, compiled=True, captured=False)
+    teacher.prepare(batch.inputs, none, compiled=True, cuda_graph=False)
     teacher(batch)
     assert made == [1]
     with torch.inference_mode():

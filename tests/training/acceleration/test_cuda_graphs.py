@@ -62,7 +62,7 @@ class Recorded:
 
 
 class Later:
-    """See ``Beside``: what it gives is no number before it was waited for, and then what its memory holds by now."""
+    """See ``SideStream``: what it gives is no number before it was waited for; then what its memory holds."""
 
     runs = waits = joins = 0
 
@@ -94,19 +94,19 @@ def _tensors(value):
 
 
 @pytest.fixture
-def captured(monkeypatch):
+def cuda_graph(monkeypatch):
     """Steps are captured as on a GPU."""
     original = Distiller.setup
 
     def setup(self, stage):
-        asked = self._captured
+        asked = self._cuda_graph
         original(self, stage)
-        self._captured = asked and self.trainer.accumulate_grad_batches == 1
+        self._cuda_graph = asked and self.trainer.accumulate_grad_batches == 1
 
     monkeypatch.setattr(Distiller, "setup", setup)
     monkeypatch.setattr(modules, "Graph", Recorded)
     monkeypatch.setattr(feature_extractor, "Graph", Recorded)
-    monkeypatch.setattr(teachers, "Beside", Later)
+    monkeypatch.setattr(teachers, "SideStream", Later)
     Recorded.made = Later.runs = Later.waits = Later.joins = 0
 
 
@@ -130,7 +130,7 @@ JOB = (*TINY, "data.batch_size=48", "trainer.max_epochs=3")  # 200 images: a sho
         (("kd=kd", "trainer.accumulate_grad_batches=2"), 0),
     ],
 )
-def test_a_captured_run_is_another_run_bit_for_bit(tmp_path, captured, overrides, least):
+def test_a_captured_run_is_another_run_bit_for_bit(tmp_path, cuda_graph, overrides, least):
     first = run_job(tmp_path / "captured", *JOB, *overrides, "threads=1")
     assert Recorded.made >= least
     made = Recorded.made
@@ -155,12 +155,12 @@ def test_a_captured_run_is_another_run_bit_for_bit(tmp_path, captured, overrides
         (("kd=none",), 0, 0),
     ],
 )
-def test_a_teacher_answers_one_step_ahead(tmp_path, captured, overrides, begun, used):
+def test_a_teacher_answers_one_step_ahead(tmp_path, cuda_graph, overrides, begun, used):
     run_job(tmp_path / "run", *JOB, *overrides)
     assert (Later.runs, Later.waits) == (begun, used)
 
 
-def test_answers_of_before_are_in_the_precision_of_the_others(captured):
+def test_answers_of_before_are_in_the_precision_of_the_others(cuda_graph):
     def context():
         return torch.autocast("cpu", torch.bfloat16)
 
@@ -171,42 +171,42 @@ def test_answers_of_before_are_in_the_precision_of_the_others(captured):
         expected = [asked(batch).logits.clone() for batch in batches]
     assert expected[0].dtype == torch.bfloat16
     assert Later.joins == 3  # the graph is used where it could be in use
-    asked.ahead(batches[0])
-    asked.ahead(batches[1])
+    asked.prefetch(batches[0])
+    asked.prefetch(batches[1])
     with context():
         for batch, logits in zip(batches, expected, strict=True):
             torch.testing.assert_close(asked(batch).logits, logits, rtol=0, atol=0)  # their type, too
     assert (Later.runs, Later.waits) == (2, 2)
-    asked.ahead(Batch(torch.randn(3, 1, 8, 8), torch.zeros(3), torch.arange(3)))  # a short last batch
+    asked.prefetch(Batch(torch.randn(3, 1, 8, 8), torch.zeros(3), torch.arange(3)))  # a short last batch
     joined = Later.joins
     asked.release()
     assert Later.joins == joined + 1
-    asked.ahead(batches[2])
+    asked.prefetch(batches[2])
     assert Later.runs == 2
     with context():
         assert torch.equal(asked(batches[2]).logits, expected[2])
 
 
-def test_where_memory_is_short_a_teacher_answers_when_asked(captured, monkeypatch):
+def test_where_memory_is_short_a_teacher_answers_when_asked(cuda_graph, monkeypatch):
     asked = Teacher(resnet8(num_classes=10, in_channels=1))
     batches = [Batch(torch.randn(4, 1, 8, 8), torch.zeros(4), torch.arange(4)) for _ in range(2)]
     asked.prepare(batches[0].inputs, nullcontext, False, True)
     expected = [asked(batch).logits.clone() for batch in batches]
-    asked.ahead(batches[0])
+    asked.prefetch(batches[0])
 
     def full(self, function):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Later, "run", full)
-    asked.ahead(batches[1])
+    asked.prefetch(batches[1])
     for batch, logits in zip(batches, expected, strict=True):
         assert torch.equal(asked(batch).logits, logits)
     monkeypatch.undo()
-    asked.ahead(batches[1])  # nor does it try again
+    asked.prefetch(batches[1])  # nor does it try again
     assert Later.runs == 1
 
 
-def test_it_is_continued_as_if_it_had_not_been_stopped(tmp_path, captured, monkeypatch):
+def test_it_is_continued_as_if_it_had_not_been_stopped(tmp_path, cuda_graph, monkeypatch):
     run_job(tmp_path / "whole", *JOB, "kd=kd")
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         stop_at(patch, 6)
@@ -216,7 +216,7 @@ def test_it_is_continued_as_if_it_had_not_been_stopped(tmp_path, captured, monke
     assert all(torch.equal(value, b[name]) for name, value in a.items())
 
 
-def test_what_cannot_be_captured_runs_as_before_and_says_so_once(tmp_path, captured, monkeypatch, capsys):
+def test_what_cannot_be_captured_runs_as_before_and_says_so_once(tmp_path, cuda_graph, monkeypatch, capsys):
     def refuse(*args, **kwargs):
         raise RuntimeError("it waits for the device\nmore")
 

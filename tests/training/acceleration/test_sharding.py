@@ -146,10 +146,10 @@ def test_the_zoo_and_its_wrapper_its_memory_and_a_chain(tmp_path, more):
 @pytest.mark.slow
 def test_stopped_in_a_preparation_in_which_most_parameters_have_no_gradient(tmp_path):
     """And whose loss, at 256 channels, is large enough for a unit."""
-    arguments = [*ZOO, "kd=ft", "teacher=resnet8x4", "kd.terms.ft.preparation.epochs=3"]
+    arguments = [*ZOO, "kd=ft", "teacher=resnet8x4", "kd.terms.ft.pretraining.epochs=3"]
     whole = command(*arguments, "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    interrupted("preparation of ft for student resnet8  epoch 1/3", *arguments, "hydra.run.dir=part", cwd=tmp_path)
+    interrupted("pretraining of ft for student resnet8  epoch 1/3", *arguments, "hydra.run.dir=part", cwd=tmp_path)
     done = command("resume=part", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     before, after = (load_file(tmp_path / run / "student.safetensors") for run in ("whole", "part"))

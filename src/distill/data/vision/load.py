@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from distill.data.loader import as_it_is, usable_cores
-from distill.data.splits import Part
+from distill.data.splits import Split
 from distill.data.vision.augment import fit
 from distill.data.vision.images import BrokenImageError, ImageSet, digest, to_tensor
 from distill.utils.errors import UserError
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 1_000_000  # what a process hands over at a time
 class Loaded:
     """One split, ready for views: in memory, ``pixels[at]`` are its images; else ``pixels`` is None."""
 
-    part: Part
+    part: Split
     pixels: Tensor | None
     at: Tensor
     _copies: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
@@ -54,7 +54,7 @@ def shape(images: ImageSet, row: int, image_size: int | None) -> tuple[int, int,
 
 
 def load(
-    part: Part, name: str, size: tuple[int, int], image_size: int | None, memory: bool, broken: OnBroken
+    part: Split, name: str, size: tuple[int, int], image_size: int | None, memory: bool, broken: OnBroken
 ) -> Loaded:
     """Decode a split into memory, or check that its images are whole and (without image_size) of one size.
 
@@ -87,7 +87,7 @@ def load(
         log.warning("skipped %d broken of %d images in the %s split", count, len(rows), name)
         if count == len(rows):
             raise UserError(f"none of the {len(rows)} images of the {name} split can be read")
-        part, pixels = Part(images, rows[whole]), None if pixels is None else pixels[whole]
+        part, pixels = Split(images, rows[whole]), None if pixels is None else pixels[whole]
     return Loaded(part, pixels, torch.arange(len(part.rows)))
 
 

@@ -2,13 +2,13 @@
 
 from distill.distillation.teacher_cache.codecs import Codec, Exact, Half, TopK
 from distill.distillation.teacher_cache.plan import CacheOptions, CachePlan, plan
-from distill.distillation.teacher_cache.store import Answers, Store, make_room
+from distill.distillation.teacher_cache.store import CachedOutputs, Store, make_room
 from distill.distillation.teacher_cache.teacher import CachedTeacher, digest
 
 __all__ = [
-    "Answers",
     "CacheOptions",
     "CachePlan",
+    "CachedOutputs",
     "CachedTeacher",
     "Codec",
     "Exact",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill.data import DataModule
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import Anatomy
+from distill.distillation.feature_extractor import ModelInfo
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache.codecs import Codec, Half, TopK
 from distill.distillation.teacher_cache.store import Store, claim, make_room
@@ -82,7 +82,7 @@ def _readable(size: int) -> str:
 def plan(
     options: CacheOptions,
     criterion: Criterion,
-    teacher: Anatomy,
+    teacher: ModelInfo,
     data: DataModule,
     epochs: int,
     precision: Any,
@@ -102,13 +102,16 @@ def plan(
     Raises:
         UserError: ``cache.enabled=true`` and it takes too much or has no place; ``cache.dir`` holds something else.
     """
-    layered = [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]
+    uses_features = [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]
     if options.enabled is False:
         return None, "teacher cache: off"
-    if distributed.several():
+    if distributed.is_distributed():
         return None, "teacher cache: not used, the job has several processes"
-    if layered:
-        return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
+    if uses_features:
+        return (
+            None,
+            f"teacher cache: not used, term '{uses_features[0]}' reads the teacher's inner layers: it runs live",
+        )
     classes = teacher.logits[1]
     if options.top_k is not None and options.top_k >= classes:
         raise UserError(f"cache.top_k={options.top_k} must be below the number of classes, {classes}; null keeps all")

@@ -29,7 +29,7 @@ MARKER = "distill-teacher-cache.json"
 
 
 @dataclass
-class Answers:
+class CachedOutputs:
     """Answers of one split in one epoch, on any device.
 
     Attributes:
@@ -46,11 +46,11 @@ class Answers:
     _put: int = 0
 
     @classmethod
-    def none(cls, samples: int) -> "Answers":
+    def none(cls, samples: int) -> "CachedOutputs":
         """No answers yet."""
         return cls(torch.zeros(samples, dtype=torch.bool), empty=True)
 
-    def to(self, device: torch.device) -> "Answers":
+    def to(self, device: torch.device) -> "CachedOutputs":
         """Moves them, in place."""
         if self.present.device != device:
             self.present = self.present.to(device)
@@ -72,7 +72,7 @@ class Answers:
         if self._put >= len(self.present):
             self.whole = bool(self.present.all())
 
-    def join(self, other: "Answers") -> None:
+    def join(self, other: "CachedOutputs") -> None:
         """Takes over what is missing here."""
         at = (other.present & ~self.present).nonzero()[:, 0]
         if len(at):
@@ -108,7 +108,7 @@ class Store:
         """Whether there is a file."""
         return self._path(split, epoch).is_file()
 
-    def read(self, split: str, epoch: int, samples: int) -> Answers | None:
+    def read(self, split: str, epoch: int, samples: int) -> CachedOutputs | None:
         """The answers of one epoch; None where there are none. A file that is not whole is deleted."""
         path = self._path(split, epoch)
         try:
@@ -125,7 +125,7 @@ class Store:
         with suppress(OSError):  # read-only, or deleted meanwhile by a process that needed room
             os.utime(self.folder)  # used now: the last to be deleted
         here = present.bool()
-        return Answers(here, rows, whole=bool(here.all()), empty=not bool(here.any()))
+        return CachedOutputs(here, rows, whole=bool(here.all()), empty=not bool(here.any()))
 
     @staticmethod
     def _rejected(path: Path, why: str) -> None:
@@ -133,7 +133,7 @@ class Store:
         with suppress(OSError):
             path.unlink()
 
-    def write(self, split: str, epoch: int, answers: Answers) -> None:
+    def write(self, split: str, epoch: int, answers: CachedOutputs) -> None:
         """Adds the answers, moved to the CPU, to what another process may have written meanwhile.
 
         Raises:

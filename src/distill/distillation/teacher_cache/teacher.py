@@ -13,7 +13,7 @@ from distill.data import Batch
 from distill.distillation.feature_extractor import Outputs
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache.codecs import Codec, Exact, half
-from distill.distillation.teacher_cache.store import Answers, Store
+from distill.distillation.teacher_cache.store import CachedOutputs, Store
 
 CHECKED = 16  # samples an epoch whose answers are computed again
 DRIFT = 0.05  # root mean square of the difference over that of the answers, above which a cache is not believed
@@ -68,7 +68,7 @@ class CachedTeacher(Teacher):
         self._order = {split: index.sort().values for split, index in samples.items()}
         self._exact = Exact(0)
         self._epoch = self._shown = 0  # of the views, and of the training
-        self._answers: dict[str, Answers] = {}
+        self._answers: dict[str, CachedOutputs] = {}
         self._new: set[str] = set()  # splits with answers that are not on disk yet
         self._unchecked = False
         self._writable = store.problem is None
@@ -90,7 +90,7 @@ class CachedTeacher(Teacher):
         samples = len(self._order[split])
         found = self.store.read(split, self._epoch, samples)
         if found is None or (self.embedding and "embedding" not in found.rows):
-            found = Answers.none(samples)
+            found = CachedOutputs.none(samples)
             found.empty = split == "train"  # the order of an epoch repeats nothing; other splits come every epoch
         self._answers[split] = found
         if split == "train":
@@ -139,7 +139,7 @@ class CachedTeacher(Teacher):
         _warn(f"{self.store.folder} differs from its teacher by {100 * self.drift:.1f} %: it is built again")
         self.store.clear()
         self._new.clear()
-        self._answers = {"train": Answers.none(len(self._order["train"])).to(batch.index.device)}
+        self._answers = {"train": CachedOutputs.none(len(self._order["train"])).to(batch.index.device)}
         return False
 
     def report(self) -> dict[str, Any]:
@@ -163,18 +163,18 @@ class CachedTeacher(Teacher):
         _warn(f"{self.store.folder} cannot be written ({error}): the teacher answers what is not there")
 
     def prepare(
-        self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, captured: bool
+        self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, cuda_graph: bool
     ) -> None:
         """Compiles and captures the teacher, unless the epoch is there already (as the others then are)."""
         if "train" not in self._answers:
             self._load("train")
         if not self._answers["train"].whole:
-            self.live.prepare(inputs, context, compiled, captured)
+            self.live.prepare(inputs, context, compiled, cuda_graph)
 
-    def ahead(self, batch: Batch) -> None:
+    def prefetch(self, batch: Batch) -> None:
         """Begins to compute the answers to a training batch, in an epoch of which none are there."""
         if "train" in self._answers and self._answers["train"].empty:
-            self.live.ahead(batch)
+            self.live.prefetch(batch)
 
     def release(self) -> None:
         """Gives back what was captured."""

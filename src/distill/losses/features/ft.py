@@ -56,7 +56,8 @@ class FT(nn.Module):
     """:func:`ft_loss` between the factors that a paraphraser (teacher) and a translator (student) make of two maps.
 
     The paraphraser is an autoencoder of the teacher's map: three 3×3 convolutions to k times its channels and three
-    transposed ones back. A preparation phase trains it on :meth:`prepare`; :meth:`after_preparation` then freezes it.
+    transposed ones back. A pretraining stage trains it on :meth:`pretraining_loss`;
+    :meth:`after_pretraining` then freezes it.
     The translator has the encoder's form and learns with the student. Every convolution is followed by BatchNorm and
     LeakyReLU (slope 0.1): the reference codes leave BatchNorm out of the paraphraser and lower the learning rate of
     its phase instead, which is not possible where a recipe has one rate. Where the maps differ in size, the larger
@@ -92,14 +93,14 @@ class FT(nn.Module):
         self.decoder = _layers((factor, factor, t, t), transposed=True)
         self.translator = _layers((s, s, factor, factor))
 
-    def prepare(self, teacher_feature: Tensor) -> Tensor:
+    def pretraining_loss(self, teacher_feature: Tensor) -> Tensor:
         """The paraphraser's reconstruction loss, mean (decoder(encoder(f_t)) − f_t)²; the authors' code: mean |·|."""
         feature = as_map(teacher_feature)
         if self.training and not normalisable(feature):
             return torch.stack([p.sum() for p in self.decoder.parameters()]).sum() * 0.0
         return hint_loss(self.decoder(self.encoder(feature)), feature)
 
-    def after_preparation(self) -> None:
+    def after_pretraining(self) -> None:
         """Freezes the paraphraser: no gradient, and eval mode whatever is called from now on."""
         self.frozen = True
         for module in (self.encoder, self.decoder):
@@ -121,7 +122,7 @@ class FT(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Freezes the paraphraser if it was when the checkpoint was written."""
         if bool(state):
-            self.after_preparation()
+            self.after_pretraining()
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         """See :func:`ft_loss`; shapes as given to :meth:`build`."""

@@ -70,7 +70,7 @@ class TfKD(nn.Module):
         t_squared: multiply by T².
     """
 
-    soft = True
+    is_soft_target = True
 
     def __init__(self, a: float = 0.99, T: float = 20.0, t_squared: bool = True) -> None:
         super().__init__()

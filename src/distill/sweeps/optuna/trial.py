@@ -113,7 +113,7 @@ def write(folder: Path, place: StudyPlace, number: int, worker: str) -> None:
     part.replace(folder / TRIAL)
 
 
-def hope(folder: Path) -> Callable[[int, float], bool] | None:
+def pruning_callback(folder: Path) -> Callable[[int, float], bool] | None:
     """How the job in ``folder`` asks its study, after an epoch with an accuracy, whether to go on.
 
     Returns:

@@ -29,7 +29,7 @@ def is_alone(report: dict[str, Any]) -> bool:
     if (kd.get("generations") or 1) != 1:
         return False
     terms = kd.get("terms") or {}
-    if any(term.get("preparation") for term in terms.values()):
+    if any(term.get("pretraining") for term in terms.values()):
         return False
     targets = {(term.get("loss") or {}).get("_target_") for term in terms.values()}
     return not terms or (kd.get("alpha") in (1, 1.0) and targets <= SOFT)

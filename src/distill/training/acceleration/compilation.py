@@ -12,7 +12,7 @@ import torch
 import torch._inductor.config
 from torch import Tensor
 
-from distill.distillation.feature_extractor import Tap
+from distill.distillation.feature_extractor import FeatureExtractor
 from distill.utils import distributed
 from distill.utils.errors import first_line
 
@@ -33,7 +33,7 @@ def choose(asked: Any, cuda: bool, macs: float) -> tuple[bool, str]:
         >>> choose("auto", False, 1e9)
         (False, 'eager (too short for compiling to pay)')
     """
-    if distributed.several():
+    if distributed.is_distributed():
         return False, "eager (several processes)"
     if asked != "auto":
         return bool(asked), "compiled" if asked else "eager"
@@ -48,46 +48,50 @@ def begin() -> None:
     torch._dynamo.config.skip_nnmodule_hook_guards = False  # two taps on one architecture differ in their hooks alone
 
 
-def compile_student(tap: Tap, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], name: str) -> None:
+def compile_student(
+    extractor: FeatureExtractor, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], name: str
+) -> None:
     """Compiles forward and backward for training batches of this shape, and runs both once; falls back to eager.
 
     Neither weights nor running statistics nor gradients are changed.
 
     Args:
-        tap: of the student, in training mode.
+        extractor: of the student, in training mode.
         inputs: a whole batch, on the device.
         context: the precision's.
         name: how the line calls it.
     """
-    buffers = {name: buffer.clone() for name, buffer in tap.model.named_buffers()}
-    gradients = [(parameter, parameter.grad) for parameter in tap.model.parameters()]  # of steps that add up
+    buffers = {name: buffer.clone() for name, buffer in extractor.model.named_buffers()}
+    gradients = [(parameter, parameter.grad) for parameter in extractor.model.parameters()]  # of steps that add up
     for parameter, _ in gradients:
         parameter.grad = None
 
     def once() -> None:
         with torch.enable_grad(), context():
-            outputs = tap(inputs)
+            outputs = extractor(inputs)
             total = torch.stack([value.float().sum() for value in (outputs.logits, *outputs.features.values())]).sum()
         torch.autograd.backward(total)
 
     try:
-        _tried(tap, inputs, once, name)
+        _tried(extractor, inputs, once, name)
     finally:
         for parameter, gradient in gradients:
             parameter.grad = gradient
         with torch.no_grad():
-            for key, buffer in tap.model.named_buffers():
+            for key, buffer in extractor.model.named_buffers():
                 buffer.copy_(buffers[key])
 
 
-def compile_teacher(tap: Tap, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], name: str) -> None:
+def compile_teacher(
+    extractor: FeatureExtractor, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], name: str
+) -> None:
     """Compiles a frozen model's forward for batches of this shape, and runs it once; falls back to eager.
 
     On a CPU its weights become constants of the code: BatchNorm is folded into the convolutions, whose weights are
     converted to the precision and laid out for the hardware once (inductor's ``freezing``).
 
     Args:
-        tap: of the teacher, in eval mode.
+        extractor: of the teacher, in eval mode.
         inputs: a whole batch, on the device.
         context: the precision's.
         name: how the line calls it.
@@ -96,15 +100,15 @@ def compile_teacher(tap: Tap, inputs: Tensor, context: Callable[[], AbstractCont
     def once() -> None:
         folded = inputs.device.type == "cpu"  # an option of torch.compile would come too late: dynamo must know it
         with torch._inductor.config.patch(freezing=folded), torch.no_grad(), context():
-            tap(inputs)
+            extractor(inputs)
 
-    _tried(tap, inputs, once, name)
+    _tried(extractor, inputs, once, name)
 
 
-def _tried(tap: Tap, inputs: Tensor, once: Callable[[], None], name: str) -> None:
-    tap.compile(inputs)
+def _tried(extractor: FeatureExtractor, inputs: Tensor, once: Callable[[], None], name: str) -> None:
+    extractor.compile(inputs)
     try:
         once()
     except Exception as error:  # dynamo, inductor, the C++ compiler and triton each raise their own
-        tap.eager()
+        extractor.eager()
         print(f"{name} cannot be compiled and runs eagerly: {type(error).__name__}: {first_line(error)}", flush=True)

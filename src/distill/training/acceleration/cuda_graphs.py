@@ -92,7 +92,7 @@ class Graph:
         return self._result
 
 
-class Beside:
+class SideStream:
     """Runs a function beside what the device does next.
 
     Args:

@@ -22,7 +22,7 @@ UNIT = 1_000_000  # parameters from which a block is gathered by itself, before 
 M = TypeVar("M", bound=nn.Module)
 
 
-class Shared(ModelParallelStrategy):
+class ShardedStrategy(ModelParallelStrategy):
     """All processes share what each of them would hold under DDP.
 
     Checkpoints are those of a run in one process: Lightning's own leave out what it cannot number, and refuse a
@@ -31,7 +31,9 @@ class Shared(ModelParallelStrategy):
 
     def __init__(self) -> None:
         super().__init__(
-            data_parallel_size=distributed.place()[1], tensor_parallel_size=1, save_distributed_checkpoint=False
+            data_parallel_size=distributed.rank_and_world_size()[1],
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
         )
 
     @property
@@ -45,7 +47,7 @@ class Shared(ModelParallelStrategy):
         state = {
             number: {name: _whole(value) for name, value in kept.items()} for number, kept in plain["state"].items()
         }
-        return {"state": state, "param_groups": plain["param_groups"]} if distributed.is_first() else {}
+        return {"state": state, "param_groups": plain["param_groups"]} if distributed.is_rank_zero() else {}
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """The file, in every process."""
@@ -72,7 +74,7 @@ def _whole(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     whole = value.full_tensor() if isinstance(value, DTensor) else value  # all processes take part
-    return whole.cpu() if distributed.is_first() else None
+    return whole.cpu() if distributed.is_rank_zero() else None
 
 
 def _part(value: Any, parameter: Tensor) -> Any:
