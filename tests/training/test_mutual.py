@@ -69,7 +69,7 @@ def test_feature_terms_between_students():
     parts = module._outputs(BATCH, "train")[2].parts
     assert parts["fitnet"] > 0
     assert parts["peer_1_fitnet"] > 0
-    adapters = [criterion.losses["fitnet"][0].adapter[0].weight for row in module.stages for criterion in row]
+    adapters = [criterion.losses["fitnet"][0].adapter[0].weight for row in module.criteria for criterion in row]
     own = {id(p) for p in module.parameters()}
     assert adapters[0] is not adapters[1]
     assert all(id(weight) in own for weight in adapters)
@@ -78,7 +78,7 @@ def test_feature_terms_between_students():
 def test_an_epoch_sets_the_schedules_of_every_lesson():
     nets = [resnet8(10), resnet14(10), resnet8(10)]
     module = made(*nets, terms=lambda: [Term("kd", KD(8.0), schedules={"T": Schedule("linear", 8.0, 2.0)})])
-    stages = [criterion for row in module.stages for criterion in row]
+    stages = [criterion for row in module.criteria for criterion in row]
     assert len(stages) == 6
     for epoch, T in ((0, 8.0), (1, 5.0), (2, 2.0)):
         module.start_epoch(epoch, 3)
