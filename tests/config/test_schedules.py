@@ -55,7 +55,7 @@ def test_bad_schedules(node, message):
 
 
 def test_alpha_weight_and_arguments_follow_the_epochs():
-    from distill.distillation.feature_extractor import ModelInfo
+    from distill.distillation.model_info import ModelInfo
 
     model_info = ModelInfo("a net", {}, {}, (), (2, 10), None, None)
     term = Term("kd", KD(8.0), Schedule("warmup", 0, 1.0, 2), schedules={"T": Schedule("linear", 8.0, 2.0)})
@@ -72,7 +72,7 @@ def test_alpha_weight_and_arguments_follow_the_epochs():
 def test_keywords_of_a_plain_function_follow_the_epochs():
     import functools
 
-    from distill.distillation.feature_extractor import ModelInfo
+    from distill.distillation.model_info import ModelInfo
     from distill.losses import kd_loss
 
     model_info = ModelInfo("a net", {}, {}, (), (2, 10), None, None)

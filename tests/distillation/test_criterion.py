@@ -5,7 +5,8 @@ from torch import nn
 
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import FeatureExtractor, inspect_model
+from distill.distillation.feature_extractor import FeatureExtractor
+from distill.distillation.model_info import inspect_model
 from distill.distillation.terms import Pretraining, Term
 from distill.losses import CRD, KD, RKD, FitNet, kd_loss
 from distill.models import resnet8, resnet14

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher_store import TeacherSource, obtain
-from distill.training.plan import NamedModel
 from jobs import ROOT, command
 
 JOB = ("only=teacher", "threads=1", "logger=none", "data.subset=600", "teacher=resnet14", "teacher.recipe.max_epochs=6")

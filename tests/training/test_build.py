@@ -96,7 +96,7 @@ def test_momentum_is_the_optimizers(tmp_path):
 
 
 def test_small_steps_use_one_thread_and_large_ones_all(tmp_path):
-    from distill.data.loader import usable_cores
+    from distill.utils.cpu import usable_cores
 
     try:
         build(composed("data.subset=200", "trainer.accelerator=cpu"), tmp_path)

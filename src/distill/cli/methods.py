@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distill.distillation.criterion import Criterion
-    from distill.training.plan import NamedModel
+    from distill.distillation.model_info import NamedModel
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 READS = {
@@ -59,9 +59,8 @@ def pair(classes: int = 100) -> tuple["NamedModel", "NamedModel"]:
     """Student resnet8x4 and teacher resnet32x4 on 32×32 images, dissected."""
     import torch
 
-    from distill.distillation.feature_extractor import inspect_model
+    from distill.distillation.model_info import NamedModel, inspect_model
     from distill.models import resnet8x4, resnet32x4
-    from distill.training.plan import NamedModel
 
     example = torch.zeros(2, 3, 32, 32)
     student, teacher = resnet8x4(classes), resnet32x4(classes)
@@ -97,7 +96,7 @@ def answers(criterion: "Criterion", side: str, net: "NamedModel", batch: int) ->
     """Random outputs of the shapes that a model gives, as the terms read them."""
     import torch
 
-    from distill.distillation.feature_extractor import Outputs
+    from distill.models.outputs import Outputs
 
     def some(shape: Sequence[int]) -> torch.Tensor:
         return torch.randn(batch, *shape[1:])

@@ -245,7 +245,7 @@ def main(options: Options) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=NAMES)
     import distill
-    from distill.data.loader import usable_cores
+    from distill.utils.cpu import usable_cores
 
     predictor = distill.load(options.run)
     predictor.to(_device(options.device))

@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from distill.data.batch import Batch
-from distill.data.loader import FileViews, MemoryViews, Scaling, ViewLoader, usable_cores, view_loader
+from distill.data.loader import FileViews, MemoryViews, Scaling, ViewLoader, view_loader
 from distill.data.sampler import ViewSampler
 from distill.data.splits import Split, Splits, as_splits, check_labels, split_dataset, stratified
 from distill.data.vision.augment import Augment, BatchAugment, FileAugment
 from distill.data.vision.load import Loaded, OnBroken, fingerprint, held, load, shape, statistics
 from distill.data.vision.mixing import Mixing
 from distill.data.vision.preprocess import Preprocess
+from distill.utils.cpu import usable_cores
 from distill.utils.errors import UserError
 
 # ImageNet's statistics; for one channel, those of the three taken together.

@@ -1,7 +1,6 @@
 """From a sampler's keys to batches: images held in memory, or decoded by workers."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -293,11 +292,6 @@ class ViewLoader(DataLoader[Batch]):
 def as_it_is(batch: Any) -> Any:
     """A DataLoader's collate function for what is a batch already."""
     return batch
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def view_loader(views: Views, sampler: ViewSampler, num_workers: int) -> ViewLoader:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from distill.config.schedules import Schedule
 from distill.data import Batch
-from distill.distillation.feature_extractor import ModelInfo, Outputs
+from distill.distillation.model_info import ModelInfo
 from distill.distillation.stage_matching import stage_pairs
 from distill.distillation.terms import Function, Term
 from distill.losses.checks import upcast
 from distill.losses.logits.standardize import standardize
+from distill.models.outputs import Outputs
 from distill.utils.errors import UserError
 
 

@@ -4,8 +4,9 @@ import torch
 
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import FeatureExtractor, Outputs
-from distill.training.plan import NamedModel
+from distill.distillation.feature_extractor import FeatureExtractor
+from distill.distillation.model_info import NamedModel
+from distill.models.outputs import Outputs
 from distill.utils.errors import UserError, first_line
 
 

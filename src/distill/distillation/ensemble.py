@@ -11,9 +11,9 @@ from torch import Tensor
 
 from distill.config.schedules import Schedule
 from distill.data import Batch
-from distill.distillation.feature_extractor import Outputs
 from distill.distillation.teacher import Teacher
 from distill.losses.checks import full_precision, positive
+from distill.models.outputs import Outputs
 from distill.utils.errors import UserError
 
 

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, FeatureExtractor, ModelInfo, Outputs
+from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, FeatureExtractor
+from distill.distillation.model_info import ModelInfo
 from distill.losses.adapters import as_map
+from distill.models.outputs import Outputs
 
 
 class SimKD(nn.Module):

@@ -1,6 +1,6 @@
 """Which stage of the student learns from which stage of the teacher, where nobody says."""
 
-from distill.distillation.feature_extractor import ModelInfo
+from distill.distillation.model_info import ModelInfo
 from distill.losses.adapters import map_shape
 from distill.utils.errors import UserError
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from distill.data import Batch
-from distill.distillation.feature_extractor import FeatureExtractor, Outputs
+from distill.distillation.feature_extractor import FeatureExtractor
+from distill.models.outputs import Outputs
 from distill.training.acceleration import cuda_graphs
 from distill.training.acceleration.compilation import compile_teacher
 from distill.training.acceleration.cuda_graphs import SideStream

@@ -15,7 +15,8 @@ from distill.utils.checkpoints import load_weights, save_weights
 from distill.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from distill.training.plan import NamedModel, Recipe
+    from distill.distillation.model_info import NamedModel
+    from distill.training.plan import Recipe
 
 
 @dataclass(frozen=True)

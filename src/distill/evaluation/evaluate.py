@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from distill.data import DataModule, ViewLoader
-from distill.data.loader import usable_cores
 from distill.evaluation.compare_predictions import most, shifts, versus
 from distill.evaluation.inference import Pass, Predictions, walk
 from distill.evaluation.runs import Run
@@ -18,6 +17,7 @@ from distill.evaluation.scores import confident, losses, scores
 from distill.evaluation.teachers import final_teacher, final_teacher_role
 from distill.training.trainer import check_device, evaluator, quiet
 from distill.utils import environment
+from distill.utils.cpu import usable_cores
 from distill.utils.errors import UserError
 from distill.utils.processes import count
 

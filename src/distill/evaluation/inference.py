@@ -10,10 +10,10 @@ from torch import Tensor
 from distill.data import Batch, ViewLoader
 from distill.distillation.criterion import Criterion, Losses
 from distill.distillation.ensemble import Ensemble
-from distill.distillation.feature_extractor import Outputs
+from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
+from distill.models.outputs import Outputs
 from distill.training.module import Distiller
-from distill.training.plan import NamedModel
 
 MAPPED = 1000  # samples whose embeddings are kept
 

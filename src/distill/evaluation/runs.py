@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.data import DataModule, Preprocess
+from distill.distillation.model_info import NamedModel
 from distill.evaluation.run_folder import Record, not_ours
 from distill.training.builder import load_data, make_net, wrapped
-from distill.training.plan import NamedModel
 from distill.utils.checkpoints import load_weights
 from distill.utils.errors import UserError
 

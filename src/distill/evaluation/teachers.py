@@ -1,10 +1,10 @@
 """Whom the student of a run learnt from, opened again."""
 
 from distill.distillation.ensemble import Ensemble
+from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.evaluation.runs import Run
 from distill.training.builder import combiner
-from distill.training.plan import NamedModel
 
 
 def _teacher(net: NamedModel) -> Teacher:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from distill.distillation.feature_extractor import Outputs
+from distill.models.outputs import Outputs
 from distill.utils import distributed
 
 AT_ONCE = 1 << 18  # logits that wait to be counted together

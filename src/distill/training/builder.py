@@ -17,22 +17,22 @@ from distill.config.instantiate import instantiate
 from distill.config.schedules import Schedule, is_schedule, parse
 from distill.config.validation import TEACHER_KEYS, weights_of
 from distill.data import DataModule
-from distill.data.loader import usable_cores
 from distill.distillation.criterion import Criterion
 from distill.distillation.dry_run import dry_run
 from distill.distillation.ensemble import Ensemble
-from distill.distillation.feature_extractor import ModelInfo, inspect_model
+from distill.distillation.model_info import ModelInfo, NamedModel, inspect_model
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CacheOptions, CachePlan, plan
 from distill.distillation.teacher_store import TeacherSource
 from distill.distillation.terms import Pretraining, Term
 from distill.training.acceleration import policy
 from distill.training.fingerprint import fingerprint_inputs
-from distill.training.plan import Experiment, NamedModel, Recipe, TrainingStage
+from distill.training.plan import Experiment, Recipe, TrainingStage
 from distill.training.schedulers import lightning_scheduler
 from distill.training.trainer import check_device, evaluator, quiet, trainer_factory, uses_cuda
 from distill.utils import distributed
 from distill.utils.checkpoints import load_weights
+from distill.utils.cpu import usable_cores
 from distill.utils.errors import UserError
 from distill.utils.profiling import size
 

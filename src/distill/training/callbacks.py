@@ -12,9 +12,9 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from distill.data.loader import usable_cores
 from distill.sweeps.record import beat
 from distill.utils import distributed
+from distill.utils.cpu import usable_cores
 from distill.utils.errors import Interrupted, Pruned, UserError
 
 

@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 from distill.data import Batch
 from distill.distillation.criterion import Criterion, Losses
 from distill.distillation.ensemble import Ensemble
-from distill.distillation.feature_extractor import FeatureExtractor, Outputs
+from distill.distillation.feature_extractor import FeatureExtractor
 from distill.distillation.teacher import Teacher
+from distill.models.outputs import Outputs
 from distill.tasks.metrics import Means, Metrics
 from distill.training.acceleration import compilation, cuda_graphs
 from distill.training.acceleration.cuda_graphs import Graph

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from distill.data import Batch
 from distill.distillation.criterion import Criterion, Losses
-from distill.distillation.feature_extractor import FeatureExtractor, Outputs
+from distill.distillation.feature_extractor import FeatureExtractor
+from distill.models.outputs import Outputs
 from distill.training.module import Distiller
 
 

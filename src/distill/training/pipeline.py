@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from distill.config.schedules import count
 from distill.distillation.ensemble import Ensemble
+from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CachedTeacher
 from distill.distillation.teacher_store import TeacherSource, obtain
 from distill.training import summary
 from distill.training.module import Distiller
 from distill.training.mutual import MutualDistiller
-from distill.training.plan import Experiment, NamedModel, Recipe, TrainingStage
+from distill.training.plan import Experiment, Recipe, TrainingStage
 from distill.training.quantization import Int8
 from distill.training.scoring import evaluate, evaluate_val_and_test, evaluation_module, measure, teacher_scores
 from distill.utils import distributed, environment

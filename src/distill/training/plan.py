@@ -11,21 +11,12 @@ from torch import nn
 from distill.data import DataModule
 from distill.distillation.criterion import Criterion
 from distill.distillation.ensemble import Ensemble
-from distill.distillation.feature_extractor import ModelInfo
+from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CachePlan
 from distill.distillation.teacher_store import TeacherSource
 from distill.training.module import OptimizerFactory
 from distill.training.schedulers import SchedulerFactory
-
-
-@dataclass(frozen=True)
-class NamedModel:
-    """A model under its name, and what a dry forward saw of it."""
-
-    name: str
-    model: nn.Module
-    model_info: ModelInfo
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import torch
 
 from distill.distillation.criterion import Criterion
 from distill.distillation.ensemble import Ensemble
+from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import digest
 from distill.training.module import Distiller
-from distill.training.plan import Experiment, NamedModel
+from distill.training.plan import Experiment
 from distill.training.trainer import EVALUATION
 from distill.utils.precision import HALF
 from distill.utils.profiling import size, speed

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from distill.data.loader import usable_cores
+from distill.utils.cpu import usable_cores
 
 PACKAGES = ("distill", "torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "omegaconf")
 _ABSOLUTE = re.compile(r"(?<![\w.:~/-])(?:file://|~)?(?P<path>/[^\s,'\"\[\]{}]+)")

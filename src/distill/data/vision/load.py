@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from distill.data.loader import as_it_is, usable_cores
+from distill.data.loader import as_it_is
 from distill.data.splits import Split
 from distill.data.vision.augment import fit
 from distill.data.vision.images import BrokenImageError, ImageSet, digest, to_tensor
+from distill.utils.cpu import usable_cores
 from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill.data import DataModule
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import ModelInfo
+from distill.distillation.model_info import ModelInfo
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache.codecs import Codec, Half, TopK
 from distill.distillation.teacher_cache.store import Store, claim, make_room

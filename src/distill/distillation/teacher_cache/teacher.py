@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from distill.data import Batch
-from distill.distillation.feature_extractor import Outputs
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache.codecs import Codec, Exact, half
 from distill.distillation.teacher_cache.store import CachedOutputs, Store
+from distill.models.outputs import Outputs
 
 CHECKED = 16  # samples an epoch whose answers are computed again
 DRIFT = 0.05  # root mean square of the difference over that of the answers, above which a cache is not believed
