@@ -11,10 +11,11 @@ from distill.data import Batch
 from distill.distillation import teacher as teachers
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
+from distill.sweeps.callbacks import Heartbeat
 from distill.training import module as modules
 from distill.training.acceleration import cuda_graphs
 from distill.training.acceleration.cuda_graphs import Graph, SideStream
-from distill.training.callbacks import FiniteLoss, Heartbeat
+from distill.training.callbacks import FiniteLoss
 from jobs import run_job
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

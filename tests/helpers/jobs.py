@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -71,6 +72,7 @@ def run_job(folder, *overrides, config_dirs=()):
     from omegaconf import OmegaConf
 
     from distill.config.validation import check
+    from distill.sweeps.callbacks import trainer_callbacks
     from distill.training.builder import build
     from distill.training.pipeline import run
 
@@ -84,7 +86,7 @@ def run_job(folder, *overrides, config_dirs=()):
         config_dirs=config_dirs,
     )
     check(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
-    return run(build(cfg, folder))
+    return run(build(cfg, folder, partial(trainer_callbacks, folder)))
 
 
 def stop_at(monkeypatch, step, error=None):

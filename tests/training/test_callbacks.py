@@ -1,6 +1,5 @@
 """What a training says of itself while it runs."""
 
-import json
 import time
 from types import SimpleNamespace
 
@@ -10,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from distill.tasks.metrics import Means
-from distill.training.callbacks import DataWait, FiniteLoss, Heartbeat
+from distill.training.callbacks import DataWait, FiniteLoss
 from distill.utils.errors import UserError
 
 
@@ -65,16 +64,6 @@ def test_a_run_resumed_in_mid_epoch_has_not_waited_since_the_machine_started(cap
     time.sleep(0.01)
     wait.on_train_batch_end(trainer)
     assert capsys.readouterr().out == ""
-
-
-def test_a_run_says_where_it_is(tmp_path):
-    heartbeat = Heartbeat(tmp_path, "student x", every_s=0.0)
-    fit(heartbeat, Line(), 0.0, epochs=3)
-    status = json.loads((tmp_path / "status.json").read_text())
-    assert (status["training"], status["epoch"], status["max_epochs"]) == ("student x", 3, 3)
-    assert status["val_acc"] == pytest.approx(0.25)
-    assert 0 <= time.time() - status["updated"] < 60
-    assert status["begun"] <= status["updated"]
 
 
 def step(callback, number, **parts):

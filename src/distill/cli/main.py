@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -226,11 +227,12 @@ def _work(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     if several > 1 and not processes.inside():
         return _in_processes(several, cfg, folder, sweep)
     with _importing():
+        from distill.sweeps.callbacks import trainer_callbacks
         from distill.training.builder import build
         from distill.training.pipeline import run
 
     try:
-        return run(build(cfg, folder))
+        return run(build(cfg, folder, partial(trainer_callbacks, folder)))
     except Pruned as stop:
         if processes.is_rank_zero():
             record.prune(folder, stop.epoch, stop.accuracy)

@@ -400,12 +400,15 @@ def _check_flows(cfg: dict[str, Any]) -> bool:
     return criterion.needs_teacher and kd["peers"] is None
 
 
-def build(config: DictConfig, folder: Path) -> Experiment:
+def build(
+    config: DictConfig, folder: Path, callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
+) -> Experiment:
     """All objects of one run, every configuration error found before any training.
 
     Args:
         config: composed and checked, names of models in ``kd`` expanded (``distill.config.named_models``).
         folder: the run's folder.
+        callbacks_of: more callbacks for the trainer, by the label of what is trained.
 
     Raises:
         UserError: whatever of the configuration does not fit the code, the data or the machine.
@@ -414,7 +417,7 @@ def build(config: DictConfig, folder: Path) -> Experiment:
     quiet()
     check_device(cfg["trainer"]["accelerator"], cfg["trainer"]["devices"])
     distributed.join(uses_cuda(cfg["trainer"]["accelerator"]))
-    make_trainer = trainer_factory(cfg, folder)
+    make_trainer = trainer_factory(cfg, callbacks_of)
     only_teacher = cfg["only"] is not None
 
     data = load_data(cfg)

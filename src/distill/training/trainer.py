@@ -14,8 +14,7 @@ import torch
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from distill.config.instantiate import instantiate
-from distill.sweeps.optuna import trial
-from distill.training.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, Heartbeat, LabelledBar, PruneTrial
+from distill.training.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, LabelledBar
 from distill.utils import distributed, processes
 from distill.utils.checkpoints import AtomicCheckpointIO
 from distill.utils.errors import UserError
@@ -72,12 +71,14 @@ class Unprofiled(PassThroughProfiler):
         return self._nothing
 
 
-def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
+def trainer_factory(
+    cfg: dict[str, Any], callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
+) -> Callable[..., L.Trainer]:
     """``make_trainer(folder, label, **changes)``: a Trainer that keeps its checkpoints and logs in ``folder``.
 
     Args:
         cfg: the configuration.
-        run: the run's folder, for its ``status.json``.
+        callbacks_of: more callbacks, by the label of what is trained; called in all processes.
     """
 
     def make_trainer(folder: Path, label: str, stop_early: bool = True, **changes: Any) -> L.Trainer:
@@ -97,14 +98,10 @@ def trainer_factory(cfg: dict[str, Any], run: Path) -> Callable[..., L.Trainer]:
             and (loggers or "LearningRateMonitor" not in callback["_target_"])
             and (stop_early or "EarlyStopping" not in callback["_target_"])
         ]
-        callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label), Heartbeat(run, label)]
+        callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label)]
         moves = 20 if uses_cuda(node["accelerator"]) else 1
         callbacks += [LabelledBar(label, moves)] if node["enable_progress_bar"] else [EpochLine(label)]
-        pruning_callback = (
-            trial.pruning_callback(run) if label.startswith("student ") and distributed.is_rank_zero() else None
-        )
-        if distributed.broadcast_object(pruning_callback is not None):
-            callbacks.append(PruneTrial(pruning_callback))
+        callbacks += callbacks_of(label)
         strategy = (
             node.pop("strategy") if distributed.is_distributed() else "auto"
         )  # one process: whatever it is called

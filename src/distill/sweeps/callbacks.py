@@ -1,0 +1,86 @@
+"""Trainer callbacks that connect a training to its sweep: a heartbeat for observers, pruning of Optuna trials."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+
+from distill.sweeps.optuna.trial import pruning_callback
+from distill.sweeps.record import beat
+from distill.utils import distributed
+from distill.utils.errors import Pruned
+
+
+def trainer_callbacks(run: Path, label: str) -> list[L.Callback]:
+    """The callbacks of one training of a run.
+
+    All processes of a job must call this together.
+
+    Args:
+        run: the run's folder.
+        label: what is trained ("student resnet8"); only the student itself reports to an Optuna study.
+    """
+    callbacks: list[L.Callback] = [Heartbeat(run, label)]
+    report = pruning_callback(run) if label.startswith("student ") and distributed.is_rank_zero() else None
+    if distributed.broadcast_object(report is not None):
+        callbacks.append(PruneTrial(report))
+    return callbacks
+
+
+class PruneTrial(L.Callback):
+    """Report the validation accuracy of each epoch to an Optuna study, and stop when the study prunes the trial.
+
+    Args:
+        report: takes the epoch, counted from 1, and the accuracy; returns whether to go on. None in processes other
+            than the first.
+
+    Raises:
+        Pruned: the study prunes the trial.
+    """
+
+    def __init__(self, report: Callable[[int, float], bool] | None) -> None:
+        self.report = report
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch, accuracy = trainer.current_epoch + 1, float(trainer.callback_metrics["val/acc"])
+        proceed = distributed.broadcast_object(self.report is None or self.report(epoch, accuracy))
+        if not proceed and epoch < (trainer.max_epochs or 0):  # after the last epoch the result counts
+            raise Pruned(epoch, accuracy)
+
+
+class Heartbeat(L.Callback):
+    """Write the progress of the training to the run's ``status.json``, which observers of a sweep read.
+
+    Args:
+        folder: the run's folder.
+        label: what is trained ("teacher resnet20").
+        every_s: least seconds between two writes within an epoch.
+    """
+
+    def __init__(self, folder: Path, label: str, every_s: float = 5.0) -> None:
+        self.folder = folder
+        self.label = label
+        self.every_s = every_s
+        self._last = 0.0
+
+    def _beat(self, trainer: L.Trainer) -> None:
+        if not distributed.is_rank_zero():
+            return
+        accuracy = trainer.callback_metrics.get("val/acc")
+        beat(
+            self.folder,
+            training=self.label,
+            epoch=trainer.current_epoch + 1,
+            max_epochs=trainer.max_epochs,
+            val_acc=None if accuracy is None else float(accuracy),
+        )
+        self._last = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._beat(trainer)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if time.monotonic() - self._last > self.every_s:
+            self._beat(trainer)
