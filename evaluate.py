@@ -3,12 +3,9 @@
 python evaluate.py run=outputs/2026-01-31/12-00-00
 """
 
-from pathlib import Path
-
 from distill.cli import commands
 from distill.cli.evaluate import evaluate
 from distill.cli.evaluate_options import ABOUT, Options
 
 if __name__ == "__main__":
-    conf = Path(__file__).parent / "conf"
-    commands.launch(Options, lambda options: evaluate(options, conf), ABOUT, "evaluate.py")
+    commands.launch(Options, evaluate, ABOUT, "evaluate.py")

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from distill.cli import main
-from jobs import ROOT, command
+from distill.config.compose import CONF
+from jobs import command
 
 MISTAKES = {
     "model=resnt8": r"model has no option 'resnt8'; did you mean 'resnet8'",
@@ -55,7 +56,7 @@ MISTAKES = {
     "optimizer.lr=0": r"optimizer.lr must be above 0, got 0",
     "teacher.checkpoint=nowhere.pt": r"teacher.checkpoint: nowhere.pt does not exist",
     "resume=nowhere": r"resume: nowhere does not exist",
-    "resume=conf": r"resume: conf belongs to no run",
+    "resume=docs": r"resume: docs belongs to no run",
     "only=student": r"only: .*student",
     "data=imagefolder": r"data=imagefolder needs the folder of the images: data.root=<folder>",
     "data=parquet": r"data=parquet needs the folder of the images",
@@ -159,8 +160,22 @@ def test_help_names_groups_and_keys():
 
 
 def test_the_teacher_has_the_models_choices():
-    models = sorted(p.name for p in (ROOT / "conf" / "model").glob("*.yaml"))
-    assert sorted(p.name for p in (ROOT / "conf" / "teacher").glob("*.yaml")) == models
+    teachers = re.search(r"^teacher: (.*)$", command("--help").stdout, re.MULTILINE).group(1).split(", ")
+    assert teachers == sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    shown = command("teacher=vgg13", "--cfg", "job", "--package", "teacher").stdout
+    assert "_target_: distill.models.vgg13" in shown
+
+
+def test_a_model_of_the_users_own_is_a_teacher_too(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("_target_: mine.Net\n")
+    own = f"--config-dir={tmp_path}"
+    assert "_target_: mine.Net" in command(own, "teacher=mine", "--cfg", "job", "--package", "teacher").stdout
+    wrong = command(own, "teacher=mime").stderr
+    assert wrong.startswith("error: teacher has no option 'mime'; did you mean 'mine'"), wrong
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "mine.yaml").write_text("_target_: mine.Teacher\n")  # of the two, the teacher's
+    assert "_target_: mine.Teacher" in command(own, "teacher=mine", "--cfg", "job", "--package", "teacher").stdout
 
 
 def test_the_heavy_imports_are_left_alone_by_the_garbage_collector(monkeypatch):

@@ -15,13 +15,13 @@ from distill.cli.evaluate_options import Options
 from distill.evaluation.data import _order
 from distill.evaluation.runs import Run
 from distill.utils.errors import UserError
-from jobs import ROOT, TINY, run_job
+from jobs import TINY, run_job
 
 
 def judged(folder, output, **options):
     """evaluation.json of a run, without the page."""
     options = {"report": False, **options}
-    evaluate(Options(run=str(folder), output=str(output), **options), ROOT / "conf")
+    evaluate(Options(run=str(folder), output=str(output), **options))
     return json.loads(next(output.glob("evaluation*.json")).read_text())
 
 
@@ -100,7 +100,7 @@ def test_best_weights_and_another_batch_size(distilled, tmp_path):
     student = summary(distilled)["student"]
     path = distilled / student["best"]["weights"]
     options = Options(checkpoint=str(path), output=str(tmp_path), report=False, batch_size=50)
-    evaluate(options, ROOT / "conf")
+    evaluate(options)
     found = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert found["models"]["student"]["acc"] == pytest.approx(student["best"]["test"]["acc"])
     assert found["reproduced"] is None
@@ -189,7 +189,7 @@ def test_classes_in_another_order(distilled):
 
 def test_the_page(distilled, alone, tmp_path):
     options = Options(run=str(distilled), output=str(tmp_path), against=str(alone), map="pca")
-    evaluate(options, ROOT / "conf")
+    evaluate(options)
     text = (tmp_path / "report.html").read_text()
     for section in ("numbers", "curves", "calibration", "differences", "embeddings", "examples", "reproduce"):
         assert f'<section id="{section}">' in text
@@ -209,13 +209,13 @@ def test_the_page(distilled, alone, tmp_path):
         assert re.search(rf"true class {names[i]}, answer {names[j]}: \+?{change[i, j]}<", text)
     for each in found["hardest"][:12]:
         assert f"image {each['index']}, loss {each['student']['loss']:.2f}" in text
-    evaluate(options, ROOT / "conf")  # over its own files
+    evaluate(options)  # over its own files
 
 
 def test_the_page_of_a_student_alone_says_so(outputs, tmp_path):
     folder = outputs / "bare"
     run_job(folder, *TINY, "kd=none", "logger=none")
-    evaluate(Options(run=str(folder), map="none"), ROOT / "conf")
+    evaluate(Options(run=str(folder), map="none"))
     text = (folder / "report.html").read_text()
     assert "The run kept no curves as CSV" in text
     assert 'id="differences"' not in text
@@ -264,7 +264,7 @@ def test_mistakes_are_told_before_the_work(distilled, photos, tmp_path, monkeypa
         places["half"] = half(distilled, tmp_path / "half")
     given = {k: v.format(**places) if isinstance(v, str) else v for k, v in changes.items()}
     with pytest.raises(UserError, match=message):
-        evaluate(Options(**{"run": str(distilled), "output": str(tmp_path / "out"), **given}), ROOT / "conf")
+        evaluate(Options(**{"run": str(distilled), "output": str(tmp_path / "out"), **given}))
     assert not (tmp_path / "out").exists()
 
 

@@ -3,14 +3,15 @@
 import pytest
 from omegaconf import OmegaConf
 
+from distill.config.compose import CONF
 from distill.config.instantiate import instantiate
 from distill.config.validation import check
 from jobs import ROOT, composed
 
 GROUPS = {
     group.name: sorted(path.stem for path in group.glob("*.yaml"))
-    for group in (ROOT / "conf").iterdir()
-    if group.is_dir()
+    for group in CONF.iterdir()
+    if group.is_dir() and group.name != "__pycache__"
 }
 EVERY = [(group, option) for group, options in GROUPS.items() for option in options]
 NEEDED = {"imagefolder": ["data.root=tests"], "huggingface": ["data.source.name=x"], "parquet": ["data.root=."]}
@@ -55,5 +56,5 @@ def test_these_are_built(group, tmp_path):
 
 
 def test_every_file_begins_with_a_comment_that_says_what_it_is():
-    for path in (ROOT / "conf").rglob("*.yaml"):
+    for path in CONF.rglob("*.yaml"):
         assert path.read_text().startswith("# "), path

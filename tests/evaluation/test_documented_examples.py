@@ -56,7 +56,7 @@ def test_a_command(line, place):
         compare.compare(parse(compare.Options, words[1:], rest="runs"))
         assert (place / "compare.html").is_file()
         return
-    evaluate(parse(evaluate_options.Options, [*words[1:], "map=pca"]), ROOT / "conf")
+    evaluate(parse(evaluate_options.Options, [*words[1:], "map=pca"]))
     folder = place / "reports" if "output=reports" in words else place / "outputs" / "2026-01-31" / "12-00-00"
     assert list(folder.glob("evaluation*.json"))
     assert list(folder.glob("report*.html"))

@@ -8,10 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-
-from distill.config import named_models, schema
+from distill.config.compose import compose
 
 ROOT = Path(__file__).resolve().parents[2]
 CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"
@@ -58,13 +55,7 @@ def curve(run):
 
 def composed(*overrides, config_dirs=()):
     """The configuration that ``python train.py <overrides>`` composes."""
-    GlobalHydra.instance().clear()
-    schema.register()
-    path = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in config_dirs)}]"] if config_dirs else []
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", overrides=[*map(str, overrides), *path])
-        named_models.expand(cfg)
-        return cfg
+    return compose(list(map(str, overrides)), config_dirs)
 
 
 def run_job(folder, *overrides, config_dirs=()):

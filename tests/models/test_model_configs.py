@@ -2,15 +2,15 @@
 
 import inspect
 import re
-from pathlib import Path
 
 import pytest
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
 import distill.models
+from distill.config.compose import CONF
 
-FILES = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+FILES = sorted((CONF / "model").glob("*.yaml"))
 EXTERNAL = {"torchvision": "torchvision_model", "timm": "timm_model"}
 
 

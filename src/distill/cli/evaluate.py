@@ -22,12 +22,11 @@ def suffix(options: Options, weights: str) -> str:
     return "".join(f"-{part}" for part in parts if part)
 
 
-def evaluate(options: Options, conf: Path) -> None:
+def evaluate(options: Options) -> None:
     """Evaluates, writes evaluation.json and report.html, prints the table.
 
     Args:
         options: the keys of the command line.
-        conf: the folder of the configuration.
 
     Raises:
         UserError: any mistake, before a model is asked.
@@ -61,9 +60,7 @@ def evaluate(options: Options, conf: Path) -> None:
     if options.data is None:
         data, order, name = run.data, None, str(run.report["data"]["name"])
     else:
-        data, order = other_data(
-            run, options.data, options.root, options.split, conf, options.config_dir, options.on_broken
-        )
+        data, order = other_data(run, options.data, options.root, options.split, options.config_dir, options.on_broken)
         name = options.data
     made = work(Subject(run, alone, data, order, name, options.split, options.batch_size, options.teacher))
     _warn(made.results)

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -22,9 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from distill.config import command_line, named_models, schema
+from distill.config.compose import CONF, compose
 from distill.config.validation import check
 from distill.sweeps import callback, record
-from distill.sweeps.jobs import RECORD, STATUS, SUMMARY, State, read
+from distill.sweeps.jobs import STATUS, SUMMARY, State, read
 from distill.utils import processes
 from distill.utils.errors import Interrupted, Pruned, UserError, first_line, nearest
 
@@ -37,11 +36,11 @@ def _fail(message: str, status: int = 1) -> NoReturn:
     raise SystemExit(status)
 
 
-def _warn_hidden(arguments: list[str], built_in: Path) -> None:
+def _warn_hidden(arguments: list[str]) -> None:
     """Hydra prefers the built-in of two files with one name; say so."""
     given = command_line.config_dir(arguments)
     for file in sorted(Path(given).rglob("*.yaml")) if given else []:
-        twin = built_in / file.relative_to(str(given))
+        twin = CONF / file.relative_to(str(given))
         if twin.exists():
             print(f"warning: {file} is hidden by the built-in {twin.name}; give it another name", file=sys.stderr)
 
@@ -57,7 +56,7 @@ def _keys(cfg: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def _explain(error: Exception, config_dir: Path) -> str:
+def _explain(error: Exception) -> str:
     """One line for an error of Hydra's or OmegaConf's composition."""
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and isinstance(cause, Exception):
@@ -71,22 +70,22 @@ def _explain(error: Exception, config_dir: Path) -> str:
             return f"{group} has no option '{option}'; {nearest(option, link.options, shown=40)}"
     if match := re.search(r"Could not load '([\w/]+)/([^'/]+)'", str(error)):  # one of several: kd=[dkd,spp]
         group, option = match.groups()
-        known = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
+        known = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
         return f"{group} has no option '{option}'; {nearest(option, known, shown=40)}"
     for link in reversed(chain):
         if isinstance(link, OmegaConfBaseException) and (key := getattr(link, "full_key", None)):
             if isinstance(link, ConfigAttributeError | ConfigKeyError):
-                return f"there is no key '{key}'; {_near_key(key, config_dir)}"
+                return f"there is no key '{key}'; {_near_key(key)}"
             return f"{key}: {first_line(link)}"
     if match := re.search(r"Could not override '([^'=\s]+)'.*\s*No match in the defaults list", str(error)):
         key = match.group(1).lstrip("+~")
-        return f"there is no key '{key}'; {_near_key(key, config_dir)}"
+        return f"there is no key '{key}'; {_near_key(key)}"
     if "does not support sweep type" in str(error):
         return "a grid takes values, as in kd.T=1,2,4; a range, as interval(1,10), is for hydra/sweeper=optuna"
     return str(error).partition("\nSee ")[0]
 
 
-def _near_key(key: str, config_dir: Path) -> str:
+def _near_key(key: str) -> str:
     """The nearest keys, of the same node if there is one, under the other choices of this command line."""
     if key.startswith("sweep"):
         return f"did you mean {command_line.RESUME_SWEEP}?"
@@ -94,14 +93,12 @@ def _near_key(key: str, config_dir: Path) -> str:
     single = [arg for arg in others if "," not in arg]  # a multirun's choices are composed one by one
     groups_only = [arg for arg in others if "/" in arg.partition("=")[0]]
     for overrides in (others, single, groups_only, []):
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(config_dir), version_base="1.3"):
-            try:
-                names = _keys(compose("train", overrides, return_hydra_config=key.startswith("hydra.")))
-                break
-            except (HydraException, OmegaConfBaseException):
-                continue
-    groups = sorted(path.name for path in config_dir.iterdir() if path.is_dir())
+        try:
+            names = _keys(compose(overrides, return_hydra_config=key.startswith("hydra.")))
+            break
+        except (HydraException, OmegaConfBaseException, UserError):
+            continue
+    groups = [*sorted(path.name for path in CONF.iterdir() if path.is_dir()), "teacher"]
     parent, _, last = key.rpartition(".")
     siblings = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent]
     same = [name for name in names if name.rpartition(".")[2] == last and name != key]
@@ -114,12 +111,11 @@ def _near_key(key: str, config_dir: Path) -> str:
     return nearest(key, names)
 
 
-def launch(main: Callable[[], Any], config_dir: Path) -> None:
+def launch(main: Callable[[], Any]) -> None:
     """Runs a Hydra main: its errors become one line and a status, unless ``HYDRA_FULL_ERROR=1`` asks for tracebacks.
 
     Args:
         main: decorated with ``hydra.main``.
-        config_dir: absolute path of the folder ``conf``.
     """
     verbose = _verbose()
     processes.end_with_parent()
@@ -130,7 +126,7 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
     schema.register()
     try:
         sys.argv[1:] = command_line.resumed(sys.argv[1:])
-        _warn_hidden(sys.argv[1:], config_dir)
+        _warn_hidden(sys.argv[1:])
         main()
         if callback.current is not None:
             _conclude(callback.current)
@@ -138,7 +134,7 @@ def launch(main: Callable[[], Any], config_dir: Path) -> None:
         callback.undo()
         if verbose:
             raise
-        _fail(str(error) if isinstance(error, UserError) else _explain(error, config_dir))
+        _fail(str(error) if isinstance(error, UserError) else _explain(error))
     except callback.Refused as error:
         _fail(str(error))
     except (KeyboardInterrupt, Interrupted) as error:
@@ -183,7 +179,7 @@ def _claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
         own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
         overrides = [o for o in hydra.overrides.task if not o.startswith(f"{command_line.RESUME}=")]
         command = {"overrides": overrides, "config_dir": own[0] if own else None}
-        OmegaConf.save(OmegaConf.create(command), folder / RECORD)
+        OmegaConf.save(OmegaConf.create(command), folder / command_line.RECORD)
         part = claimed.with_suffix(".part")  # the claim is the last thing written, whole or not at all
         OmegaConf.save(OmegaConf.create(_plain(cfg)), part)
         part.replace(claimed)

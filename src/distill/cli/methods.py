@@ -7,14 +7,14 @@ method reads, what it adds, what it costs.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from distill.config.compose import CONF, compose
 
 if TYPE_CHECKING:
     from distill.distillation.criterion import Criterion
     from distill.distillation.model_info import NamedModel
 
-CONF = Path(__file__).resolve().parents[3] / "conf"
 READS = {
     "logits": ("_logits",),
     "features": ("_feature", "_features"),
@@ -41,18 +41,10 @@ def methods() -> dict[str, str]:
 
 def _configured(name: str) -> Any:
     """The resolved configuration of ``kd=<name>`` with the pair resnet32x4 → resnet8x4."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    from distill.config import named_models, schema
-
-    GlobalHydra.instance().clear()
-    schema.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=[f"kd={name}", "model=resnet8x4", "teacher=resnet32x4"])
-        named_models.expand(cfg)
-        return OmegaConf.to_container(cfg, resolve=True)
+    cfg = compose([f"kd={name}", "model=resnet8x4", "teacher=resnet32x4"])
+    return OmegaConf.to_container(cfg, resolve=True)
 
 
 def pair(classes: int = 100) -> tuple["NamedModel", "NamedModel"]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from distill.sweeps.jobs import RECORD, SWEEP
 from distill.utils.errors import UserError
 
+RECORD = "command.yaml"  # of a run: its overrides, see :func:`record`
+SWEEP = "sweep.yaml"  # of a sweep: likewise
 WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
 MULTIRUN = ("-m", "--multirun")
 RESUME, RESUME_SWEEP = "resume", "sweep.resume"

@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from distill.config import schema
+from distill.config.compose import CONF, compose
 from distill.config.instantiate import instantiate
 from distill.data import DataModule, Splits, as_splits
 from distill.data.splits import check_labels
@@ -20,11 +18,11 @@ from distill.evaluation.runs import Run
 from distill.utils.errors import UserError, first_line, nearest
 
 
-def _node(name: str, root: str | None, conf: Path, config_dir: str | None) -> dict[str, Any]:
+def _node(name: str, root: str | None, config_dir: str | None) -> dict[str, Any]:
     """The configuration of an option of the group data."""
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(f"config_dir: there is no folder {config_dir}")
-    folders = [conf, *([Path(config_dir)] if config_dir else [])]
+    folders = [CONF, *([Path(config_dir)] if config_dir else [])]
     known = sorted({path.stem for folder in folders for path in (folder / "data").glob("*.yaml")})
     if name not in known:
         raise UserError(f"data has no option '{name}'; {nearest(name, known, shown=40)}")
@@ -32,13 +30,9 @@ def _node(name: str, root: str | None, conf: Path, config_dir: str | None) -> di
     if root is not None:
         escaped = root.replace("\\", "\\\\").replace("'", "\\'")
         overrides.append(f"data.root='{escaped}'")
-    if config_dir is not None:
-        overrides.append(f"hydra.searchpath=['file://{Path(config_dir).resolve()}']")
-    GlobalHydra.instance().clear()
-    schema.register()
     try:
-        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-            node = OmegaConf.to_container(compose("train", overrides=overrides).data, resolve=True, enum_to_str=True)
+        cfg = compose(overrides, [config_dir] if config_dir else [])
+        node = OmegaConf.to_container(cfg.data, resolve=True, enum_to_str=True)
     except (MissingConfigException, HydraException, OmegaConfBaseException) as error:
         raise UserError(f"data={name}: {first_line(error)}") from error
     assert isinstance(node, dict)
@@ -72,7 +66,7 @@ def _chosen(source: Splits, split: str, name: str) -> Splits:
 
 
 def other_data(
-    run: Run, name: str, root: str | None, split: str, conf: Path, config_dir: str | None, on_broken: str | None = None
+    run: Run, name: str, root: str | None, split: str, config_dir: str | None, on_broken: str | None = None
 ) -> tuple[DataModule, Tensor]:
     """Another dataset, seen as the run saw its own: size, channels and normalisation are the run's.
 
@@ -81,7 +75,6 @@ def other_data(
         name: an option of the group data.
         root: its folder; None: as the option says.
         split: which of its splits; of images without splits all are taken.
-        conf: the folder of the configuration.
         config_dir: another one, of the user's.
         on_broken: what an unreadable image does, "error" or "skip"; None: as the option says.
 
@@ -91,7 +84,7 @@ def other_data(
     Raises:
         UserError: no such option or split, data that cannot be read, other classes, another shape.
     """
-    node, view, own = _node(name, root, conf, config_dir), run.preprocess, run.config["data"]
+    node, view, own = _node(name, root, config_dir), run.preprocess, run.config["data"]
     node["on_broken"] = on_broken or node["on_broken"]
     if "channels" in node["source"]:
         node["source"]["channels"] = view.channels

@@ -14,9 +14,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from distill.config import command_line
+from distill.config.command_line import RECORD, SWEEP
 from distill.config.schema import FREE
 from distill.sweeps import record
-from distill.sweeps.jobs import RECORD, SWEEP, folders, load, settings
+from distill.sweeps.jobs import folders, load, settings
 from distill.utils.errors import UserError
 
 LOCK = ".launcher.lock"  # in a sweep's folder: one command at a time runs a grid

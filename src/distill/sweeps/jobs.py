@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-RECORD = "command.yaml"  # of a run: its overrides
-SWEEP = "sweep.yaml"  # of a sweep: its overrides, see ``distill.sweeps.record``
+from distill.config.command_line import RECORD
+
 SUMMARY, FAILURE, STATUS = "summary.json", "failure.json", "status.json"
 TRIAL, PRUNED = "trial.json", "pruned.json"  # of a search, see ``distill.sweeps.optuna.trial``
 SILENCE_S = 600.0  # a job on another machine that has said nothing for so long is taken for stopped

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from distill.sweeps.jobs import FAILURE, PRUNED, STATUS, SUMMARY, SWEEP, State, SweepJob, born, jobs, load, swept
+from distill.config.command_line import SWEEP
+from distill.sweeps.jobs import FAILURE, PRUNED, STATUS, SUMMARY, State, SweepJob, born, jobs, load, swept
 from distill.utils.errors import UserError, first_line
 
 

@@ -9,13 +9,12 @@ from distill.cli.evaluate import evaluate
 from distill.cli.evaluate_options import Options as Evaluate
 from distill.evaluation.compare.compare import Options, compare, labels
 from distill.utils.errors import UserError
-from jobs import ROOT
 
 
 def test_runs_side_by_side(distilled, alone, tmp_path, capsys):
     copy = tmp_path / "evaluated"
     shutil.copytree(distilled, copy)
-    evaluate(Evaluate(run=str(copy), report=False), ROOT / "conf")
+    evaluate(Evaluate(run=str(copy), report=False))
     ece = json.loads((copy / "evaluation.json").read_text())["models"]["student"]["ece"]
     page = tmp_path / "compare.html"
     capsys.readouterr()

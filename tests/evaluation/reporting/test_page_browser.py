@@ -6,7 +6,6 @@ from distill.cli.evaluate import evaluate
 from distill.cli.evaluate_options import Options
 from distill.evaluation.compare.compare import Options as Compare
 from distill.evaluation.compare.compare import compare
-from jobs import ROOT
 
 SECTIONS = {
     "report.html": ["numbers", "curves", "calibration", "differences", "embeddings", "examples", "reproduce"],
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def pages(distilled, alone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
-    evaluate(Options(run=str(distilled), output=str(folder), against=str(alone)), ROOT / "conf")
+    evaluate(Options(run=str(distilled), output=str(folder), against=str(alone)))
     compare(Compare(runs=[str(distilled), str(alone)], output=str(folder / "compare.html")))
     return folder
 

@@ -17,6 +17,7 @@ import pytest
 from copies import begin, copy_run
 from distill.cli.commands import parse
 from distill.cli.report import Options, answer, at_end, report
+from distill.config.compose import CONF
 from distill.sweeps import record
 from distill.sweeps.jobs import State
 from distill.sweeps.report.findings import read
@@ -293,7 +294,7 @@ def test_the_losses_taken_for_soft_are_the_soft_ones():
     import yaml
     from hydra.utils import get_object
 
-    for path in sorted((ROOT / "conf/kd").glob("*.yaml")):
+    for path in sorted((CONF / "kd").glob("*.yaml")):
         for term in (yaml.safe_load(path.read_text()).get("terms") or {}).values():
             if "loss" not in term:  # of another file, changed
                 continue

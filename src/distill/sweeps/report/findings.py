@@ -9,7 +9,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from distill.sweeps.jobs import RECORD, SUMMARY, SWEEP, State, SweepJob, jobs, load, swept
+from distill.config.command_line import RECORD, SWEEP
+from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, swept
 from distill.sweeps.jobs import read as job
 from distill.sweeps.report.spread import Spread, shown
 from distill.utils.errors import UserError

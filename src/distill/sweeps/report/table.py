@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from distill.sweeps.jobs import RECORD, State, load
+from distill.config.command_line import RECORD
+from distill.sweeps.jobs import State, load
 from distill.sweeps.report.findings import SEED, Findings, Outcome, Setting
 from distill.sweeps.report.references import References
 from distill.sweeps.report.spread import shown

@@ -1,0 +1,36 @@
+"""The configuration that a command line composes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from distill.config import named_models, schema
+from distill.config.command_line import quoted
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+def compose(
+    overrides: Sequence[str] = (), config_dirs: Sequence[str | Path] = (), return_hydra_config: bool = False
+) -> DictConfig:
+    """The configuration of ``python train.py <overrides>``.
+
+    Args:
+        overrides: as on the command line.
+        config_dirs: folders with YAML files of the user's own.
+        return_hydra_config: whether Hydra's own part is in it.
+
+    Raises:
+        HydraException, OmegaConfBaseException: an option or a key that does not exist, a value of another type.
+    """
+    GlobalHydra.instance().clear()
+    schema.register()
+    folders = ",".join(quoted(f"file://{Path(folder).resolve()}") for folder in config_dirs)
+    search_path = [f"hydra.searchpath=[{folders}]"] if folders else []
+    with hydra.initialize_config_module("distill.conf", version_base="1.3"):
+        cfg = hydra.compose("train", overrides=[*overrides, *search_path], return_hydra_config=return_hydra_config)
+        named_models.expand(cfg)
+    return cfg
