@@ -4,22 +4,22 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from distill.config.schedules import count
 from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
-from distill.distillation.teacher_cache import CachedTeacher
 from distill.distillation.teacher_store import TeacherSource, obtain
 from distill.training import summary
 from distill.training.module import Distiller
 from distill.training.mutual import MutualDistiller
 from distill.training.plan import Experiment, Recipe, TrainingStage
 from distill.training.quantization import Int8
-from distill.training.scoring import evaluate, evaluate_val_and_test, evaluation_module, measure, teacher_scores
-from distill.utils import distributed, environment
-from distill.utils.checkpoints import read_checkpoint, save_weights
+from distill.training.results import FitResult, cache_reports, peer_results, report, student_results
+from distill.training.scoring import teacher_scores
+from distill.utils import distributed
+from distill.utils.checkpoints import read_checkpoint
 from distill.utils.errors import UserError, first_line
 
 
@@ -48,22 +48,6 @@ def _distiller(stage: TrainingStage, teacher: Teacher | Ensemble | None) -> Dist
         cuda_graph=stage.cuda_graph and int8 is None,
         **settings,
     )
-
-
-class FitResult(NamedTuple):
-    """What is left of a training.
-
-    Attributes:
-        epoch: its last one, counted from 1.
-        metrics: of that epoch.
-        best: its best checkpoint, if one is kept.
-        partial_train: whether it was resumed within its last epoch, so that metrics on train are of the rest only.
-    """
-
-    epoch: int
-    metrics: dict[str, float]
-    best: str | None
-    partial_train: bool = False
 
 
 def _strategy(module: Distiller, asked: str) -> dict[str, Any]:
@@ -178,19 +162,11 @@ def _teach(
     module.criterion.set_pretraining(None)
     label = f"{stage.role.replace('_', ' ')} {stage.student.name}"
     trained = _fit(module, stage.recipe, stage.folder, label, checkpoint)
-    for report in _cached(teacher):
-        if report["found"]:
-            found, begun, drift = report["found"], report["begun"], 100 * report["drift"]
+    for cache in cache_reports(teacher):
+        if cache["found"]:
+            found, begun, drift = cache["found"], cache["begun"], 100 * cache["drift"]
             print(f"teacher cache: {found} of {begun} epochs were there, drift {drift:.2f} %", flush=True)
     return module, trained
-
-
-def _cached(teacher: Teacher | Ensemble | None) -> list[dict[str, Any]]:
-    """What the caches of a stage's teachers gave."""
-    if teacher is None:
-        return []
-    members = teacher.teachers if isinstance(teacher, Ensemble) else (teacher,)
-    return [member.report() for member in members if isinstance(member, CachedTeacher)]
 
 
 def _say_how_good(name: str, experiment: Experiment, accuracy: float) -> None:
@@ -199,56 +175,6 @@ def _say_how_good(name: str, experiment: Experiment, accuracy: float) -> None:
     print(f"{name}'s validation accuracy: {100 * accuracy:.2f} %", flush=True)
     if accuracy < 2 * chance and accuracy < 0.9:
         print(f"warning: the {name} is hardly better than chance ({100 * chance:.2f} %)", file=sys.stderr, flush=True)
-
-
-def _student_results(
-    module: Distiller, trained: FitResult, stage: TrainingStage, experiment: Experiment
-) -> dict[str, Any]:
-    """Last epoch and best-on-validation epoch, apart: weights kept, tested once each."""
-    train = {k.partition("/")[2]: v for k, v in trained.metrics.items() if k.startswith("train/")}
-
-    def kept(file: str, epoch: int) -> dict[str, Any]:
-        if distributed.is_rank_zero():
-            save_weights(module.student, stage.folder / file)
-        module.start_epoch(epoch - 1, stage.max_epochs)
-        int8 = {"int8": evaluate_val_and_test(module, experiment)} if module.int8 is not None else {}
-        if module.int8 is not None:
-            module.int8.on = False  # the weights are float, and tested as such
-        return {"epoch": epoch, "weights": file, **evaluate_val_and_test(module, experiment), **int8}
-
-    results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trained.epoch)}
-    if trained.partial_train:
-        results["partial_train"] = True
-    if trained.best is None:
-        return results
-    path = Path(trained.best)
-    if not path.is_file():  # a run whose folder was moved
-        path = stage.folder / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        return results
-    checkpoint = read_checkpoint(path)
-    epoch = checkpoint["epoch"] + 1
-    if epoch == trained.epoch:
-        results["best"] = results["last"]
-    else:
-        last = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-        module.load_state_dict(checkpoint["state_dict"])
-        if module.int8 is not None:
-            module.int8.on = True
-        results["best"] = kept("student-best.safetensors", epoch)
-        module.load_state_dict(last)
-    return results
-
-
-def _peer_results(
-    net: NamedModel, role: str, stage: TrainingStage, trained: FitResult, experiment: Experiment
-) -> dict[str, Any]:
-    """A student beside the first one: its last epoch."""
-    file = f"{role}.safetensors"
-    if distributed.is_rank_zero():
-        save_weights(net.model, stage.folder / file)
-    scores = {split: evaluate(evaluation_module(net, experiment), experiment, split) for split in ("val", "test")}
-    return {"last": {"epoch": trained.epoch, "weights": file, **scores}}
 
 
 def _obtain_teachers(experiment: Experiment) -> tuple[dict[str, NamedModel], dict[str, dict[str, Any]]]:
@@ -306,32 +232,10 @@ def run(experiment: Experiment) -> dict[str, Any]:
         taught.append((stage, *_teach(stage, _teacher_of(stage, previous, experiment), experiment)))
     for stage, module, trained in taught:  # no test before the last training
         nets[stage.role] = stage.student
-        results[stage.role] = _student_results(module, trained, stage, experiment)
-        if cached := _cached(module.teacher):
-            results[stage.role]["teacher_cache"] = cached
+        results[stage.role] = student_results(module, trained, stage, experiment)
         for i, net in enumerate(stage.peers, 1):
             nets[f"peer_{i}"] = net
-            results[f"peer_{i}"] = _peer_results(net, f"peer_{i}", stage, trained, experiment)
+            results[f"peer_{i}"] = peer_results(net, f"peer_{i}", stage, trained, experiment)
     for role in [role for role in results if role.startswith("teacher")]:
         results[role]["test"] = teacher_scores(nets[role], experiment, "test")
-    if not distributed.is_rank_zero():
-        return results
-    for role, measured in measure(nets, experiment).items():
-        results[role] |= measured
-    report: dict[str, Any] = {
-        **results,
-        "ratios": summary.ratios(results),
-        "data": {"name": experiment.config["data"]["name"], **experiment.data.describe()},
-        "seed": experiment.seed,
-        "precision": experiment.precision,
-        "wall_s": round(time.perf_counter() - started, 1),
-        "resumed": experiment.resume is not None,
-        "versions": environment.versions(),
-        "hardware": environment.hardware(experiment.make_evaluator().strategy.root_device),
-        "git_commit": environment.git_commit(Path(__file__).parent),
-        "command": environment.command(),
-        "config": experiment.config,
-    }
-    summary.write(report, experiment.folder)
-    summary.show(report, experiment.folder)
-    return report
+    return report(nets, results, experiment, started)
