@@ -3,8 +3,7 @@
 python compare.py outputs/2026-01-31/12-00-00 outputs/2026-01-31/13-00-00
 """
 
-from distill.cli import commands
-from distill.evaluation.compare.compare import ABOUT, Options, compare
+from distill.cli.compare import main
 
 if __name__ == "__main__":
-    commands.launch(Options, compare, ABOUT, "compare.py", rest="runs")
+    main()

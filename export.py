@@ -3,8 +3,7 @@
 python export.py run=outputs/2026-01-31/12-00-00 format=onnx quantize=int8
 """
 
-from distill.cli.commands import launch
-from distill.cli.export import ABOUT, Options, main
+from distill.cli.export import main
 
 if __name__ == "__main__":
-    launch(Options, main, ABOUT, "export.py")
+    main()

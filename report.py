@@ -3,8 +3,7 @@
 python report.py outputs/sweeps/2026-01-31/12-00-00
 """
 
-from distill.cli import commands
-from distill.cli.report import ABOUT, Options, report
+from distill.cli.report import main
 
 if __name__ == "__main__":
-    commands.launch(Options, report, ABOUT, "report.py", rest="sweep")
+    main()

@@ -3,19 +3,7 @@
 python train.py model=resnet8 teacher=resnet20 data=cifar10 kd=kd kd.T=4 kd.alpha=0.1 seed=1
 """
 
-from typing import Any
-
-import hydra
-from omegaconf import DictConfig
-
-from distill.cli.main import job, launch
-
-
-@hydra.main(version_base="1.3", config_path="pkg://distill.conf", config_name="train")
-def main(cfg: DictConfig) -> Any:
-    """One job, or each job of a multirun."""
-    return job(cfg)
-
+from distill.cli.train import main
 
 if __name__ == "__main__":
-    launch(main)
+    main()

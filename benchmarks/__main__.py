@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.cli.commands import arg, launch
+from distill.cli.commands import launch
+from distill.config.options import arg
 from distill.utils.errors import UserError, nearest
 
 ABOUT = """\
@@ -45,4 +46,4 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    launch(Options, main, ABOUT, "-m benchmarks")
+    launch(Options, main, ABOUT, "python -m benchmarks")

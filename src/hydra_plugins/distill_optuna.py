@@ -3,7 +3,6 @@
 hydra-optuna-sweeper asks for Optuna below 3, so this is a thin sweeper over today's: ask, launch, tell.
 """
 
-import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.sweeps.optuna import space, trial
 from distill.utils.errors import UserError
+from distill.utils.invocation import invocation
 
 if TYPE_CHECKING:
     from distill.sweeps.optuna.search import Search, Taken
@@ -143,7 +143,7 @@ def _best(search: "Search", fixed: Sequence[str]) -> str:
     own = [f"{key}={value}" for key, value in best.params.items()]
     return (
         f"optuna: best of {len(trials)} trials: number {best.user_attrs.get('again', best.number)}, "
-        f"{100 * best.value:.2f} % on validation: {shlex.join(['python', 'train.py', *fixed, *own])}"
+        f"{100 * best.value:.2f} % on validation: {invocation('train', *fixed, *own)}"
     )
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from distill.cli import main
+from distill.cli import job
 from distill.config.compose import CONF
 from jobs import command
 
@@ -179,13 +179,13 @@ def test_a_model_of_the_users_own_is_a_teacher_too(tmp_path):
 
 
 def test_the_heavy_imports_are_left_alone_by_the_garbage_collector(monkeypatch):
-    with main._importing():  # torch is there already: nothing to do
+    with job.importing():  # torch is there already: nothing to do
         assert gc.isenabled()
     monkeypatch.delitem(sys.modules, "torch")
     at_exit = []
     monkeypatch.setattr(atexit, "register", at_exit.append)
     try:
-        with pytest.raises(ZeroDivisionError), main._importing():
+        with pytest.raises(ZeroDivisionError), job.importing():
             assert not gc.isenabled()
             raise ZeroDivisionError
         assert gc.isenabled()

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from distill.cli.commands import arg, launch, parse, usage
+from distill.cli.commands import launch
+from distill.config.options import arg, parse, usage
 from distill.utils.errors import UserError
 
 

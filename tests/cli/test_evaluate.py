@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 import distill
-from distill.cli.evaluate import evaluate
-from distill.cli.evaluate_options import Options
+from distill.cli.evaluate import Options, evaluate
 from distill.evaluation.data import _order
 from distill.evaluation.runs import Run
 from distill.utils.errors import UserError

@@ -13,7 +13,8 @@ from PIL import Image
 
 import distill
 from distill.cli import predict
-from distill.cli.predict import Options, listed, main
+from distill.cli.predict import Options
+from distill.evaluation.predict import list_images
 from distill.evaluation.runs import Run
 from distill.utils.errors import UserError
 from jobs import ROOT, TINY, run_job
@@ -42,7 +43,7 @@ def images(folder, tmp_path_factory):
 
 
 def run(capsys, *files, **keys):
-    status = main(Options(run=keys.pop("run"), images=[str(f) for f in files], **keys))
+    status = predict.predict(Options(run=keys.pop("run"), images=[str(f) for f in files], **keys))
     said = capsys.readouterr()
     return status, said.out, said.err
 
@@ -117,20 +118,20 @@ def test_only_broken_images(folder, images, capsys):
 
 
 def test_what_is_meant(images, tmp_path):
-    assert len(listed([str(images)], [])) == 14
-    assert listed(["-"], [f"{images}/00.png\n", "\n"]) == [f"{images}/00.png"]
+    assert len(list_images([str(images)], [])) == 14
+    assert list_images(["-"], [f"{images}/00.png\n", "\n"]) == [f"{images}/00.png"]
     with pytest.raises(UserError, match=r"no images found in .*\*.jpg"):
-        listed([f"{tmp_path}/*.jpg"], [])
+        list_images([f"{tmp_path}/*.jpg"], [])
     with pytest.raises(UserError, match="no images found in "):
-        listed([str(tmp_path)], [])
+        list_images([str(tmp_path)], [])
     with pytest.raises(UserError, match="no images given"):
-        listed([], [])
+        list_images([], [])
 
 
 def test_mistakes(folder, images, tmp_path):
     def fails(**keys):
         with pytest.raises(UserError) as caught:
-            main(Options(**{"run": str(folder), "images": [str(images)], **keys}))
+            predict.predict(Options(**{"run": str(folder), "images": [str(images)], **keys}))
         return str(caught.value)
 
     assert fails(format="xml").startswith("format=xml is unknown; ")
@@ -151,7 +152,7 @@ def test_a_file_in_a_new_folder_and_none_after_a_failure(folder, images, tmp_pat
     output = tmp_path / "new" / "found.csv"
     run(capsys, images / "00.png", run=str(folder), output=str(output))
     assert len(output.read_text().splitlines()) == 2
-    monkeypatch.setattr(predict, "_classified", lambda *_: 1 / 0)
+    monkeypatch.setattr("distill.evaluation.predict._classify", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(capsys, images / "00.png", run=str(folder), output=str(output), overwrite=True)
     assert len(output.read_text().splitlines()) == 2

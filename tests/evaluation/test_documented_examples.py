@@ -7,10 +7,9 @@ import shutil
 import pytest
 from PIL import Image
 
-from distill.cli import evaluate_options
-from distill.cli.commands import parse
-from distill.cli.evaluate import evaluate
-from distill.evaluation.compare import compare
+from distill.cli import compare
+from distill.cli.evaluate import Options, evaluate
+from distill.config.options import parse
 from jobs import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "evaluate.md"]
@@ -56,7 +55,7 @@ def test_a_command(line, place):
         compare.compare(parse(compare.Options, words[1:], rest="runs"))
         assert (place / "compare.html").is_file()
         return
-    evaluate(parse(evaluate_options.Options, [*words[1:], "map=pca"]))
+    evaluate(parse(Options, [*words[1:], "map=pca"]))
     folder = place / "reports" if "output=reports" in words else place / "outputs" / "2026-01-31" / "12-00-00"
     assert list(folder.glob("evaluation*.json"))
     assert list(folder.glob("report*.html"))

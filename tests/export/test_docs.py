@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from distill.cli import export, predict
-from distill.cli.commands import parse
+from distill.config.options import parse
 from jobs import ROOT
 
 TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "export.md").read_text()
@@ -24,11 +24,11 @@ def test_a_command(line, folder, tmp_path, monkeypatch, capsys):
     words = [word.replace("outputs/2026-01-31/12-00-00", str(folder)) for word in shlex.split(line)[2:]]
     if "export.py" in line:
         options = parse(export.Options, [*words, f"output={tmp_path}/export", "seconds=0", "threads=1"])
-        assert export.main(options) == 0
+        assert export.export(options) == 0
         assert (tmp_path / "export" / "README.md").is_file()
         return
     words = [w for word in words for w in (["images/0.jpg", "images/1.jpg"] if "*" in word else [word])]
-    assert predict.main(parse(predict.Options, words, "images")) == 0
+    assert predict.predict(parse(predict.Options, words, "images")) == 0
     said = (tmp_path / "found.json").read_text() if "output=" in line else capsys.readouterr().out
     assert said.count("images/") == 2
 

@@ -11,11 +11,11 @@ import yaml
 from huggingface_hub import ModelCard
 
 from distill.cli import export
-from distill.cli.export import Options
 from distill.evaluation.runs import Run
 from distill.export import deployment, formats, pipeline
 from distill.export.deployment import Deployed
 from distill.export.latency import _timing, timings
+from distill.export.options import Options
 from distill.export.parity import compare
 from distill.export.pixels import Pixels
 from distill.utils.environment import portable
@@ -31,7 +31,7 @@ def exported(folder, tmp_path_factory):
     options = Options(
         run=str(folder), format=list(export.FORMATS), output=str(output), quantize="int8", seconds=0.01, threads=1
     )
-    assert export.main(options) == 0
+    assert export.export(options) == 0
     return output
 
 
@@ -151,7 +151,7 @@ def test_described_leaves_normalising_to_the_caller(folder, tmp_path):
     options = Options(
         run=str(folder), format="torch_export", output=str(tmp_path / "e"), preprocess="described", **SHORT
     )
-    assert export.main(options) == 0
+    assert export.export(options) == 0
     run = Run(folder)
     example = run.data.example(3)
     with torch.no_grad():
@@ -176,10 +176,10 @@ def test_a_file_that_answers_otherwise_is_refused(folder, tmp_path, monkeypatch)
     with pytest.raises(
         UserError, match=r"model.safetensors: a logit differs by 0.01 from PyTorch's, and tolerance=0.001"
     ):
-        export.main(options)
+        export.export(options)
     assert not list(tmp_path.iterdir())
     options.tolerance = 0.1
-    assert export.main(options) == 0
+    assert export.export(options) == 0
 
 
 @pytest.fixture(scope="module")
@@ -202,10 +202,10 @@ def test_int8_that_costs_too_much_is_refused(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "pixels", black)
     options = Options(run=str(folder), quantize="int8", output=str(tmp_path / "e"), **SHORT)
     with pytest.raises(UserError, match=r"model-int8.onnx: top-1 falls from .* % on 359 images, and max_accuracy_drop"):
-        export.main(options)
+        export.export(options)
     assert not list(tmp_path.iterdir())
     options.max_accuracy_drop = 1.0
-    assert export.main(options) == 0
+    assert export.export(options) == 0
     found = rows(tmp_path / "e")
     assert found["student, onnx int8"]["accuracy"] < found["student, onnx"]["accuracy"] - 0.02
 
@@ -214,7 +214,7 @@ def test_int8_that_costs_too_much_is_refused(folder, tmp_path, monkeypatch):
 def test_before_and_after_learning_int8_in_one_table(folder, learnt_int8, tmp_path):
     options = Options(run=str(learnt_int8), quantize="int8", against=str(folder), output=str(tmp_path / "e"),
                       max_accuracy_drop=1.0, seconds=0.001, threads=1)  # fmt: skip
-    assert export.main(options) == 0
+    assert export.export(options) == 0
     found = rows(tmp_path / "e")
     for name, of in (("student", learnt_int8), ("other", folder)):
         test = json.loads((of / "summary.json").read_text())["student"]["last"]["test"]["acc"]
@@ -275,7 +275,7 @@ def test_a_teacher_that_is_gone_is_no_obstacle(folder, tmp_path, capsys):
     report["teacher"]["path"] = "gone/teacher.safetensors"
     (copy / "summary.json").write_text(json.dumps(report))
     options = Options(run=str(copy), format="safetensors", output=str(tmp_path / "e"), **SHORT)
-    assert export.main(options) == 0
+    assert export.export(options) == 0
     assert list(rows(tmp_path / "e")) == ["student, PyTorch", "student, safetensors"]
     assert "is not where it was: gone/teacher.safetensors; the table is without it" in capsys.readouterr().err
 
@@ -285,14 +285,14 @@ def test_the_runs_own_number_is_held_against_the_pixels(folder, tmp_path, capsys
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("checkpoints"))
     report = json.loads((copy / "summary.json").read_text())
     options = Options(run=str(copy), format="safetensors", output=str(tmp_path / "e"), overwrite=True, **SHORT)
-    assert export.main(options) == 0
+    assert export.export(options) == 0
     own = report["student"]["last"]
     assert json.loads((tmp_path / "e" / "export.json").read_text())["tested"] == {
         "accuracy": own["test"]["acc"], "precision": "32-true", "epoch": own["epoch"]}  # fmt: skip
     assert "warning" not in capsys.readouterr().err
     report["data"]["preprocess"]["mean"] = [9.0]  # what was seen in training is another thing
     (copy / "summary.json").write_text(json.dumps(report))
-    assert export.main(options) == 0
+    assert export.export(options) == 0
     assert "warning: the run's own test in 32-true gave" in capsys.readouterr().err
 
 
@@ -339,22 +339,22 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("given", "said"), MISTAKES.items())
 def test_mistakes(folder, given, said):
-    from distill.cli.commands import parse
+    from distill.config.options import parse
 
     with pytest.raises(UserError, match=said):
-        export.main(parse(Options, [f"run={folder}", given]))
+        export.export(parse(Options, [f"run={folder}", given]))
 
 
 def test_more_mistakes(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="add onnx to format"):
-        export.main(Options(run=str(folder), format="safetensors", quantize="int8"))
+        export.export(Options(run=str(folder), format="safetensors", quantize="int8"))
     with pytest.raises(UserError, match="against= is the run itself"):
-        export.main(Options(run=str(folder), against=str(folder)))
+        export.export(Options(run=str(folder), against=str(folder)))
     with pytest.raises(UserError, match=r"run .* does not exist; did you mean 'run'"):
-        export.main(Options(run=str(folder.parent / "rum")))
+        export.export(Options(run=str(folder.parent / "rum")))
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'format=onnx needs onnx and .* pip install "distill\[export\]"'):
-        export.main(Options(run=str(folder)))
+        export.export(Options(run=str(folder)))
 
 
 def test_what_exists_is_refused_before_any_work(folder, tmp_path, monkeypatch):
@@ -362,30 +362,30 @@ def test_what_exists_is_refused_before_any_work(folder, tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("keep")
     options = Options(run=str(folder), output=str(tmp_path))
     with pytest.raises(UserError, match="exists: choose another output=, or overwrite=true"):
-        export.main(options)
+        export.export(options)
     options.overwrite = True
     with pytest.raises(UserError, match="is no earlier export .* it is not overwritten"):
-        export.main(options)
+        export.export(options)
     assert (tmp_path / "mine.txt").read_text() == "keep"
     monkeypatch.chdir(tmp_path)
     for here in (".", str(tmp_path), "mine/.."):
         options.output = here
         with pytest.raises(UserError, match="is the current folder"):
-            export.main(options)
+            export.export(options)
     options.output = str(tmp_path / "mine.txt" / "export")
     with pytest.raises(UserError, match=r"output: .*mine.txt is a file, and a folder is needed there"):
-        export.main(options)
+        export.export(options)
 
 
 def test_half_a_checkpoint(folder, tmp_path):
     (tmp_path / "summary.json").write_bytes((folder / "summary.json").read_bytes())
     options = Options(run=str(tmp_path), output=str(tmp_path / "e"), **SHORT)
     with pytest.raises(UserError, match="the student's weights are missing"):
-        export.main(options)
+        export.export(options)
     whole = (folder / "student.safetensors").read_bytes()
     (tmp_path / "student.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="no readable safetensors file"):
-        export.main(options)
+        export.export(options)
     assert not (tmp_path / "e").exists()
     assert not (tmp_path / "e.part").exists()
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from distill.cli import export as command
-from distill.cli.export import Options
 from distill.data import Preprocess
 from distill.evaluation.runs import Run
 from distill.export import standalone
+from distill.export.options import Options
 from distill.export.pixels import pixels
 from distill.export.student import open_student
 from distill.models import timm_model, torchvision_model
@@ -30,7 +30,7 @@ BLOCKED = "import sys; sys.modules['distill'] = None\n"
 def test_the_cards_own_code_answers_as_the_student(model, tmp_path):
     run_job(tmp_path / "run", *TINY, "kd=none", *model, "trainer.max_epochs=1", "trainer.limit_train_batches=2")
     options = Options(run=str(tmp_path / "run"), format="safetensors", seconds=0, threads=1, images=20)
-    assert command.main(options) == 0
+    assert command.export(options) == 0
     export = tmp_path / "run" / "export"
     (code,) = re.findall(r"```python\n(.*?)```", (export / "README.md").read_text(), re.DOTALL)
     run = Run(tmp_path / "run")

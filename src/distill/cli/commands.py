@@ -1,112 +1,68 @@
-"""The front of the small commands (``python evaluate.py run=<folder>``): key=value arguments, one-line errors."""
+"""What the fronts of all commands share: one-line errors, exit statuses, Ctrl-C. Nothing heavy is imported here."""
 
-import dataclasses
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn, TypeVar
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from distill.cli.main import TRACEBACK
-from distill.utils.errors import UserError, first_line, nearest
+from distill.config.options import parse, usage
+from distill.utils import processes
+from distill.utils.errors import UserError
 
 T = TypeVar("T")
 HELP = ("--help", "-h", "help")
+TRACEBACK = "DISTILL_TRACEBACK"  # in the environment: errors of users have tracebacks
 
 
-def arg(help: str, default: Any = dataclasses.MISSING) -> Any:
-    """A field of a command's options.
-
-    Args:
-        help: its line in ``--help``.
-        default: its value when it is not given; without one it must be given.
-    """
-    if isinstance(default, (list, dict)):
-        return dataclasses.field(default_factory=lambda: type(default)(default), metadata={"help": help})
-    return dataclasses.field(default=default, metadata={"help": help})
+def wants_traceback() -> bool:
+    """Whether tracebacks were asked for."""
+    return os.environ.get(TRACEBACK, "0") not in ("0", "")
 
 
-def parse(options: type[T], argv: Sequence[str], rest: str | None = None) -> T:
-    """Command-line arguments ``key=value`` as an instance of a dataclass, with OmegaConf's conversions and checks.
-
-    Args:
-        options: a dataclass whose fields are made with :func:`arg`.
-        argv: the arguments.
-        rest: the field (a list of str) that takes what is no ``key=value`` of a known key; None: refused.
-
-    Raises:
-        UserError: an unknown key, a value of another type, a key that is missing.
-    """
-    fields = {field.name: field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
-    given: dict[str, Any] = {}
-    others: list[str] = []
-    for argument in argv:
-        key, equals, value = argument.partition("=")
-        if equals and key in fields:
-            if key in given:
-                raise UserError(f"{key} is given twice")
-            given[key] = OmegaConf.from_dotlist([f"{key}={value}"])[key]
-        elif rest is not None and (not equals or os.path.exists(argument)):  # noqa: PTH110
-            others.append(argument)
-        elif equals:
-            raise UserError(f"there is no key '{key}'; {nearest(key, fields, shown=30)}")
-        else:
-            raise UserError(f"'{argument}' is no key=value; keys: {', '.join(fields)}")
-    if others:
-        assert rest is not None
-        given[rest] = [*(given.get(rest) or []), *others]
-    for name, field in fields.items():
-        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if missing and given.get(name) is None:
-            raise UserError(f"{name}=... is missing: {field.metadata['help']}")
-    node = OmegaConf.structured(options)
-    for key, value in given.items():
-        try:
-            OmegaConf.update(node, key, value)
-        except OmegaConfBaseException as error:
-            raise UserError(f"{key}={value}: {first_line(error)}") from error
-    made: Any = OmegaConf.to_object(node)
-    return made  # type: ignore[no-any-return]
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Ends the process with one line on stderr and an exit status."""
+    if processes.is_rank_zero() or "torch" in sys.modules:  # before that, all of several processes find the same
+        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    raise SystemExit(status)
 
 
-def usage(options: type[Any], name: str, about: str) -> str:
-    """What ``--help`` prints."""
-    lines = [f"usage: python {name} key=value ...", "", about.strip(), "", "keys:"]
-    for field in dataclasses.fields(options):
-        default = field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        end = "required" if default is dataclasses.MISSING else f"default: {'null' if default is None else default}"
-        lines.append(f"  {field.name:<14} {field.metadata['help']} ({end})")
-    return "\n".join(lines)
+def broken_pipe() -> int:
+    """The exit status after the reader of our output has gone, as ``| head`` does; nothing is left to be flushed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
-def launch(options: type[T], main: Callable[[T], int | None], about: str, name: str, rest: str | None = None) -> None:
-    """Parses the command line and runs ``main``; a user's mistake is one line on stderr and exit status 1.
-
-    Args:
-        options: the dataclass of its keys, see :func:`parse`.
-        main: takes them; its result is the exit status (None: 0).
-        about: what the command does, for ``--help``.
-        name: of the script.
-        rest: see :func:`parse`.
-    """
-    argv = sys.argv[1:]
-    if any(argument in HELP for argument in argv):
-        print(usage(options, name, about))
-        raise SystemExit(0)
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """A user's mistake ends the process with one line and status 1, Ctrl-C with status 130."""
     try:
-        raise SystemExit(main(parse(options, argv, rest)) or 0)
+        yield
     except UserError as error:
-        if os.environ.get(TRACEBACK, "0") not in ("0", ""):
+        if wants_traceback():
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        raise SystemExit(1) from None
-    except BrokenPipeError:  # who read our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left for the exit to flush
-        raise SystemExit(1) from None
+        fail(str(error))
+    except BrokenPipeError:
+        raise SystemExit(broken_pipe()) from None
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr, flush=True)
-        raise SystemExit(130) from None
+        fail("interrupted", status=130)
+
+
+def launch(
+    options: type[T], main: Callable[[T], int | None], about: str, command: str, rest: str | None = None
+) -> NoReturn:
+    """Parses the command line, runs ``main`` and ends the process.
+
+    Args:
+        options: the dataclass of its keys, see :func:`distill.config.options.parse`.
+        main: takes them; its result is the exit status (None: 0).
+        about: what the command does, for ``--help``; ``{command}`` stands for how it is called.
+        command: how it is called, as ``python evaluate.py``.
+        rest: see :func:`distill.config.options.parse`.
+    """
+    arguments = sys.argv[1:]
+    with one_line_errors():
+        if any(argument in HELP for argument in arguments):
+            print(usage(options, command, about.replace("{command}", command)), flush=True)
+            raise SystemExit(0)
+        raise SystemExit(main(parse(options, arguments, rest)) or 0)

@@ -1,11 +1,10 @@
-"""The methods: ``python -m distill.cli.methods`` lists what ``kd=`` takes, with a line each.
+"""The methods: ``distill methods`` lists what ``kd=`` takes, with a line each.
 
 ``--table`` prints the table of ``docs/methods.md``, made from the configurations and the losses themselves: what each
 method reads, what it adds, what it costs.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -140,19 +139,14 @@ def table() -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m distill.cli.methods", description="lists what kd= takes")
+    parser = argparse.ArgumentParser(prog="distill methods", description="lists what kd= takes")
     parser.add_argument("--table", action="store_true", help="what each reads, adds and costs, as Markdown")
     if parser.parse_args(arguments).table:
         print(table())
-        return 0
+        return
     known = methods()
     width = max(map(len, known))
     for name, line in known.items():
         print(f"{name:<{width}}  {line}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

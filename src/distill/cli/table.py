@@ -1,11 +1,10 @@
-"""Several runs as one table: ``python -m distill.cli.table outputs/sweeps/...``; mean ± std over seeds.
+"""Several runs as one table: ``distill table outputs/sweeps/...``; mean ± std over seeds.
 
 Reads every ``summary.json`` below the folders given.
 """
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distill.config.schema import leaves
+from distill.utils.errors import UserError
 
 IGNORED = ("seed", "resume", "threads", "teachers_dir")
 
@@ -22,13 +22,13 @@ def load(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """The summaries below the folders that have a student.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is none.
     """
     paths = sorted({path for folder in folders for path in folder.rglob("summary.json")})
     found = [json.loads(path.read_text()) | {"kd": _chosen(path.parent, "kd")} for path in paths]
     found = [report for report in found if "student" in report]
     if not found:
-        raise ValueError(f"no summary.json of a finished run below {', '.join(map(str, folders))}")
+        raise UserError(f"no summary.json of a finished run below {', '.join(map(str, folders))}")
     return found
 
 
@@ -107,17 +107,8 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; exit status 1 and one line where there is nothing to show."""
-    parser = argparse.ArgumentParser(prog="python -m distill.cli.table", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="distill table", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="run or sweep folders")
-    try:
-        print(markdown(rows(load(parser.parse_args(arguments).folders))))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    print(markdown(rows(load(parser.parse_args(arguments).folders))))

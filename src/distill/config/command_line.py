@@ -1,5 +1,6 @@
 """A command line taken apart, and ``resume`` turned into the command it stands for."""
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,21 @@ SWEEP = "sweep.yaml"  # of a sweep: likewise
 WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
 MULTIRUN = ("-m", "--multirun")
 RESUME, RESUME_SWEEP = "resume", "sweep.resume"
+
+
+RENAMED = ((re.compile(r"^([+~]*kd\.terms\.[^.=]+)\.preparation\b"), r"\1.pretraining"),)  # since version 0.2
+
+
+def current_name(override: str) -> str:
+    """An override, or a key, in which a key of an earlier version has its present name.
+
+    Example:
+        >>> current_name("kd.terms.ft.preparation.epochs=3")
+        'kd.terms.ft.pretraining.epochs=3'
+    """
+    for pattern, replacement in RENAMED:
+        override = pattern.sub(replacement, override)
+    return override
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

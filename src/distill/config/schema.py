@@ -9,7 +9,9 @@ from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import II, MISSING
+from omegaconf import II, MISSING, OmegaConf
+
+from distill.utils.invocation import invocation
 
 # What does not shape a run's result, and may change when it is continued; the beginnings of keys.
 FREE = ("resume", "logger", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
@@ -158,7 +160,8 @@ class TrainConfig:
 
 
 def register() -> None:
-    """Puts the schema where the defaults list of ``conf/train.yaml`` finds it."""
+    """Registers what ``conf/train.yaml`` needs: the schema, and the resolver of its help."""
+    OmegaConf.register_new_resolver("invocation", invocation, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=TrainConfig)
     store.store(name="teacher_recipe_schema", node=RecipeConfig)

@@ -8,6 +8,7 @@ from typing import Any
 from distill.config import signatures
 from distill.config.schedules import check_epochs, is_schedule, parse
 from distill.utils.errors import UserError, nearest
+from distill.utils.invocation import invocation
 from distill.utils.processes import count, inside
 
 RESERVED = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
@@ -193,7 +194,9 @@ def _present(cfg: dict[str, Any]) -> None:
         for part in key.split("."):
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or "_target_" not in node:
-            raise UserError(f"{key} is missing or has no _target_; choose an option: python train.py --help lists them")
+            raise UserError(
+                f"{key} is missing or has no _target_; choose an option: {invocation('train')} --help lists them"
+            )
     if not isinstance(cfg["teacher"].get("recipe"), dict):
         raise UserError("teacher.recipe is missing")
     if not isinstance(cfg.get("kd"), dict):

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from distill.training.summary import roles
 from distill.utils.errors import UserError, nearest
+from distill.utils.invocation import invocation
 
 
 class Record:
@@ -96,9 +97,8 @@ def _read(folder: Path, given: Path) -> dict[str, Any]:
     summary = folder / "summary.json"
     if not summary.is_file():
         if (folder / "config.yaml").is_file():
-            raise UserError(
-                f"run {folder} is not finished (no summary.json): continue it with python train.py resume={folder}"
-            )
+            again = f"{invocation('train')} resume={folder}"
+            raise UserError(f"run {folder} is not finished (no summary.json): continue it with {again}")
         above = folder.parent
         if folder.name == "checkpoints" and (above / "summary.json").is_file():
             raise UserError(f"{given} is there to resume from; {_known(above, given)}")

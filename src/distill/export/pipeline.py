@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.cli.export import Options
 from distill.evaluation.runs import Run
 from distill.export import formats, model_card
 from distill.export.latency import timings
+from distill.export.options import Options
 from distill.export.parity import Runner, compare, logits
 from distill.export.pixels import pixels
 from distill.export.quantization import FILE as INT8
@@ -21,6 +21,7 @@ from distill.export.quantization import quantise
 from distill.export.student import Student, open_student, write
 from distill.utils import environment
 from distill.utils.errors import UserError
+from distill.utils.invocation import invocation
 from distill.utils.units import percent
 
 ROUNDED = 0.01  # share of test images whose answer rounding to bf16 may change
@@ -119,7 +120,7 @@ def _checked(row: dict[str, Any], options: Options) -> None:
         raise UserError(
             f"{row['file']}: top-1 falls from {percent(row['reference'])} to {percent(row['accuracy'])} on "
             f"{row['images']} images, and max_accuracy_drop={options.max_accuracy_drop:g}; nothing was written "
-            "(try calibration=entropy, or train.py init=<run> quantize=int8)"
+            f"(try calibration=entropy, or {invocation('train')} init=<run> quantize=int8)"
         )
 
 

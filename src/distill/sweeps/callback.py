@@ -1,4 +1,4 @@
-"""Hydra's hook at the start of a multirun."""
+"""Hydra's hooks at the start and at the end of a multirun."""
 
 import os
 import sys
@@ -118,7 +118,7 @@ def _alone(sweep: Path) -> None:
 
 
 class SweepRecord(Callback):
-    """Writes ``sweep.yaml`` before the first job."""
+    """Writes ``sweep.yaml`` before the first job, and the report after the last one."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Once, in the process that launches the jobs.
@@ -141,3 +141,10 @@ class SweepRecord(Callback):
         _before = (current / SWEEP).read_text() if (current / SWEEP).is_file() else None
         launcher = str(config.hydra.runtime.choices.get("hydra/launcher"))
         record.begin(current, command, launcher, total(command["overrides"], sweeper))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Once, in the same process."""
+        if current is not None:
+            from distill.sweeps.report.files import report_at_end
+
+            report_at_end(current)

@@ -14,6 +14,7 @@ import yaml
 from distill.config.command_line import SWEEP
 from distill.sweeps.jobs import FAILURE, PRUNED, STATUS, SUMMARY, State, SweepJob, born, jobs, load, swept
 from distill.utils.errors import UserError, first_line
+from distill.utils.invocation import invocation
 
 
 def _write(path: Path, text: str) -> None:
@@ -141,5 +142,5 @@ def verdict(sweep: Path) -> str | None:
     parts = [f"{n} {what}" for n, what in ((failed, "failed"), (missing, "did not finish")) if n]
     return (
         f"{' and '.join(parts)} of {total or len(found)} jobs; run these again with: "
-        f"python train.py -m sweep.resume={sweep}"
+        f"{invocation('train')} -m sweep.resume={sweep}"
     )

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, open_dict
 from distill.sweeps import record
 from distill.sweeps.jobs import State, read
 from distill.utils.errors import UserError
+from distill.utils.invocation import STARTED_AS
 
-_ENVIRONMENT = ("HYDRA_FULL_ERROR", "DISTILL_TRACEBACK")  # how errors are shown
+_ENVIRONMENT = ("HYDRA_FULL_ERROR", "DISTILL_TRACEBACK", STARTED_AS)
 
 
 @dataclass(frozen=True)

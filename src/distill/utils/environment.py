@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from distill.utils.cpu import usable_cores
+from distill.utils.invocation import this_command
 
 PACKAGES = ("distill", "torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "omegaconf")
 _ABSOLUTE = re.compile(r"(?<![\w.:~/-])(?:file://|~)?(?P<path>/[^\s,'\"\[\]{}]+)")
@@ -56,7 +56,7 @@ def command() -> str:
     words = sys.argv[1:]
     if any(word.startswith("resume=") for word in words):
         words = [word for word in words if not word.startswith(("resume=", "hydra.run.dir="))]
-    return shlex.join(["python", Path(sys.argv[0]).name, *words])
+    return this_command(*words)
 
 
 def portable(text: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from distill.utils.errors import UserError
+from distill.utils.invocation import restart
 
 OURS = "DISTILL_RANKS"  # in the environment of the processes that are started here
 GRACE_S = 20.0  # for the others to end once one of them has
@@ -78,7 +79,7 @@ def start(processes: int, arguments: Sequence[str], folder: Path, quote: Callabl
     try:
         for i in range(processes):
             env = {**shared, "RANK": str(i), "LOCAL_RANK": str(i)}
-            command = [sys.executable, sys.argv[0], *arguments]
+            command = [*restart(), *arguments]
             if i == 0:
                 pipe = subprocess.PIPE if quote else None
                 ranks.append(subprocess.Popen(command, env=env, process_group=0, stderr=pipe, text=True))

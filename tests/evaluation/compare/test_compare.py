@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 
+from distill.cli.compare import Options, compare
+from distill.cli.evaluate import Options as Evaluate
 from distill.cli.evaluate import evaluate
-from distill.cli.evaluate_options import Options as Evaluate
-from distill.evaluation.compare.compare import Options, compare, labels
+from distill.evaluation.compare.entries import labels
 from distill.utils.errors import UserError
 
 

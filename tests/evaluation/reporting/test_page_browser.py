@@ -2,10 +2,9 @@
 
 import pytest
 
-from distill.cli.evaluate import evaluate
-from distill.cli.evaluate_options import Options
-from distill.evaluation.compare.compare import Options as Compare
-from distill.evaluation.compare.compare import compare
+from distill.cli.compare import Options as Compare
+from distill.cli.compare import compare
+from distill.cli.evaluate import Options, evaluate
 
 SECTIONS = {
     "report.html": ["numbers", "curves", "calibration", "differences", "embeddings", "examples", "reproduce"],

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from copies import begin, copy_run
-from distill.cli.commands import parse
-from distill.cli.report import Options, answer, at_end, report
+from distill.cli.report import Options, report
 from distill.config.compose import CONF
+from distill.config.options import parse
 from distill.sweeps import record
 from distill.sweeps.jobs import State
+from distill.sweeps.report.files import report_at_end, write_report
 from distill.sweeps.report.findings import read
 from distill.sweeps.report.references import SOFT, References, is_alone
 from distill.utils.errors import UserError
@@ -58,7 +59,7 @@ def tables(page):
 
 
 def test_means_and_deviations_are_numpys(grid, capsys):
-    answer(grid)
+    write_report(grid)
     out = capsys.readouterr().out
     scores = {}
     for path in grid.glob("*/summary.json"):
@@ -94,7 +95,7 @@ def test_means_and_deviations_are_numpys(grid, capsys):
 
 
 def test_the_csv_has_every_job(grid):
-    answer(grid)
+    write_report(grid)
     with (grid / "results.csv").open(newline="") as file:
         rows = {row["job"]: row for row in csv.DictReader(file)}
     assert set(rows) == {str(n) for n in range(18)}
@@ -110,11 +111,11 @@ def test_the_csv_has_every_job(grid):
         assert row["state"] == "finished"
     assert (rows["17"]["state"], rows["17"]["reason"]) == ("failed", "its worker process died <&>")
     assert rows["17"]["test_acc"] == ""
-    answer(grid)  # over its own files
+    write_report(grid)  # over its own files
 
 
 def test_the_teacher_and_the_share_kept(grid, capsys):
-    answer(grid)
+    write_report(grid)
     teacher = json.loads((grid / "0/summary.json").read_text())["teacher"]["test"]["acc"]
     assert f"teacher resnet14: {100 * teacher:.2f} % on test" in capsys.readouterr().out
     best = read(grid).best
@@ -152,7 +153,7 @@ def test_keys_of_any_kind(distilled, tmp_path, capsys):
                 overrides = [f"kd={kd}", f"model={model}", f"data.augment.flip={flip}"]
                 copy_run(distilled, tmp_path / str(number), overrides, 0.8 + number / 100, 0.8)
                 number += 1
-    answer(tmp_path)
+    write_report(tmp_path)
     assert "python train.py 'kd=[dkd,sp]' model=vgg8 data.augment.flip=false" in capsys.readouterr().out
     page = (tmp_path / "report.html").read_text()
     assert page.count('<table class="cells">') == 4
@@ -170,7 +171,7 @@ def test_continuous_keys_are_scattered(distilled, tmp_path):
             (tmp_path / str(number)).mkdir()
             (tmp_path / str(number) / "command.yaml").write_text(json.dumps({"overrides": overrides}))
             record.prune(tmp_path / str(number), 2, 0.4)
-    answer(tmp_path)
+    write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
     found = read(tmp_path)
     assert found.count(State.pruned) == 6
@@ -183,7 +184,7 @@ def test_continuous_keys_are_scattered(distilled, tmp_path):
 
 def test_while_it_runs(distilled, tmp_path, capsys):
     begin(tmp_path, "kd.T=1,2,4", jobs=3)
-    answer(tmp_path)
+    write_report(tmp_path)
     assert "0 of 3 jobs finished, 3 not begun" in capsys.readouterr().out
     assert "No job has finished yet." in (tmp_path / "report.html").read_text()
     copy_run(distilled, tmp_path / "0", ["kd.T=1"])
@@ -193,7 +194,7 @@ def test_while_it_runs(distilled, tmp_path, capsys):
     record.beat(tmp_path / "1", epoch=3, max_epochs=9, val_acc=0.5)
     (tmp_path / "1/csv/version_0").mkdir(parents=True)
     (tmp_path / "1/csv/version_0/metrics.csv").write_text("epoch,val/acc\n0,0.5\n1,0.")  # half written
-    answer(tmp_path)
+    write_report(tmp_path)
     assert "1 of 3 jobs finished, 1 running, 1 stopped" in capsys.readouterr().out
     page = (tmp_path / "report.html").read_text()
     assert "epoch 3 of 9, 50.00 % on validation" in page
@@ -204,13 +205,13 @@ def test_a_single_run(distilled, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(distilled, run)
     (run / "command.yaml").write_text("overrides: [kd.T=4]\nconfig_dir: null")
-    answer(run)
+    write_report(run)
     assert "1 of 1 jobs finished" in capsys.readouterr().out
     assert "python train.py kd.T=4" in (run / "report.html").read_text()
     (run / "evaluation.json").write_text('{"generator": "distill"}')
     with pytest.raises(UserError, match=r"is evaluate.py's page of this run: choose output="):
-        answer(run)
-    answer(run, output=tmp_path / "elsewhere")
+        write_report(run)
+    write_report(run, output=tmp_path / "elsewhere")
     assert (tmp_path / "elsewhere/results.csv").exists()
 
 
@@ -222,7 +223,7 @@ def test_teachers_alone(tmp_path, capsys):
         (folder / "summary.json").write_text(json.dumps({"teacher": scores, "data": {"name": "digits"}, "config": {}}))
         overrides = {"overrides": ["only=teacher", f"teacher={teacher}"]}
         (folder / "command.yaml").write_text(json.dumps(overrides))
-    answer(tmp_path)
+    write_report(tmp_path)
     assert "best on validation: teacher=resnet20: 70.00 % on test" in capsys.readouterr().out
 
 
@@ -230,7 +231,7 @@ def test_the_student_alone_within_the_sweep(distilled, alone, tmp_path, capsys):
     for seed in "01":
         copy_run(distilled, tmp_path / f"kd{seed}", ["kd=kd", f"seed={seed}"], 0.9, 0.8 + int(seed) / 10)
         copy_run(alone, tmp_path / f"none{seed}", ["kd=none", f"seed={seed}"], 0.8, 0.7 + int(seed) / 10)
-    answer(tmp_path)
+    write_report(tmp_path)
     out = capsys.readouterr().out
     assert "student alone: 75.00 ± 7.07 % on test" in out
     assert re.search(r"│ kd +│.*│ +\+10.00 │", out)
@@ -238,14 +239,14 @@ def test_the_student_alone_within_the_sweep(distilled, alone, tmp_path, capsys):
 
 
 def test_a_baseline_by_name_and_those_that_are_none(grid, distilled, alone, tmp_path, capsys):
-    answer(grid, baseline=alone)
+    write_report(grid, baseline=alone)
     accuracy = json.loads((alone / "summary.json").read_text())["student"]["last"]["test"]["acc"]
     out = capsys.readouterr()
     assert f"student alone: {100 * accuracy:.2f} % on test" in out.out
     assert "differs" not in out.out
     other = tmp_path / "other"
     copy_run(alone, other, ["kd=none"], trainer__max_epochs=7)
-    answer(grid, baseline=other)
+    write_report(grid, baseline=other)
     line = f"the baseline {other} differs from the sweep's students in trainer.max_epochs (7 there, 2 here)"
     assert f"warning: {line}" in capsys.readouterr().out
     assert line in html.unescape((grid / "report.html").read_text())
@@ -258,7 +259,7 @@ def test_a_baseline_by_name_and_those_that_are_none(grid, distilled, alone, tmp_
         (tmp_path / "gone", "baseline: .*gone does not exist"),
     ):
         with pytest.raises(UserError, match=message):
-            answer(grid, baseline=baseline)
+            write_report(grid, baseline=baseline)
 
 
 def test_the_baseline_of_a_point_shares_its_recipe(distilled, alone, tmp_path):
@@ -318,7 +319,7 @@ def test_a_thousand_runs_in_five_seconds(distilled, tmp_path, capsys):
         overrides = {"overrides": [f"kd.T={t}", f"kd.alpha={a}", f"seed={seed}"], "config_dir": None}
         (folder / "command.yaml").write_text(json.dumps(overrides))
     begun = time.perf_counter()
-    answer(tmp_path)
+    write_report(tmp_path)
     assert time.perf_counter() - begun < 5
     assert "1000 of 1000 jobs finished" in capsys.readouterr().out
     assert (tmp_path / "results.csv").read_text().count("\n") == 1001
@@ -327,8 +328,8 @@ def test_a_thousand_runs_in_five_seconds(distilled, tmp_path, capsys):
 
 def test_nothing_heavy_is_imported(grid):
     code = (
-        "import sys; from pathlib import Path; from distill.cli.report import answer; "
-        f"answer(Path({str(grid)!r})); heavy = {{'torch', 'lightning', 'numpy', 'pandas'}} & set(sys.modules); "
+        "import sys; from pathlib import Path; from distill.sweeps.report.files import write_report; "
+        f"write_report(Path({str(grid)!r})); heavy = {{'torch', 'lightning', 'numpy', 'pandas'}} & set(sys.modules); "
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -378,17 +379,17 @@ def test_a_folder_that_cannot_be_written_to(grid, capsys, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(UserError, match=r"grid/results.csv cannot be written: Read-only file system"):
-        answer(grid)
+        write_report(grid)
     assert "best on validation" in capsys.readouterr().out
 
 
 def test_a_report_that_cannot_be_made_is_a_warning(grid, capsys, monkeypatch):
     (grid / "report.html").write_text("mine")
-    at_end(grid)
+    report_at_end(grid)
     said = capsys.readouterr().err
     assert said.startswith(f"warning: the sweep's report could not be made: {grid}/report.html exists and was not")
     assert said.count("\n") == 1
     assert (grid / "report.html").read_text() == "mine"
-    monkeypatch.setattr("distill.cli.report.read", lambda _: 1 / 0)
-    at_end(grid)
+    monkeypatch.setattr("distill.sweeps.report.files.read", lambda _: 1 / 0)
+    report_at_end(grid)
     assert "division by zero" in capsys.readouterr().err

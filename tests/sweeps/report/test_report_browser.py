@@ -3,7 +3,7 @@
 import pytest
 
 from copies import copy_run
-from distill.cli.report import answer
+from distill.sweeps.report.files import write_report
 
 SECTIONS = ["best", "map", "effects", "curves", "settings", "jobs", "about"]
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "light"), (390, "dark"), (1280, "dark")])
 def test_the_page_in_a_browser(browser, grid, alone, tmp_path, width, scheme):
     copy_run(alone, tmp_path / "alone", ["kd=none"], 0.8, 0.8)
-    answer(grid, baseline=tmp_path / "alone")
+    write_report(grid, baseline=tmp_path / "alone")
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, offline=True)
     page = context.new_page()
     said, asked = [], []

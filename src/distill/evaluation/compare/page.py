@@ -4,7 +4,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from distill.evaluation.compare.compare import Entry
+from distill.evaluation.compare.entries import Entry
 from distill.evaluation.compare.table import filled
 from distill.evaluation.learning_curves import curves
 from distill.evaluation.reporting.charts import Bar, Figure, Line, bars, legend, lines, render

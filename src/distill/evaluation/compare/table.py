@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distill.cli.table import strategy
-from distill.evaluation.compare.compare import Entry
+from distill.evaluation.compare.entries import Entry
 from distill.utils.units import percent, short
 
 COLUMNS = (

@@ -1,7 +1,6 @@
 """report.html of a sweep."""
 
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from distill.sweeps.report.learning import learning
 from distill.sweeps.report.maps import maps
 from distill.sweeps.report.references import References
 from distill.sweeps.report.table import again, filled, names, points, reasons, states
+from distill.utils.invocation import invocation
 from distill.utils.units import percent
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -177,7 +177,7 @@ def command(findings: Findings) -> str | None:
     if findings.record.get("overrides"):
         own = findings.record.get("config_dir")
         flags = ["--config-dir", str(own)] if own else []
-        return shlex.join(["python", "train.py", "-m", *flags, *map(str, findings.record["overrides"])])
+        return invocation("train", "-m", *flags, *map(str, findings.record["overrides"]))
     found = _common(findings.reports, "command")
     return found[0] if found else None
 
@@ -214,6 +214,7 @@ def page(findings: Findings, references: References) -> str:
         failures=failed,
         unfinished=unfinished(findings),
         left=left,
+        resume=invocation("train", "-m", f"sweep.resume={findings.folder}"),
         resumable=bool(findings.record) and (bool(failed) or left > 0 or findings.count(State.stopped) > 0),
         about=about(findings),
         command=command(findings),

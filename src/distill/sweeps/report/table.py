@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from distill.sweeps.jobs import State, load
 from distill.sweeps.report.findings import SEED, Findings, Outcome, Setting
 from distill.sweeps.report.references import References
 from distill.sweeps.report.spread import shown
+from distill.utils.invocation import invocation
 from distill.utils.units import percent
 
 LINES = 20  # settings and failures that the terminal shows
@@ -111,7 +111,7 @@ def again(setting: Setting) -> str:
     if len(seeds) > 1 and all(seeds):
         own = [f"{SEED}={','.join(seeds)}" if o.startswith(f"{SEED}=") else o for o in own]
         flags = [*flags, "-m"]
-    return shlex.join(["python", "train.py", *flags, *own])
+    return invocation("train", *flags, *own)
 
 
 def states(findings: Findings) -> str:

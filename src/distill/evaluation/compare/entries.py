@@ -1,31 +1,12 @@
-"""``python compare.py``: several runs as one table and one page."""
+"""The runs of a comparison."""
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.cli.commands import arg
 from distill.evaluation.run_folder import Record
 from distill.utils.errors import UserError
-from distill.utils.output_files import claim, write
-
-ABOUT = """
-Shows several finished runs side by side: a table, and the page compare.html.
-ECE and NLL are there for runs that python evaluate.py has seen.
-
-  python compare.py outputs/2026-01-31/12-00-00 outputs/2026-01-31/13-00-00
-"""
-
-
-@dataclass
-class Options:
-    """The keys of ``python compare.py``."""
-
-    runs: list[str] = arg("folders of runs, two or more; also without runs=", [])
-    output: str = arg("the page", "compare.html")
-    overwrite: bool = arg("replace a file that this command did not write", False)
 
 
 @dataclass(frozen=True)
@@ -111,23 +92,3 @@ def warnings(found: list[Entry]) -> list[str]:
         if len(set(values)) > 1:
             lines.append(f"the runs differ in {what}: their {reach} comparable")
     return lines
-
-
-def compare(options: Options) -> None:
-    """Reads the runs, prints the table, writes the page.
-
-    Raises:
-        UserError: see :func:`entries`; a page that somebody else wrote.
-    """
-    page = Path(options.output)
-    if page.suffix != ".html":
-        raise UserError(f"output must be a .html file, got {options.output}")
-    claim([page], options.overwrite)
-    found = entries([Path(folder) for folder in options.runs])
-    from distill.evaluation.compare.page import render_page
-    from distill.evaluation.compare.table import show
-
-    for line in warnings(found):
-        print(f"warning: {line}", file=sys.stderr, flush=True)
-    write(render_page(found, warnings(found)), page)
-    show(found, page)

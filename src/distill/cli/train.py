@@ -1,0 +1,89 @@
+"""``python train.py``: the main job, alone or as a multirun. Nothing heavy is imported here."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from distill.cli.commands import TRACEBACK, broken_pipe, fail, wants_traceback
+from distill.cli.explain import explain
+from distill.cli.job import job
+from distill.config import command_line, schema
+from distill.config.compose import CONF
+from distill.sweeps import callback, record
+from distill.utils import invocation, processes
+from distill.utils.errors import Interrupted, UserError, first_line
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+@hydra.main(version_base="1.3", config_path="pkg://distill.conf", config_name="train")
+def run(cfg: DictConfig) -> Any:
+    """One job, or each job of a multirun."""
+    return job(cfg)
+
+
+def main() -> None:
+    """The command: errors become one line and a status, unless ``HYDRA_FULL_ERROR=1`` asks for tracebacks."""
+    _set_up_process()
+    os.environ.setdefault(TRACEBACK, os.environ.get(FULL_ERROR, "0"))
+    os.environ[FULL_ERROR] = "1"  # Hydra then raises instead of printing, and the lines below are the only ones
+    schema.register()
+    try:
+        sys.argv[1:] = _current_names(command_line.resumed(sys.argv[1:]))
+        _warn_hidden(sys.argv[1:])
+        run()
+        if callback.current is not None and (wrong := record.verdict(callback.current)) is not None:
+            fail(wrong)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        callback.undo()
+        if wants_traceback():
+            raise
+        fail(str(error) if isinstance(error, UserError) else explain(error))
+    except callback.Refused as error:
+        fail(str(error))
+    except (KeyboardInterrupt, Interrupted) as error:
+        train = invocation.invocation("train")
+        again = f"; continue with: {train} -m sweep.resume={callback.current}" if callback.current else ""
+        fail(f"{str(error) or 'interrupted'}{again}", status=130)
+    except BrokenPipeError:
+        raise SystemExit(broken_pipe()) from None
+    except Exception as error:
+        if wants_traceback() or HydraConfig.initialized():  # a job had begun: no mistake in the command line
+            raise
+        fail(first_line(error))
+
+
+def _set_up_process() -> None:
+    """What processes that this one starts, or that started it, have to know."""
+    if processes.OURS in os.environ:
+        sys.argv[0] = os.environ.get(invocation.STARTED_AS, sys.argv[0])
+    else:
+        invocation.remember()
+    processes.end_with_parent()
+    if not processes.is_rank_zero():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def _current_names(arguments: list[str]) -> list[str]:
+    """Replaces keys of earlier versions, with a warning."""
+    current = [command_line.current_name(argument) for argument in arguments]
+    if changed := [(old, new) for old, new in zip(arguments, current, strict=True) if old != new]:
+        pairs = ", ".join(f"{old.partition('=')[0]} is {new.partition('=')[0]} now" for old, new in changed)
+        print(f"warning: {pairs}", file=sys.stderr, flush=True)
+    return current
+
+
+def _warn_hidden(arguments: list[str]) -> None:
+    """Hydra prefers the built-in of two files with one name: warns of it."""
+    own = command_line.config_dir(arguments)
+    for file in sorted(Path(own).rglob("*.yaml")) if own else []:
+        twin = CONF / file.relative_to(str(own))
+        if twin.exists():
+            print(f"warning: {file} is hidden by the built-in {twin.name}; give it another name", file=sys.stderr)

@@ -1,0 +1,175 @@
+"""Images in, classes out. A file that is no image is reported, and the rest is done."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from distill.utils.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distill.evaluation.runs import Predictor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one file: classes with probabilities, the likeliest first, or why there are none."""
+
+    file: str
+    classes: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+
+
+class Writer(Protocol):
+    """Writes predictions one by one."""
+
+    def write(self, prediction: Prediction) -> None:
+        """Writes one more."""
+
+    def close(self) -> None:
+        """Ends the file."""
+
+
+class CSVWriter:
+    """Columns ``file``, ``class``, ``probability`` (``class_2``, ``probability_2``, ...), ``error``."""
+
+    def __init__(self, file: IO[str], top: int) -> None:
+        self.top = top
+        self.writer = csv.writer(file, lineterminator="\n")
+        ends = [""] + [f"_{i}" for i in range(2, top + 1)]
+        self.writer.writerow(["file", *(name + end for end in ends for name in ("class", "probability")), "error"])
+
+    def write(self, prediction: Prediction) -> None:
+        """Writes one row."""
+        cells = [cell for name, p in prediction.classes for cell in (name, f"{p:.6f}")]
+        self.writer.writerow([prediction.file, *cells, *[""] * (2 * self.top - len(cells)), prediction.error or ""])
+
+    def close(self) -> None:
+        """Does nothing: a CSV file has no end."""
+
+
+class JSONWriter:
+    """A list of ``{"file", "predictions": [{"class", "probability"}]}`` or ``{"file", "error"}``, one per line."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+        self.before = "[\n"
+
+    def write(self, prediction: Prediction) -> None:
+        """Writes one entry."""
+        predictions = [{"class": name, "probability": round(p, 6)} for name, p in prediction.classes]
+        entry = {"file": prediction.file} | (
+            {"error": prediction.error} if prediction.error else {"predictions": predictions}
+        )
+        self.file.write(self.before + _as_json(entry))
+        self.before = ",\n"
+
+    def close(self) -> None:
+        """Ends the list."""
+        self.file.write(("[" if self.before == "[\n" else "") + "\n]\n")
+
+
+def _as_json(entry: dict[str, Any]) -> str:
+    """One line; a name that is no UTF-8 is written with JSON's escapes, so that the file stays valid JSON."""
+    text = json.dumps(entry, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(entry)
+    return text
+
+
+def list_images(arguments: Iterable[str], lines: Iterable[str]) -> list[str]:
+    """The paths of all files that the arguments name.
+
+    Args:
+        arguments: files, folders, "-".
+        lines: of stdin, read where "-" is given.
+
+    Raises:
+        UserError: there is none.
+    """
+    from PIL import Image
+
+    suffixes = tuple(Image.registered_extensions())
+    paths: list[str] = []
+    for name in arguments:
+        if name == "-":
+            paths += [line.rstrip("\r\n") for line in lines if line.strip()]
+        elif Path(name).is_dir():
+            inside = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in suffixes)
+            if not inside:
+                print(f"warning: {name}: no images in this folder", file=sys.stderr, flush=True)
+            paths += inside
+        else:
+            paths.append(name)
+    if not any(map(os.path.exists, paths)):
+        what = (
+            ", ".join(list(arguments)[:3]) if not paths else ", ".join(paths[:3]) + ("" if len(paths) < 4 else ", ...")
+        )
+        raise UserError(
+            f"no images found in {what}" if arguments else "no images given: name files, folders, or - for stdin"
+        )
+    return paths
+
+
+def _decode(path: str, predictor: "Predictor") -> "Tensor | str":
+    """The image as the model takes it, or why not, in one line."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return predictor.preprocess(image)
+    except UnidentifiedImageError:
+        return "not an image that Pillow can read"
+    except OSError as error:
+        return error.strerror.lower() if error.strerror else first_line(error)
+    except Exception as error:  # Pillow's decoders raise SyntaxError, ValueError, struct.error, ...
+        return first_line(error)
+
+
+def predict_files(
+    predictor: "Predictor", files: list[str], top: int, batch_size: int, threads: int
+) -> Iterator[Prediction]:
+    """One prediction per file, in order; while one batch is classified, the next one is decoded.
+
+    Args:
+        predictor: what ``distill.load`` gives.
+        files: paths.
+        top: classes per prediction.
+        batch_size: images per forward.
+        threads: that decode.
+    """
+    parts = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [[pool.submit(_decode, file, predictor) for file in part] for part in parts[:1]]
+        for i, part in enumerate(parts):
+            if i + 1 < len(parts):
+                futures.append([pool.submit(_decode, file, predictor) for file in parts[i + 1]])
+            images = [future.result() for future in futures.pop(0)]
+            yield from _classify(predictor, part, images, top)
+
+
+def _classify(predictor: "Predictor", files: list[str], images: "list[Tensor | str]", top: int) -> Iterator[Prediction]:
+    import torch
+
+    good = [image for image in images if not isinstance(image, str)]
+    rows: Iterator[Any] = iter(())
+    if good:
+        device = next(predictor.model.parameters()).device
+        with torch.inference_mode():
+            values, best = predictor(torch.stack(good).to(device)).float().softmax(1).topk(top)
+        rows = zip(values.tolist(), best.tolist(), strict=True)
+    for file, image in zip(files, images, strict=True):
+        if isinstance(image, str):
+            yield Prediction(file, error=image)
+        else:
+            values_and_classes = zip(*next(rows), strict=True)
+            yield Prediction(file, tuple((predictor.classes[i], p) for p, i in values_and_classes))

@@ -1,0 +1,81 @@
+"""What an export takes, and what is refused before anything heavy is imported."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from distill.config.options import arg
+from distill.utils.errors import UserError, nearest
+
+FORMATS = ("onnx", "torch_export", "safetensors")
+PREPROCESS = ("embedded", "described")
+QUANTIZE = ("int8",)
+CALIBRATION = ("minmax", "entropy")
+PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
+
+
+@dataclass
+class Options:
+    """The keys of ``export.py``."""
+
+    run: str = arg("a finished run's folder, or a weights file in it")
+    format: Any = arg(f"one or several, with commas, of {', '.join(FORMATS)}", "onnx")
+    output: str | None = arg("folder to write; null: <run>/export", None)
+    overwrite: bool = arg("replace that folder where it exists", False)
+    preprocess: str = arg("embedded: the graph takes raw pixels and normalises; described: in preprocess.json only",
+                          "embedded")  # fmt: skip
+    quantize: str | None = arg("int8: an ONNX file in int8 as well, calibrated on training images", None)
+    calibration: str = arg("ranges of activations in int8: minmax or entropy", "minmax")
+    calibration_images: int = arg("training images that it sees", 512)
+    images: int = arg("test images to compare on, at most", 10000)
+    tolerance: float = arg("largest difference of a logit from PyTorch's in float32; above it: refused", 1e-3)
+    max_accuracy_drop: float = arg("int8: largest loss of test top-1, as a share; above it: refused", 0.02)
+    against: str | None = arg("another run, whose student's files are measured in the same table and not kept", None)
+    seconds: float = arg("time to measure each model and batch size; 0: no measurement of speed", 1.0)
+    threads: int | None = arg("CPU threads; null: as the run had", None)
+    license: str = arg("licence of the model card, by its Hugging Face identifier", "unknown")
+
+
+def formats(options: Options) -> list[str]:
+    """The formats asked for, each once.
+
+    Raises:
+        UserError: one that does not exist, or int8 without ONNX.
+    """
+    names = options.format if isinstance(options.format, list) else str(options.format or "").split(",")
+    names = list(dict.fromkeys(str(name).strip() for name in names))
+    for name in names or [""]:
+        if name not in FORMATS:
+            raise UserError(f"format={name} is unknown; {nearest(name, FORMATS)}")
+    return names
+
+
+def check(options: Options) -> list[str]:
+    """The formats, after every key was looked at.
+
+    Raises:
+        UserError: a value out of range, a package that is missing.
+    """
+    names = formats(options)
+    for key, allowed in (("preprocess", PREPROCESS), ("quantize", QUANTIZE), ("calibration", CALIBRATION)):
+        value = getattr(options, key)
+        if value is not None and value not in allowed:
+            raise UserError(f"{key}={value} is unknown; {nearest(value, allowed)}")
+    for key, least in (
+        ("images", 1),
+        ("calibration_images", 1),
+        ("tolerance", 0),
+        ("max_accuracy_drop", 0),
+        ("seconds", 0),
+        ("threads", 1),
+    ):
+        value = getattr(options, key)
+        if value is not None and not value >= least:
+            raise UserError(f"{key} must be at least {least}, got {value}")
+    if options.quantize and "onnx" not in names:
+        raise UserError("quantize=int8 quantises the ONNX file: add onnx to format")
+    for name in names:
+        missing = [package for package in PACKAGES.get(name, ()) if find_spec(package) is None]
+        if missing:
+            raise UserError(f'format={name} needs {" and ".join(missing)}: pip install "distill[export]"')
+    return names

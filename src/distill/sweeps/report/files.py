@@ -1,0 +1,77 @@
+"""The report of a sweep: a table on the terminal, results.csv and report.html."""
+
+import sys
+from pathlib import Path
+
+from distill.sweeps.report.findings import Findings, read
+from distill.sweeps.report.references import References
+from distill.sweeps.report.table import FIRST, as_csv, show
+from distill.utils.errors import UserError, first_line
+from distill.utils.invocation import invocation
+from distill.utils.output_files import claim, write
+from distill.utils.paths import file_place
+
+CSV, PAGE = "results.csv", "report.html"
+
+
+def _is_own_table(table: Path) -> bool:
+    """Whether a CSV file begins as this command's does."""
+    try:
+        with table.open() as file:
+            return file.readline().startswith(",".join(FIRST))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _claim(folder: Path, sweep: Path, overwrite: bool) -> None:
+    """Checks the places of the files.
+
+    Raises:
+        UserError: a file there was written by somebody else.
+    """
+    if (sweep / "evaluation.json").exists() and folder.resolve() == sweep.resolve() and not overwrite:
+        raise UserError(f"{sweep / PAGE} is evaluate.py's page of this run: choose output=, or overwrite=true")
+    table = folder / CSV
+    file_place(table)
+    if table.exists() and not overwrite and not _is_own_table(table):
+        raise UserError(f"{table} exists and was not written by this command: choose output=, or overwrite=true")
+    claim([folder / PAGE], overwrite)
+
+
+def _write(findings: Findings, references: References, folder: Path) -> None:
+    from distill.sweeps.report.page import page
+
+    write(as_csv(findings), folder / CSV)
+    write(page(findings, references), folder / PAGE)
+    print(f"results: {folder / CSV}, {folder / PAGE}", flush=True)
+
+
+def write_report(
+    sweep: Path, baseline: Path | None = None, output: Path | None = None, overwrite: bool = False
+) -> None:
+    """Prints the table and writes the files.
+
+    Args:
+        sweep: its folder, or a run's.
+        baseline: a run's or a sweep's folder with the student alone; None: the sweep's own points of that kind.
+        output: where the files go; None: the sweep's folder.
+        overwrite: whether files of others are replaced.
+
+    Raises:
+        UserError: a folder that is none or cannot be written to, a baseline that is none.
+    """
+    findings = read(sweep)
+    references = References(findings, baseline)
+    folder = output or sweep
+    _claim(folder, sweep, overwrite)
+    show(findings, references)
+    _write(findings, references, folder)
+
+
+def report_at_end(sweep: Path) -> None:
+    """The report at the end of a sweep; an error in it is a warning, for the jobs have finished."""
+    try:
+        write_report(sweep)
+    except Exception as error:
+        print(f"warning: the sweep's report could not be made: {first_line(error)}; its jobs are not touched: "
+              f"{invocation('report')} {sweep}", file=sys.stderr, flush=True)  # fmt: skip
