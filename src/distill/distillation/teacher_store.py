@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from distill.utils import distributed
+from distill.utils.atomic import write_json
 from distill.utils.checkpoints import load_weights, save_weights
 from distill.utils.errors import UserError
 
@@ -93,9 +94,5 @@ def obtain(net: "NamedModel", source: TeacherSource, train: Callable[[Path], Non
         if not distributed.is_rank_zero():
             return {"origin": "trained", "path": str(weights)}
         save_weights(net.model, weights)
-        part = record.with_suffix(".part")
-        part.write_text(
-            json.dumps({"sha256": _digest(weights), "shaped_by": source.fingerprint_inputs}, indent=2, default=str)
-        )
-        part.replace(record)
+        write_json(record, {"sha256": _digest(weights), "shaped_by": source.fingerprint_inputs}, indent=2)
     return {"origin": "trained", "path": str(weights)}

@@ -18,6 +18,7 @@ from distill.config.command_line import RECORD, SWEEP
 from distill.config.schema import FREE
 from distill.sweeps import record
 from distill.sweeps.jobs import folders, load, settings
+from distill.utils.atomic import write_text
 from distill.utils.errors import UserError
 
 LOCK = ".launcher.lock"  # in a sweep's folder: one command at a time runs a grid
@@ -37,7 +38,7 @@ def undo() -> None:
     if current is None:
         return
     if _before is not None:
-        (current / SWEEP).write_text(_before)
+        write_text(current / SWEEP, _before)
     elif not any(folders(current)):
         for name in (SWEEP, "multirun.yaml", LOCK):
             (current / name).unlink(missing_ok=True)

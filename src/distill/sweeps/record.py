@@ -1,6 +1,5 @@
 """What a sweep and its jobs leave in their folders, for whoever looks at them: see ``distill.sweeps.jobs``."""
 
-import json
 import math
 import os
 import socket
@@ -13,16 +12,9 @@ import yaml
 
 from distill.config.command_line import SWEEP
 from distill.sweeps.jobs import FAILURE, PRUNED, STATUS, SUMMARY, State, SweepJob, born, jobs, load, swept
+from distill.utils.atomic import write_json, write_text
 from distill.utils.errors import UserError, first_line
 from distill.utils.invocation import invocation
-
-
-def _write(path: Path, text: str) -> None:
-    """A file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def begin(sweep: Path, command: dict[str, Any], launcher: str, total: int | None) -> None:
@@ -36,7 +28,7 @@ def begin(sweep: Path, command: dict[str, Any], launcher: str, total: int | None
     """
     before = load(sweep / SWEEP) or {}
     entry = {**command, "launcher": launcher, "jobs": total, "begun": before.get("begun", time.time())}
-    _write(sweep / SWEEP, yaml.safe_dump(entry, sort_keys=False))
+    write_text(sweep / SWEEP, yaml.safe_dump(entry, sort_keys=False), several_writers=True)
 
 
 def beat(folder: Path, **facts: Any) -> None:
@@ -44,7 +36,7 @@ def beat(folder: Path, **facts: Any) -> None:
     before = load(folder / STATUS) or {}
     now = {"host": socket.gethostname(), "pid": os.getpid(), "born": born(os.getpid()), "updated": time.time()}
     now["begun"] = before["begun"] if before.get("pid") == now["pid"] else now["updated"]
-    _write(folder / STATUS, json.dumps(now | facts, default=str))
+    write_json(folder / STATUS, now | facts, several_writers=True)
 
 
 def clear(folder: Path) -> None:
@@ -73,14 +65,14 @@ def fail(folder: Path, overrides: list[str], error: BaseException | str) -> str:
             trace = "".join(traceback.format_exception(error))
     where = {"overrides": overrides, "host": socket.gethostname(), "time": time.time()}
     entry = {"reason": reason, "kind": kind, **where, "traceback": trace}
-    _write(folder / FAILURE, json.dumps(entry, indent=2))
+    write_json(folder / FAILURE, entry, indent=2, several_writers=True)
     (folder / STATUS).unlink(missing_ok=True)
     return reason
 
 
 def prune(folder: Path, epoch: int, accuracy: float) -> None:
     """``pruned.json`` of a trial that a search has ended after an epoch, counted from 1."""
-    _write(folder / PRUNED, json.dumps({"epoch": epoch, "val_acc": accuracy, "time": time.time()}))
+    write_json(folder / PRUNED, {"epoch": epoch, "val_acc": accuracy, "time": time.time()}, several_writers=True)
 
 
 def val_acc(job: SweepJob) -> float:

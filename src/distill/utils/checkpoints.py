@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from distill.utils.atomic import atomic_path
 from distill.utils.errors import UserError, first_line
 
 WRAPPERS = ("state_dict", "model")
@@ -22,18 +23,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """See ``TorchCheckpointIO``."""
-        part = Path(f"{path}.part")
-        super().save_checkpoint(checkpoint, part, storage_options)
-        part.replace(path)
+        with atomic_path(Path(path)) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Writes the model's ``state_dict`` as safetensors, atomically. Shared tensors are written once per name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    part.write_bytes(safetensors.torch.save(weights))  # save_file would keep it from other users of the machine
-    part.replace(path)
+    with atomic_path(path) as temporary:  # safetensors' save_file would make it readable to its owner alone
+        temporary.write_bytes(safetensors.torch.save(weights))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

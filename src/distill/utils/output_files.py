@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from distill.utils import atomic
 from distill.utils.errors import UserError
 from distill.utils.paths import cannot_write, file_place
 
@@ -46,11 +47,8 @@ def write(text: str, path: Path) -> None:
     Raises:
         UserError: the folder cannot be written to.
     """
-    part = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text)
-        part.replace(path)
+        atomic.write_text(path, text)
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -23,6 +23,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from distill.utils.atomic import atomic_path, write_text
 from distill.utils.errors import UserError
 
 MARKER = "distill-teacher-cache.json"
@@ -96,8 +97,7 @@ class Store:
         self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:16]
         self.problem: OSError | None = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "key.json").write_text(text)
+            write_text(self.folder / "key.json", text, several_writers=True)
         except OSError as error:  # what is there can be read all the same
             self.problem = error
 
@@ -150,12 +150,10 @@ class Store:
             if before is not None and before.rows.keys() == answers.rows.keys():
                 answers.join(before)
             tensors = {**answers.rows, "present": answers.present.to(torch.uint8)}
-            part = path.with_suffix(f".part{os.getpid()}")
             try:
-                safetensors.torch.save_file(tensors, part, {"crc32": str(_checksum(tensors))})
-                part.replace(path)
-            except (OSError, SafetensorError) as error:
-                part.unlink(missing_ok=True)
+                with atomic_path(path, several_writers=True) as temporary:
+                    safetensors.torch.save_file(tensors, temporary, {"crc32": str(_checksum(tensors))})
+            except SafetensorError as error:
                 raise OSError(str(error)) from error
 
     def clear(self) -> None:
@@ -185,7 +183,7 @@ def claim(root: Path) -> None:
         raise UserError(f"cache.dir={root} holds other files: name a folder of its own")
     root.mkdir(parents=True, exist_ok=True)
     if not (root / MARKER).is_file():
-        (root / MARKER).write_text("{}\n")
+        write_text(root / MARKER, "{}\n", several_writers=True)
 
 
 def make_room(root: Path, needed: int, limit: int, keep: Sequence[Path]) -> None:

@@ -1,13 +1,13 @@
 """A job that is a trial of an Optuna study: what its folder says of it, and how the study is reached."""
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.sweeps.jobs import TRIAL, load
+from distill.utils.atomic import write_json
 from distill.utils.errors import UserError, first_line, nearest
 
 if TYPE_CHECKING:
@@ -107,10 +107,7 @@ def open_study(place: StudyPlace, sampler: Any = None) -> "optuna.Study":
 
 def write(folder: Path, place: StudyPlace, number: int, worker: str) -> None:
     """``trial.json``: the job in ``folder`` is a trial of a study, taken by a command that names itself ``worker``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{TRIAL}.part"
-    part.write_text(json.dumps({"number": number, **asdict(place), "worker": worker}))
-    part.replace(folder / TRIAL)
+    write_json(folder / TRIAL, {"number": number, **asdict(place), "worker": worker})
 
 
 def pruning_callback(folder: Path) -> Callable[[int, float], bool] | None:

@@ -1,6 +1,5 @@
 """A job of a sweep in Slurm's hands: what runs on the node, what its folder says of it, and what Slurm says."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from distill.sweeps import record
 from distill.sweeps.jobs import State, load, read
 from distill.sweeps.remote import RemoteJob
+from distill.utils.atomic import write_json
 from distill.utils.errors import Interrupted, UserError
 
 SLURM = "slurm.json"  # of a job: {"id", "overrides", "idle"}
@@ -44,10 +44,7 @@ def write(folder: Path, identity: str, overrides: list[str], idle: int = 0) -> N
         overrides: the job's own.
         idle: times in a row that it met its time limit outside of training.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{SLURM}.{os.getpid()}.part"
-    part.write_text(json.dumps({"id": identity, "overrides": overrides, "idle": idle}))
-    part.replace(folder / SLURM)
+    write_json(folder / SLURM, {"id": identity, "overrides": overrides, "idle": idle}, several_writers=True)
 
 
 def queue() -> dict[str, Place]:
