@@ -54,9 +54,10 @@ bench: setup  ## speed beside torchdistill and a bare loop: writes docs/benchmar
 	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c requirements.lock -e ".[bench]"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-check: setup  ## format, lint, types, all tests: what CI runs
+check: setup  ## format, lint, layers, types, all tests: what CI runs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 	@$(MAKE) --no-print-directory test test-slow
 

@@ -3,14 +3,9 @@
 import importlib
 from typing import Any
 
-__all__ = ["load"]
+from distill.config.public_modules import PUBLIC_MODULES
 
-# Modules that configurations name, under names that do not depend on the layout of the package.
-PUBLIC_MODULES = {
-    "ensemble": "distill.distillation.ensemble",
-    "schedulers": "distill.training.schedulers",
-    "simkd": "distill.distillation.simkd",
-}
+__all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:  # the command line answers before torch is imported

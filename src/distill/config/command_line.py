@@ -17,7 +17,7 @@ MULTIRUN = ("-m", "--multirun")
 RESUME, RESUME_SWEEP = "resume", "sweep.resume"
 
 
-RENAMED = ((re.compile(r"^([+~]*kd\.terms\.[^.=]+)\.preparation\b"), r"\1.pretraining"),)  # since version 0.2
+RENAMED = ((re.compile(r"^([+~]*kd\.terms\.[^.=]+)\.preparation\b"), r"\1.pretraining"),)  # of 0.1
 
 
 def current_name(override: str) -> str:

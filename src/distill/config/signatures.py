@@ -7,14 +7,14 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from distill.config.public_modules import PUBLIC_MODULES
+
 PACKAGE = Path(__file__).parents[1]
 
 
 @cache
 def _module(dotted: str) -> ast.Module | None:
     """The parsed source of a module of this package."""
-    from distill import PUBLIC_MODULES
-
     parts = PUBLIC_MODULES.get(dotted.removeprefix("distill."), dotted).split(".")[1:]
     for path in (PACKAGE.joinpath(*parts, "__init__.py"), PACKAGE.joinpath(*parts).with_suffix(".py")):
         if path.is_file():

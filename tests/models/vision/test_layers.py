@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from distill.models.vision.layers import channel_shuffle, check_sizes
+from distill.models.checks import check_sizes
+from distill.models.vision.layers import channel_shuffle
 from distill.utils.errors import UserError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from distill.models.vision.layers import check_sizes
+from distill.models.checks import check_sizes
 from distill.utils.errors import UserError, nearest
 
 _BAD_ARGUMENT = re.compile(r"(?:unexpected keyword argument|multiple values for (?:keyword )?argument) '(\w+)'")

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import nn
 
+from distill.models.checks import check_sizes
 from distill.models.hub.vision import torchvision_model
-from distill.models.vision.layers import check_sizes
 
 SMALL = 64
 

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from distill.models.vision.layers import check_sizes, init_convolutions
+from distill.models.checks import check_sizes
+from distill.models.vision.layers import init_convolutions
 from distill.utils.errors import UserError
 
 # Channels at width 1, number of blocks, stride of the first; the first row is not expanded.

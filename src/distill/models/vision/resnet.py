@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.models.vision.layers import check_sizes, init_convolutions
+from distill.models.checks import check_sizes
+from distill.models.vision.layers import init_convolutions
 from distill.utils.errors import UserError
 
 NARROW = (16, 16, 32, 64)

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.models.vision.layers import channel_shuffle, check_sizes
+from distill.models.checks import check_sizes
+from distill.models.vision.layers import channel_shuffle
 
 STEM = 24
 WIDTHS = (116, 232, 464)

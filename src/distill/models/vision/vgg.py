@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from distill.models.vision.layers import check_sizes, init_convolutions
+from distill.models.checks import check_sizes
+from distill.models.vision.layers import init_convolutions
 from distill.utils.errors import UserError
 
 WIDTHS = (64, 128, 256, 512, 512)

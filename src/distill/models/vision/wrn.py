@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.models.vision.layers import check_sizes, init_convolutions
+from distill.models.checks import check_sizes
+from distill.models.vision.layers import init_convolutions
 from distill.utils.errors import UserError
 
 
