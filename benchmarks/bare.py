@@ -25,7 +25,8 @@ from benchmarks.player import Player
 from distill.data import DataModule
 from distill.distillation.teacher import Teacher
 from distill.losses.logits.kd import kd_loss
-from distill.training.acceleration.cuda_graphs import Graph
+from distill.training.acceleration.cuda_graphs import GraphedCallable
+from distill.training.acceleration.teacher import AcceleratedTeacher
 from distill.utils import precision
 from distill.utils.profiling import size
 
@@ -77,7 +78,7 @@ def main(argument: str) -> None:
     if given["teacher"] == "live":
         live = Teacher(task.teacher(Path(given["folder"])).to(**place), precision="bf16-mixed" if bf16 else "32-true")
         context = lambda: torch.autocast(device.type, enabled=False)  # noqa: E731
-        live.prepare(example, context, given["compiled"], cuda)
+        AcceleratedTeacher(live, given["compiled"], cuda).prepare(example, context)
         teacher = lambda batch: live(batch).logits  # noqa: E731
 
     def step(forward: Any, inputs: Tensor, target: Tensor, *answers: Tensor) -> None:
@@ -93,7 +94,7 @@ def main(argument: str) -> None:
         target = torch.zeros(task.BATCH, dtype=torch.int64, device=device)
         tensors = [example, target, *([torch.randn(task.BATCH, task.CLASSES, device=device)] if teacher else [])]
         steps = [
-            Graph(run, tensors, [student], [*student.parameters()], stream=f"student {i}")
+            GraphedCallable(run, tensors, [student], [*student.parameters()], stream=f"student {i}")
             for i, (run, student) in enumerate(zip(steps, students, strict=True))
         ]
     streams: list[Any] = [torch.cuda.Stream(device) if given["beside"] else None for _ in students]  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ from distill.data import Batch
 from distill.distillation.feature_extractor import FeatureExtractor
 from distill.distillation.teacher import Teacher
 from distill.training.acceleration import compilation
+from distill.training.acceleration.teacher import AcceleratedTeacher
 from distill.utils import precision
 
 SECONDS = 1.0  # of a form in one round
@@ -27,7 +28,7 @@ SECONDS = 1.0  # of a form in one round
 def _unfolded(model: torch.nn.Module, inputs: Tensor, kind: str) -> Callable[[], Any]:
     """Compiled as a student is, its BatchNorms left where they are."""
     extractor = FeatureExtractor(model)
-    extractor.compile(inputs)
+    compilation.compile_forward(extractor, inputs)
 
     def forward() -> Any:
         with torch.no_grad(), precision.context(kind, inputs.device.type):
@@ -39,7 +40,8 @@ def _unfolded(model: torch.nn.Module, inputs: Tensor, kind: str) -> Callable[[],
 def _ours(model: torch.nn.Module, inputs: Tensor, kind: str, compiled: bool, cuda_graph: bool) -> Callable[[], Any]:
     """As the program's teacher answers."""
     teacher = Teacher(model, precision=kind)
-    teacher.prepare(inputs, partial(precision.context, kind, inputs.device.type), compiled, cuda_graph)
+    context = partial(precision.context, kind, inputs.device.type)
+    AcceleratedTeacher(teacher, compiled, cuda_graph).prepare(inputs, context)
     rows = torch.arange(len(inputs), device=inputs.device)
     return lambda: teacher(Batch(inputs, rows, rows))
 
@@ -58,7 +60,7 @@ def forms(device: torch.device) -> dict[str, Callable[[], Any]]:
 
     bf16 = precision.choose("auto", made(), float("inf"))[0]
     name = "bf16" if bf16 == "bf16-mixed" else "float32"
-    compilation.begin()
+    compilation.reset()
     found = {
         "float32, eager": _ours(made(), images, "32-true", False, False),
         f"{name}, channels_last": _ours(last(), fast, bf16, False, False),

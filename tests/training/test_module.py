@@ -13,6 +13,7 @@ from distill.distillation.teacher import Teacher
 from distill.distillation.terms import Term
 from distill.losses import KD, RKD, FitNet
 from distill.models import resnet8, resnet14
+from distill.tasks.image_classification import ImageClassification
 from distill.training.module import Distiller
 
 
@@ -49,7 +50,7 @@ def made(data):
     module = Distiller(
         student,
         criterion,
-        10,
+        ImageClassification(10),
         teacher,
         lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=5e-4),
         head=s.head,
@@ -155,7 +156,9 @@ def test_random_layers_draw_by_seed_and_step(data, tmp_path):
         torch.manual_seed(0)
         student = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
         torch.manual_seed(noise)  # what came before must not matter
-        module = Distiller(student, Criterion(), 10, optimizer=lambda p: torch.optim.SGD(p, 0.1), seed=seed)
+        module = Distiller(
+            student, Criterion(), ImageClassification(10), optimizer=lambda p: torch.optim.SGD(p, 0.1), seed=seed
+        )
         fit(module, data, tmp_path)
         return student[2].weight.detach().clone()
 

@@ -10,6 +10,7 @@ from distill.distillation.model_info import inspect_model
 from distill.distillation.terms import Term
 from distill.losses import KD, FitNet
 from distill.models import resnet8, resnet14
+from distill.tasks.image_classification import ImageClassification
 from distill.training.mutual import MutualDistiller
 
 X = torch.randn(6, 3, 16, 16)
@@ -27,7 +28,9 @@ def made(*nets, terms):
                 criterion.build(student, other, 6)
                 row.append(criterion)
         rows.append(row)
-    return MutualDistiller(nets, rows, [None] * len(nets), num_classes=10, optimizer=lambda p: torch.optim.SGD(p, 0.1))
+    return MutualDistiller(
+        nets, rows, [None] * len(nets), task=ImageClassification(10), optimizer=lambda p: torch.optim.SGD(p, 0.1)
+    )
 
 
 def kl(p, q):
@@ -38,7 +41,7 @@ def test_three_students_have_the_papers_loss():
     torch.manual_seed(0)
     nets = [resnet8(10).eval(), resnet14(10).eval(), resnet8(10).eval()]
     module = made(*nets, terms=lambda: [Term("kd", KD(1.0))])
-    student, teacher, losses = module._outputs(BATCH, "train")
+    student, teacher, losses = module.compute(BATCH, "train")
     z = [net(X) for net in nets]
     expected = sum(
         F.cross_entropy(z[i], BATCH.target) + torch.stack([kl(z[j], z[i]) for j in range(3) if j != i]).mean()
@@ -55,7 +58,7 @@ def test_a_student_takes_no_gradient_from_teaching():
     torch.manual_seed(0)
     nets = [resnet8(10).eval(), resnet14(10).eval()]
     module = made(*nets, terms=lambda: [Term("kd", KD(1.0))])
-    module._outputs(BATCH, "train")[2].total.backward()
+    module.compute(BATCH, "train").losses.total.backward()
     found = nets[0].fc.weight.grad.clone()
     nets[0].zero_grad()
     z = nets[0](X)
@@ -66,7 +69,7 @@ def test_a_student_takes_no_gradient_from_teaching():
 def test_feature_terms_between_students():
     nets = [resnet8(10).eval(), resnet14(10).eval()]
     module = made(*nets, terms=lambda: [Term("fitnet", FitNet(), student=2, teacher=3)])
-    parts = module._outputs(BATCH, "train")[2].parts
+    parts = module.compute(BATCH, "train").losses.parts
     assert parts["fitnet"] > 0
     assert parts["peer_1_fitnet"] > 0
     adapters = [criterion.losses["fitnet"][0].adapter[0].weight for row in module.criteria for criterion in row]
@@ -91,7 +94,7 @@ def test_one_step_changes_every_student():
     module = made(*nets, terms=lambda: [Term("kd", KD(1.0))])
     before = [net.fc.weight.detach().clone() for net in nets]
     optimizer = module.configure_optimizers()
-    module._outputs(BATCH, "train")[2].total.backward()
+    module.compute(BATCH, "train").losses.total.backward()
     optimizer.step()
     assert all(not torch.equal(b, net.fc.weight) for b, net in zip(before, nets, strict=True))
     assert set(module.metrics["train_"].counts) == {"acc", "top5", "agreement"}

@@ -154,6 +154,7 @@ class TrainConfig:
     channels_last: bool = True
     compile: Any = "auto"
     cuda_graph: bool = True
+    prefetch: bool = False
     teachers_dir: str = "outputs/teachers"
     cache: CacheConfig = field(default_factory=CacheConfig)
     threads: int | None = None

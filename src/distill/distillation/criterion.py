@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.config.schedules import Schedule
@@ -15,9 +14,9 @@ from distill.data import Batch
 from distill.distillation.model_info import ModelInfo
 from distill.distillation.stage_matching import stage_pairs
 from distill.distillation.terms import Function, Term
-from distill.losses.checks import upcast
 from distill.losses.logits.standardize import standardize
 from distill.models.outputs import Outputs
+from distill.tasks.image_classification import ImageClassification
 from distill.utils.errors import UserError
 
 
@@ -50,6 +49,7 @@ class Criterion(nn.Module):
         alpha: α in [0, 1], its schedule, or None.
         terms: the named terms; none: L = L_hard whatever α is.
         label_smoothing: of L_hard, in [0, 1).
+        supervised_loss: L_hard, the task's: takes logits, targets and label_smoothing.
 
     Attributes:
         scheduled: the present value of everything that follows a schedule, by name.
@@ -59,7 +59,11 @@ class Criterion(nn.Module):
     """
 
     def __init__(
-        self, alpha: float | Schedule | None = 1.0, terms: Sequence[Term] = (), label_smoothing: float = 0.0
+        self,
+        alpha: float | Schedule | None = 1.0,
+        terms: Sequence[Term] = (),
+        label_smoothing: float = 0.0,
+        supervised_loss: Callable[[Tensor, Tensor, float], Tensor] = ImageClassification.supervised_loss,
     ) -> None:
         super().__init__()
         ends = (alpha.start, alpha.end) if isinstance(alpha, Schedule) else () if alpha is None else (alpha,)
@@ -70,6 +74,7 @@ class Criterion(nn.Module):
             raise UserError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         self.alpha: float | None = ends[0] if ends and terms else None
         self.label_smoothing = label_smoothing
+        self.supervised_loss = supervised_loss
         self.terms = tuple(terms)
         self.pretraining_term: str | None = None
         self.places: Tensor | None = None
@@ -315,7 +320,7 @@ class Criterion(nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Losses:
         """The losses of one batch."""
-        hard = F.cross_entropy(upcast(student.logits), batch.target, label_smoothing=self.label_smoothing)
+        hard = self.supervised_loss(student.logits, batch.target, self.label_smoothing)
         if self.pretraining_term:
             (term,) = self.active
             assert term.pretraining is not None, f"term {term.name} has no pretraining"

@@ -1,9 +1,7 @@
-"""Several teachers as one: what they answer is combined into one distribution per sample."""
+"""Several teachers as one: their predictions are combined into one distribution per sample."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +34,7 @@ def combine(logits: Sequence[Tensor], weights: Tensor, T: float) -> Tensor:
         ValueError: T is not above 0, or the shapes differ.
 
     Source:
-        You et al. 2017, "Learning from Multiple Teacher Networks", KDD (mean of the softened answers).
+        You et al. 2017, "Learning from Multiple Teacher Networks", KDD (mean of the softened outputs).
 
     Example:
         >>> z = torch.tensor([[1.0, 2.0, 0.0]])
@@ -95,15 +93,15 @@ class WeightedMean:
         self._shares: Tensor | None = None
 
     def check(self, teachers: int) -> None:
-        """A UserError unless there are as many weights as teachers."""
+        """Raise a UserError unless there are as many weights as teachers."""
         if self.weights is not None and len(self.weights) != teachers:
             raise UserError(f"kd.ensemble.weights must be one per teacher, {teachers}, got {self.weights}")
 
     def __call__(self, logits: Sequence[Tensor], target: Tensor) -> Tensor:
         """The combined logits (N, C)."""
         if self._shares is None or self._shares.device != target.device:
-            given = torch.tensor(self.weights or [1.0] * len(logits), device=target.device)
-            self._shares = given / given.sum()
+            weights = torch.tensor(self.weights or [1.0] * len(logits), device=target.device)
+            self._shares = weights / weights.sum()
         return combine(logits, self._shares, self.T)
 
 
@@ -123,7 +121,7 @@ class ConfidenceMean(WeightedMean):
 
 
 class Ensemble:
-    """Several teachers behind the face of one.
+    """Several teachers with the interface of one.
 
     Args:
         teachers: the main one first; its features and embedding are the ensemble's.
@@ -146,36 +144,23 @@ class Ensemble:
         return outputs[0]._replace(logits=logits)
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
-        """Sets what follows a schedule."""
+        """Set what follows a schedule to its value in ``epoch``, counted from 0."""
         for teacher in self.teachers:
             teacher.start_epoch(epoch, max_epochs)
         for name, schedule in self._schedules.items():
             setattr(self.mean, name, schedule.at(epoch, max_epochs))
 
     def flush(self) -> None:
-        """Writes what the teachers' caches hold."""
+        """Write what the teachers' caches hold to disk."""
         for teacher in self.teachers:
             teacher.flush()
 
-    def prepare(
-        self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, cuda_graph: bool
-    ) -> None:
-        """Compiles every teacher."""
-        for teacher in self.teachers:
-            teacher.prepare(inputs, context, compiled, cuda_graph)
-
-    def prefetch(self, batch: Batch) -> None:
-        """Begins to answer a training batch that will be asked for later."""
-        for teacher in self.teachers:
-            teacher.prefetch(batch)
-
-    def release(self) -> None:
-        """Gives back what was captured of every teacher."""
-        for teacher in self.teachers:
-            teacher.release()
+    def live_teachers(self, every_batch: bool = False) -> list[Teacher]:
+        """Those of its teachers, see :meth:`Teacher.live_teachers`."""
+        return [live for teacher in self.teachers for live in teacher.live_teachers(every_batch)]
 
     def to(self, device: torch.device) -> "Ensemble":
-        """Moves all of them to a device."""
+        """Move all teachers to a device."""
         for teacher in self.teachers:
             teacher.to(device)
         return self

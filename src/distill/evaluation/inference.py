@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from distill.data import Batch, ViewLoader
-from distill.distillation.criterion import Criterion, Losses
+from distill.distillation.criterion import Criterion
 from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.models.outputs import Outputs
-from distill.training.module import Distiller
+from distill.tasks.image_classification import ImageClassification
+from distill.training.evaluation_module import EvaluationModule, StepOutput
 
 MAPPED = 1000  # samples whose embeddings are kept
 
@@ -52,7 +53,7 @@ class Pass:
     logged: dict[str, float]
 
 
-class Recorder(Distiller):
+class Recorder(EvaluationModule):
     """A module that only evaluates, and keeps what it saw.
 
     Args:
@@ -72,19 +73,22 @@ class Recorder(Distiller):
         keep: Tensor,
     ) -> None:
         criterion = Criterion(label_smoothing=label_smoothing)
-        super().__init__(net.model, criterion, num_classes, teacher, head=net.model_info.head)
+        task = ImageClassification(num_classes)
+        super().__init__(net.model, criterion, task, teacher, head=net.model_info.head)
         self._keep = keep
         self._count = 0
         self._seen: list[tuple[Batch, Outputs, Outputs | None, Tensor]] = []
 
-    def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:
-        student, teacher, losses = super()._outputs(batch, stage)
+    def compute(self, batch: Batch, split: str) -> StepOutput:
+        """As in the run; and keep the outputs."""
+        output = super().compute(batch, split)
+        student, teacher = output.student, output.teacher
         n = len(batch.target)
         here = self._keep[(self._keep >= self._count) & (self._keep < self._count + n)] - self._count
         self._count += n
         light = Batch(torch.empty(0), batch.target.cpu(), batch.index.cpu())
         self._seen.append((light, _light(student, here), teacher and _light(teacher, here), here + self._count - n))
-        return student, teacher, losses
+        return output
 
     def gathered(self, logged: dict[str, float]) -> Pass:
         """All batches as one."""

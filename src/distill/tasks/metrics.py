@@ -1,4 +1,4 @@
-"""What is counted on train, validation and test, through torchmetrics."""
+"""Metrics of image classification (torchmetrics), and means of losses."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -11,73 +11,73 @@ from torchmetrics.classification import MulticlassAccuracy
 from distill.models.outputs import Outputs
 from distill.utils import distributed
 
-AT_ONCE = 1 << 18  # logits that wait to be counted together
+BUFFERED = 1 << 18  # logits that are kept before the metrics are updated with them
 
 
 class Metrics(nn.Module):
-    """Top-1 and top-5 accuracy, and agreement: the share of samples on which student and teacher answer alike.
+    """Top-1 and top-5 accuracy, and agreement: the share of samples on which student and teacher predict alike.
 
-    Batches are kept until there are enough to count together: of a short step, counting would be a large part.
+    Batches are buffered and counted together: of a short step, updating metrics would be a large part.
 
     Args:
         num_classes: C. Top-5 is left out where C ≤ 5.
-        teacher: whether there is a teacher to agree with.
+        with_agreement: whether there is a teacher to agree with.
     """
 
-    def __init__(self, num_classes: int, teacher: bool) -> None:
+    def __init__(self, num_classes: int, with_agreement: bool) -> None:
         super().__init__()
 
         def accuracy(k: int = 1) -> Metric:
             return MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
 
-        self._waiting: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self._buffer: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._elements = 0
         self.counts = nn.ModuleDict({"acc": accuracy()})
         if num_classes > 5:
             self.counts["top5"] = accuracy(5)
-        if teacher:
+        if with_agreement:
             self.counts["agreement"] = accuracy()
 
     def update(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> None:
-        """Takes one batch; of a mixed sample, its larger share is taken for its class."""
-        logits = student.logits.detach().clone()  # a compiled model may write its next answers over these
-        answers = None if teacher is None or "agreement" not in self.counts else teacher.logits.argmax(1)
-        self._waiting.append((logits, target, answers))
+        """Take one batch; the class of a mixed sample is that of its larger share."""
+        logits = student.logits.detach().clone()  # a CUDA graph overwrites its outputs
+        predicted = None if teacher is None or "agreement" not in self.counts else teacher.logits.argmax(1)
+        self._buffer.append((logits, target, predicted))
         self._elements += logits.numel()
-        if self._elements >= AT_ONCE:
-            self._count()
+        if self._elements >= BUFFERED:
+            self._update()
 
-    def _count(self) -> None:
-        """Counts what waits."""
-        if not self._waiting:
+    def _update(self) -> None:
+        """Update the metrics with what is buffered."""
+        if not self._buffer:
             return
-        waiting, self._waiting, self._elements = self._waiting, [], 0
-        logits, target = (torch.cat([batch[i] for batch in waiting]) for i in (0, 1))  # type: ignore[misc]
+        batches, self._buffer, self._elements = self._buffer, [], 0
+        logits, target = (torch.cat([batch[i] for batch in batches]) for i in (0, 1))  # type: ignore[misc]
         target = target.argmax(1) if target.ndim == 2 else target
         for name, metric in self.counts.items():
             if name != "agreement":
                 cast(Metric, metric).update(logits, target)
-        asked = [(logits, answers) for logits, _, answers in waiting if answers is not None]
-        if asked:
-            cast(Metric, self.counts["agreement"]).update(*map(torch.cat, zip(*asked, strict=True)))
+        pairs = [(logits, predicted) for logits, _, predicted in batches if predicted is not None]
+        if pairs:
+            cast(Metric, self.counts["agreement"]).update(*map(torch.cat, zip(*pairs, strict=True)))
 
     def compute(self) -> dict[str, Tensor]:
-        """The shares by name, over all processes, and begins anew; no agreement where no teacher was asked."""
-        self._count()
-        found = {}
+        """The shares by name, over all processes, and reset; no agreement where no teacher was asked."""
+        self._update()
+        values = {}
         for name, metric in self.counts.items():
             if name != "agreement" or cast(Metric, metric).update_called:
-                found[name] = cast(Metric, metric).compute()
+                values[name] = cast(Metric, metric).compute()
             cast(Metric, metric).reset()
-        return found
+        return values
 
 
 class Means:
-    """Means over the samples of an epoch of numbers that every batch gives; three operations a batch.
+    """Means of scalars over the samples of an epoch, without synchronising host and device.
 
     Attributes:
-        names: of the numbers.
-        last: those of the last batch, float32 (len(names),).
+        names: of the scalars.
+        last: their values in the last batch, float32 (len(names),).
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Means:
         self._samples = 0
 
     def update(self, values: Mapping[str, Tensor], samples: int) -> None:
-        """Adds the scalars of one batch; other names than before begin anew."""
+        """Add the scalars of one batch; other names than before reset the sums."""
         self.last = torch.stack([value.detach().float() for value in values.values()])
         if self._sums is None or tuple(values) != self.names:
             self.names, self._sums, self._samples = tuple(values), torch.zeros_like(self.last), 0
@@ -95,7 +95,7 @@ class Means:
         self._samples += samples
 
     def compute(self) -> dict[str, Tensor]:
-        """The means by name, over all processes; begins anew."""
+        """The means by name, over all processes, and reset."""
         sums, self._sums = self._sums, None
         if sums is None:
             return {}

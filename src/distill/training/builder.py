@@ -307,7 +307,13 @@ def _stages(
             load_weights(student.model, weights_of(cfg["init"]), student.model_info.name)
         stage = TrainingStage(role, student, recipe, where, epochs, int8=int8, precision=precision)
         answers_in = policy.answering(cfg, data, data.batch_size)
-        stage = replace(stage, compiled=(compiled, compiled), cuda_graph=cfg["cuda_graph"], answers_in=answers_in)
+        stage = replace(
+            stage,
+            compiled=(compiled, compiled),
+            cuda_graph=cfg["cuda_graph"],
+            prefetch=cfg["prefetch"],
+            answers_in=answers_in,
+        )
         if cfg["kd"]["peers"] is not None:
             stage = _mutual(cfg, stage, data)
         else:

@@ -1,4 +1,4 @@
-"""Deep mutual learning: two or more students teach each other in one run."""
+"""Deep mutual learning: two or more students are each other's teachers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,22 +9,16 @@ from torch import Tensor, nn
 from distill.data import Batch
 from distill.distillation.criterion import Criterion, Losses
 from distill.distillation.feature_extractor import FeatureExtractor
-from distill.models.outputs import Outputs
+from distill.training.evaluation_module import StepOutput
 from distill.training.module import Distiller
 
 
-def _detached(outputs: Outputs) -> Outputs:
-    """The outputs as a teacher's: without gradient."""
-    embedding = None if outputs.embedding is None else outputs.embedding.detach()
-    return Outputs(outputs.logits.detach(), {k: v.detach() for k, v in outputs.features.items()}, embedding)
-
-
 class MutualDistiller(Distiller):
-    """Trains students at once: L = Σ_i mean_{j ≠ i} criterion(student i, student j as its teacher).
+    """Trains students together: L = Σ_i mean_{j ≠ i} criterion(student i, student j as its teacher).
 
-    With the KD term at T = 1 and α null that is Σ_i [CE_i + mean_{j ≠ i} KL(p_j ‖ p_i)], deep mutual learning. A
-    student takes no gradient from teaching. All students answer before any of them is updated (the paper updates them
-    in turn within a step).
+    With the KD term at T = 1 and α null that is Σ_i [CE_i + mean_{j ≠ i} KL(p_j ‖ p_i)], deep mutual learning. No
+    gradient flows into a student through its outputs as a teacher. All students' forwards precede any update (the paper
+    updates them in turn within a step).
 
     Args:
         students: two or more; the first is the one the run is about.
@@ -46,7 +40,7 @@ class MutualDistiller(Distiller):
         super().__init__(students[0], criteria[0][0], agreement=True, **settings)
         self.peers = nn.ModuleList(students[1:])
         self.criteria = nn.ModuleList([nn.ModuleList(row) for row in criteria])
-        self._extractor.remove()
+        self.extractor.remove()
         self._extractors = []
         for i, student in enumerate(students):
             as_student = [key for criterion in criteria[i] for key in criterion.extracted_layers("student")]
@@ -58,27 +52,28 @@ class MutualDistiller(Distiller):
             ]
             self._extractors.append(FeatureExtractor(student, dict.fromkeys([*as_student, *as_teacher]), heads[i]))
 
-    def _outputs(self, batch: Batch, stage: str) -> tuple[Outputs, Outputs | None, Losses]:
-        answers = [extractor(batch.inputs) for extractor in self._extractors]
-        teachers = [_detached(answer) for answer in answers]
+    def compute(self, batch: Batch, split: str) -> StepOutput:
+        """Outputs of the first two students, and the losses of all."""
+        outputs = [extractor(batch.inputs) for extractor in self._extractors]
+        teachers = [output.map(Tensor.detach) for output in outputs]
         totals: list[Tensor] = []
         parts: dict[str, list[Tensor]] = {}
         for i, row in enumerate(self.criteria):
             others = [teacher for j, teacher in enumerate(teachers) if j != i]
-            rows: Any = row
-            losses = [criterion(answers[i], other, batch) for criterion, other in zip(rows, others, strict=True)]
-            totals.append(torch.stack([one.total for one in losses]).mean())
-            for one in losses:
-                for name, value in one.parts.items():
+            criteria: Any = row
+            losses = [criterion(outputs[i], other, batch) for criterion, other in zip(criteria, others, strict=True)]
+            totals.append(torch.stack([loss.total for loss in losses]).mean())
+            for loss in losses:
+                for name, value in loss.parts.items():
                     parts.setdefault(name if i == 0 else f"peer_{i}_{name}", []).append(value)
         means = {name: torch.stack(values).mean() for name, values in parts.items()}
-        return answers[0], teachers[1], Losses(torch.stack(totals).sum(), means)
+        return StepOutput(outputs[0], teachers[1], Losses(torch.stack(totals).sum(), means))
 
     def on_train_start(self) -> None:
         """All students are trained."""
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
-        """Sets what follows a schedule, in every criterion."""
+        """Set what follows a schedule, in every criterion."""
         for row in self.criteria:
             for criterion in row:  # type: ignore[attr-defined]
                 criterion.start_epoch(epoch, max_epochs)

@@ -11,7 +11,9 @@ from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_store import TeacherSource, obtain
+from distill.tasks.image_classification import ImageClassification
 from distill.training import summary
+from distill.training.acceleration.callback import Acceleration
 from distill.training.module import Distiller
 from distill.training.mutual import MutualDistiller
 from distill.training.plan import Experiment, Recipe, TrainingStage
@@ -26,7 +28,7 @@ from distill.utils.errors import UserError, first_line
 def _distiller(stage: TrainingStage, teacher: Teacher | Ensemble | None) -> Distiller:
     recipe, criterion = stage.recipe, stage.recipe.criterion
     settings: dict[str, Any] = {
-        "num_classes": recipe.data.num_classes,
+        "task": ImageClassification(recipe.data.num_classes),
         "optimizer": recipe.optimizer,
         "scheduler": recipe.scheduler,
         "seed": recipe.seed,
@@ -44,8 +46,7 @@ def _distiller(stage: TrainingStage, teacher: Teacher | Ensemble | None) -> Dist
         teacher=teacher,
         head=head,
         int8=int8,
-        compiled=stage.compiled,
-        cuda_graph=stage.cuda_graph and int8 is None,
+        callbacks=[Acceleration(*stage.compiled, stage.cuda_graph and int8 is None, stage.prefetch)],
         **settings,
     )
 
@@ -95,7 +96,6 @@ def _fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pa
     best = str(getattr(monitored[0], "best_model_path", "")) if monitored else None
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
     trained = FitResult(trainer.current_epoch, metrics, best, begun == trainer.current_epoch)
-    module.gather()
     distributed.align(module)
     if not distributed.is_rank_zero():
         return trained

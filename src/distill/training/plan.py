@@ -15,7 +15,7 @@ from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CachePlan
 from distill.distillation.teacher_store import TeacherSource
-from distill.training.module import OptimizerFactory
+from distill.training.optimization import OptimizerFactory
 from distill.training.schedulers import SchedulerFactory
 
 
@@ -52,7 +52,8 @@ class TrainingStage:
         precision: in which it is trained.
         answers_in: the precision in which a model answers as its teacher.
         compiled: whether the student is, and its teacher.
-        captured: whether its steps are on CUDA, see ``distill.training.acceleration.cuda_graphs``.
+        cuda_graph: whether its steps are captured as CUDA graphs, where ``supports_cuda_graph``.
+        prefetch: whether its teacher then computes the next batch beside the student's step.
     """
 
     role: str
@@ -68,6 +69,7 @@ class TrainingStage:
     answers_in: Callable[[nn.Module], Any] = lambda _: None
     compiled: tuple[bool, bool] = (False, False)
     cuda_graph: bool = False
+    prefetch: bool = False
 
 
 @dataclass(frozen=True)

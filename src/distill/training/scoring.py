@@ -14,19 +14,22 @@ from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import digest
-from distill.training.module import Distiller
+from distill.tasks.image_classification import ImageClassification
+from distill.training.evaluation_module import EvaluationModule
 from distill.training.plan import Experiment
 from distill.training.trainer import EVALUATION
 from distill.utils.precision import HALF
 from distill.utils.profiling import size, speed
 
 
-def evaluation_module(net: NamedModel, experiment: Experiment, teacher: Teacher | Ensemble | None = None) -> Distiller:
+def evaluation_module(
+    net: NamedModel, experiment: Experiment, teacher: Teacher | Ensemble | None = None
+) -> EvaluationModule:
     """A module that only evaluates a model."""
-    return Distiller(net.model, Criterion(), experiment.data.num_classes, teacher)
+    return EvaluationModule(net.model, Criterion(), ImageClassification(experiment.data.num_classes), teacher)
 
 
-def evaluate(module: Distiller, experiment: Experiment, split: str) -> dict[str, float]:
+def evaluate(module: EvaluationModule, experiment: Experiment, split: str) -> dict[str, float]:
     """Metrics and loss terms on "val" or "test", by their names without the split."""
     data, trainer = experiment.data, experiment.make_evaluator()
     if split == "test":
@@ -36,7 +39,7 @@ def evaluate(module: Distiller, experiment: Experiment, split: str) -> dict[str,
     return {key.partition("/")[2]: value for key, value in results[0].items()}
 
 
-def evaluate_val_and_test(module: Distiller, experiment: Experiment) -> dict[str, dict[str, float]]:
+def evaluate_val_and_test(module: EvaluationModule, experiment: Experiment) -> dict[str, dict[str, float]]:
     """Metrics on validation and test."""
     return {split: evaluate(module, experiment, split) for split in ("val", "test")}
 

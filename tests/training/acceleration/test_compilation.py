@@ -12,6 +12,7 @@ from distill.distillation.teacher import Teacher
 from distill.models import resnet8
 from distill.training.acceleration import compilation, policy
 from distill.training.acceleration.compilation import compile_student, compile_teacher
+from distill.training.acceleration.teacher import AcceleratedTeacher
 from distill.utils.errors import UserError
 from jobs import TINY, composed, run_job
 
@@ -21,7 +22,7 @@ def eager_backend(monkeypatch):
     """Dynamo and autograd's tracing for real, without a minute of C++."""
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda fn, **kw: real(fn, backend="aot_eager", **kw))
-    compilation.begin()
+    compilation.reset()
     yield
     torch._dynamo.reset()
 
@@ -48,11 +49,12 @@ def test_student_and_taps_give_the_same_numbers_and_gradients(eager_backend):
     model.load_state_dict(before)
 
     compile_student(extractor, example(), none, "the student")
-    assert extractor._compiled is not None
+    assert extractor.fast_forward is not None
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     calls = []
-    compiled, extractor._compiled = extractor._compiled, lambda x: calls.append(1) or compiled(x)
+    compiled = extractor.fast_forward.function
+    extractor.fast_forward = extractor.fast_forward._replace(function=lambda x: calls.append(1) or compiled(x))
     fast = extractor(example())
     fast.logits.square().sum().backward()
     assert calls == [1]
@@ -75,7 +77,7 @@ def test_a_frozen_teacher_too(eager_backend):
     compile_teacher(extractor, example(), none, "the teacher")
     with torch.no_grad():
         fast = extractor(example())
-    assert extractor._compiled is not None
+    assert extractor.fast_forward is not None
     assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
     assert torch.allclose(fast.features["layer1"], plain.features["layer1"], atol=1e-5)
 
@@ -89,7 +91,7 @@ def test_taps_on_one_architecture_are_told_apart(eager_backend):
         compile_teacher(extractor, example(), none, "the teacher")
     for extractor in extracted_layers:
         with torch.no_grad():
-            fast, plain = extractor(example()), extractor.eagerly(example())
+            fast, plain = extractor(example()), extractor.eager(example())
         assert torch.allclose(fast.logits, plain.logits, atol=1e-5)
         assert {k: v.shape for k, v in fast.features.items()} == {k: v.shape for k, v in plain.features.items()}
 
@@ -104,7 +106,7 @@ def test_a_model_that_does_not_compile_runs_eagerly_and_says_so_once(monkeypatch
     extractor = FeatureExtractor(resnet8(num_classes=10, in_channels=1), [], None)
     compile_student(extractor, example(), none, "the student")
     torch._dynamo.reset()
-    assert extractor._compiled is None
+    assert extractor.fast_forward is None
     assert extractor(example()).logits.shape == (8, 10)
     out = capsys.readouterr().out
     assert out.count("the student cannot be compiled and runs eagerly: ") == 1
@@ -195,7 +197,7 @@ def test_gradients_that_add_up_over_several_steps_are_left_alone(eager_backend):
 @pytest.mark.slow
 def test_frozen_teachers_of_one_architecture_keep_their_own_weights():
     """Folded weights are constants of the code, and the code of one teacher must not answer for another."""
-    compilation.begin()
+    compilation.reset()
     extracted_layers = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -208,8 +210,8 @@ def test_frozen_teachers_of_one_architecture_keep_their_own_weights():
         compile_teacher(extracted_layers[-1], example(), none, "the teacher")
     for extractor in extracted_layers:
         with torch.no_grad():
-            fast, plain = extractor(example()), extractor.eagerly(example())
-        assert extractor._compiled is not None
+            fast, plain = extractor(example()), extractor.eager(example())
+        assert extractor.fast_forward is not None
         assert torch.allclose(fast.logits, plain.logits, atol=1e-4)
         assert torch.allclose(fast.features["layer1"], plain.features["layer1"], atol=1e-4)
         assert torch.allclose(fast.embedding, plain.embedding, atol=1e-4)
@@ -219,12 +221,12 @@ def test_frozen_teachers_of_one_architecture_keep_their_own_weights():
 def test_batch_norm_is_folded_into_the_teacher_convolutions(monkeypatch):
     from torch._inductor.utils import run_and_get_code
 
-    compilation.begin()
+    compilation.reset()
     extractor = FeatureExtractor(resnet8(num_classes=10, in_channels=1).eval().requires_grad_(False))
     _, code = run_and_get_code(lambda: compile_teacher(extractor, example(), none, "the teacher"))
     assert len(code) == 1
     assert "sqrt" not in code[0]  # of the running variance
-    assert extractor._compiled is not None
+    assert extractor.fast_forward is not None
 
 
 def test_evaluation_asks_the_teacher_as_it_is(monkeypatch):
@@ -233,10 +235,10 @@ def test_evaluation_asks_the_teacher_as_it_is(monkeypatch):
     monkeypatch.setattr(
         torch, "compile", lambda fn, **kw: real(fn, backend=lambda graph, _: made.append(1) or graph.forward, **kw)
     )
-    compilation.begin()
+    compilation.reset()
     teacher = Teacher(resnet8(num_classes=10, in_channels=1), precision="32-true")
     batch = Batch(example(), torch.zeros(8, dtype=torch.int64), torch.arange(8))
-    teacher.prepare(batch.inputs, none, compiled=True, cuda_graph=False)
+    AcceleratedTeacher(teacher, compiled=True, cuda_graph=False).prepare(batch.inputs, none)
     teacher(batch)
     assert made == [1]
     with torch.inference_mode():

@@ -10,18 +10,17 @@ import torch
 from safetensors.torch import load_file
 
 from distill.data import Batch
-from distill.distillation import feature_extractor
-from distill.distillation import teacher as teachers
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
-from distill.training import module as modules
-from distill.training.module import Distiller
+from distill.training.acceleration import graphed_step, prefetch
+from distill.training.acceleration import teacher as accelerated_teacher
+from distill.training.acceleration.teacher import AcceleratedTeacher
 from distill.utils.errors import Interrupted
 from jobs import TINY, run_job, stop_at
 
 
 class Recorded:
-    """See ``Graph``."""
+    """See ``GraphedCallable``."""
 
     made = 0
 
@@ -96,17 +95,10 @@ def _tensors(value):
 @pytest.fixture
 def cuda_graph(monkeypatch):
     """Steps are captured as on a GPU."""
-    original = Distiller.setup
-
-    def setup(self, stage):
-        asked = self._cuda_graph
-        original(self, stage)
-        self._cuda_graph = asked and self.trainer.accumulate_grad_batches == 1
-
-    monkeypatch.setattr(Distiller, "setup", setup)
-    monkeypatch.setattr(modules, "Graph", Recorded)
-    monkeypatch.setattr(feature_extractor, "Graph", Recorded)
-    monkeypatch.setattr(teachers, "SideStream", Later)
+    monkeypatch.setattr(graphed_step, "supports_cuda_graph", lambda trainer: trainer.accumulate_grad_batches == 1)
+    monkeypatch.setattr(graphed_step, "GraphedCallable", Recorded)
+    monkeypatch.setattr(accelerated_teacher, "GraphedCallable", Recorded)
+    monkeypatch.setattr(prefetch, "SideStream", Later)
     Recorded.made = Later.runs = Later.waits = Later.joins = 0
 
 
@@ -153,10 +145,11 @@ def test_a_captured_run_is_another_run_bit_for_bit(tmp_path, cuda_graph, overrid
         (("kd=multi_teacher", "kd.teachers=[{model: resnet14}]", "cache.enabled=false"), 22, 22),
         (("kd=kd", "cache.cycle=1"), 5, 3),  # what is kept is not computed, but for the next epoch's first two
         (("kd=none",), 0, 0),
+        (("kd=kd", "cache.enabled=false", "prefetch=false"), 0, 0),
     ],
 )
 def test_a_teacher_answers_one_step_ahead(tmp_path, cuda_graph, overrides, begun, used):
-    run_job(tmp_path / "run", *JOB, *overrides)
+    run_job(tmp_path / "run", *JOB, "prefetch=true", *overrides)
     assert (Later.runs, Later.waits) == (begun, used)
 
 
@@ -166,22 +159,23 @@ def test_answers_of_before_are_in_the_precision_of_the_others(cuda_graph):
 
     asked = Teacher(resnet8(num_classes=10, in_channels=1), precision="bf16-mixed")
     batches = [Batch(torch.randn(4, 1, 8, 8), torch.zeros(4), torch.arange(4)) for _ in range(3)]
-    asked.prepare(batches[0].inputs, context, False, True)
+    accelerated = AcceleratedTeacher(asked, compiled=False, cuda_graph=True, prefetch=True)
+    accelerated.prepare(batches[0].inputs, context)
     with context():
         expected = [asked(batch).logits.clone() for batch in batches]
     assert expected[0].dtype == torch.bfloat16
     assert Later.joins == 3  # the graph is used where it could be in use
-    asked.prefetch(batches[0])
-    asked.prefetch(batches[1])
+    accelerated.prefetch(batches[0])
+    accelerated.prefetch(batches[1])
     with context():
         for batch, logits in zip(batches, expected, strict=True):
             torch.testing.assert_close(asked(batch).logits, logits, rtol=0, atol=0)  # their type, too
     assert (Later.runs, Later.waits) == (2, 2)
-    asked.prefetch(Batch(torch.randn(3, 1, 8, 8), torch.zeros(3), torch.arange(3)))  # a short last batch
+    accelerated.prefetch(Batch(torch.randn(3, 1, 8, 8), torch.zeros(3), torch.arange(3)))  # a short last batch
     joined = Later.joins
-    asked.release()
+    accelerated.release()
     assert Later.joins == joined + 1
-    asked.prefetch(batches[2])
+    accelerated.prefetch(batches[2])
     assert Later.runs == 2
     with context():
         assert torch.equal(asked(batches[2]).logits, expected[2])
@@ -190,19 +184,20 @@ def test_answers_of_before_are_in_the_precision_of_the_others(cuda_graph):
 def test_where_memory_is_short_a_teacher_answers_when_asked(cuda_graph, monkeypatch):
     asked = Teacher(resnet8(num_classes=10, in_channels=1))
     batches = [Batch(torch.randn(4, 1, 8, 8), torch.zeros(4), torch.arange(4)) for _ in range(2)]
-    asked.prepare(batches[0].inputs, nullcontext, False, True)
+    accelerated = AcceleratedTeacher(asked, compiled=False, cuda_graph=True, prefetch=True)
+    accelerated.prepare(batches[0].inputs, nullcontext)
     expected = [asked(batch).logits.clone() for batch in batches]
-    asked.prefetch(batches[0])
+    accelerated.prefetch(batches[0])
 
     def full(self, function):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Later, "run", full)
-    asked.prefetch(batches[1])
+    accelerated.prefetch(batches[1])
     for batch, logits in zip(batches, expected, strict=True):
         assert torch.equal(asked(batch).logits, logits)
     monkeypatch.undo()
-    asked.prefetch(batches[1])  # nor does it try again
+    accelerated.prefetch(batches[1])  # nor does it try again
     assert Later.runs == 1
 
 
@@ -220,7 +215,7 @@ def test_what_cannot_be_captured_runs_as_before_and_says_so_once(tmp_path, cuda_
     def refuse(*args, **kwargs):
         raise RuntimeError("it waits for the device\nmore")
 
-    monkeypatch.setattr(modules, "Graph", refuse)
+    monkeypatch.setattr(graphed_step, "GraphedCallable", refuse)
     report = run_job(tmp_path / "run", *JOB, "kd=kd", "cache.enabled=false")
     assert report["student"]["last"]["epoch"] == 3
     out = capsys.readouterr().out

@@ -2,8 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -162,23 +161,14 @@ class CachedTeacher(Teacher):
     def _cannot_write(self, error: OSError) -> None:
         _warn(f"{self.store.folder} cannot be written ({error}): the teacher answers what is not there")
 
-    def prepare(
-        self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], compiled: bool, cuda_graph: bool
-    ) -> None:
-        """Compiles and captures the teacher, unless the epoch is there already (as the others then are)."""
+    def live_teachers(self, every_batch: bool = False) -> list[Teacher]:
+        """None where the whole epoch is cached; with ``every_batch``, none unless nothing of the epoch is."""
+        if every_batch:
+            cached = self._answers.get("train")
+            return [self.live] if cached is not None and cached.empty else []
         if "train" not in self._answers:
             self._load("train")
-        if not self._answers["train"].whole:
-            self.live.prepare(inputs, context, compiled, cuda_graph)
-
-    def prefetch(self, batch: Batch) -> None:
-        """Begins to compute the answers to a training batch, in an epoch of which none are there."""
-        if "train" in self._answers and self._answers["train"].empty:
-            self.live.prefetch(batch)
-
-    def release(self) -> None:
-        """Gives back what was captured."""
-        self.live.release()
+        return [] if self._answers["train"].whole else [self.live]
 
     def to(self, device: torch.device) -> "CachedTeacher":
         """Moves the teacher."""

@@ -1,6 +1,6 @@
-"""What ``compile=auto`` means, and compilation that is tried before it is relied on.
+"""What ``compile=auto`` means, and ``torch.compile`` of student and teacher with a fallback to eager.
 
-The answer is a function of the configuration and the machine, never of a measurement: a run and its continuation
+The choice is a function of the configuration and the machine, never of a measurement: a run and its continuation
 choose alike.
 """
 
@@ -12,7 +12,7 @@ import torch
 import torch._inductor.config
 from torch import Tensor
 
-from distill.distillation.feature_extractor import FeatureExtractor
+from distill.distillation.feature_extractor import FeatureExtractor, FixedShapeForward
 from distill.utils import distributed
 from distill.utils.errors import first_line
 
@@ -22,7 +22,7 @@ CPU, CUDA = 1e14, 1e16
 
 
 def choose(asked: Any, cuda: bool, macs: float) -> tuple[bool, str]:
-    """Whether a model's training forward is compiled, and how the line says it.
+    """Whether a model's training forward is compiled, and the words for it in the printed line.
 
     Args:
         asked: ``compile`` of the configuration: "auto", True or False.
@@ -42,38 +42,44 @@ def choose(asked: Any, cuda: bool, macs: float) -> tuple[bool, str]:
     return True, "compiled"
 
 
-def begin() -> None:
-    """Forgets what was compiled for an earlier training in this process: dynamo keeps eight versions of a function."""
+def reset() -> None:
+    """Forget what was compiled for earlier trainings in this process: dynamo keeps eight versions of a function."""
     torch._dynamo.reset()
-    torch._dynamo.config.skip_nnmodule_hook_guards = False  # two taps on one architecture differ in their hooks alone
+    torch._dynamo.config.skip_nnmodule_hook_guards = False  # extractors on one architecture differ in hooks alone
+
+
+def compile_forward(extractor: FeatureExtractor, inputs: Tensor) -> None:
+    """Compile the forward for inputs of this shape and the mode, train or eval, that the model is in."""
+    compiled = torch.compile(extractor.eager, dynamic=False)
+    extractor.fast_forward = FixedShapeForward(compiled, inputs.shape, extractor.model.training)
 
 
 def compile_student(
     extractor: FeatureExtractor, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], name: str
 ) -> None:
-    """Compiles forward and backward for training batches of this shape, and runs both once; falls back to eager.
+    """Compile forward and backward for training batches of this shape and run both once; fall back to eager.
 
-    Neither weights nor running statistics nor gradients are changed.
+    Weights, running statistics and gradients stay as they are.
 
     Args:
         extractor: of the student, in training mode.
-        inputs: a whole batch, on the device.
-        context: the precision's.
-        name: how the line calls it.
+        inputs: a full batch, on the device.
+        context: the autocast context of the training.
+        name: for the printed line.
     """
     buffers = {name: buffer.clone() for name, buffer in extractor.model.named_buffers()}
-    gradients = [(parameter, parameter.grad) for parameter in extractor.model.parameters()]  # of steps that add up
+    gradients = [(parameter, parameter.grad) for parameter in extractor.model.parameters()]  # of accumulated steps
     for parameter, _ in gradients:
         parameter.grad = None
 
-    def once() -> None:
+    def run_once() -> None:
         with torch.enable_grad(), context():
             outputs = extractor(inputs)
             total = torch.stack([value.float().sum() for value in (outputs.logits, *outputs.features.values())]).sum()
         torch.autograd.backward(total)
 
     try:
-        _tried(extractor, inputs, once, name)
+        _compile_and_run(extractor, inputs, run_once, name)
     finally:
         for parameter, gradient in gradients:
             parameter.grad = gradient
@@ -85,30 +91,30 @@ def compile_student(
 def compile_teacher(
     extractor: FeatureExtractor, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], name: str
 ) -> None:
-    """Compiles a frozen model's forward for batches of this shape, and runs it once; falls back to eager.
+    """Compile a frozen model's forward for batches of this shape and run it once; fall back to eager.
 
     On a CPU its weights become constants of the code: BatchNorm is folded into the convolutions, whose weights are
-    converted to the precision and laid out for the hardware once (inductor's ``freezing``).
+    cast and laid out for the hardware once (inductor's ``freezing``).
 
     Args:
         extractor: of the teacher, in eval mode.
-        inputs: a whole batch, on the device.
-        context: the precision's.
-        name: how the line calls it.
+        inputs: a full batch, on the device.
+        context: the autocast context of the training.
+        name: for the printed line.
     """
 
-    def once() -> None:
-        folded = inputs.device.type == "cpu"  # an option of torch.compile would come too late: dynamo must know it
-        with torch._inductor.config.patch(freezing=folded), torch.no_grad(), context():
+    def run_once() -> None:
+        freezing = inputs.device.type == "cpu"  # an option of torch.compile would come too late: dynamo must know it
+        with torch._inductor.config.patch(freezing=freezing), torch.no_grad(), context():
             extractor(inputs)
 
-    _tried(extractor, inputs, once, name)
+    _compile_and_run(extractor, inputs, run_once, name)
 
 
-def _tried(extractor: FeatureExtractor, inputs: Tensor, once: Callable[[], None], name: str) -> None:
-    extractor.compile(inputs)
+def _compile_and_run(extractor: FeatureExtractor, inputs: Tensor, run_once: Callable[[], None], name: str) -> None:
+    compile_forward(extractor, inputs)
     try:
-        once()
+        run_once()
     except Exception as error:  # dynamo, inductor, the C++ compiler and triton each raise their own
-        extractor.eager()
+        extractor.fast_forward = None
         print(f"{name} cannot be compiled and runs eagerly: {type(error).__name__}: {first_line(error)}", flush=True)

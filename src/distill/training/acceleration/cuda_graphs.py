@@ -1,7 +1,7 @@
-"""CUDA graphs: hundreds of small kernels that the host launches in one call.
+"""CUDA graphs: the many small kernels of a function, launched by the host in one call.
 
-A step of a small student is many kernels of a few microseconds each. Launched one by one, they leave the GPU waiting
-for the host; captured once and replayed, they follow one another.
+A training step of a small student is hundreds of kernels of a few microseconds each. Launched one by one, the GPU
+waits for the host; captured once and replayed, they run back to back.
 """
 
 import warnings
@@ -16,24 +16,26 @@ from torch.torch_version import TorchVersion
 
 from distill.utils.errors import first_line
 
-WARM_UP = 3  # runs before the capture: kernels are chosen, and lazily made state is there
-INDEPENDENT = TorchVersion(torch.__version__) >= "2.11"  # before, each replay may write the random state of all graphs
-LARGEST = 4 << 30  # bytes that a graph may hold for good; a step that takes more keeps a GPU busy anyhow
+WARM_UP = 3  # eager runs before the capture: libraries choose their kernels and allocate what they keep
+# Before torch 2.11 each replay may write the random state of all graphs, so that two cannot run side by side.
+INDEPENDENT = TorchVersion(torch.__version__) >= "2.11"
+LARGEST = 4 << 30  # bytes that a graph may hold; a step that takes more keeps a GPU busy anyhow
 
 
-class Graph:
-    """A function of tensors of one shape, captured.
+class GraphedCallable:
+    """A function of tensors of fixed shapes, captured as a CUDA graph.
 
     Args:
-        function: of tensors on one CUDA device. It must not wait for the device, and must depend on nothing that
-            changes but its arguments, parameters and buffers.
-        arguments: examples; shapes, types and layouts are those of every call.
-        modules: whose buffers the function changes; they are afterwards as they were before.
+        function: of tensors on one CUDA device. It must not synchronise host and device, and must depend on nothing
+            that changes but its arguments, parameters and buffers.
+        arguments: examples; every call has their shapes, dtypes and strides.
+        modules: whose buffers the function changes; the capture leaves them as they were.
         parameters: whose gradients the function computes; they are ``None`` before each run of it.
-        stream: on which it is captured; graphs that run side by side are of different ones (see ``_stream``).
+        stream: name of the stream on which it is captured, see ``get_stream``; graphs that run side by side need
+            different ones.
 
     Raises:
-        RuntimeError: the function cannot be captured, or would hold more than ``LARGEST``.
+        RuntimeError: the function cannot be captured, or would hold more than ``LARGEST`` bytes.
     """
 
     def __init__(
@@ -45,104 +47,71 @@ class Graph:
         stream: str = "step",
     ) -> None:
         device = arguments[0].device
-        own = _stream(device, stream)
+        capture_stream = get_stream(device, stream)
         self._arguments = [torch.empty_like(value).copy_(value) for value in arguments]
         self._parameters = tuple(parameters)
         buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
-        random = torch.cuda.get_rng_state(device)
-        before = torch.cuda.memory_reserved(device)
+        rng_state = torch.cuda.get_rng_state(device)
+        reserved = torch.cuda.memory_reserved(device)
         try:
-            with uncached():
-                self._warm_up(function, own)
-                if torch.cuda.memory_reserved(device) - before > LARGEST:
+            with no_autocast_cache():
+                self._warm_up(function, capture_stream)
+                if torch.cuda.memory_reserved(device) - reserved > LARGEST:
                     raise RuntimeError("its step takes too much memory to hold it for good")
-                self._forget()
+                self._reset_gradients()
                 self._graph = torch.cuda.CUDAGraph()
-                # other threads go on: the one that pins batches for the device, say
-                with torch.cuda.graph(self._graph, stream=own, capture_error_mode="thread_local"):
+                # thread_local: other threads may use CUDA meanwhile, for instance to pin batches
+                with torch.cuda.graph(self._graph, stream=capture_stream, capture_error_mode="thread_local"):
                     self._result = function(*self._arguments)
         finally:
             for buffer, value in buffers:
                 with torch.no_grad():
                     buffer.copy_(value)
-            torch.cuda.set_rng_state(random, device)
+            torch.cuda.set_rng_state(rng_state, device)
         self._gradients = [parameter.grad for parameter in self._parameters]
 
-    def _forget(self) -> None:
+    def _reset_gradients(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
 
     def _warm_up(self, function: Callable[..., Any], stream: Any) -> None:
-        present: Any = torch.cuda.current_stream(stream.device)
-        stream.wait_stream(present)
+        current: Any = torch.cuda.current_stream(stream.device)
+        stream.wait_stream(current)
         with torch.cuda.stream(stream):
             for i in range(WARM_UP):
-                self._forget()
-                with _no_waiting() if i else nullcontext():
+                self._reset_gradients()
+                with _synchronising_is_an_error() if i else nullcontext():
                     function(*self._arguments)
-        present.wait_stream(stream)
+        current.wait_stream(stream)
 
     def __call__(self, *arguments: Tensor) -> Any:
-        """One run; its result, and the parameters' gradients, are overwritten by the next."""
-        for kept, value in zip(self._arguments, arguments, strict=True):
-            kept.copy_(value, non_blocking=True)
+        """Replay the graph; its result, and the parameters' gradients, are overwritten by the next call."""
+        for static, value in zip(self._arguments, arguments, strict=True):
+            static.copy_(value, non_blocking=True)
         self._graph.replay()
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
         return self._result
 
 
-class SideStream:
-    """Runs a function beside what the device does next.
-
-    Args:
-        device: a CUDA device.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._stream = _stream(device, "beside")
-
-    def run(self, function: Callable[[], Any]) -> tuple[Any, Any]:
-        """Begins it once all that was asked of the device before is done.
-
-        Returns:
-            Its result, in memory of its own, and what :meth:`wait` takes before anybody reads it.
-        """
-        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
-        with torch.cuda.stream(self._stream):
-            return function(), self._stream.record_event()
-
-    def wait(self, done: Any) -> None:
-        """Lets what follows come after a run.
-
-        The memory of its result need not be recorded as used here: it is given to a later run only, and that begins
-        after all that was asked of the device before it.
-        """
-        torch.cuda.current_stream(self._stream.device).wait_event(done)
-
-    def join(self) -> None:
-        """Lets what follows come after all runs."""
-        torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
-
-
 @cache
-def _stream(device: torch.device, name: str) -> Any:  # noqa: ARG001
-    """One stream per use for good.
+def get_stream(device: torch.device, name: str) -> Any:  # noqa: ARG001
+    """One CUDA stream per name, for the whole process.
 
     cuBLAS has one workspace per stream, and a graph keeps that of its capture: those of two graphs that run side by
-    side must not be the same. Streams made anew for each capture would be, after a while: CUDA hands out 32 in turn.
+    side must differ. Streams created for each capture would share one after a while: CUDA has a pool of 32.
     """
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def refused(name: str, error: Exception) -> None:
-    """Says that there is no graph, and why."""
+def print_failure(name: str, error: Exception) -> None:
+    """Print that, and why, something is not captured."""
     print(f"{name} is not captured as a CUDA graph: {type(error).__name__}: {first_line(error)}", flush=True)
 
 
 @contextmanager
-def _no_waiting() -> Iterator[None]:
-    """What waits for the device is an error: it could not be captured."""
+def _synchronising_is_an_error() -> Iterator[None]:
+    """Raise where the host waits for the device, which cannot be captured."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*[Ss]ynchronization debug mode is a prototype.*")
         torch.cuda.set_sync_debug_mode("error")
@@ -153,12 +122,12 @@ def _no_waiting() -> Iterator[None]:
 
 
 @contextmanager
-def uncached() -> Iterator[None]:
-    """Autocast keeps no weights that it has cast: a graph would go on with those of its capture."""
-    before = torch.is_autocast_cache_enabled()
+def no_autocast_cache() -> Iterator[None]:
+    """Let autocast cast weights anew in every use: a graph would replay with the weights cast at its capture."""
+    enabled = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     torch.clear_autocast_cache()
     try:
         yield
     finally:
-        torch.set_autocast_cache_enabled(before)
+        torch.set_autocast_cache_enabled(enabled)

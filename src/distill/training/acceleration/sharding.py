@@ -1,7 +1,4 @@
-"""A student too large for one device: its weights, gradients and optimizer state are spread over the processes.
-
-torch's ``fully_shard`` (FSDP2) under Lightning's ``ModelParallelStrategy``.
-"""
+"""FSDP2 (torch's ``fully_shard``) as a Lightning strategy, for a student too large for one device."""
 
 import copy
 from collections.abc import Mapping
@@ -23,10 +20,11 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """All processes share what each of them would hold under DDP.
+    """FSDP2: each process holds one shard of every parameter, gradient and optimizer state of a :class:`Distiller`.
 
-    Checkpoints are those of a run in one process: Lightning's own leave out what it cannot number, and refuse a
-    parameter that never had a gradient.
+    Sharded copies of student and criterion are trained; afterwards the first process has the trained weights in the
+    original ones. Checkpoints are those of a run in one process: Lightning's own leave out what it cannot number, and
+    refuse a parameter that never had a gradient.
     """
 
     def __init__(self) -> None:
@@ -35,114 +33,161 @@ class ShardedStrategy(ModelParallelStrategy):
             tensor_parallel_size=1,
             save_distributed_checkpoint=False,
         )
+        self._unsharded: tuple[nn.Module, nn.Module] | None = None  # student, criterion
+        self._failed = False
+
+    def setup_environment(self) -> None:
+        super().setup_environment()
+        assert self.lightning_module is not None
+        self.lightning_module.configure_model = self.shard  # type: ignore[method-assign]  # Lightning calls it
+
+    def shard(self) -> None:
+        """Replace the module's student and criterion by sharded copies."""
+        if self._unsharded is not None:
+            return
+        module: Any = self.lightning_module
+        self._unsharded = (module.student, module.criterion)
+        mesh = self.device_mesh["data_parallel"]
+        # A pretraining calls no forward of a single loss, only the criterion's: it is one unit.
+        _replace_models(module, sharded(module.student, mesh), sharded(module.criterion, mesh, blocks=False))
+        if distributed.is_rank_zero():
+            held = num_local_parameters(module.student) / 1e6
+            total = sum(p.numel() for p in self._unsharded[0].parameters()) / 1e6
+            print(f"this process holds {held:.3g} M of the {total:.3g} M parameters that are trained", flush=True)
+
+    def on_validation_start(self) -> None:
+        """Give all processes the running statistics of the first one, as DDP does: those of the checkpoints."""
+        module: Any = self.lightning_module
+        for part in (module.student, module.criterion):
+            distributed.align_buffers(part)
+
+    def on_exception(self, exception: BaseException) -> None:
+        self._failed = True
+        super().on_exception(exception)
+
+    def teardown(self) -> None:
+        if self._unsharded is not None and not self._failed:
+            self._gather(*self._unsharded)
+        super().teardown()
+
+    def _gather(self, student: nn.Module, criterion: nn.Module) -> None:
+        """Restore the module's own student and criterion, in the first process with the trained weights."""
+        module: Any = self.lightning_module
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = get_model_state_dict(module, options=options)  # empty in the other processes
+        self.optimizers = []  # they hold the sharded parameters
+        _replace_models(module, student, criterion)
+        del module.configure_model
+        self._unsharded = None
+        if distributed.is_rank_zero():
+            module.load_state_dict(state)
 
     @property
     def lightning_restore_optimizer(self) -> bool:
-        """Lightning calls ``load_optimizer_state_dict``."""
+        """Let Lightning call ``load_optimizer_state_dict``."""
         return True
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """As of one process, whole, on the CPU of the first one; the others' are empty."""
-        plain = getattr(optimizer, "_optimizer", optimizer).state_dict()  # without Lightning's wrapper
-        state = {
-            number: {name: _whole(value) for name, value in kept.items()} for number, kept in plain["state"].items()
-        }
-        return {"state": state, "param_groups": plain["param_groups"]} if distributed.is_rank_zero() else {}
+        """The unsharded state, on the CPU of the first process; empty in the others."""
+        local = getattr(optimizer, "_optimizer", optimizer).state_dict()  # without Lightning's wrapper
+        state = {i: {name: _unshard(value) for name, value in entry.items()} for i, entry in local["state"].items()}
+        return {"state": state, "param_groups": local["param_groups"]} if distributed.is_rank_zero() else {}
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """The file, in every process."""
+        """Read the file in every process."""
         return Strategy.load_checkpoint(self, checkpoint_path, weights_only)
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        """Each process keeps its part."""
+        """Load this process's shards of a whole state dict."""
         options = StateDictOptions(full_state_dict=True, strict=strict)
         assert self.lightning_module is not None
         set_model_state_dict(self.lightning_module, dict(checkpoint["state_dict"]), options=options)
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Each process keeps its part of what belongs to a sharded parameter."""
+        """Load this process's shards of a whole optimizer state."""
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             state = {
-                number: {name: _part(value, parameters[number]) for name, value in kept.items()}
-                for number, kept in saved["state"].items()
+                i: {name: _shard_like(value, parameters[i]) for name, value in entry.items()}
+                for i, entry in saved["state"].items()
             }
             optimizer.load_state_dict({**saved, "state": state})
 
 
-def _whole(value: Any) -> Any:
+def _replace_models(module: Any, student: nn.Module, criterion: nn.Module) -> None:
+    module.student, module.criterion = student, criterion
+    module.extractor = module.extractor.move_to(student)
+
+
+def _unshard(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
-    whole = value.full_tensor() if isinstance(value, DTensor) else value  # all processes take part
-    return whole.cpu() if distributed.is_rank_zero() else None
+    full = value.full_tensor() if isinstance(value, DTensor) else value  # a collective: all processes take part
+    return full.cpu() if distributed.is_rank_zero() else None
 
 
-def _part(value: Any, parameter: Tensor) -> Any:
-    """What belongs to a process, of a tensor that is as large as its parameter."""
+def _shard_like(value: Any, parameter: Tensor) -> Any:
+    """This process's shard of a tensor that is as large as its parameter; anything else as it is."""
     if not (isinstance(value, Tensor) and isinstance(parameter, DTensor) and value.shape == parameter.shape):
         return value
-    place = parameter.device_mesh.device_type
-    return distribute_tensor(value.to(place), parameter.device_mesh, parameter.placements, src_data_rank=None)
+    on_device = value.to(parameter.device_mesh.device_type)
+    return distribute_tensor(on_device, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def units(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a model that are gathered by themselves, inner ones first; all that is left is the model's own.
+    """The blocks of a model that are gathered by themselves, inner ones first; the rest is the model's own unit.
 
-    A block has a forward of its own and modules in it. A layer alone is none: its parent may read its weights without
-    calling it, as attention does; nor is a ``Sequential``, which may be walked through.
+    A block has a forward of its own and submodules. A layer alone is none: its parent may read its weights without
+    calling it, as attention does; nor is a ``Sequential``, whose layers may be called one by one.
 
     Example:
         >>> units(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
         []
     """
-    found: list[nn.Module] = []
+    blocks: list[nn.Module] = []
 
-    def parameters(module: nn.Module) -> int:
-        """Of a module, without those of the units in it; may make it a unit."""
-        own = sum(p.numel() for p in module.parameters(recurse=False)) + sum(map(parameters, module.children()))
+    def remaining_parameters(module: nn.Module) -> int:
+        """Number of parameters outside of the blocks below; may append the module to ``blocks``."""
+        children = sum(map(remaining_parameters, module.children()))
+        count = sum(p.numel() for p in module.parameters(recurse=False)) + children
         called = type(module).forward is not nn.Module.forward and not isinstance(module, nn.Sequential)
-        if module is model or own < UNIT or not called or not any(True for _ in module.children()):
-            return own
-        found.append(module)
+        if module is model or count < UNIT or not called or not any(True for _ in module.children()):
+            return count
+        blocks.append(module)
         return 0
 
-    parameters(model)
-    return found
+    remaining_parameters(model)
+    return blocks
 
 
 def sharded(model: M, mesh: DeviceMesh, blocks: bool = True) -> M:
-    """A copy of a model that computes the same and holds one part of each parameter here.
+    """A copy of a model that computes the same and holds one shard of each parameter in this process.
 
     Args:
-        model: stays as it is.
+        model: is not changed.
         mesh: of the processes.
-        blocks: whether its blocks are gathered by themselves; else all of it is gathered at once.
+        blocks: whether its blocks (see ``units``) are gathered by themselves; else the model is one unit.
 
     Raises:
-        UserError: a parameter without dimensions, which cannot be shared out.
+        UserError: a parameter without dimensions, which cannot be sharded.
     """
     scalar = next((name for name, p in model.named_parameters() if p.dim() == 0), None)
     if scalar is not None:
         raise UserError(f"trainer.strategy=fsdp cannot share out the parameter '{scalar}', a single number")
-    twin = copy.deepcopy(model)
-    for parameter in twin.parameters():  # FSDP has no channels_last
+    replica = copy.deepcopy(model)
+    for parameter in replica.parameters():  # FSDP has no channels_last
         parameter.data = parameter.data.contiguous()
-    inner = units(twin) if blocks and not _tied(twin) else []
-    for module in [*inner, cast(nn.Module, twin)]:
+    inner = units(replica) if blocks and not _tied(replica) else []
+    for module in [*inner, cast(nn.Module, replica)]:
         fully_shard(module, mesh=mesh)
-    return twin
+    return replica
 
 
 def _tied(model: nn.Module) -> bool:
-    """Whether a parameter has two places: in two units it would become two."""
+    """Whether a parameter is shared by two modules: in two units it would become two."""
     return len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.named_parameters()))
 
 
-def held(model: nn.Module) -> int:
-    """Parameters of a sharded model that this process holds."""
+def num_local_parameters(model: nn.Module) -> int:
+    """Number of parameters of a sharded model that this process holds."""
     return sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in model.parameters())
-
-
-def whole_state(module: nn.Module) -> dict[str, Any]:
-    """``state_dict`` of a module with sharded parts, whole, on the CPU of the first process; the others' are empty."""
-    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))

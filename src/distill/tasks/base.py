@@ -1,0 +1,52 @@
+"""What a task is: how a model's output is supervised, measured and scored."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from torch import Tensor, nn
+
+from distill.models.outputs import Outputs
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metric by which models are chosen and compared.
+
+    Attributes:
+        metric: its name in the task's metrics, without the split.
+        direction: whether larger or smaller is better.
+    """
+
+    metric: str
+    direction: Literal["max", "min"]
+
+
+class TaskMetrics(Protocol):
+    """Metrics of one split; an ``nn.Module``, so that its state moves with the LightningModule."""
+
+    def update(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> None:
+        """Take one batch; ``teacher`` is None where none was asked."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """The metrics of all batches since the last call, over all processes, by name."""
+
+
+class Task(Protocol):
+    """A strategy object: what criterion, LightningModule and model builders need to know of the kind of prediction.
+
+    Attributes:
+        score: the metric that chooses.
+    """
+
+    score: Score
+
+    @staticmethod
+    def supervised_loss(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """The loss of a model's output against the labels, a mean over the batch."""
+
+    @staticmethod
+    def model_arguments(data: Any) -> dict[str, Any]:
+        """What a model's constructor is given so that it fits the data."""
+
+    def metrics(self, with_agreement: bool) -> nn.Module:
+        """New :class:`TaskMetrics`; with agreement: also how often the student predicts as its teacher."""

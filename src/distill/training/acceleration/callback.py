@@ -1,0 +1,106 @@
+"""The callback that compiles and captures what a training computes."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import lightning.pytorch as L
+
+from distill.data import Batch
+from distill.distillation.teacher import Teacher
+from distill.training.acceleration import compilation, graphed_step
+from distill.training.acceleration.cuda_graphs import no_autocast_cache
+from distill.training.acceleration.graphed_step import GraphedStep
+from distill.training.acceleration.teacher import AcceleratedTeacher
+from distill.training.module import Distiller
+
+
+class Acceleration(L.Callback):
+    """Compile the models of a :class:`Distiller`, and capture its steps and its teacher as CUDA graphs.
+
+    That happens at the first full batch, for its shape; short batches and evaluation run eagerly. What cannot be
+    compiled or captured is reported in one line and runs as it is.
+
+    Args:
+        compile_student: whether the student's training forward and backward are compiled.
+        compile_teacher: whether the teacher's forward is.
+        cuda_graph: whether steps are captured, where ``supports_cuda_graph``.
+        prefetch: whether a captured teacher computes the next batch beside the student's step, on a stream of its own.
+    """
+
+    def __init__(
+        self,
+        compile_student: bool = False,
+        compile_teacher: bool = False,
+        cuda_graph: bool = False,
+        prefetch: bool = False,
+    ) -> None:
+        self.compile_student = compile_student
+        self.compile_teacher = compile_teacher
+        self.cuda_graph = cuda_graph
+        self.prefetch = prefetch
+        self._student_done = self._teacher_done = False
+        self._teachers: dict[Teacher, AcceleratedTeacher] = {}
+        self._step: GraphedStep | None = None
+        if compile_student or compile_teacher:
+            compilation.reset()
+
+    @property
+    def _graphs(self) -> bool:
+        return self._step is not None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Distiller)
+        if self.cuda_graph and graphed_step.supports_cuda_graph(trainer):
+            self._step = GraphedStep(pl_module, trainer)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._step is not None:
+            self._step.refresh_trained_parameters()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        module: Distiller = pl_module
+        student = not self._student_done and module.criterion.teaches_student
+        teacher = not self._teacher_done and module.teacher is not None and module.criterion.asks_teacher
+        enabled = self.compile_student or self.compile_teacher or self._graphs
+        if not (student or teacher) or not enabled or len(batch.target) != trainer.datamodule.batch_size:
+            return
+        module.start_epoch(trainer.current_epoch, trainer.max_epochs or 1)  # a cache looks for the epoch
+        if student:
+            self._student_done = True
+            self._prepare_student(module, batch, trainer.precision_plugin.forward_context)
+        if teacher:
+            self._teacher_done = True
+            self._prepare_teacher(module, batch, trainer)
+
+    def _prepare_student(self, module: Distiller, batch: Batch, context: Any) -> None:
+        if self.compile_student:
+            with no_autocast_cache() if self._graphs else nullcontext():
+                compilation.compile_student(module.extractor, batch.inputs, context, "the student")
+
+    def _prepare_teacher(self, module: Distiller, batch: Batch, trainer: Any) -> None:
+        assert module.teacher is not None
+        for teacher in module.teacher.live_teachers():
+            if teacher not in self._teachers:
+                options = self.compile_teacher, self._graphs, self.prefetch
+                self._teachers[teacher] = AcceleratedTeacher(teacher, *options)
+            self._teachers[teacher].prepare(batch.inputs, trainer.precision_plugin.forward_context)
+        loader = trainer.train_dataloader
+        if self.prefetch and self._graphs and getattr(loader.dataset, "device", None) == batch.inputs.device:
+            loader.prefetch = self._prefetch_with(module.teacher)
+
+    def _prefetch_with(self, teacher: Any) -> Any:
+        def prefetch(batch: Batch) -> None:
+            for live in teacher.live_teachers(every_batch=True):
+                if live in self._teachers:
+                    self._teachers[live].prefetch(batch)
+
+        return prefetch
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Free what was captured; compiled forwards stay for the next training of the module."""
+        for teacher in self._teachers.values():
+            teacher.release()
+        if self._step is not None:
+            self._step.remove()
+            self.cuda_graph = not self._step.refused
+            self._step, self._teacher_done = None, False

@@ -1,0 +1,121 @@
+"""The part of a LightningModule that validation and test need: a student, perhaps a teacher, losses and metrics."""
+
+from typing import Any, NamedTuple
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+
+from distill.data import Batch
+from distill.distillation.criterion import Criterion, Losses
+from distill.distillation.ensemble import Ensemble
+from distill.distillation.feature_extractor import FeatureExtractor
+from distill.distillation.teacher import Teacher
+from distill.models.outputs import Outputs
+from distill.tasks.base import Task
+from distill.tasks.metrics import Means
+
+SPLITS = ("train", "val", "test")
+
+
+class StepOutput(NamedTuple):
+    """What a step computes: the student's outputs, the teacher's (None where it is not needed), and the losses."""
+
+    student: Outputs
+    teacher: Outputs | None
+    losses: Losses
+
+
+class EvaluationModule(L.LightningModule):
+    """Evaluates a student. A subclass changes what a step computes by overriding :meth:`compute`.
+
+    Args:
+        student: its forward returns logits.
+        criterion: the built criterion.
+        task: its metrics are logged.
+        teacher: one or an ensemble, frozen; held outside the module tree.
+        head: module path of the student's classifier where a term reads its embedding.
+        agreement: whether agreement with the teacher is measured; None: where there is one.
+
+    Attributes:
+        means: by split, the mean losses of the present epoch.
+        extractor: calls the student.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        criterion: Criterion,
+        task: Task,
+        teacher: Teacher | Ensemble | None = None,
+        head: str | None = None,
+        agreement: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.criterion = criterion
+        self.teacher = teacher
+        self.extractor = FeatureExtractor(student, criterion.extracted_layers("student"), head)
+        self.means = {split: Means() for split in SPLITS}
+        agreement = teacher is not None if agreement is None else agreement
+        self.metrics = nn.ModuleDict({f"{split}_": task.metrics(agreement) for split in SPLITS})
+
+    def forward(self, inputs: Any) -> Tensor:
+        """The student's logits (N, C)."""
+        logits: Tensor = self.student(inputs)
+        return logits
+
+    def compute(self, batch: Batch, split: str) -> StepOutput:
+        """The outputs and losses for one batch of a split ("train", "val", "test"); the hook to override."""
+        teacher = self.teacher_outputs(batch, split)
+        student, losses = self.student_losses(batch, teacher)
+        return StepOutput(student, teacher, losses)
+
+    def teacher_outputs(self, batch: Batch, split: str) -> Outputs | None:
+        """The teacher's outputs; None without a teacher, and in a phase of training that does not need it."""
+        if self.teacher is None or (split == "train" and not self.criterion.asks_teacher):
+            return None
+        return self.teacher(batch, split)
+
+    def student_losses(self, batch: Batch, teacher: Outputs | None) -> tuple[Outputs, Losses]:
+        """The student's outputs, without gradient in a phase that does not train it, and the losses."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.criterion.teaches_student):
+            student = self.extractor(batch.inputs)
+        losses: Losses = self.criterion(student, teacher, batch)
+        return student, losses
+
+    def step(self, batch: Batch, split: str) -> Tensor:
+        """Compute one batch and count it in the metrics of its split; returns the total loss."""
+        student, teacher, losses = self.compute(batch, split)
+        metrics: Any = self.metrics[f"{split}_"]
+        metrics.update(student, teacher, batch.target)
+        self.means[split].update({"loss": losses.total, **losses.parts}, len(batch.target))
+        return losses.total
+
+    def log_epoch(self, split: str) -> None:
+        """Log the means of an epoch, once: logging every step costs Lightning more than a short step."""
+        metrics: Any = self.metrics[f"{split}_"]
+        values = {f"{split}/{name}": value for name, value in (self.means[split].compute() | metrics.compute()).items()}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, prog_bar=split == "val")
+
+    def setup(self, stage: str) -> None:
+        """Move the teacher to the training device."""
+        if self.teacher is not None:
+            self.teacher.to(self.trainer.strategy.root_device)  # ``self.device`` is still the CPU here
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.step(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_epoch("val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.step(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_epoch("test")
+
+    def teardown(self, stage: str) -> None:
+        """Write what the teacher's cache holds to disk."""
+        if self.teacher is not None:
+            self.teacher.flush()

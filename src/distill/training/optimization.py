@@ -1,0 +1,49 @@
+"""The optimizer and learning-rate scheduler of a training, as Lightning takes them."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as L
+from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from distill.training.schedulers import SchedulerFactory, lightning_scheduler
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def optimizers(optimizer: OptimizerFactory, scheduler: SchedulerFactory | None, module: L.LightningModule) -> Any:
+    """What ``configure_optimizers`` returns, for all parameters of a module that are trained."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    built = optimizer(parameters, **_fused(optimizer, parameters, module))
+    if scheduler is None:
+        return built
+    return {"optimizer": built, "lr_scheduler": lightning_scheduler(scheduler, built, total_steps(module.trainer))}
+
+
+def _fused(optimizer: Any, parameters: list[nn.Parameter], module: L.LightningModule) -> dict[str, bool]:
+    """``fused=True`` on CUDA, for an optimizer that has it and was not told which implementation to use.
+
+    Not where the loss is scaled (torch's SGD leaves its momentum unset where the first step overflows), nor for
+    sharded parameters (which not all optimizers take).
+    """
+    factory, keywords = getattr(optimizer, "func", optimizer), getattr(optimizer, "keywords", {})
+    if not parameters[0].is_cuda or getattr(module.trainer.precision_plugin, "scaler", None) is not None:
+        return {}
+    can = not any(isinstance(p, DTensor) for p in parameters) and "fused" in inspect.signature(factory).parameters
+    return {"fused": True} if can and not {"fused", "foreach", "differentiable"} & keywords.keys() else {}
+
+
+def total_steps(trainer: Any) -> int:
+    """Optimizer steps of the whole training.
+
+    Not ``trainer.estimated_stepping_batches``: it sets up the loaders before Lightning restores their state, which is
+    then never restored, and a run resumed in mid-epoch would see its first batches twice.
+    """
+    batches: int = len(trainer.datamodule.train_dataloader())
+    limit: int | float = trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    return int(max(1, math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs))
