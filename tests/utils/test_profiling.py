@@ -1,12 +1,13 @@
 import time
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 from distill.models import resnet8
 from distill.utils.checkpoints import save_weights
-from distill.utils.profiling import size, speed
+from distill.utils.profiling import safetensors_bytes, size, speed
 
 
 class Slow(nn.Module):
@@ -28,6 +29,29 @@ def test_size(tmp_path):
     save_weights(model, tmp_path / "x.safetensors")
     assert found.bytes == (tmp_path / "x.safetensors").stat().st_size
     assert model.training
+
+
+@pytest.mark.parametrize("name", ["layer", "schicht-ä", 'a "quoted" one'])
+def test_bytes_are_those_of_a_safetensors_file(name):
+    dtypes = list(safetensors.torch._TYPES.values())
+    weights = {f"{name}.{i}": torch.zeros(i % 3, 7, 11).to(dtype) for i, dtype in enumerate([*dtypes, *dtypes])}
+    for count in range(len(weights) + 1):  # every padding of the header
+        some = dict(list(weights.items())[:count])
+        assert safetensors_bytes(some) == len(safetensors.torch.save(some))
+
+
+def test_a_model_is_counted_once_and_again_once_it_is_another():
+    model, example = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).train(), torch.randn(1, 4)
+    model[1].eval()
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    assert [size(model, example).macs for _ in range(3)] == [16, 16, 16]
+    assert calls == [False]
+    assert (model.training, model[0].training, model[1].training) == (True, True, False)
+    model.append(nn.Linear(4, 2))
+    assert size(model, example).macs == 24
+    assert size(model, example[:, None].squeeze(1)).macs == 24
+    assert len(calls) == 2
 
 
 def test_speed_is_per_sample_and_per_batch():

@@ -8,6 +8,7 @@ from distill.distillation.feature_extractor import FeatureExtractor
 from distill.distillation.model_info import NamedModel
 from distill.models.outputs import Outputs
 from distill.utils.errors import UserError, first_line
+from distill.utils.modes import evaluating
 
 
 def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | None, example: torch.Tensor) -> None:
@@ -49,11 +50,8 @@ def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | Non
 
 
 def _answer(criterion: Criterion, side: str, net: NamedModel, example: torch.Tensor) -> Outputs:
-    modes = [(module, module.training) for module in net.model.modules()]
-    extractor = FeatureExtractor(net.model.eval(), criterion.extracted_layers(side), net.model_info.head)
-    with torch.no_grad():
+    extractor = FeatureExtractor(net.model, criterion.extracted_layers(side), net.model_info.head)
+    with evaluating(net.model):
         outputs = extractor(example)
     extractor.remove()
-    for module, training in modes:
-        module.training = training
     return outputs

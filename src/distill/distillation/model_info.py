@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, first_tensor, module_path, to_vectors
 from distill.utils.errors import UserError, first_line, nearest
+from distill.utils.modes import evaluating
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 SHORTCUTS = ("downsample", "shortcut")
@@ -156,10 +156,8 @@ def inspect_model(model: nn.Module, example: Any, name: str) -> ModelInfo:
     handles = [
         module.register_forward_hook(see(path), with_kwargs=True) for path, module in model.named_modules() if path
     ]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model):
             logits = model(example)
     except Exception as error:
         shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
@@ -167,8 +165,6 @@ def inspect_model(model: nn.Module, example: Any, name: str) -> ModelInfo:
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"{name} must give logits of shape (N, C), got {got}")

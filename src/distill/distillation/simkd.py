@@ -11,6 +11,7 @@ from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, Feature
 from distill.distillation.model_info import ModelInfo
 from distill.losses.adapters import as_map
 from distill.models.outputs import Outputs
+from distill.utils.modes import evaluating
 
 
 class SimKD(nn.Module):
@@ -115,15 +116,12 @@ def _projector(student: int, teacher: int, factor: int) -> nn.Sequential:
 
 def _look(model: nn.Module, layers: Iterable[str], example: Tensor) -> Outputs:
     """What a model gives in eval mode, without gradient; its modes stay as they were."""
-    modes = [(module, module.training) for module in model.modules()]
-    extractor = FeatureExtractor(model.eval(), layers)
+    extractor = FeatureExtractor(model, layers)
     try:
-        with torch.no_grad():
+        with evaluating(model):
             return extractor(example)
     finally:
         extractor.remove()
-        for module, training in modes:
-            module.training = training
 
 
 def _map(model: nn.Module, key: str, model_info: ModelInfo, example: Tensor) -> Tensor:

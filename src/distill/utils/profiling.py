@@ -1,16 +1,27 @@
 """Size and speed of a model: what distillation is for."""
 
 import copy
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from distill.utils.modes import evaluating
+
+# Data types in the order in which safetensors writes tensors: the largest alignment first.
+_DTYPES = (
+    "U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E5M2FNUZ", "F8_E4M3FNUZ",
+    "F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL",
+)  # fmt: skip
+_macs: WeakKeyDictionary[nn.Module, tuple[Any, int]] = WeakKeyDictionary()  # by model: what was counted, the number
 
 
 @dataclass(frozen=True)
@@ -34,18 +45,32 @@ class Speed:
 def size(model: nn.Module, example: Any) -> Size:
     """Counts one model; ``example`` holds one sample.
 
-    Multiply-accumulates are torch's ``FlopCounterMode`` / 2, bytes those of its ``state_dict`` as a safetensors file.
+    Multiply-accumulates are torch's ``FlopCounterMode`` / 2, counted once per model and shape; bytes are those of its
+    ``state_dict`` as a safetensors file.
     """
-    training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
-    model.eval()
-    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into it
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(example)
-    torch.backends.mha.set_fastpath_enabled(fast)
-    model.train(training)
-    weights = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
-    parameters = sum(p.numel() for p in model.parameters())
-    return Size(parameters, counter.get_total_flops() // 2, len(safetensors.torch.save(weights)))
+    key = (repr(model), example.shape)
+    if model not in _macs or _macs[model][0] != key:
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into it
+        try:
+            with evaluating(model), FlopCounterMode(display=False) as counter:
+                model(example)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+        _macs[model] = (key, counter.get_total_flops() // 2)
+    return Size(sum(p.numel() for p in model.parameters()), _macs[model][1], safetensors_bytes(model.state_dict()))
+
+
+def safetensors_bytes(weights: Mapping[str, Tensor]) -> int:
+    """Length of a safetensors file of these tensors: 8 bytes, a JSON header filled up to a multiple of 8, the data."""
+    names = {dtype: name for name, dtype in safetensors.torch._TYPES.items()}
+    header, end = {}, 0
+    for name in sorted(weights, key=lambda name: (_DTYPES.index(names[weights[name].dtype]), name)):
+        tensor = weights[name]
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + -(-len(text) // 8) * 8 + end
 
 
 def speed(

@@ -1,5 +1,7 @@
 """A teacher that remembers: the same answers from the disk as from the model, for the same views only."""
 
+import copy
+import hashlib
 import subprocess
 from contextlib import suppress
 
@@ -123,6 +125,25 @@ def test_weights_and_architecture_make_the_digest():
         model.fc.bias[0] += 1e-3
     assert digest(model) != before
     assert digest(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) != digest(nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
+
+
+def test_a_frozen_model_is_digested_once_and_again_after_every_change(monkeypatch):
+    torch.manual_seed(0)
+    model, other = (resnet8(C).eval().requires_grad_(False) for _ in range(2))
+    hashed, sha256 = [], hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda text: hashed.append(text) or sha256(text))
+    first = digest(model)
+    assert (digest(model), len(hashed)) == (first, 1)
+    assert (digest(other) == first, len(hashed)) == (False, 2)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(other.state_dict())
+    assert (digest(model) == digest(other), len(hashed)) == (True, 3)
+    model.bn1.running_mean += 1
+    assert digest(model) != digest(other)
+    model.load_state_dict(weights)
+    assert (digest(model), digest(copy.deepcopy(model))) == (first, first)
+    with torch.inference_mode():
+        digest(resnet8(C))
 
 
 def test_embeddings_are_kept_where_a_term_reads_them(tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +19,23 @@ CHECKED = 16  # samples an epoch whose answers are computed again
 DRIFT = 0.05  # root mean square of the difference over that of the answers, above which a cache is not believed
 
 
+_digests: WeakKeyDictionary[nn.Module, tuple[Any, str]] = WeakKeyDictionary()  # by model: its state, the digest
+
+
 def digest(model: nn.Module) -> str:
-    """Digest of a model's architecture (its modules, as printed) and weights."""
-    hasher = hashlib.sha256(repr(model).encode())
-    for name, tensor in model.state_dict().items():
+    """Digest of a model's architecture (its modules, as printed) and weights; a frozen one is read once."""
+    weights = model.state_dict()
+    tensors = [*model.parameters(), *model.buffers()]
+    fixed = not any(tensor.requires_grad or tensor.is_inference() for tensor in tensors)
+    state = (repr(model), [(tensor.data_ptr(), tensor._version) for tensor in tensors] if fixed else [])
+    if fixed and model in _digests and _digests[model][0] == state:
+        return _digests[model][1]
+    hasher = hashlib.sha256(state[0].encode())
+    for name, tensor in weights.items():
         hasher.update(name.encode())
         hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return hasher.hexdigest()
+    _digests[model] = (state, hasher.hexdigest())
+    return _digests[model][1]
 
 
 class CachedTeacher(Teacher):
