@@ -62,6 +62,7 @@ MISTAKES = {
     "data=parquet": r"data=parquet needs the folder of the images",
     "data=huggingface": r"data.source.name: Missing mandatory value",
     "kd.T=1,2": r"Ambiguous value for argument 'kd.T=1,2'.*To sweep over it, add --multirun",
+    "hydra.sweeper.mx_batch_size=3": r"keys in hydra.sweeper: did you mean 'max_batch_size'",
     "kd.alpha": r"Error parsing override 'kd.alpha'",
 }
 

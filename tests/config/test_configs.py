@@ -1,6 +1,9 @@
 """Every YAML file under conf composes, and what it names can be built."""
 
+import inspect
+
 import pytest
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from distill.config.compose import CONF
@@ -55,6 +58,27 @@ def test_these_are_built(group, tmp_path):
                 assert name in str(error)
 
 
-def test_every_file_begins_with_a_comment_that_says_what_it_is():
-    for path in CONF.rglob("*.yaml"):
-        assert path.read_text().startswith("# "), path
+def targets(node, path=()):
+    """Every node with a ``_target_``, with its dotted key."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield ".".join(path), node
+        for key, value in node.items():
+            yield from targets(value, (*path, str(key)))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from targets(value, (*path, str(i)))
+
+
+@pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONF)))
+def test_arguments_are_parameters_of_what_the_file_names(file):
+    for key, node in targets(OmegaConf.to_container(OmegaConf.load(file), resolve=False)):
+        try:
+            parameters = inspect.signature(get_object(node["_target_"])).parameters
+        except Exception as error:  # an optional package that is not installed
+            missing = str(error)
+            assert any(name in missing for name in ("wandb", "mlflow")), missing
+            continue
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            unknown = {name for name in node if name not in ("_target_", "_partial_", "defaults")} - set(parameters)
+            assert not unknown, (key, node["_target_"])

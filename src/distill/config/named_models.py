@@ -51,9 +51,9 @@ def expand(cfg: DictConfig, load: Callable[[str], dict[str, Any]] = load) -> Non
     Raises:
         UserError: an entry that is none of these, an option that does not exist, or no list.
     """
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    resolved: Any = OmegaConf.to_container(cfg.kd, resolve=True) if cfg.kd else {}
     for name in LISTS:
-        given = (resolved["kd"] or {}).get(name)
+        given = resolved.get(name)
         if given is None:
             continue
         if not isinstance(given, list):
