@@ -1,18 +1,15 @@
-import json
-
 import numpy as np
 import pytest
 
 from distill.cli.table import main
 from distill.utils.errors import UserError
+from summaries import epoch, student, write_summary
 
 
 def write(folder, seed, acc, terms, T=4.0, agreement=0.5):
-    folder.mkdir(parents=True)
     kd = {"alpha": 0.1 if terms else 1.0, "T": T, "terms": {name: {"weight": 1.0} for name in terms}}
-    test = {"acc": acc} | ({"agreement": agreement} if terms else {})
-    report = {"seed": seed, "config": {"seed": seed, "kd": kd}, "student": {"last": {"test": test}}}
-    (folder / "summary.json").write_text(json.dumps(report))
+    last = epoch(test=acc, **({"agreement": agreement} if terms else {}))
+    write_summary(folder, student=student(last=last), seed=seed, config={"seed": seed, "kd": kd})
 
 
 def test_mean_and_std_over_seeds(tmp_path, capsys):

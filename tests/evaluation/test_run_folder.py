@@ -1,27 +1,21 @@
 """A run's folder is judged before torch is imported, by every command that takes one."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 
-from distill.evaluation.run_folder import Record
+from distill.evaluation.run_folder import RunFolder
 from distill.utils.errors import UserError
 from jobs import ROOT
+from summaries import student, write_summary
 
 HEAVY = {"torch", "lightning", "torchvision", "numpy", "sklearn", "torchmetrics", "onnxruntime"}
 
 
 def finished(folder):
     """The least that a finished run leaves, with weights that are cut short."""
-    folder.mkdir()
-    report = {
-        "config": {},
-        "data": {"class_names": ["a", "b"], "preprocess": {}},
-        "student": {"last": {"weights": "student.safetensors"}},
-    }
-    (folder / "summary.json").write_text(json.dumps(report))
+    write_summary(folder, student=student())
     (folder / "student.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{")
     return folder
 
@@ -61,4 +55,4 @@ def test_a_checkpoint_to_resume_from_is_told_from_weights(tmp_path):
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "last.ckpt").touch()
     with pytest.raises(UserError, match=r"last.ckpt is there to resume from; .*run/student.safetensors"):
-        Record(run / "checkpoints" / "last.ckpt")
+        RunFolder(run / "checkpoints" / "last.ckpt")

@@ -34,7 +34,7 @@ def test_models_and_data_are_those_of_the_run(folder):
     assert accuracy(run.teacher.model, test) == pytest.approx(report["teacher"]["test"]["acc"])
     assert not run.student.model.training
     assert not run.teacher.model.training
-    assert run.roles == ["teacher", "student"]
+    assert list(map(str, run.roles)) == ["teacher", "student"]
     assert len(run.classes) == 10
 
 

@@ -69,7 +69,7 @@ def test_the_onnx_file_alone_gives_the_runs_accuracy(exported, folder):
     labels = torch.cat([batch.target for batch in run.data.test_dataloader()]).numpy()
     found = np.concatenate([session.run(None, {"images": some})[0] for some in (images[:1], images[1:])]).argmax(1)
     accuracy = (found == labels).mean()
-    assert accuracy == pytest.approx(run.report["student"]["last"]["test"]["acc"])
+    assert accuracy == pytest.approx(run.student_result.test.acc)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Two ways to run the main job: in a process of its own, and in this one."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -59,7 +60,7 @@ def composed(*overrides, config_dirs=()):
 
 
 def run_job(folder, *overrides, config_dirs=()):
-    """The main job in this process, in ``folder``; teachers are kept beside it."""
+    """The main job in this process, in ``folder``; teachers are kept beside it. What its ``summary.json`` holds."""
     from omegaconf import OmegaConf
 
     from distill.config.validation import check
@@ -77,7 +78,8 @@ def run_job(folder, *overrides, config_dirs=()):
         config_dirs=config_dirs,
     )
     check(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
-    return run(build(cfg, folder, partial(trainer_callbacks, folder)))
+    run(build(cfg, folder, partial(trainer_callbacks, folder)))
+    return json.loads((folder / "summary.json").read_text())
 
 
 def stop_at(monkeypatch, step, error=None):

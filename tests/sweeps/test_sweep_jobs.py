@@ -13,14 +13,14 @@ from distill.sweeps.callback import check_same, grid, total
 from distill.sweeps.jobs import FAILURE, SILENCE_S, STATUS, State, born, jobs, load, swept
 from distill.utils.errors import UserError
 from jobs import command
+from summaries import epoch, student, write_summary
 
 
 def finished(sweep, number, acc, *overrides, wall_s=10.0):
     folder = sweep / str(number)
     folder.mkdir(parents=True)
     (folder / "command.yaml").write_text(json.dumps({"overrides": list(overrides), "config_dir": None}))
-    report = {"student": {"last": {"val": {"acc": acc}}}, "wall_s": wall_s}
-    (folder / "summary.json").write_text(json.dumps(report))
+    write_summary(folder, student=student(last=epoch(val=acc)), wall_s=wall_s)
 
 
 def test_states_overrides_and_swept_keys(tmp_path):

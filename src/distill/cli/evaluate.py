@@ -3,11 +3,11 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distill.cli.commands import launch
 from distill.config.options import arg
-from distill.evaluation.run_folder import Record
+from distill.evaluation.results import EvaluationResults
+from distill.evaluation.run_folder import RunFolder
 from distill.utils.errors import UserError, nearest
 from distill.utils.invocation import invocation
 from distill.utils.output_files import as_json, claim, write
@@ -87,10 +87,10 @@ def evaluate(options: Options) -> None:
         UserError: any mistake, before a model is asked.
     """
     path = Path(check(options))
-    record = Record(path)
-    _ = record.tested
+    run_folder = RunFolder(path)
+    _ = run_folder.tested
     if options.against:
-        record.check_beside(Record(options.against))
+        run_folder.check_comparable(RunFolder(options.against))
     folder = Path(options.output) if options.output else path if path.is_dir() else path.parent
     end = suffix(options, path.name if path.is_file() else "student")
     files = [folder / f"evaluation{end}.json", *([folder / f"report{end}.html"] if options.report else [])]
@@ -103,8 +103,8 @@ def evaluate(options: Options) -> None:
     from distill.evaluation.runs import Run
 
     run = Run(path)
-    alone = Run(options.against) if options.against else None
-    for each in (run, alone):
+    baseline = Run(options.against) if options.against else None
+    for each in (run, baseline):
         if each is not None:
             _ = each.student  # weights that cannot be read show before the data load
     if options.teacher:
@@ -113,24 +113,24 @@ def evaluate(options: Options) -> None:
         except UserError as error:
             raise UserError(f"{error} (teacher=false evaluates the student without it)") from error
     if options.data is None:
-        data, order, name = run.data, None, str(run.report["data"]["name"])
+        data, order, name = run.data, None, run.summary.data.name
     else:
         data, order = other_data(run, options.data, options.root, options.split, options.config_dir, options.on_broken)
         name = options.data
-    made = work(Subject(run, alone, data, order, name, options.split, options.batch_size, options.teacher))
+    made = work(Subject(run, baseline, data, order, name, options.split, options.batch_size, options.teacher))
     _warn(made.results)
-    write(as_json(made.results), files[0])
+    write(as_json(made.results.as_json()), files[0])
     if options.report:
         write(page(made, options.map), files[1])
     show(made.results, files)
 
 
-def _warn(results: dict[str, Any]) -> None:
+def _warn(results: EvaluationResults) -> None:
     """A line where the run's own numbers did not come out again."""
-    found = results["reproduced"]
-    if found is None or found["equal"]:
+    reproduced = results.reproduced
+    if reproduced is None or reproduced.equal:
         return
-    pairs = [f"{name} {pair['then']} then, {pair['now']} now" for name, pair in found["values"].items()
+    pairs = [f"{name} {pair['then']} then, {pair['now']} now" for name, pair in reproduced.values.items()
              if pair["then"] != pair["now"]]  # fmt: skip
     print(f"warning: the run's own numbers did not come out again: {'; '.join(pairs)}", file=sys.stderr, flush=True)
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from distill.cli.commands import launch
-from distill.evaluation.run_folder import Record
+from distill.evaluation.run_folder import RunFolder
 from distill.export.options import Options, check
 from distill.utils.errors import UserError
 from distill.utils.invocation import invocation
@@ -40,10 +40,10 @@ def folder_of(options: Options, run: Path) -> Path:
 def export(options: Options) -> int:
     """Checks, exports, reports; the folder appears whole or not at all."""
     names = check(options)
-    record = Record(options.run)
+    record = RunFolder(options.run)
     _ = record.tested
     if options.against:
-        record.check_beside(Record(options.against))
+        record.check_comparable(RunFolder(options.against))
     folder = folder_of(options, record.folder)
     from distill.export.pipeline import export as work
     from distill.export.table import show

@@ -12,7 +12,7 @@ from typing import IO
 from distill.cli.commands import launch
 from distill.config.options import arg
 from distill.evaluation.predict import CSVWriter, JSONWriter, Prediction, Writer, list_images, predict_files
-from distill.evaluation.run_folder import Record
+from distill.evaluation.run_folder import RunFolder
 from distill.utils.errors import UserError, nearest
 from distill.utils.invocation import invocation
 from distill.utils.paths import cannot_write, file_place
@@ -82,7 +82,7 @@ def _device(name: str) -> str:
 def predict(options: Options) -> int:
     """Classifies all; the exit status is 3 where some files could not be read, else 0."""
     check(options)
-    record = Record(options.run)
+    record = RunFolder(options.run)
     if options.top > len(record.classes):
         raise UserError(f"top={options.top}: the model knows {len(record.classes)} classes")
     files = list_images(options.images, map(os.fsdecode, sys.stdin.buffer))  # names of any bytes, as in arguments

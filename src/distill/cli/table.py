@@ -5,31 +5,42 @@ Reads every ``summary.json`` below the folders given.
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
 from distill.config.schema import leaves
+from distill.evaluation.compare.strategy import strategy
+from distill.training.summary import FILE, RunSummary, StudentResult, read
 from distill.utils.errors import UserError
 
 IGNORED = ("seed", "resume", "threads", "teachers_dir")
 
 
-def load(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """The summaries below the folders that have a student.
+class StudentRun(NamedTuple):
+    """A finished run with a student, and the option of the group kd that its command named."""
+
+    summary: RunSummary
+    student: StudentResult
+    kd: str | None
+
+
+def load(folders: Sequence[Path]) -> list[StudentRun]:
+    """The runs below the folders that have a student.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or a summary that cannot be read.
     """
-    paths = sorted({path for folder in folders for path in folder.rglob("summary.json")})
-    found = [json.loads(path.read_text()) | {"kd": _chosen(path.parent, "kd")} for path in paths]
-    found = [report for report in found if "student" in report]
-    if not found:
-        raise UserError(f"no summary.json of a finished run below {', '.join(map(str, folders))}")
-    return found
+    paths = sorted({path.parent for folder in folders for path in folder.rglob(FILE)})
+    summaries = [(path, read(path)) for path in paths]
+    runs = [StudentRun(found, found.student, _chosen(path, "kd")) for path, found in summaries if found.student]
+    if not runs:
+        raise UserError(f"no {FILE} of a finished run below {', '.join(map(str, folders))}")
+    return runs
 
 
 def _chosen(folder: Path, group: str) -> str | None:
@@ -40,31 +51,22 @@ def _chosen(folder: Path, group: str) -> str | None:
     return found[-1] if found else None
 
 
-def strategy(config: dict[str, Any]) -> str:
-    """A kd configuration in a few words: its terms, and its flow."""
-    kd = config["kd"]
-    flows = [f"{kd['generations']} generations"] if kd.get("generations", 1) > 1 else []
-    for key, own in (("assistants", 0), ("teachers", 1), ("peers", 1)):
-        if kd.get(key):
-            flows.append(f"{len(kd[key]) + own} {'students' if key == 'peers' else key}")
-    return ", ".join([" + ".join(["CE", *kd["terms"]]) if kd["terms"] else "CE alone", *flows])
-
-
-def rows(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def rows(runs: Sequence[StudentRun]) -> list[dict[str, Any]]:
     """One row per configuration, seeds taken together, in the order of the mean test accuracy.
 
     Shown beside the loss are the keys in which rows of one loss differ.
     """
-    flat = [dict(leaves(report["config"])) for report in reports]
-    losses = [strategy(report["config"]) for report in reports]
-    named = len({report.get("kd") for report in reports}) > 1
-    labels = [f"{report.get('kd') or '–'}: {loss}" for report, loss in zip(reports, losses, strict=True)]
+    configs = [run.summary.config for run in runs]
+    flat = [dict(leaves(config)) for config in configs]
+    losses = list(map(strategy, configs))
+    named = len({run.kd for run in runs}) > 1
+    labels = [f"{run.kd or '–'}: {loss}" for run, loss in zip(runs, losses, strict=True)]
     labels = labels if named else losses
     keys = sorted({key for one in flat for key in one if key not in IGNORED})
     keys = [key for key in keys if not key.startswith(("kd.terms", "logger", "callbacks"))]
 
     def value(i: int, key: str) -> Any:  # without a teacher, its settings are nothing
-        return flat[i].get(key) if reports[i]["config"]["kd"]["terms"] or not key.startswith("teacher.") else "–"
+        return flat[i].get(key) if configs[i]["kd"]["terms"] or not key.startswith("teacher.") else "–"
 
     def differs(key: str) -> bool:
         seen: dict[str, set[str]] = {}
@@ -73,24 +75,24 @@ def rows(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return any(len(values) > 1 for values in seen.values())
 
     varied = [key for key in keys if differs(key)]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for i, report in enumerate(reports):
+    groups: dict[str, list[StudentRun]] = {}
+    for i, run in enumerate(runs):
         settings: dict[str, Any] = {"loss": labels[i], **{key: value(i, key) for key in varied}}
-        groups.setdefault(json.dumps([settings, report["config"]["kd"]["terms"]]), []).append(report)
-    found = []
+        groups.setdefault(json.dumps([settings, configs[i]["kd"]["terms"]]), []).append(run)
+    table = []
     for key, group in groups.items():
-        accuracy = [100 * report["student"]["last"]["test"]["acc"] for report in group]
-        agreement = [100 * report["student"]["last"]["test"].get("agreement", float("nan")) for report in group]
-        found.append(
+        accuracy = [100 * run.student.test.acc for run in group]
+        agreement = [100 * run.student.test.get("agreement", math.nan) for run in group]
+        table.append(
             json.loads(key)[0]
             | {
                 "test top-1 %, last epoch": _spread(accuracy),
                 "agreement %": _spread(agreement),
-                "seeds": " ".join(str(report["seed"]) for report in sorted(group, key=lambda r: int(r["seed"]))),
+                "seeds": " ".join(map(str, sorted(run.summary.seed for run in group))),
                 "mean": mean(accuracy),
             }
         )
-    return sorted(found, key=lambda row: float(row["mean"]))
+    return sorted(table, key=lambda row: float(row["mean"]))
 
 
 def _spread(values: list[float]) -> str:

@@ -1,54 +1,49 @@
-"""The student beside another model: where they agree, who is right, which classes lost and gained."""
-
-from typing import Any
+"""The student's predictions beside another model's: agreement, who is right, which classes lost and gained."""
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 from torchmetrics.functional.regression import kl_divergence
 
+from distill.evaluation.results import ClassChange, ClassChanges, Comparison, Count
+
 SHOWN = 10
 
 
-def _counted(mask: Tensor) -> dict[str, Any]:
-    return {"count": int(mask.sum()), "share": float(mask.double().mean())}
+def _count(mask: Tensor) -> Count:
+    return Count(int(mask.sum()), float(mask.double().mean()))
 
 
-def versus(student: Tensor, other: Tensor, target: Tensor) -> dict[str, Any]:
-    """The student beside a teacher, a peer, or itself trained alone.
+def compare_predictions(student: Tensor, other: Tensor, target: Tensor) -> Comparison:
+    """Compares the student with a teacher, a peer, or itself trained without one.
 
     Args:
         student: its logits (N, C).
         other: the other model's logits (N, C).
         target: class numbers, int64 (N,).
 
-    Returns:
-        ``agreement``: the share of samples with the same answer, in [0, 1]; ``kl``: mean KL(other ‖ student) at
-        T = 1 in nats per sample; ``both_right``, ``only_student_right``, ``only_other_right``, ``both_wrong``: count
-        and share of samples, shares sum to 1.
-
     Example:
         >>> z = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
-        >>> found = versus(z, z, torch.tensor([0, 0]))
-        >>> found["agreement"], found["kl"], found["both_wrong"]
-        (1.0, 0.0, {'count': 1, 'share': 0.5})
+        >>> comparison = compare_predictions(z, z, torch.tensor([0, 0]))
+        >>> comparison.agreement, comparison.kl, comparison.both_wrong
+        (1.0, 0.0, Count(count=1, share=0.5))
     """
-    right, taught = (logits.argmax(1) == target for logits in (student, other))
+    student_right, other_right = (logits.argmax(1) == target for logits in (student, other))
     log_p, log_q = (logits.float().log_softmax(1) for logits in (other, student))
     agreement = multiclass_accuracy(
         student, other.argmax(1), num_classes=student.shape[1], average="micro", validate_args=False
     )
-    return {
-        "agreement": float(agreement),
-        "kl": float(kl_divergence(log_p, log_q, log_prob=True)),
-        "both_right": _counted(right & taught),
-        "only_student_right": _counted(right & ~taught),
-        "only_other_right": _counted(~right & taught),
-        "both_wrong": _counted(~right & ~taught),
-    }
+    return Comparison(
+        agreement=float(agreement),
+        kl=float(kl_divergence(log_p, log_q, log_prob=True)),
+        both_right=_count(student_right & other_right),
+        only_student_right=_count(student_right & ~other_right),
+        only_other_right=_count(~student_right & other_right),
+        both_wrong=_count(~student_right & ~other_right),
+    )
 
 
-def shifts(student: list[float | None], other: list[float | None], classes: tuple[str, ...]) -> dict[str, Any]:
+def class_changes(student: list[float | None], other: list[float | None], classes: tuple[str, ...]) -> ClassChanges:
     """The classes whose accuracy lost and gained most, at most ten each, the largest change first.
 
     Args:
@@ -56,23 +51,20 @@ def shifts(student: list[float | None], other: list[float | None], classes: tupl
         other: the other model's.
         classes: their names.
 
-    Returns:
-        ``lost`` and ``gained``: lists of ``class``, ``student``, ``other``, ``change`` (student − other).
-
     Example:
-        >>> shifts([0.5, 1.0], [0.75, 1.0], ("cat", "dog"))["lost"]
-        [{'class': 'cat', 'student': 0.5, 'other': 0.75, 'change': -0.25}]
+        >>> class_changes([0.5, 1.0], [0.75, 1.0], ("cat", "dog")).lost
+        [ClassChange(name='cat', student=0.5, other=0.75, change=-0.25)]
     """
-    rows = [
-        {"class": name, "student": a, "other": b, "change": a - b}
+    changes = [
+        ClassChange(name, a, b, a - b)
         for name, a, b in zip(classes, student, other, strict=True)
         if a is not None and b is not None
     ]
-    rows.sort(key=lambda row: float(row["change"]))  # type: ignore[arg-type]
-    return {
-        "lost": [row for row in rows if row["change"] < 0][:SHOWN],  # type: ignore[operator]
-        "gained": [row for row in reversed(rows) if row["change"] > 0][:SHOWN],  # type: ignore[operator]
-    }
+    changes.sort(key=lambda each: each.change)
+    return ClassChanges(
+        lost=[each for each in changes if each.change < 0][:SHOWN],
+        gained=[each for each in reversed(changes) if each.change > 0][:SHOWN],
+    )
 
 
 def most(values: Tensor, among: Tensor | None = None, shown: int = 12) -> list[int]:
@@ -82,6 +74,6 @@ def most(values: Tensor, among: Tensor | None = None, shown: int = 12) -> list[i
         >>> most(torch.tensor([1.0, 3.0, 2.0]), torch.tensor([True, False, True]))
         [2, 0]
     """
-    places = torch.arange(len(values)) if among is None else among.nonzero().flatten()
-    order = values[places].argsort(descending=True, stable=True)[:shown]
-    return [int(place) for place in places[order]]
+    positions = torch.arange(len(values)) if among is None else among.nonzero().flatten()
+    order = values[positions].argsort(descending=True, stable=True)[:shown]
+    return [int(position) for position in positions[order]]

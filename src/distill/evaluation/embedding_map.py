@@ -19,8 +19,8 @@ def pca(embedding: Tensor) -> Tensor:
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
     directions = directions[:2]
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
-    places = centred @ (directions * largest.sign()).T
-    return torch.nn.functional.pad(places, (0, 2 - places.shape[1])).float()
+    points = centred @ (directions * largest.sign()).T
+    return torch.nn.functional.pad(points, (0, 2 - points.shape[1])).float()
 
 
 def tsne(embedding: Tensor) -> Tensor:
@@ -43,8 +43,8 @@ def tsne(embedding: Tensor) -> Tensor:
     return torch.from_numpy(model.fit_transform(embedding.numpy())).float()
 
 
-def place(embedding: Tensor, kind: str) -> Tensor:
-    """A map of the kind "tsne" or "pca"; few samples are always PCA's."""
-    if kind not in ("tsne", "pca"):
-        raise UserError(f"map must be tsne or pca, got {kind!r}")
-    return tsne(embedding) if kind == "tsne" and len(embedding) > 30 else pca(embedding)
+def project(embedding: Tensor, method: str) -> Tensor:
+    """The map (M, 2) by the method "tsne" or "pca"; of few samples always by PCA."""
+    if method not in ("tsne", "pca"):
+        raise UserError(f"map must be tsne or pca, got {method!r}")
+    return tsne(embedding) if method == "tsne" and len(embedding) > 30 else pca(embedding)

@@ -1,4 +1,4 @@
-"""The evaluation on objects: every model asked once, everything counted."""
+"""The evaluation on objects: every model predicts every sample once; everything is counted from that."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from distill.data import DataModule, ViewLoader
-from distill.evaluation.compare_predictions import most, shifts, versus
-from distill.evaluation.inference import Pass, Predictions, walk
+from distill.evaluation.compare_predictions import class_changes, compare_predictions, most
+from distill.evaluation.final_teacher import final_teacher, final_teacher_role
+from distill.evaluation.inference import Pass, Predictions, predict
+from distill.evaluation.results import EvaluatedModel, EvaluationResults, Reproduction
 from distill.evaluation.runs import Run
 from distill.evaluation.scores import confident, losses, scores
-from distill.evaluation.teachers import final_teacher, final_teacher_role
+from distill.training.roles import BASELINE, STUDENT, TEACHER, TEACHERS, Role, RoleKind
+from distill.training.summary import Hardware
 from distill.training.trainer import check_device, evaluator, quiet
 from distill.utils import environment
 from distill.utils.cpu import usable_cores
@@ -30,17 +33,17 @@ class Subject:
 
     Attributes:
         run: the run.
-        alone: another run to compare with; None: none.
+        baseline: another run to compare with, as that of the student trained alone; None: none.
         data: the images.
         order: for each class of the data its number in the run; None: the run's own data.
         name: of the data.
         split: "test", "val" or "train".
         batch_size: None: the run's.
-        teacher: whether to ask the teacher too.
+        teacher: whether to evaluate the teacher too.
     """
 
     run: Run
-    alone: Run | None
+    baseline: Run | None
     data: DataModule
     order: Tensor | None
     name: str
@@ -51,11 +54,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of it.
+    """An evaluation with the predictions behind it.
 
     Attributes:
-        results: all that evaluation.json holds.
-        answers: of every model by role.
+        results: what evaluation.json holds.
+        predictions: of every model by role.
         target: class numbers, int64 (N,).
         index: positions in the source, int64 (N,).
         mapped: positions among the N whose embeddings are kept.
@@ -63,35 +66,34 @@ class Evaluation:
         subject: what was evaluated.
     """
 
-    results: dict[str, Any]
-    answers: dict[str, Predictions]
+    results: EvaluationResults
+    predictions: dict[Role, Predictions]
     target: Tensor
     index: Tensor
     mapped: Tensor
-    reference: str | None
+    reference: Role | None
     subject: Subject
 
 
-def _trainer(run: Run, own: bool) -> L.Trainer:
-    """As the run tested; its limits hold for its own splits alone."""
+def _trainer(run: Run, limited: bool) -> L.Trainer:
+    """A trainer as the run's test had it; ``limited``: its ``limit_*_batches`` hold, as for the run's own splits."""
     node = dict(run.config["trainer"])
     try:
         check_device(node["accelerator"], 1)
     except UserError:
         node["accelerator"] = "auto"  # a run from a machine with another device
-    if not own:
+    if not limited:
         node |= {"limit_val_batches": None, "limit_test_batches": None}
-    return evaluator(node, run.report["precision"])
+    return evaluator(node, run.summary.precision)
 
 
-def reproduced(run: Run, split: str, logged: dict[str, float]) -> dict[str, Any]:
+def reproduced(run: Run, split: str, logged: dict[str, float]) -> Reproduction:
     """Whether the run's own numbers came out again, to the last bit; of several processes, losses to their rounding.
 
-    Returns:
-        ``equal``, and under ``values`` for each of top-1, top-5, agreement and cross-entropy ``then`` and ``now``.
+    Top-1, top-5, agreement and cross-entropy are compared.
     """
-    then = run.tested[split]
-    values = {
+    then = run.tested.test if split == "test" else run.tested.val
+    values: dict[str, dict[str, float]] = {
         name: {"then": then[name], "now": logged[name]}
         for name in ("acc", "top5", "agreement", "hard")
         if name in then and name in logged
@@ -102,115 +104,111 @@ def reproduced(run: Run, split: str, logged: dict[str, float]) -> dict[str, Any]
         math.isclose(pair["then"], pair["now"], rel_tol=rounding if name == "hard" else 0.0)
         for name, pair in values.items()
     )
-    return {"equal": equal, "values": values}
+    return Reproduction(equal, values)
 
 
-def _checked(name: str, answers: Predictions) -> Predictions:
-    broken = int((~answers.logits.float().isfinite()).any(1).sum())
+def _check_finite(role: Role, predictions: Predictions) -> None:
+    broken = int((~predictions.logits.float().isfinite()).any(1).sum())
     if broken:
-        raise UserError(f"{name} answers {broken} of {len(answers.logits)} images with no finite numbers")
-    return answers
+        raise UserError(f"{role} answers {broken} of {len(predictions.logits)} images with no finite numbers")
 
 
-def _asked(subject: Subject) -> tuple[Pass, dict[str, Predictions]]:
-    """The run's own walk with the student and the one who taught it, and everybody's answers."""
+def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
+    """The pass of the student beside its final teacher, as in the run's test, and every model's predictions."""
     run, data = subject.run, subject.data.with_options(eval_batch_size=subject.batch_size)
     role = final_teacher_role(run) if subject.teacher else None
     split: Any = subject.split
-    trainer = _trainer(run, own=subject.order is None and split != "train")
+    trainer = _trainer(run, limited=subject.order is None and split != "train")
     classes = len(run.classes)
 
     def loader() -> ViewLoader:
         return data.evaluation_loader(split)
 
-    teacher = final_teacher(run, role, run.tested["epoch"]) if role else None
+    teacher = final_teacher(run, role, run.tested.epoch) if role else None
     smoothing = run.config["kd"]["label_smoothing"]
-    first = walk(run.student, teacher, loader(), trainer, split, classes, smoothing)
-    answers = {"student": first.student}
+    first = predict(run.student, teacher, loader(), trainer, split, classes, smoothing)
+    found = {STUDENT: first.student}
     if role and first.teacher:
-        answers[role] = first.teacher
-    main = run.teacher if subject.teacher and role not in ("teacher", None) else None
+        found[role] = first.teacher
+    main = run.teacher if role not in (TEACHER, None) else None
     if main is not None:
-        answers["teacher"] = walk(main, None, loader(), trainer, split, classes).student
-    if subject.alone is not None:
-        answers["alone"] = walk(subject.alone.student, None, loader(), trainer, split, classes).student
-    return first, {key: _checked(key, answers[key]) for key in ("teacher", role, "student", "alone") if key in answers}
+        found[TEACHER] = predict(main, None, loader(), trainer, split, classes).student
+    if subject.baseline is not None:
+        found[BASELINE] = predict(subject.baseline.student, None, loader(), trainer, split, classes).student
+    predictions = {
+        each: found[each] for each in (TEACHER, role, STUDENT, BASELINE) if each is not None and each in found
+    }
+    for each, made in predictions.items():
+        _check_finite(each, made)
+    return first, predictions
 
 
-def _name(subject: Subject, role: str) -> str:
-    if role == "alone" and subject.alone is not None:
-        return str(subject.alone.report["student"]["name"])
-    if role == "teachers":
-        return " + ".join(entry["name"] for key, entry in subject.run.report.items() if key.startswith("teacher"))
-    return str(subject.run.report[role]["name"])
+def _evaluated(subject: Subject, role: Role, logits: Tensor, target: Tensor) -> EvaluatedModel:
+    """Scores of a model, beside its size and speed; of another run the size alone, as speeds vary with time."""
+    models = subject.run.summary.models
+    if role == TEACHERS:
+        name = " + ".join(model.name for each, model in models.items() if each.kind == RoleKind.TEACHER)
+        return EvaluatedModel(name, scores(logits, target), None, None)
+    if role == BASELINE and subject.baseline is not None:
+        student = subject.baseline.student_result
+        return EvaluatedModel(student.name, scores(logits, target), student.size, None)
+    model = models[role]
+    return EvaluatedModel(model.name, scores(logits, target), model.size, model.speed)
 
 
-def _measured(subject: Subject, role: str) -> dict[str, Any] | None:
-    """Size and speed as the run measured them at its end; of another run the size alone, as speeds vary with time."""
-    size, pace = ("parameters", "macs", "bytes"), ("latency_ms", "throughput", "batch")
-    if role == "alone" and subject.alone is not None:
-        return {key: subject.alone.report["student"][key] for key in size} | dict.fromkeys(pace)
-    entry = subject.run.report.get(role)
-    return {key: entry[key] for key in (*size, *pace)} if entry else None
-
-
-def sample(place: int, evaluation: Evaluation) -> dict[str, Any]:
-    """One image: its position, its class, every model's answer and probability, and the student's loss in nats."""
-    classes, target = evaluation.subject.run.classes, evaluation.target[place : place + 1]
-    found: dict[str, Any] = {"index": int(evaluation.index[place]), "class": classes[int(target)]}
-    for role, answers in evaluation.answers.items():
-        logits = answers.logits[place : place + 1]
-        answer, probability = confident(logits)
-        found[role] = {
-            "answer": classes[int(answer)], "probability": float(probability), "loss": float(losses(logits, target))
+def sample(
+    position: int, predictions: dict[Role, Predictions], target: Tensor, index: Tensor, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """One image: its index, its class, every model's prediction, its probability and its loss in nats."""
+    true = target[position : position + 1]
+    image: dict[str, Any] = {"index": int(index[position]), "class": classes[int(true)]}
+    for role, made in predictions.items():
+        logits = made.logits[position : position + 1]
+        predicted, probability = confident(logits)
+        image[str(role)] = {
+            "answer": classes[int(predicted)], "probability": float(probability), "loss": float(losses(logits, true))
         }  # fmt: skip
-    return found
+    return image
 
 
 def evaluate(subject: Subject) -> Evaluation:
-    """Asks every model about every image and counts.
+    """Evaluates every model on every image.
 
     Raises:
-        UserError: weights that the run did not test, models that are not there, answers that are not finite.
+        UserError: weights that the run did not test, models that are not there, logits that are not finite.
     """
     quiet()
     run = subject.run
-    torch.set_num_threads(min(run.report["hardware"]["threads"], usable_cores()))
-    first, answers = _asked(subject)
+    torch.set_num_threads(min(run.summary.hardware.threads, usable_cores()))
+    first, predictions = _predictions(subject)
     target = first.target if subject.order is None else subject.order[first.target]
-    counted = {
-        role: {"name": _name(subject, role), **scores(a.logits, target), "measured": _measured(subject, role)}
-        for role, a in answers.items()
-    }
-    others = [role for role in answers if role != "student"]
-    student = answers["student"].logits
-    own = subject.order is None and subject.batch_size is None and subject.split != "train"
-    trainer = _trainer(run, own=True)
-    results: dict[str, Any] = {
-        "run": str(run.folder),
-        "weights": run.weights.name,
-        "epoch": run.tested["epoch"],
-        "data": subject.name,
-        "split": subject.split,
-        "samples": len(target),
-        "against": str(subject.alone.folder) if subject.alone else None,
-        "batch_size": subject.data.with_options(eval_batch_size=subject.batch_size).evaluation_batch_size,
-        "precision": run.report["precision"],
-        "reproduced": reproduced(run, subject.split, first.logged) if own and subject.teacher else None,
-        "models": counted,
-        "versus": {
-            role: versus(student, answers[role].logits, target)
-            | shifts(counted["student"]["per_class"], counted[role]["per_class"], run.classes)
-            for role in others
-        },
-        "classes": list(run.classes),
-        "hardware": environment.hardware(trainer.strategy.root_device),
-        "versions": environment.versions(),
-        "git_commit": environment.git_commit(Path(__file__).parent),
-        "command": environment.command(),
-    }
-    reference = others[0] if others else None
-    evaluation = Evaluation(results, answers, target, first.index, first.mapped, reference, subject)
-    hard = most(losses(student, target), shown=HARDEST)
-    results["hardest"] = [sample(place, evaluation) for place in hard]
-    return evaluation
+    models = {role: _evaluated(subject, role, made.logits, target) for role, made in predictions.items()}
+    others = [role for role in predictions if role != STUDENT]
+    student = predictions[STUDENT].logits
+    per_class = {role: model.scores.per_class for role, model in models.items()}
+    comparable = subject.order is None and subject.batch_size is None and subject.split != "train" and subject.teacher
+    results = EvaluationResults(
+        run=str(run.folder),
+        weights=run.weights.name,
+        epoch=run.tested.epoch,
+        data=subject.name,
+        split=subject.split,
+        samples=len(target),
+        against=str(subject.baseline.folder) if subject.baseline else None,
+        batch_size=subject.data.with_options(eval_batch_size=subject.batch_size).evaluation_batch_size,
+        precision=run.summary.precision,
+        reproduced=reproduced(run, subject.split, first.logged) if comparable else None,
+        models=models,
+        comparisons={role: compare_predictions(student, predictions[role].logits, target) for role in others},
+        changes={role: class_changes(per_class[STUDENT], per_class[role], run.classes) for role in others},
+        classes=list(run.classes),
+        hardware=Hardware(**environment.hardware(_trainer(run, limited=True).strategy.root_device)),
+        versions=environment.versions(),
+        git_commit=environment.git_commit(Path(__file__).parent),
+        command=environment.command(),
+        hardest=[
+            sample(position, predictions, target, first.index, run.classes)
+            for position in most(losses(student, target), shown=HARDEST)
+        ],
+    )
+    return Evaluation(results, predictions, target, first.index, first.mapped, others[0] if others else None, subject)

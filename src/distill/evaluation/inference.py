@@ -1,4 +1,4 @@
-"""What models answer on a split, through the very code that tested them in the run."""
+"""Predictions of models on a split, made by the code that tested them in the run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +34,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Pass:
-    """One walk through a split.
+    """One pass over a split.
 
     Attributes:
-        student: the model that is judged.
+        student: the evaluated model.
         teacher: the one beside it; None where there is none.
         target: class numbers, int64 (N,).
         index: each sample's position in its source, int64 (N,).
@@ -54,10 +54,10 @@ class Pass:
 
 
 class Recorder(EvaluationModule):
-    """A module that only evaluates, and keeps what it saw.
+    """A module that only evaluates, and keeps the outputs of every batch.
 
     Args:
-        net: the model that is judged.
+        net: the evaluated model.
         num_classes: C.
         teacher: beside it, or None.
         label_smoothing: of the logged cross-entropy.
@@ -77,25 +77,26 @@ class Recorder(EvaluationModule):
         super().__init__(net.model, criterion, task, teacher, head=net.model_info.head)
         self._keep = keep
         self._count = 0
-        self._seen: list[tuple[Batch, Outputs, Outputs | None, Tensor]] = []
+        self._batches: list[tuple[Batch, Outputs, Outputs | None, Tensor]] = []
 
     def compute(self, batch: Batch, split: str) -> StepOutput:
         """As in the run; and keep the outputs."""
         output = super().compute(batch, split)
         student, teacher = output.student, output.teacher
         n = len(batch.target)
-        here = self._keep[(self._keep >= self._count) & (self._keep < self._count + n)] - self._count
+        kept = self._keep[(self._keep >= self._count) & (self._keep < self._count + n)] - self._count
         self._count += n
-        light = Batch(torch.empty(0), batch.target.cpu(), batch.index.cpu())
-        self._seen.append((light, _light(student, here), teacher and _light(teacher, here), here + self._count - n))
+        labels = Batch(torch.empty(0), batch.target.cpu(), batch.index.cpu())
+        light = _on_cpu(student, kept), teacher and _on_cpu(teacher, kept)
+        self._batches.append((labels, *light, kept + self._count - n))
         return output
 
-    def gathered(self, logged: dict[str, float]) -> Pass:
+    def concatenated(self, logged: dict[str, float]) -> Pass:
         """All batches as one."""
-        batches, students, teachers, mapped = zip(*self._seen, strict=True)
+        batches, students, teachers, mapped = zip(*self._batches, strict=True)
         return Pass(
-            student=_joined(students),
-            teacher=None if teachers[0] is None else _joined(teachers),
+            student=_concatenate(students),
+            teacher=None if teachers[0] is None else _concatenate(teachers),
             target=torch.cat([batch.target for batch in batches]),
             index=torch.cat([batch.index for batch in batches]),
             mapped=torch.cat(mapped),
@@ -103,19 +104,19 @@ class Recorder(EvaluationModule):
         )
 
 
-def _light(outputs: Outputs, here: Tensor) -> Outputs:
-    """The logits, and the embeddings asked for, on the CPU."""
+def _on_cpu(outputs: Outputs, kept: Tensor) -> Outputs:
+    """The logits, and the embeddings at the positions ``kept``, on the CPU."""
     embedding = outputs.embedding
-    kept = None if embedding is None else embedding[here.to(embedding.device)].float().cpu()
-    return Outputs(outputs.logits.cpu(), {}, kept)
+    some = None if embedding is None else embedding[kept.to(embedding.device)].float().cpu()
+    return Outputs(outputs.logits.cpu(), {}, some)
 
 
-def _joined(outputs: tuple[Outputs, ...]) -> Predictions:
+def _concatenate(outputs: tuple[Outputs, ...]) -> Predictions:
     embeddings = [output.embedding for output in outputs if output.embedding is not None]
     return Predictions(torch.cat([output.logits for output in outputs]), torch.cat(embeddings) if embeddings else None)
 
 
-def walk(
+def predict(
     net: NamedModel,
     teacher: Teacher | Ensemble | None,
     loader: ViewLoader,
@@ -124,14 +125,14 @@ def walk(
     num_classes: int,
     label_smoothing: float = 0.0,
 ) -> Pass:
-    """Asks a model, and perhaps one beside it, about every image of a loader.
+    """Runs a model, and perhaps one beside it, on every sample of a loader.
 
     Args:
-        net: the model that is judged.
+        net: the evaluated model.
         teacher: beside it, or None.
         loader: of the split.
         trainer: an evaluating one; it brings device and precision.
-        split: "val" is validated, any other tested, as the run did it.
+        split: "val" is validated, any other tested, as in the run.
         num_classes: C.
         label_smoothing: of the logged cross-entropy.
     """
@@ -140,4 +141,4 @@ def walk(
     recorder = Recorder(net, num_classes, teacher, label_smoothing, keep)
     call: Any = trainer.validate if split == "val" else trainer.test
     results = call(recorder, dataloaders=loader, verbose=False)
-    return recorder.gathered({key.partition("/")[2]: value for key, value in results[0].items()})
+    return recorder.concatenated({key.partition("/")[2]: value for key, value in results[0].items()})

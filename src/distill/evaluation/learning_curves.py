@@ -29,28 +29,28 @@ def curves(folder: Path, only: Collection[str] | None = None) -> dict[str, dict[
         By quantity ("loss", "hard", a term's name, ..., "acc") by split ("train", "val") the (epoch, value) pairs;
         the total first, then each term, then accuracies. Empty where the run had no CSV logger.
     """
-    found: dict[str, dict[str, dict[float, float]]] = {}
+    logged: dict[str, dict[str, dict[float, float]]] = {}
     paths = sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name[8:] or 0))
     for path in paths:
         with path.open(newline="") as file:
             rows = csv.reader(file)
             header = next(rows, [])
-            at = header.index("epoch") if "epoch" in header else len(header)
+            epoch = header.index("epoch") if "epoch" in header else len(header)
             columns = [
                 (i, key.partition("/")) for i, key in enumerate(header)
                 if key.startswith(("train/", "val/")) and (only is None or key in only)
             ]  # fmt: skip
             for row in rows:
-                if len(row) <= at or not row[at]:
+                if len(row) <= epoch or not row[epoch]:
                     continue
                 for i, (split, _, name) in columns:
                     if i < len(row) and row[i] and math.isfinite(value := _number(row[i])):
-                        found.setdefault(name, {}).setdefault(split, {})[float(row[at]) + 1] = value
+                        logged.setdefault(name, {}).setdefault(split, {})[float(row[epoch]) + 1] = value
 
     def rank(name: str) -> tuple[int, int]:
         return (0, FIRST.index(name)) if name in FIRST else (2, LAST.index(name)) if name in LAST else (1, 0)
 
     return {
-        name: {split: sorted(points.items()) for split, points in sorted(found[name].items())}
-        for name in sorted(found, key=rank)
+        name: {split: sorted(points.items()) for split, points in sorted(logged[name].items())}
+        for name in sorted(logged, key=rank)
     }

@@ -1,17 +1,17 @@
-"""What a finished run says of itself on disk, read and judged before anything heavy is imported."""
+"""A finished run's folder, read and checked before anything heavy is imported."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from distill.training.summary import roles
+from distill.training.roles import Role
+from distill.training.summary import FILE, EpochScores, RunSummary, StudentResult
+from distill.training.summary import read as read_summary
 from distill.utils.errors import UserError, nearest
 from distill.utils.invocation import invocation
 
 
-class Record:
+class RunFolder:
     """A finished run's summary, and which weights of it are meant.
 
     Args:
@@ -19,7 +19,8 @@ class Record:
 
     Attributes:
         folder: the run's folder.
-        report: what ``summary.json`` holds.
+        summary: what ``summary.json`` holds.
+        student_result: its entry of the student.
         config: the run's configuration, resolved.
         weights: the student's file.
 
@@ -33,16 +34,13 @@ class Record:
         if not path.exists():
             raise UserError(f"run {path} does not exist{_neighbours(path)}")
         self.folder = path if path.is_dir() else path.parent
-        self.report: dict[str, Any] = _read(self.folder, path)
-        try:
-            self.config: dict[str, Any] = self.report["config"]
-            self.classes = tuple(str(name) for name in self.report["data"]["class_names"])
-            self.view: dict[str, Any] = self.report["data"]["preprocess"]
-        except (KeyError, TypeError) as error:
-            raise not_ours(self.folder, error) from error
-        if "student" not in self.report:
+        self.summary: RunSummary = _summary(self.folder, path)
+        self.config = self.summary.config
+        self.classes = tuple(map(str, self.summary.data.class_names))
+        if self.summary.student is None:
             raise UserError(f"run {self.folder} trained a teacher only (only=teacher): it has no student")
-        self.weights = path if path.is_file() else self.folder / self.report["student"]["last"]["weights"]
+        self.student_result: StudentResult = self.summary.student
+        self.weights = path if path.is_file() else self.folder / self.student_result.last.weights
         if not self.weights.is_file():
             raise UserError(f"run {self.folder} has no {self.weights.name}: the student's weights are missing")
         if self.weights.suffix != ".safetensors":
@@ -54,65 +52,50 @@ class Record:
             raise UserError(f"checkpoint {self.weights} is no readable safetensors file: {error}") from error
 
     @property
-    def roles(self) -> list[str]:
-        """The models of the run: "teacher", "student", ..."""
-        return roles(self.report)
+    def roles(self) -> list[Role]:
+        """The roles of the run's models."""
+        return list(self.summary.models)
 
     @property
-    def tested(self) -> dict[str, Any]:
-        """What the summary says of these weights: its entry "last" or "best", with their epoch.
+    def tested(self) -> EpochScores:
+        """What the summary says of these weights: its entry "last" or "best".
 
         Raises:
             UserError: weights that the run did not test.
         """
-        student = self.report["student"]
-        found = [student[key] for key in ("last", "best") if student.get(key, {}).get("weights") == self.weights.name]
-        if not found:
-            raise UserError(
-                f"{self.weights} holds no student that the run tested: give one of its student*.safetensors"
-            )
-        entry: dict[str, Any] = found[0]
-        return entry
+        for scores in (self.student_result.last, self.student_result.best):
+            if scores is not None and scores.weights == self.weights.name:
+                return scores
+        raise UserError(f"{self.weights} holds no student that the run tested: give one of its student*.safetensors")
 
-    def check_beside(self, other: "Record") -> None:
-        """Refuses a run to compare with (``against=``) whose student answers other questions.
+    def check_comparable(self, other: "RunFolder") -> None:
+        """Refuses a run to compare with (``against=``) whose student has other classes or inputs.
 
         Raises:
-            UserError: the run itself, other classes, another view of the images.
+            UserError: the run itself, other classes, other preprocessing.
         """
         if other.weights.resolve() == self.weights.resolve():
             raise UserError("against= is the run itself: name the run of another student, as the one trained alone")
         if other.classes != self.classes:
             raise UserError(f"against: the classes of {other.folder} are not those of the run")
-        if other.view != self.view:
+        if other.summary.data.preprocess != self.summary.data.preprocess:
             raise UserError(f"against: {other.folder} saw its images in another size or normalisation than the run")
 
 
-def not_ours(folder: Path, error: Exception) -> UserError:
-    """The error of a summary that lacks what it must hold."""
-    return UserError(f"{folder / 'summary.json'} is not what a run of this version wrote: {error}")
-
-
-def _read(folder: Path, given: Path) -> dict[str, Any]:
-    summary = folder / "summary.json"
-    if not summary.is_file():
+def _summary(folder: Path, path: Path) -> RunSummary:
+    if not (folder / FILE).is_file():
         if (folder / "config.yaml").is_file():
             again = f"{invocation('train')} resume={folder}"
             raise UserError(f"run {folder} is not finished (no summary.json): continue it with {again}")
-        above = folder.parent
-        if folder.name == "checkpoints" and (above / "summary.json").is_file():
-            raise UserError(f"{given} is there to resume from; {_known(above, given)}")
+        if folder.name == "checkpoints" and (folder.parent / FILE).is_file():
+            raise UserError(f"{path} is there to resume from; {_known(folder.parent, path)}")
         raise UserError(f"{folder} is no run's folder: it has no summary.json")
-    try:
-        report: dict[str, Any] = json.loads(summary.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
-        raise not_ours(folder, error) from error
-    return report
+    return read_summary(folder)
 
 
-def _known(folder: Path, given: Path) -> str:
-    """The weights files of a run, the nearest first."""
-    return nearest(given.name, [str(p) for p in sorted(folder.glob("*.safetensors"))])
+def _known(folder: Path, path: Path) -> str:
+    """The weights files of a run, the nearest to ``path`` first."""
+    return nearest(path.name, [str(p) for p in sorted(folder.glob("*.safetensors"))])
 
 
 def _neighbours(path: Path) -> str:

@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from distill.data import DataModule, Preprocess
 from distill.distillation.model_info import NamedModel
-from distill.evaluation.run_folder import Record, not_ours
+from distill.evaluation.run_folder import RunFolder
 from distill.training.builder import load_data, make_net, wrapped
+from distill.training.roles import TEACHER, Role, RoleKind
+from distill.training.summary import FILE, TeacherResult, unreadable
 from distill.utils.checkpoints import load_weights
 from distill.utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """What a run remembers of its data: enough to build its models without them."""
+class RecordedData:
+    """What a run's summary says of its data: enough to build its models without them."""
 
     classes: tuple[str, ...]
     preprocess: Preprocess
@@ -43,8 +45,8 @@ class Remembered:
         return self.preprocess.example(n)
 
 
-class Run(Record):
-    """A finished run. Its arguments, attributes and errors are those of :class:`Record`.
+class Run(RunFolder):
+    """A finished run. Its arguments, attributes and errors are those of :class:`RunFolder`.
 
     Attributes:
         preprocess: from one image to what the models take.
@@ -54,10 +56,10 @@ class Run(Record):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         try:
-            self.preprocess = Preprocess(**self.view)
+            self.preprocess = Preprocess(**self.summary.data.preprocess)
         except TypeError as error:
-            raise not_ours(self.folder, error) from error
-        self.data_facts = Remembered(self.classes, self.preprocess)
+            raise unreadable(self.folder / FILE, error) from error
+        self.data_facts = RecordedData(self.classes, self.preprocess)
 
     @cached_property
     def data(self) -> DataModule:
@@ -67,10 +69,10 @@ class Run(Record):
             UserError: they are not there, or are not the ones the run saw.
         """
         data = load_data(self.config)
-        if data.fingerprint != self.report["data"]["fingerprint"]:
+        if data.fingerprint != self.summary.data.fingerprint:
             raise UserError(
                 f"the data are not those of run {self.folder}: they or their settings have changed since "
-                f"(data={self.report['data']['name']})"
+                f"(data={self.summary.data.name})"
             )
         return data
 
@@ -95,48 +97,45 @@ class Run(Record):
         Raises:
             UserError: its weights are not where they were.
         """
-        return self.model("teacher") if "teacher" in self.report else None
+        return self.model(TEACHER) if self.summary.teacher else None
 
-    def model(self, role: str) -> NamedModel:
+    def model(self, role: Role) -> NamedModel:
         """Any model of the run but the student with its weights, in eval mode.
 
         Args:
-            role: one of ``roles``: "teacher", "teacher_2", "assistant_1", "generation_1", "peer_1".
+            role: one of ``roles``, not the student's.
 
         Raises:
             UserError: its weights are not where they were.
         """
-        kind, _, number = role.partition("_")
-        node, key = self._node(kind, int(number or 1))
-        who = f"the {role.replace('_', ' ')}"
-        if kind != "teacher":
-            inner = Path() if kind == "peer" else Path(role)
-            path = self.folder / inner / self.report[role]["last"]["weights"]
-            if not path.is_file():
-                raise UserError(
-                    f"run {self.folder} has no {path.relative_to(self.folder)}: {who}'s weights are missing"
-                )
-            return self._loaded(self._built(node, key, who), path)
-        given = self.report[role]["path"]
-        net = self._built(node, key, who, pretrained=given is None)
-        if given is None:
+        node, key = self._node(role)
+        who, result = f"the {role.label}", self.summary.models[role]
+        if not isinstance(result, TeacherResult):
+            subfolder = "" if role.kind == RoleKind.PEER else str(role)
+            weights = self.folder / subfolder / result.last.weights
+            if not weights.is_file():
+                missing = weights.relative_to(self.folder)
+                raise UserError(f"run {self.folder} has no {missing}: {who}'s weights are missing")
+            return self._loaded(self._built(node, key, who), weights)
+        net = self._built(node, key, who, pretrained=result.path is None)
+        if result.path is None:
             net.model.eval()
             return net
-        found = next((p for p in self._places(Path(given)) if p.is_file()), None)
-        if found is None:
-            raise UserError(f"{who} of run {self.folder} is not where it was: {given}")
-        return self._loaded(net, found)
+        path = next((p for p in self._candidates(Path(result.path)) if p.is_file()), None)
+        if path is None:
+            raise UserError(f"{who} of run {self.folder} is not where it was: {result.path}")
+        return self._loaded(net, path)
 
-    def _node(self, kind: str, number: int) -> tuple[dict[str, Any], str]:
+    def _node(self, role: Role) -> tuple[dict[str, Any], str]:
         """Configuration and dotted key of a model."""
-        if kind == "teacher" and number == 1:
+        if role == TEACHER:
             return self.config["teacher"], "teacher"
-        if kind == "generation":
+        if role.kind == RoleKind.GENERATION:
             return self.config["model"], "model"
-        place = number - (2 if kind == "teacher" else 1)
-        return self.config["kd"][f"{kind}s"][place], f"kd.{kind}s.{place}"
+        i = role.number - (2 if role.kind == RoleKind.TEACHER else 1)
+        return self.config["kd"][f"{role.kind}s"][i], f"kd.{role.kind}s.{i}"
 
-    def _places(self, path: Path) -> list[Path]:
+    def _candidates(self, path: Path) -> list[Path]:
         """Where a path that was relative to the folder of the command may be: here, or above the run's folder."""
         return [path] if path.is_absolute() else [path, *(parent / path for parent in self.folder.resolve().parents)]
 

@@ -1,4 +1,4 @@
-"""What is counted of one model: accuracy by class, confusion, F1, calibration."""
+"""Scores of one model: accuracy by class, confusion, F1, calibration."""
 
 from typing import Any
 
@@ -11,6 +11,8 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
     multiclass_f1_score,
 )
+
+from distill.evaluation.results import ClassificationScores, ReliabilityBin
 
 BINS = 15
 
@@ -40,8 +42,8 @@ def below_one(probabilities: Tensor) -> Tensor:
     return probabilities.float().clamp(max=1 - 2**-24)
 
 
-def reliability(probabilities: Tensor, target: Tensor, bins: int = BINS) -> list[dict[str, Any]]:
-    """The reliability diagram: samples in bins of equal width by the probability of the answer given.
+def reliability(probabilities: Tensor, target: Tensor, bins: int = BINS) -> list[ReliabilityBin]:
+    """The reliability diagram: samples in bins of equal width by the probability of the predicted class.
 
     Args:
         probabilities: (N, C), rows sum to 1.
@@ -49,44 +51,35 @@ def reliability(probabilities: Tensor, target: Tensor, bins: int = BINS) -> list
         bins: how many, over [0, 1].
 
     Returns:
-        Per bin its ends ``low`` and ``high``, ``count``, mean ``confidence`` and ``accuracy`` (None where empty).
+        The bins in ascending order.
 
     Source:
         Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599.
 
     Example:
         >>> reliability(torch.tensor([[0.75, 0.25]]), torch.tensor([0]), bins=2)[1]
-        {'low': 0.5, 'high': 1.0, 'count': 1, 'confidence': 0.75, 'accuracy': 1.0}
+        ReliabilityBin(low=0.5, high=1.0, count=1, confidence=0.75, accuracy=1.0)
     """
-    confidence, answer = below_one(probabilities).max(1)
-    place = (confidence * bins).long().clamp(max=bins - 1)
-    right = (answer == target).double()
-    count = place.bincount(minlength=bins)
-    sums = [place.bincount(weights=values, minlength=bins) for values in (confidence.double(), right)]
+    confidence, prediction = below_one(probabilities).max(1)
+    bin_index = (confidence * bins).long().clamp(max=bins - 1)
+    right = (prediction == target).double()
+    count = bin_index.bincount(minlength=bins)
+    sums = [bin_index.bincount(weights=values, minlength=bins) for values in (confidence.double(), right)]
 
     def mean(total: Tensor, i: int) -> float | None:
         return float(total[i] / count[i]) if count[i] else None
 
     return [
-        {
-            "low": i / bins, "high": (i + 1) / bins, "count": int(count[i]),
-            "confidence": mean(sums[0], i), "accuracy": mean(sums[1], i),
-        }
-        for i in range(bins)
-    ]  # fmt: skip
+        ReliabilityBin(i / bins, (i + 1) / bins, int(count[i]), mean(sums[0], i), mean(sums[1], i)) for i in range(bins)
+    ]
 
 
-def scores(logits: Tensor, target: Tensor) -> dict[str, Any]:
-    """All that is counted of one model; see docs/evaluate.md for each formula.
+def scores(logits: Tensor, target: Tensor) -> ClassificationScores:
+    """Scores one model; see docs/evaluate.md for each formula.
 
     Args:
         logits: (N, C), in the type in which the model gave them, so that ties stay ties.
         target: class numbers, int64 (N,).
-
-    Returns:
-        ``acc``, ``top5`` (None where C ≤ 5) and ``macro_f1`` in [0, 1]; ``nll`` in nats per sample; ``brier`` in
-        [0, 2]; ``ece`` in [0, 1]; ``per_class`` accuracy (None for a class without samples); ``confusion``: rows are
-        true classes, columns answers, counts; ``reliability``, see there.
     """
     classes = logits.shape[1]
     settings: dict[str, Any] = {"num_classes": classes, "validate_args": False}
@@ -95,17 +88,17 @@ def scores(logits: Tensor, target: Tensor) -> dict[str, Any]:
     support = confusion.sum(1).tolist()
     per_class = multiclass_accuracy(logits, target, average=None, **settings).tolist()
     top5 = multiclass_accuracy(logits, target, average="micro", top_k=5, **settings) if classes > 5 else None
-    return {
-        "acc": float(multiclass_accuracy(logits, target, average="micro", **settings)),
-        "top5": None if top5 is None else float(top5),
-        "macro_f1": float(multiclass_f1_score(logits, target, average="macro", **settings)),
-        "nll": float(F.cross_entropy(logits.float(), target)),
-        "brier": float(brier(probabilities, target)),
-        "ece": float(multiclass_calibration_error(below_one(probabilities), target, n_bins=BINS, **settings)),
-        "per_class": [value if n else None for value, n in zip(per_class, support, strict=True)],
-        "confusion": confusion.tolist(),
-        "reliability": reliability(probabilities, target),
-    }
+    return ClassificationScores(
+        acc=float(multiclass_accuracy(logits, target, average="micro", **settings)),
+        top5=None if top5 is None else float(top5),
+        macro_f1=float(multiclass_f1_score(logits, target, average="macro", **settings)),
+        nll=float(F.cross_entropy(logits.float(), target)),
+        brier=float(brier(probabilities, target)),
+        ece=float(multiclass_calibration_error(below_one(probabilities), target, n_bins=BINS, **settings)),
+        per_class=[value if n else None for value, n in zip(per_class, support, strict=True)],
+        confusion=confusion.tolist(),
+        reliability=reliability(probabilities, target),
+    )
 
 
 def losses(logits: Tensor, target: Tensor) -> Tensor:
@@ -114,6 +107,6 @@ def losses(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def confident(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Every sample's answer, int64 (N,), and its probability, float32 (N,)."""
-    answer = logits.argmax(1)
-    return answer, torch.gather(logits.float().softmax(1), 1, answer[:, None])[:, 0]
+    """Every sample's predicted class, int64 (N,), and its probability, float32 (N,)."""
+    prediction = logits.argmax(1)
+    return prediction, torch.gather(logits.float().softmax(1), 1, prediction[:, None])[:, 0]

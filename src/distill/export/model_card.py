@@ -13,13 +13,13 @@ from distill.utils.units import percent, short
 
 def front(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     """The card's YAML front matter."""
-    data, student = run.report["data"], run.report["student"]
+    data, student = run.summary.data.name, run.student_result.name
     rows = [row for row in report["rows"] if row["file"]]
     # The last row is the smallest form of the student; the metric is the first file's.
     metric = {"type": "accuracy", "value": round(rows[0]["accuracy"], 6), "name": "test top-1"}
     result = {
         "task": {"type": "image-classification"},
-        "dataset": {"type": data["name"], "name": data["name"], "split": "test"},
+        "dataset": {"type": data, "name": data, "split": "test"},
         "metrics": [metric],
     }
     owner = standalone.library(run.config["model"])
@@ -31,23 +31,22 @@ def front(run: Run, report: dict[str, Any]) -> dict[str, Any]:
         "pipeline_tag": "image-classification",
         "tags": tags,
         "metrics": ["accuracy"],
-        "model-index": [{"name": f"{student['name']}-{data['name']}", "results": [result]}],
+        "model-index": [{"name": f"{student}-{data}", "results": [result]}],
     }
 
 
 def _method(run: Run) -> list[str]:
     """How the student learnt, in a few lines."""
-    kd, report = run.config["kd"], run.report
-    last, epoch = report["student"]["last"]["epoch"], run.tested["epoch"]
+    kd, teacher = run.config["kd"], run.summary.teacher
+    last, epoch = run.student_result.last.epoch, run.tested.epoch
     best = "" if epoch == last else f" These are the weights of epoch {epoch}, the best on validation."
-    lines = [f"Trained for {last} epochs, seed {report['seed']}.{best}"]
+    lines = [f"Trained for {last} epochs, seed {run.summary.seed}.{best}"]
     if not kd["terms"]:
         return [*lines, "It learnt from the labels alone."]
-    teacher = report.get("teacher")
     if teacher:
         lines.append(
-            f"Its teacher: {teacher['name']}, {short(teacher['parameters'])} parameters, test top-1 "
-            f"{percent(teacher['test']['acc'])}."
+            f"Its teacher: {teacher.name}, {short(teacher.size.parameters)} parameters, test top-1 "
+            f"{percent(teacher.test.acc)}."
         )
     lines.append(f"α (weight of the loss with the labels): {kd['alpha']}. T: {kd['T']}.")
     terms = [
@@ -96,15 +95,15 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         report: what ``export.json`` will hold.
         code: loads the weights without this project; None where there is none.
     """
-    data, student, place = run.report["data"], run.report["student"], report["hardware"]
+    data, student, hardware = run.summary.data, run.student_result, report["hardware"]
     tested = report["tested"]
     names = list(run.classes)
     shown = ", ".join(names[:20]) + (f", … (all {len(names)} in `classes.json`)" if len(names) > 20 else "")
     rest = [
-        f"# {student['name']} on {data['name']}",
+        f"# {student.name} on {data.name}",
         "",
-        f"An image classifier of {short(student['parameters'])} parameters and {short(student['macs'])} "
-        f"multiply-accumulates, for {data['image_size']}-pixel images of {data['channels']} channel(s). "
+        f"An image classifier of {short(student.size.parameters)} parameters and {short(student.size.macs)} "
+        f"multiply-accumulates, for {data.image_size}-pixel images of {data.channels} channel(s). "
         f"Classes: {shown}.",
         "",
         "## Use",
@@ -112,15 +111,15 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         *_use(report, code),
         "## Data",
         "",
-        f"`{data['name']}`: {data['train']} training, {data['val']} validation and {data['test']} test images"
-        + (f" ({', '.join(data['carved'])} carved out of the training images)." if data["carved"] else "."),
+        f"`{data.name}`: {data.train} training, {data.val} validation and {data.test} test images"
+        + (f" ({', '.join(data.carved)} carved out of the training images)." if data.carved else "."),
         "",
         "## Method",
         "",
         *_method(run),
         "",
         "```text",
-        environment.portable(run.report["command"]),
+        environment.portable(run.summary.command),
         report["command"],
         "```",
         "",
@@ -128,7 +127,7 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         "",
         f"Top-1 on {report['rows'][0]['images']} test images in float32; the run's own test in "
         f"{tested['precision']} gave {percent(tested['accuracy'])}. The difference is the largest of any logit "
-        f"from PyTorch's. Speed after warm-up on {place['cpu']} with {place['threads']} thread(s); {NOTE}.",
+        f"from PyTorch's. Speed after warm-up on {hardware['cpu']} with {hardware['threads']} thread(s); {NOTE}.",
         *([f"Other: the student of `{report['against']}`, for comparison."] if report["against"] else []),
         "",
         *_table(report),

@@ -19,6 +19,7 @@ from distill.export.pixels import pixels
 from distill.export.quantization import FILE as INT8
 from distill.export.quantization import quantise
 from distill.export.student import Student, open_student, write
+from distill.training.roles import TEACHER
 from distill.utils import environment
 from distill.utils.errors import UserError
 from distill.utils.invocation import invocation
@@ -72,7 +73,7 @@ def _has_teacher(run: Run) -> bool:
 def _in_pytorch(table: Table, role: str, student: Student, size: int) -> None:
     """The row of the run's teacher or student."""
     run = student.run
-    model = run.student.model if role != "teacher" else run.model("teacher").model
+    model = run.student.model if role != "teacher" else run.model(TEACHER).model
     found = logits(student.of_pixels(model), student.test.images) if role == "teacher" else student.reference
     table.add(f"{role}, PyTorch", size, found, student, student.of_pixels(model) if student.embedded else model)
 
@@ -131,26 +132,26 @@ def _tested(run: Run, student: Student) -> dict[str, Any]:
     number: in float32 it must come out again up to rounding, in bf16 within ``ROUNDED``.
     """
     then, now = (
-        float(run.tested["test"]["acc"]),
+        run.tested.test.acc,
         float((student.reference.argmax(1) == student.test.labels).float().mean()),
     )
-    precision, count = str(run.report["precision"]), len(student.test.labels)
+    precision, count = run.summary.precision, len(student.test.labels)
     near = ROUNDED if precision != "32-true" else 0.0
-    whole = count == run.report["data"]["test"] and run.config["trainer"]["limit_test_batches"] in (None, 1.0)
+    whole = count == run.summary.data.test and run.config["trainer"]["limit_test_batches"] in (None, 1.0)
     if whole and abs(now - then) > near + 2 / count:
         print(
             f"warning: the run's own test in {precision} gave {percent(then)}, and here the student has {percent(now)}",
             file=sys.stderr,
             flush=True,
         )
-    return {"accuracy": then, "precision": precision, "epoch": run.tested["epoch"]}
+    return {"accuracy": then, "precision": precision, "epoch": run.tested.epoch}
 
 
 def _against(table: Table, options: Options, student: Student, threads: int, seen: Tensor | None) -> None:
     """The rows of another run's student, whose files are made, asked, measured and not kept."""
     assert options.against is not None
     other = open_student(Run(options.against), student.test, student.embedded)
-    _in_pytorch(table, "other", other, other.run.report["student"]["bytes"])
+    _in_pytorch(table, "other", other, other.run.student_result.size.bytes)
     with tempfile.TemporaryDirectory() as place:
         onnx = Path(place) / formats.FILES["onnx"]
         _file(table, "other", "onnx", onnx, other, threads, kept=False)
@@ -168,14 +169,14 @@ def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
         UserError: a file that cannot be written or answers otherwise than the student; see also ``Run``.
     """
     run = Run(options.run)
-    torch.set_num_threads(options.threads or int(run.report["hardware"]["threads"]))
+    torch.set_num_threads(options.threads or run.summary.hardware.threads)
     threads = torch.get_num_threads()
     student = open_student(run, pixels(run.data, "test", options.images), options.preprocess == "embedded")
     seen = pixels(run.data, "train", options.calibration_images).images if options.quantize else None
     table = Table()
-    if _has_teacher(run):
-        _in_pytorch(table, "teacher", student, run.report["teacher"]["bytes"])
-    _in_pytorch(table, "student", student, run.report["student"]["bytes"])
+    if _has_teacher(run) and run.summary.teacher:
+        _in_pytorch(table, "teacher", student, run.summary.teacher.size.bytes)
+    _in_pytorch(table, "student", student, run.student_result.size.bytes)
     for name in names:
         _checked(_file(table, "student", name, folder / formats.FILES[name], student, threads, kept=True), options)
     if seen is not None:

@@ -14,8 +14,11 @@ from typing import Any
 import yaml
 
 from distill.config.command_line import RECORD
+from distill.training.summary import FILE, RunSummary
+from distill.training.summary import read as read_summary
+from distill.utils.errors import UserError
 
-SUMMARY, FAILURE, STATUS = "summary.json", "failure.json", "status.json"
+SUMMARY, FAILURE, STATUS = FILE, "failure.json", "status.json"
 TRIAL, PRUNED = "trial.json", "pruned.json"  # of a search, see ``distill.sweeps.optuna.trial``
 SILENCE_S = 600.0  # a job on another machine that has said nothing for so long is taken for stopped
 
@@ -38,7 +41,7 @@ class SweepJob:
         folder: the run's.
         state: where it is.
         overrides: its settings by key, as its command gave them (``{"kd.T": "4", "seed": "0"}``).
-        report: what ``summary.json`` holds; None before the end.
+        summary: what ``summary.json`` holds; None before the end.
         failure: ``{"reason", "kind", "overrides", "host", "time"}`` of a failed job.
         status: ``{"host", "pid", "born", "begun", "updated", "training", "epoch", "max_epochs", "val_acc"}`` of a job
             that has begun to train and has not ended; of a pruned one its last ``{"epoch", "val_acc"}``.
@@ -47,7 +50,7 @@ class SweepJob:
     folder: Path
     state: State
     overrides: dict[str, str]
-    report: dict[str, Any] | None = None
+    summary: RunSummary | None = None
     failure: dict[str, Any] | None = None
     status: dict[str, Any] | None = None
 
@@ -71,6 +74,24 @@ def load(path: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     return _parsed(path, (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=4096)
+def _summary(folder: Path, _version: tuple[int, int]) -> RunSummary | None:
+    """A job's summary; the same version of a file is parsed once."""
+    try:
+        return read_summary(folder)
+    except UserError:
+        return None
+
+
+def summary(folder: Path) -> RunSummary | None:
+    """What ``summary.json`` of a job holds; None where there is none that can be read."""
+    try:
+        stat = (folder / SUMMARY).stat()
+    except OSError:
+        return None
+    return _summary(folder, (stat.st_mtime_ns, stat.st_size))
 
 
 def settings(overrides: list[str]) -> dict[str, str]:
@@ -121,11 +142,11 @@ def read(folder: Path) -> SweepJob:
     failure = load(folder / FAILURE)
     command = load(folder / RECORD) or {}
     overrides = settings((failure or {}).get("overrides") or command.get("overrides") or [])
-    report = load(folder / SUMMARY)
+    result = summary(folder)
     if failure is not None:
-        return SweepJob(folder, State.failed, overrides, report, failure)
-    if report is not None:
-        return SweepJob(folder, State.finished, overrides, report)
+        return SweepJob(folder, State.failed, overrides, result, failure)
+    if result is not None:
+        return SweepJob(folder, State.finished, overrides, result)
     status = load(folder / STATUS)
     if (folder / PRUNED).is_file():
         return SweepJob(folder, State.pruned, overrides, status=load(folder / PRUNED))

@@ -77,12 +77,7 @@ def prune(folder: Path, epoch: int, accuracy: float) -> None:
 
 def val_acc(job: SweepJob) -> float:
     """Validation accuracy of a finished job's student after its last epoch, or of the teacher where it is alone."""
-    report = job.report or {}
-    try:
-        found = report["student"]["last"]["val"]["acc"] if "student" in report else report["teacher"]["val"]["acc"]
-        return float(found)
-    except (KeyError, TypeError, ValueError):
-        return math.nan
+    return job.summary.subject.val.get("acc", math.nan) if job.summary else math.nan
 
 
 def progress(sweep: Path) -> str:
@@ -101,7 +96,7 @@ def progress(sweep: Path) -> str:
         best = max(finished, key=val_acc)
         where = " ".join(f"{key}={best.overrides[key]}" for key in swept(found) if key in best.overrides)
         parts.append(f"best {100 * val_acc(best):.2f} % on validation{f' ({where})' if where else ''}")
-    seconds = [float(job.report.get("wall_s", 0)) for job in finished if job.report]
+    seconds = [job.summary.wall_s for job in finished if job.summary]
     left = max(total - done - failed - pruned, 0) if total else 0
     if left and seconds:
         parts.append(f"about {_duration(sum(seconds) / len(seconds) * math.ceil(left / (running + 1)))} left")

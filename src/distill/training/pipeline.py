@@ -12,14 +12,15 @@ from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_store import TeacherSource, obtain
 from distill.tasks.image_classification import ImageClassification
-from distill.training import summary
 from distill.training.acceleration.callback import Acceleration
+from distill.training.closing_table import ORIGINS
 from distill.training.module import Distiller
 from distill.training.mutual import MutualDistiller
 from distill.training.plan import Experiment, Recipe, TrainingStage
 from distill.training.quantization import Int8
-from distill.training.results import FitResult, cache_reports, peer_results, report, student_results
+from distill.training.results import FitResult, TrainedStage, TrainedTeacher, cache_reports, conclude
 from distill.training.scoring import teacher_scores
+from distill.training.summary import RunSummary
 from distill.utils import distributed
 from distill.utils.checkpoints import read_checkpoint
 from distill.utils.errors import UserError, first_line
@@ -177,12 +178,10 @@ def _say_how_good(name: str, experiment: Experiment, accuracy: float) -> None:
         print(f"warning: the {name} is hardly better than chance ({100 * chance:.2f} %)", file=sys.stderr, flush=True)
 
 
-def _obtain_teachers(experiment: Experiment) -> tuple[dict[str, NamedModel], dict[str, dict[str, Any]]]:
-    """Every teacher trained, by role, and where it comes from with its validation accuracy."""
-    nets: dict[str, NamedModel] = {}
-    results: dict[str, dict[str, Any]] = {}
-    for i, (net, source) in enumerate(experiment.teachers):
-        role = "teacher" if i == 0 else f"teacher_{i + 1}"
+def _obtain_teachers(experiment: Experiment) -> list[TrainedTeacher]:
+    """Every teacher trained, with its scores on validation."""
+    teachers: list[TrainedTeacher] = []
+    for net, source in experiment.teachers:
 
         def train(folder: Path, net: NamedModel = net, source: TeacherSource = source) -> None:
             stage = TrainingStage(
@@ -192,11 +191,10 @@ def _obtain_teachers(experiment: Experiment) -> tuple[dict[str, NamedModel], dic
             _fit(_distiller(stage, None), source.recipe, folder, f"teacher {net.name}", _last(folder))
 
         origin = obtain(net, source, train)
-        print(f"teacher {net.name}: {summary.ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip(), flush=True)
-        results[role] = origin | {"val": teacher_scores(net, experiment, "val")}
-        _say_how_good("teacher", experiment, results[role]["val"]["acc"])
-        nets[role] = net
-    return nets, results
+        print(f"teacher {net.name}: {ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip(), flush=True)
+        teachers.append(TrainedTeacher(net, **origin, val=teacher_scores(net, experiment, "val")))
+        _say_how_good("teacher", experiment, teachers[-1].val.acc)
+    return teachers
 
 
 def _teacher_of(stage: TrainingStage, previous: NamedModel | None, experiment: Experiment) -> Teacher | Ensemble | None:
@@ -216,26 +214,18 @@ def _teacher_of(stage: TrainingStage, previous: NamedModel | None, experiment: E
     return experiment.combine(list(stage.cache.wrap(frozen)) if stage.cache else frozen)
 
 
-def run(experiment: Experiment) -> dict[str, Any]:
-    """Runs the job and writes ``results.json`` in its folder.
+def run(experiment: Experiment) -> RunSummary | None:
+    """Runs the job and writes ``summary.json`` in its folder.
 
     Where the job has several processes all of them train and evaluate, and the first one does the rest.
 
     Returns:
-        What ``results.json`` holds.
+        What ``summary.json`` holds; None on other processes than the first.
     """
     started = time.perf_counter()
-    nets, results = _obtain_teachers(experiment)
-    taught: list[tuple[TrainingStage, Distiller, FitResult]] = []
+    teachers = _obtain_teachers(experiment)
+    taught: list[TrainedStage] = []
     for stage in experiment.stages:
-        previous = taught[-1][0].student if taught else None
-        taught.append((stage, *_teach(stage, _teacher_of(stage, previous, experiment), experiment)))
-    for stage, module, trained in taught:  # no test before the last training
-        nets[stage.role] = stage.student
-        results[stage.role] = student_results(module, trained, stage, experiment)
-        for i, net in enumerate(stage.peers, 1):
-            nets[f"peer_{i}"] = net
-            results[f"peer_{i}"] = peer_results(net, f"peer_{i}", stage, trained, experiment)
-    for role in [role for role in results if role.startswith("teacher")]:
-        results[role]["test"] = teacher_scores(nets[role], experiment, "test")
-    return report(nets, results, experiment, started)
+        previous = taught[-1].stage.student if taught else None
+        taught.append(TrainedStage(stage, *_teach(stage, _teacher_of(stage, previous, experiment), experiment)))
+    return conclude(teachers, taught, experiment, started)  # no test before the last training

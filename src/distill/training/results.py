@@ -9,9 +9,23 @@ from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CachedTeacher
 from distill.training import summary
+from distill.training.closing_table import show
 from distill.training.module import Distiller
 from distill.training.plan import Experiment, TrainingStage
-from distill.training.scoring import evaluate, evaluate_val_and_test, evaluation_module, measure
+from distill.training.roles import Role, RoleKind
+from distill.training.scoring import evaluate, evaluate_val_and_test, evaluation_module, measure, teacher_scores
+from distill.training.summary import (
+    DataInfo,
+    EpochScores,
+    Hardware,
+    ModelResult,
+    RunSummary,
+    Scores,
+    StudentResult,
+    StudentScores,
+    TeacherResult,
+    TeacherScores,
+)
 from distill.utils import distributed, environment
 from distill.utils.checkpoints import read_checkpoint, save_weights
 
@@ -32,98 +46,130 @@ class FitResult(NamedTuple):
     partial_train: bool = False
 
 
-def cache_reports(teacher: Teacher | Ensemble | None) -> list[dict[str, Any]]:
+def cache_reports(teacher: Teacher | Ensemble | None) -> tuple[dict[str, Any], ...]:
     """What the caches of a stage's teachers gave."""
     if teacher is None:
-        return []
+        return ()
     members = teacher.teachers if isinstance(teacher, Ensemble) else (teacher,)
-    return [member.report() for member in members if isinstance(member, CachedTeacher)]
+    return tuple(member.report() for member in members if isinstance(member, CachedTeacher))
 
 
-def student_results(
-    module: Distiller, trained: FitResult, stage: TrainingStage, experiment: Experiment
-) -> dict[str, Any]:
-    """Last epoch and best-on-validation epoch, apart: weights kept, tested once each."""
-    train = {k.partition("/")[2]: v for k, v in trained.metrics.items() if k.startswith("train/")}
+class TrainedTeacher(NamedTuple):
+    """A teacher with its weights: where these come from, their file, its scores on validation."""
 
-    def kept(file: str, epoch: int) -> dict[str, Any]:
+    model: NamedModel
+    origin: str
+    path: str | None
+    val: Scores
+
+
+class TrainedStage(NamedTuple):
+    """A finished stage: its module, which holds the weights of the last epoch, and what the training left."""
+
+    stage: TrainingStage
+    module: Distiller
+    fit: FitResult
+
+
+def student_scores(trained: TrainedStage, experiment: Experiment) -> StudentScores:
+    """Keeps the weights of the last epoch and of the best one on validation, and tests both, each once."""
+    stage, module, fit = trained
+
+    def tested(file: str, epoch: int) -> EpochScores:
         if distributed.is_rank_zero():
             save_weights(module.student, stage.folder / file)
         module.start_epoch(epoch - 1, stage.max_epochs)
-        int8 = {"int8": evaluate_val_and_test(module, experiment)} if module.int8 is not None else {}
+        int8 = None
         if module.int8 is not None:
+            int8 = evaluate_val_and_test(module, experiment)
             module.int8.on = False  # the weights are float, and tested as such
-        return {"epoch": epoch, "weights": file, **evaluate_val_and_test(module, experiment), **int8}
+        return EpochScores(epoch, file, **evaluate_val_and_test(module, experiment), int8=int8)
 
-    results: dict[str, Any] = {"train": train, "last": kept("student.safetensors", trained.epoch)}
-    if cached := cache_reports(module.teacher):
-        results["teacher_cache"] = cached
-    if trained.partial_train:
-        results["partial_train"] = True
-    if trained.best is None:
-        return results
-    path = Path(trained.best)
-    if not path.is_file():  # a run whose folder was moved
-        path = stage.folder / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        return results
-    checkpoint = read_checkpoint(path)
-    epoch = checkpoint["epoch"] + 1
-    if epoch == trained.epoch:
-        results["best"] = results["last"]
-    else:
-        last = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-        module.load_state_dict(checkpoint["state_dict"])
-        if module.int8 is not None:
-            module.int8.on = True
-        results["best"] = kept("student-best.safetensors", epoch)
-        module.load_state_dict(last)
-    return results
+    last = tested("student.safetensors", fit.epoch)
+    best = None
+    path = _best_checkpoint(trained)
+    if path is not None:
+        checkpoint = read_checkpoint(path)
+        epoch = checkpoint["epoch"] + 1
+        best = last
+        if epoch != fit.epoch:
+            state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+            module.load_state_dict(checkpoint["state_dict"])
+            if module.int8 is not None:
+                module.int8.on = True
+            best = tested("student-best.safetensors", epoch)
+            module.load_state_dict(state)
+    return StudentScores(
+        train=Scores({k.partition("/")[2]: v for k, v in fit.metrics.items() if k.startswith("train/")}),
+        last=last,
+        best=best,
+        partial_train=fit.partial_train,
+        teacher_cache=cache_reports(module.teacher),
+    )
 
 
-def peer_results(
-    net: NamedModel, role: str, stage: TrainingStage, trained: FitResult, experiment: Experiment
-) -> dict[str, Any]:
-    """A student beside the first one: its last epoch."""
+def _best_checkpoint(trained: TrainedStage) -> Path | None:
+    """The checkpoint of the best epoch on validation; None: none was kept."""
+    if trained.fit.best is None:
+        return None
+    moved = trained.stage.folder / "checkpoints" / "best.ckpt"  # of a run whose folder was moved
+    return next((path for path in (Path(trained.fit.best), moved) if path.is_file()), None)
+
+
+def peer_scores(model: NamedModel, role: Role, trained: TrainedStage, experiment: Experiment) -> StudentScores:
+    """Keeps the weights of a student that learnt beside the main one, and tests its last epoch."""
     file = f"{role}.safetensors"
     if distributed.is_rank_zero():
-        save_weights(net.model, stage.folder / file)
-    scores = {split: evaluate(evaluation_module(net, experiment), experiment, split) for split in ("val", "test")}
-    return {"last": {"epoch": trained.epoch, "weights": file, **scores}}
+        save_weights(model.model, trained.stage.folder / file)
+    val, test = (evaluate(evaluation_module(model, experiment), experiment, split) for split in ("val", "test"))
+    return StudentScores(last=EpochScores(trained.fit.epoch, file, val, test))
 
 
-def report(
-    nets: dict[str, NamedModel], results: dict[str, dict[str, Any]], experiment: Experiment, started: float
-) -> dict[str, Any]:
-    """Completes the results with every model's measured cost, writes ``summary.json`` and prints the closing table.
+def conclude(
+    teachers: list[TrainedTeacher], stages: list[TrainedStage], experiment: Experiment, started: float
+) -> RunSummary | None:
+    """Tests and measures every model, writes ``summary.json`` and prints the closing table.
 
     Args:
-        nets: every model of the run by role.
-        results: their scores by role; each gets its size and speed.
+        teachers: the run's teachers, the main one first.
+        stages: every finished training of students.
         experiment: the run.
         started: when the run began, in seconds of ``time.perf_counter``.
 
     Returns:
-        What ``summary.json`` holds; on other processes than the first the scores alone.
+        What ``summary.json`` holds; None on other processes than the first.
     """
+    models: dict[Role, NamedModel] = {}
+    scores: dict[Role, StudentScores | TeacherScores] = {}
+    for trained in stages:
+        role = Role.parse(trained.stage.role)
+        models[role], scores[role] = trained.stage.student, student_scores(trained, experiment)
+        for i, peer in enumerate(trained.stage.peers, 1):
+            role = Role(RoleKind.PEER, i)
+            models[role], scores[role] = peer, peer_scores(peer, role, trained, experiment)
+    for i, teacher in enumerate(teachers, 1):
+        role, test = Role(RoleKind.TEACHER, i), teacher_scores(teacher.model, experiment, "test")
+        models[role] = teacher.model
+        scores[role] = TeacherScores(origin=teacher.origin, path=teacher.path, val=teacher.val, test=test)
     if not distributed.is_rank_zero():
-        return results
-    for role, measured in measure(nets, experiment).items():
-        results[role] |= measured
-    whole: dict[str, Any] = {
-        **results,
-        "ratios": summary.ratios(results),
-        "data": {"name": experiment.config["data"]["name"], **experiment.data.describe()},
-        "seed": experiment.seed,
-        "precision": experiment.precision,
-        "wall_s": round(time.perf_counter() - started, 1),
-        "resumed": experiment.resume is not None,
-        "versions": environment.versions(),
-        "hardware": environment.hardware(experiment.make_evaluator().strategy.root_device),
-        "git_commit": environment.git_commit(Path(__file__).parent),
-        "command": environment.command(),
-        "config": experiment.config,
-    }
-    summary.write(whole, experiment.folder)
-    summary.show(whole, experiment.folder)
-    return whole
+        return None
+    results: dict[Role, ModelResult] = {}
+    for role, measured in measure(dict(sorted(models.items())), experiment).items():
+        facts = vars(scores[role]) | vars(measured)
+        results[role] = (TeacherResult if isinstance(scores[role], TeacherScores) else StudentResult)(**facts)
+    run_summary = RunSummary(
+        models=results,
+        data=DataInfo(name=experiment.config["data"]["name"], **experiment.data.describe()),
+        seed=experiment.seed,
+        precision=experiment.precision,
+        wall_s=round(time.perf_counter() - started, 1),
+        resumed=experiment.resume is not None,
+        versions=environment.versions(),
+        hardware=Hardware(**environment.hardware(experiment.make_evaluator().strategy.root_device)),
+        git_commit=environment.git_commit(Path(__file__).parent),
+        command=environment.command(),
+        config=experiment.config,
+    )
+    summary.write(run_summary, experiment.folder)
+    show(run_summary, experiment.folder)
+    return run_summary

@@ -4,7 +4,6 @@ A teacher's scores and the speeds of the same models are kept for the next job o
 """
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,6 +16,8 @@ from distill.distillation.teacher_cache import digest
 from distill.tasks.image_classification import ImageClassification
 from distill.training.evaluation_module import EvaluationModule
 from distill.training.plan import Experiment
+from distill.training.roles import Role
+from distill.training.summary import Measured, Scores
 from distill.training.trainer import EVALUATION
 from distill.utils.precision import HALF
 from distill.utils.profiling import size, speed
@@ -29,23 +30,23 @@ def evaluation_module(
     return EvaluationModule(net.model, Criterion(), ImageClassification(experiment.data.num_classes), teacher)
 
 
-def evaluate(module: EvaluationModule, experiment: Experiment, split: str) -> dict[str, float]:
+def evaluate(module: EvaluationModule, experiment: Experiment, split: str) -> Scores:
     """Metrics and loss terms on "val" or "test", by their names without the split."""
     data, trainer = experiment.data, experiment.make_evaluator()
     if split == "test":
         results = trainer.test(module, dataloaders=data.test_dataloader(), verbose=False)
     else:
         results = trainer.validate(module, dataloaders=data.val_dataloader(), verbose=False)
-    return {key.partition("/")[2]: value for key, value in results[0].items()}
+    return Scores({key.partition("/")[2]: value for key, value in results[0].items()})
 
 
-def evaluate_val_and_test(module: EvaluationModule, experiment: Experiment) -> dict[str, dict[str, float]]:
+def evaluate_val_and_test(module: EvaluationModule, experiment: Experiment) -> dict[str, Scores]:
     """Metrics on validation and test."""
     return {split: evaluate(module, experiment, split) for split in ("val", "test")}
 
 
-_scores: dict[str, dict[str, float]] = {}  # of teachers, for the next job of a sweep in this process
-_measured: dict[str, dict[str, dict[str, Any]]] = {}  # likewise, of all models of a job
+_scores: dict[str, Scores] = {}  # of teachers, for the next job of a sweep in this process
+_measured: dict[str, dict[Role, Measured]] = {}  # likewise, of all models of a job
 
 
 def _same(experiment: Experiment, *what: Any) -> str:
@@ -59,7 +60,7 @@ def _shapes(net: NamedModel) -> list[Any]:
     return [(name, list(tensor.shape), tensor.dtype) for name, tensor in net.model.state_dict().items()]
 
 
-def teacher_scores(net: NamedModel, experiment: Experiment, split: str) -> dict[str, float]:
+def teacher_scores(net: NamedModel, experiment: Experiment, split: str) -> Scores:
     """Metrics of a teacher on "val" or "test"; the job before of a sweep may have computed them."""
     trainer = {name: experiment.config["trainer"][name] for name in EVALUATION}
     key = _same(
@@ -72,28 +73,28 @@ def teacher_scores(net: NamedModel, experiment: Experiment, split: str) -> dict[
     )
     if key not in _scores:
         _scores[key] = evaluate(evaluation_module(net, experiment), experiment, split)
-    return dict(_scores[key])
+    return Scores(_scores[key])
 
 
-def measure(nets: dict[str, NamedModel], experiment: Experiment) -> dict[str, dict[str, Any]]:
+def measure(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[Role, Measured]:
     """Size and speed of every model, on the device and at the batch size of the training.
 
     Models of the same modules were perhaps measured by the job before of a sweep.
     """
     data = experiment.data
-    modules = {role: [net.name, repr(net.model), _shapes(net)] for role, net in nets.items()}
+    modules = {str(role): [net.name, repr(net.model), _shapes(net)] for role, net in nets.items()}
     key = _same(experiment, modules, list(data.example(1).shape), data.batch_size, experiment.config["trainer"])
     if key not in _measured:
         _measured.clear()
         _measured[key] = _measured_now(nets, experiment)
-    return {role: dict(found) for role, found in _measured[key].items()}
+    return _measured[key]
 
 
-def _measured_now(nets: dict[str, NamedModel], experiment: Experiment) -> dict[str, dict[str, Any]]:
+def _measured_now(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[Role, Measured]:
     data = experiment.data
     device = experiment.make_evaluator().strategy.root_device
     sizes = {role: size(net.model.cpu(), data.example(1)) for role, net in nets.items()}
     autocast = HALF.get(experiment.precision)
     batch = data.example(data.batch_size).to(device)
-    speeds = speed({role: net.model for role, net in nets.items()}, batch, device, autocast)
-    return {role: {"name": net.name, **asdict(sizes[role]), **asdict(speeds[role])} for role, net in nets.items()}
+    speeds = speed({str(role): net.model for role, net in nets.items()}, batch, device, autocast)
+    return {role: Measured(name=net.name, size=sizes[role], speed=speeds[str(role)]) for role, net in nets.items()}

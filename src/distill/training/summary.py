@@ -1,103 +1,311 @@
-"""What was gained: the closing table and ``summary.json``."""
+"""``summary.json``: what a run gave, as typed records. Nothing heavy is imported here."""
 
 import json
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.table import Table
+from distill.training.roles import STUDENT, TEACHER, Role, RoleKind
+from distill.utils.errors import UserError
+from distill.utils.measurements import Size, Speed
+from distill.utils.output_files import write as write_file
 
-from distill.utils.units import percent, short
-
-ORIGINS = {
-    "checkpoint": "loaded from",
-    "as built": "taken as it was built (recipe.max_epochs=0)",
-    "found": "found in",
-    "trained": "trained and kept in",
-}
+FILE = "summary.json"
+SCHEMA_VERSION = 1
+T = TypeVar("T")
 
 
-def ratios(results: dict[str, dict[str, Any]]) -> dict[str, float] | None:
-    """Student beside teacher: how many times smaller and faster, and the share of accuracy kept."""
-    if "student" not in results or "teacher" not in results:
-        return None
-    student, teacher = results["student"], results["teacher"]
-    return {
-        "accuracy_kept": student["last"]["test"]["acc"] / max(teacher["test"]["acc"], 1e-12),
-        "parameters": teacher["parameters"] / student["parameters"],
-        "macs": teacher["macs"] / max(student["macs"], 1),
-        "bytes": teacher["bytes"] / student["bytes"],
-        "latency": teacher["latency_ms"] / student["latency_ms"],
-        "throughput": student["throughput"] / teacher["throughput"],
-    }
+class Scores(dict[str, float]):
+    """Metrics and loss terms on one split, by name; shares in [0, 1], losses in nats per sample."""
+
+    @property
+    def acc(self) -> float:
+        """Top-1 accuracy."""
+        return self["acc"]
+
+    @property
+    def top5(self) -> float | None:
+        """Top-5 accuracy; None where there are no more than five classes."""
+        return self.get("top5")
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of samples on which a student answers as its teacher; None without a teacher."""
+        return self.get("agreement")
 
 
-def write(report: dict[str, Any], folder: Path) -> None:
-    """``summary.json``, whole or not at all."""
-    part = folder / "summary.json.part"
-    part.write_text(json.dumps(report, indent=2, default=str) + "\n")
-    part.replace(folder / "summary.json")
+@dataclass(frozen=True)
+class EpochScores:
+    """A student after one epoch.
+
+    Attributes:
+        epoch: counted from 1.
+        weights: the file that holds the weights, in the folder of the student's training.
+        val, test: its scores on the two splits.
+        int8: likewise by split, computed as in int8; None where the run did not train for int8.
+    """
+
+    epoch: int
+    weights: str
+    val: Scores
+    test: Scores
+    int8: dict[str, Scores] | None = None
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> "EpochScores":
+        """The record of a JSON object."""
+        int8 = {split: Scores(scores) for split, scores in node["int8"].items()} if node.get("int8") else None
+        return cls(node["epoch"], node["weights"], Scores(node["val"]), Scores(node["test"]), int8)
 
 
-def roles(report: dict[str, Any]) -> list[str]:
-    """The models of a run in the order of its columns: teachers, the students between, the student, its peers."""
-    ranks = ("teacher", "assistant", "generation", "student", "peer")
-    found = [key for key in report if key.split("_")[0] in ranks and isinstance(report[key], dict)]
-    return sorted(found, key=lambda key: (ranks.index(key.split("_")[0]), int(key.partition("_")[2] or 1)))
+@dataclass(frozen=True, kw_only=True)
+class TeacherScores:
+    """A teacher: ``origin`` of its weights (see ``ORIGINS``), their ``path`` if they are a file, its scores."""
+
+    origin: str
+    path: str | None
+    val: Scores
+    test: Scores
 
 
-def table(report: dict[str, Any]) -> Table:
-    """Every model of the run side by side, and what the student is beside the teacher."""
-    entries = {role: report[role] for role in roles(report)}
-    student = report.get("student")
-    view = Table(
-        title=f"{report['data']['name']}, seed {report['seed']}, {report['hardware']['device']}, {report['precision']}"
-    )
-    view.add_column("")
-    for role, entry in entries.items():
-        view.add_column(f"{role.replace('_', ' ')}\n{entry['name']}", justify="right")
-    share = report["ratios"] or {}
-    if share:
-        view.add_column("student is", justify="right")
+@dataclass(frozen=True, kw_only=True)
+class StudentScores:
+    """A student, after its last epoch and after the best one on validation.
 
-    def row(label: str, cell: Any, note: str = "") -> None:
-        view.add_row(label, *(cell(role, entry) for role, entry in entries.items()), *([note] if share else []))
+    Attributes:
+        train: running means of the last training epoch; None of a peer.
+        last: after the last epoch.
+        best: after the best epoch on validation; None where no checkpoint of it was kept.
+        partial_train: whether ``train`` covers only the rest of an epoch within which the run was resumed.
+        teacher_cache: of each cached teacher: epochs ``begun``, those ``found`` in the cache, ``drift``, ``folder``.
+    """
 
-    def test(metric: str, epoch: str = "last") -> Any:
-        def cell(role: str, entry: dict[str, Any]) -> str:
-            found = entry if role.startswith("teacher") and epoch == "last" else entry.get(epoch, {})
-            return percent(found.get("test", {}).get(metric))
+    train: Scores | None = None
+    last: EpochScores
+    partial_train: bool = False
+    best: EpochScores | None = None
+    teacher_cache: tuple[dict[str, Any], ...] = ()
 
-        return cell
+    @property
+    def val(self) -> Scores:
+        """On validation after the last epoch."""
+        return self.last.val
 
-    row("test top-1, last epoch", test("acc"), f"{percent(share.get('accuracy_kept'))} kept")
-    if student and "best" in student:
-        epochs = f"{student['best']['epoch']} of {student['last']['epoch']}"
-        row(f"test top-1, best-on-validation epoch ({epochs})", test("acc", "best"))
-    if student and "int8" in student["last"]:
-        row(
-            "the same computed as in int8",
-            lambda _, e: percent(e.get("last", {}).get("int8", {}).get("test", {}).get("acc")),
+    @property
+    def test(self) -> Scores:
+        """On the test split after the last epoch."""
+        return self.last.test
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A model's name, size and speed."""
+
+    name: str
+    size: Size
+    speed: Speed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherResult(TeacherScores, Measured):
+    """A teacher's scores and cost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentResult(StudentScores, Measured):
+    """A student's scores and cost."""
+
+
+ModelResult = TeacherResult | StudentResult
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Student beside teacher: the share of test accuracy kept; how many times smaller (three sizes) and faster."""
+
+    accuracy_kept: float
+    parameters: float
+    macs: float
+    bytes: float
+    latency: float
+    throughput: float
+
+    @classmethod
+    def of(cls, student: StudentResult, teacher: TeacherResult) -> "Ratios":
+        """Compares two models of a run."""
+        return cls(
+            accuracy_kept=student.test.acc / max(teacher.test.acc, 1e-12),
+            parameters=teacher.size.parameters / student.size.parameters,
+            macs=teacher.size.macs / max(student.size.macs, 1),
+            bytes=teacher.size.bytes / student.size.bytes,
+            latency=teacher.speed.latency_ms / student.speed.latency_ms,
+            throughput=student.speed.throughput / teacher.speed.throughput,
         )
-    whom = next((who for role, who in (("teacher", "the teacher"), ("peer_1", "peer 1")) if role in entries), None)
-    for label, metric in (("test top-5", "top5"), (f"agreement with {whom}", "agreement")):
-        if (whom or metric != "agreement") and any(test(metric)(role, entry) for role, entry in entries.items()):
-            row(label, test(metric))
-
-    def number(label: str, key: str, form: Any, ratio: str, word: str) -> None:
-        row(label, lambda _, entry: form(entry[key]), f"{share[ratio]:.2f} x {word}" if share else "")
-
-    number("parameters", "parameters", short, "parameters", "smaller")
-    number("multiply-accumulates", "macs", short, "macs", "fewer")
-    number("size on disk", "bytes", lambda v: short(v, "B"), "bytes", "smaller")
-    number("latency, batch 1", "latency_ms", lambda v: f"{v:.2f} ms", "latency", "faster")
-    batch = next(iter(entries.values()))["batch"]
-    number(f"throughput, batch {batch}", "throughput", lambda v: short(v, "/s"), "throughput", "faster")
-    return view
 
 
-def show(report: dict[str, Any], folder: Path) -> None:
-    """Prints the table and where everything is."""
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(table(report))
-    console.print(f"results: {folder}/summary.json", soft_wrap=True, highlight=False)
+@dataclass(frozen=True)
+class DataInfo:
+    """What was trained and measured on; ``train``, ``val``, ``test`` are numbers of samples."""
+
+    name: str
+    classes: int
+    channels: int
+    image_size: int
+    class_names: list[str]
+    preprocess: dict[str, Any]
+    train: int
+    val: int
+    test: int
+    carved: list[str]
+    in_memory: bool
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The machine of the first process; see ``distill.utils.environment.hardware``."""
+
+    device: str
+    cpu: str
+    cores: int
+    threads: int
+    platform: str
+    host: str
+    pid: int
+    visible_devices: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What a finished run gave.
+
+    Attributes:
+        models: every model of the run, in the order of their roles.
+        wall_s: of the last process that worked on the run, in seconds.
+        git_commit: of this project's checkout, with ``-dirty`` where files differ; None outside one.
+        config: the composed configuration.
+    """
+
+    models: dict[Role, ModelResult]
+    data: DataInfo
+    seed: int
+    precision: str
+    wall_s: float
+    resumed: bool
+    versions: dict[str, str]
+    hardware: Hardware
+    git_commit: str | None
+    command: str
+    config: dict[str, Any]
+
+    @property
+    def student(self) -> StudentResult | None:
+        """The student; None where only teachers were trained."""
+        result = self.models.get(STUDENT)
+        return result if isinstance(result, StudentResult) else None
+
+    @property
+    def teacher(self) -> TeacherResult | None:
+        """The first teacher; None where there is none."""
+        result = self.models.get(TEACHER)
+        return result if isinstance(result, TeacherResult) else None
+
+    @property
+    def subject(self) -> ModelResult:
+        """What the run is about: the student, or the first teacher where only teachers were trained."""
+        return self.student or self.models[TEACHER]
+
+    @property
+    def ratios(self) -> Ratios | None:
+        """Student beside teacher; None where the run has only one of them."""
+        return Ratios.of(self.student, self.teacher) if self.student and self.teacher else None
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object: the models by their roles, beside the run's other facts."""
+        models = {str(role): _model_as_json(asdict(result)) for role, result in self.models.items()}
+        facts = asdict(replace(self, models={}))
+        del facts["models"]
+        ratios = asdict(self.ratios) if self.ratios else None
+        return {"schema_version": SCHEMA_VERSION, **models, "ratios": ratios, **facts}
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> "RunSummary":
+        """The summary of a JSON object of this or an earlier version.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        version = node.get("schema_version", 0)
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise ValueError(f"its schema_version is {version}, and this version reads up to {SCHEMA_VERSION}")
+        words = {str(kind) for kind in RoleKind}
+        models = {Role.parse(key): _model(node[key]) for key in node if key.partition("_")[0] in words}
+        if not models:
+            raise ValueError("it holds no model")
+        if version == 0:
+            _rename_pretraining(node["config"])
+        records = {
+            "models": dict(sorted(models.items())),
+            "data": _filled(DataInfo, node["data"]),
+            "hardware": _filled(Hardware, node["hardware"]),
+        }
+        return _filled(cls, node | records)
+
+
+def _filled(record: type[T], node: dict[str, Any]) -> T:
+    """A record from the keys of a JSON object that it knows."""
+    known = {field.name for field in fields(record)}  # type: ignore[arg-type]
+    return record(**{key: value for key, value in node.items() if key in known})
+
+
+def _model(node: dict[str, Any]) -> ModelResult:
+    records: dict[str, Any] = {"size": _filled(Size, node), "speed": _filled(Speed, node)}
+    if "last" not in node:
+        records |= {split: Scores(node[split]) for split in ("val", "test")}
+        return _filled(TeacherResult, node | records)
+    records |= {key: EpochScores.from_json(node[key]) for key in ("last", "best") if node.get(key)}
+    records |= {"train": Scores(node["train"])} if "train" in node else {}
+    return _filled(StudentResult, node | records | {"teacher_cache": tuple(node.get("teacher_cache", ()))})
+
+
+def _model_as_json(node: dict[str, Any]) -> dict[str, Any]:
+    """Size and speed lie flat beside the scores; what a student does not have is left out."""
+    name, size, speed = node.pop("name"), node.pop("size"), node.pop("speed")
+    if "last" in node:
+        node = {key: value for key, value in node.items() if value not in (None, False, ())}
+        for epoch in (node["last"], node.get("best", {})):
+            if epoch.get("int8", 0) is None:
+                del epoch["int8"]
+    return {**node, "name": name, **size, **speed}
+
+
+def _rename_pretraining(config: dict[str, Any]) -> None:
+    """Summaries without a version call the pretraining of a term its preparation."""
+    for term in (config.get("kd", {}).get("terms") or {}).values():
+        if "preparation" in term:
+            term["pretraining"] = term.pop("preparation")
+
+
+def unreadable(path: Path, reason: object) -> UserError:
+    """The error of a file that does not hold what it must hold."""
+    return UserError(f"{path} is not what a run of this version wrote: {reason}")
+
+
+def write(summary: RunSummary, folder: Path) -> None:
+    """Writes ``summary.json``, whole or not at all."""
+    write_file(json.dumps(summary.as_json(), indent=2, default=str) + "\n", folder / FILE)
+
+
+def read(folder: Path) -> RunSummary:
+    """The summary of the run in a folder.
+
+    Raises:
+        UserError: the file is truncated, of something else, or of a later version; nothing can be read.
+    """
+    path = folder / FILE
+    try:
+        return RunSummary.from_json(json.loads(path.read_text()))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(path, f"it has no {error}" if isinstance(error, KeyError) else error) from error

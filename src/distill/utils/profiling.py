@@ -4,7 +4,6 @@ import copy
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from distill.utils.measurements import Size, Speed
 from distill.utils.modes import evaluating
 
 # Data types in the order in which safetensors writes tensors: the largest alignment first.
@@ -22,24 +22,6 @@ _DTYPES = (
     "F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL",
 )  # fmt: skip
 _macs: WeakKeyDictionary[nn.Module, tuple[Any, int]] = WeakKeyDictionary()  # by model: what was counted, the number
-
-
-@dataclass(frozen=True)
-class Size:
-    """Parameters (number), multiply-accumulates (of convolutions and matrix products, one sample), bytes on disk."""
-
-    parameters: int
-    macs: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Median latency at batch 1 in ms, throughput at the given batch in samples per second."""
-
-    latency_ms: float
-    throughput: float
-    batch: int
 
 
 def size(model: nn.Module, example: Any) -> Size:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from distill.evaluation.embedding_map import pca, place
+from distill.evaluation.embedding_map import pca, project
 from distill.evaluation.learning_curves import curves
 from distill.evaluation.reporting.charts import (  # fmt: skip
     Axis,
@@ -157,7 +157,7 @@ def test_pca_is_scikit_learns():
     found = pca(x).numpy()
     np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-4, atol=1e-4)
     assert pca(torch.randn(5, 1)).shape == (5, 2)
-    assert place(torch.randn(40, 6), "tsne").shape == (40, 2)
+    assert project(torch.randn(40, 6), "tsne").shape == (40, 2)
 
 
 def test_curves_are_read_over_a_resumption(tmp_path):

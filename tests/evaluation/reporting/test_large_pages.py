@@ -5,12 +5,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from distill.evaluation.compare_predictions import most, shifts, versus
+from distill.evaluation.compare_predictions import class_changes, compare_predictions, most
 from distill.evaluation.evaluate import Evaluation, sample
 from distill.evaluation.inference import Predictions
 from distill.evaluation.reporting import page as pages
+from distill.evaluation.results import EvaluatedModel, EvaluationResults
 from distill.evaluation.scores import losses, scores
+from distill.training.roles import STUDENT, TEACHER
 from distill.utils.output_files import as_json
+from summaries import summary
 
 N, C = 3000, 1000
 
@@ -20,23 +23,28 @@ def evaluation():
     generator = torch.Generator().manual_seed(0)
     target = torch.randint(0, C, (N,), generator=generator)
     truth = 4 * torch.nn.functional.one_hot(target, C)
-    logits = {role: truth + torch.randn(N, C, generator=generator) for role in ("teacher", "student")}
+    logits = {role: truth + torch.randn(N, C, generator=generator) for role in (TEACHER, STUDENT)}
     mapped = torch.arange(0, N, 3)
-    answers = {role: Predictions(z, torch.randn(len(mapped), 16, generator=generator)) for role, z in logits.items()}
+    predictions = {
+        role: Predictions(z, torch.randn(len(mapped), 16, generator=generator)) for role, z in logits.items()
+    }
     classes = tuple(f"class number {i} of a long name" for i in range(C))
-    models = {role: {"name": role, **scores(z, target), "measured": None} for role, z in logits.items()}
-    per_class = [models[role]["per_class"] for role in ("student", "teacher")]
-    results = {
-        "run": "r", "weights": "student.safetensors", "epoch": 1, "data": "many", "split": "test", "samples": N,
-        "against": None, "batch_size": 64, "precision": "32-true", "reproduced": None, "models": models,
-        "versus": {"teacher": versus(logits["student"], logits["teacher"], target) | shifts(*per_class, classes)},
-        "classes": list(classes), "hardware": {"device": "cpu"}, "command": "python evaluate.py run=r",
-    }  # fmt: skip
-    report = {"command": "c", "versions": {}, "hardware": {}, "seed": 0, "git_commit": None}
-    run = SimpleNamespace(folder=SimpleNamespace(glob=lambda _: []), classes=classes, report=report, config={"a": 1})
+    models = {role: EvaluatedModel(str(role), scores(z, target), None, None) for role, z in logits.items()}
+    per_class = [models[role].scores.per_class for role in (STUDENT, TEACHER)]
+    facts = summary()
+    hard = most(losses(logits[STUDENT], target), shown=24)
+    results = EvaluationResults(
+        run="r", weights="student.safetensors", epoch=1, data="many", split="test", samples=N, against=None,
+        batch_size=64, precision="32-true", reproduced=None, models=models,
+        comparisons={TEACHER: compare_predictions(logits[STUDENT], logits[TEACHER], target)},
+        changes={TEACHER: class_changes(*per_class, classes)}, classes=list(classes), hardware=facts.hardware,
+        versions={}, git_commit=None, command="python evaluate.py run=r",
+        hardest=[sample(position, predictions, target, torch.arange(N), classes) for position in hard],
+    )  # fmt: skip
+    run = SimpleNamespace(folder=SimpleNamespace(glob=lambda _: []), classes=classes, summary=facts, config={"a": 1})
     data = SimpleNamespace(image=lambda *_: torch.randint(0, 255, (3, 400, 300), dtype=torch.uint8))
-    subject = SimpleNamespace(run=run, alone=None, data=data, split="test")
-    return Evaluation(results, answers, target, torch.arange(N), mapped, "teacher", subject)
+    subject = SimpleNamespace(run=run, baseline=None, data=data, split="test")
+    return Evaluation(results, predictions, target, torch.arange(N), mapped, TEACHER, subject)
 
 
 def test_the_page_of_a_thousand_classes(evaluation):
@@ -51,8 +59,7 @@ def test_the_page_of_a_thousand_classes(evaluation):
 def test_its_json_is_whole(evaluation):
     import json
 
-    hard = most(losses(evaluation.answers["student"].logits, evaluation.target), shown=24)
-    content = {**evaluation.results, "hardest": [sample(place, evaluation) for place in hard]}
+    content = evaluation.results.as_json()
     text = as_json(content)
     assert len(text) < 10e6
     assert json.loads(text)["models"]["student"]["confusion"] == content["models"]["student"]["confusion"]

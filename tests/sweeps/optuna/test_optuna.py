@@ -1,6 +1,6 @@
 """A search with Optuna: what is asked, who runs it, how it ends; alone, shared, and killed."""
 
-import json
+import math
 import os
 import shlex
 import signal
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+import summaries
 from distill.sweeps import jobs, record
 from distill.utils.errors import UserError
 from jobs import ROOT, command
@@ -141,13 +142,11 @@ def search(folder, n_trials=3, storage=None, **knobs):
     return Search(study, place, folder, RANGES, n_trials)
 
 
-def ended(folder, number, accuracy=None, **report):
+def ended(folder, number, accuracy=math.nan):
     """A job's folder after its end."""
     job = folder / str(number)
     (job / "command.yaml").write_text("overrides: [kd.T=1]\nconfig_dir: null")
-    if accuracy is not None:
-        report = {"student": {"last": {"val": {"acc": accuracy}}}}
-    (job / "summary.json").write_text(json.dumps(report))
+    summaries.write_summary(job, student=summaries.student(last=summaries.epoch(val=accuracy)))
 
 
 def test_a_trial_is_told_how_its_job_ended(tmp_path):
@@ -158,7 +157,7 @@ def test_a_trial_is_told_how_its_job_ended(tmp_path):
     record.fail(tmp_path / str(bad.job), [], "out of memory")
     (tmp_path / str(pruned.job) / "command.yaml").write_text("overrides: []\nconfig_dir: null")
     record.prune(tmp_path / str(pruned.job), 3, 0.1)
-    ended(tmp_path, blind.job, student={"last": {}})
+    ended(tmp_path, blind.job)
     for taken in (good, bad, pruned, blind, stopped):
         one.tell(taken)
     states = [t.state for t in one.study.get_trials()]

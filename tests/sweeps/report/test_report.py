@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+import summaries
 from copies import begin, copy_run
 from distill.cli.report import Options, report
 from distill.config.compose import CONF
@@ -22,7 +23,8 @@ from distill.sweeps import record
 from distill.sweeps.jobs import State
 from distill.sweeps.report.files import report_at_end, write_report
 from distill.sweeps.report.findings import read
-from distill.sweeps.report.references import SOFT, References, is_alone
+from distill.sweeps.report.references import SOFT, References, is_baseline
+from distill.training.summary import read as read_summary
 from distill.utils.errors import UserError
 from jobs import ROOT
 
@@ -218,9 +220,7 @@ def test_a_single_run(distilled, tmp_path, capsys):
 def test_teachers_alone(tmp_path, capsys):
     for number, teacher in enumerate(("resnet14", "resnet20")):
         folder = tmp_path / str(number)
-        folder.mkdir()
-        scores = {"val": {"acc": 0.8 + number / 10}, "test": {"acc": 0.7}, "name": teacher}
-        (folder / "summary.json").write_text(json.dumps({"teacher": scores, "data": {"name": "digits"}, "config": {}}))
+        summaries.write_summary(folder, teacher=summaries.teacher(teacher, val=0.8 + number / 10, test=0.7))
         overrides = {"overrides": ["only=teacher", f"teacher={teacher}"]}
         (folder / "command.yaml").write_text(json.dumps(overrides))
     write_report(tmp_path)
@@ -272,22 +272,22 @@ def test_the_baseline_of_a_point_shares_its_recipe(distilled, alone, tmp_path):
     assert references.line is None
     assert len(references.groups) == 2
     for setting in found.settings:
-        assert references.alone(setting).recipe["optimizer.lr"] == setting.values[1]
+        assert references.baseline(setting).recipe["optimizer.lr"] == setting.values[1]
 
 
 def test_alpha_one_is_the_student_alone_where_all_terms_are_soft(distilled):
-    summary = json.loads((distilled / "summary.json").read_text())
-    kd = summary["config"]["kd"]
-    assert not is_alone(summary)
+    summary = read_summary(distilled)
+    kd = summary.config["kd"]
+    assert not is_baseline(summary)
     kd["alpha"] = 1.0
-    assert is_alone(summary)
+    assert is_baseline(summary)
     kd["terms"]["rkd"] = {"weight": 0.0, "loss": {"_target_": "distill.losses.RKD"}}
-    assert not is_alone(summary)
+    assert not is_baseline(summary)
     del kd["terms"]["rkd"]
     kd["generations"] = 2
-    assert not is_alone(summary)
+    assert not is_baseline(summary)
     kd.update(generations=1, alpha={"schedule": "linear", "start": 0, "end": 1})
-    assert not is_alone(summary)
+    assert not is_baseline(summary)
 
 
 def test_the_losses_taken_for_soft_are_the_soft_ones():

@@ -1,11 +1,11 @@
 """The runs of a comparison."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from distill.evaluation.run_folder import Record
+from distill.evaluation.results import Calibration, read_calibration
+from distill.evaluation.run_folder import RunFolder
+from distill.training.summary import RunSummary, StudentResult
 from distill.utils.errors import UserError
 
 
@@ -16,14 +16,16 @@ class Entry:
     Attributes:
         label: what tells it from the others: the end of its path.
         folder: the run's.
-        report: its summary.json.
-        evaluation: its evaluation.json; None where there is none.
+        summary: its summary.json.
+        student: its entry of the student.
+        calibration: of its evaluation.json; None where there is none.
     """
 
     label: str
     folder: Path
-    report: dict[str, Any]
-    evaluation: dict[str, Any] | None
+    summary: RunSummary
+    student: StudentResult
+    calibration: Calibration | None
 
 
 def labels(folders: list[Path]) -> list[str]:
@@ -35,9 +37,9 @@ def labels(folders: list[Path]) -> list[str]:
     """
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
-        found = ["/".join(part[-length:]) for part in parts]
-        if len(set(found)) == len(found):
-            return found
+        ends = ["/".join(part[-length:]) for part in parts]
+        if len(set(ends)) == len(ends):
+            return ends
     return [str(folder) for folder in folders]
 
 
@@ -56,38 +58,26 @@ def entries(folders: list[Path]) -> list[Entry]:
     for i, folder in enumerate(folders):
         if resolved[i] in resolved[:i]:
             raise UserError(f"run {folder} is given twice")
-    runs = [Record(folder) for folder in folders]
+    runs = [RunFolder(folder) for folder in folders]
     return [
-        Entry(label, run.folder, run.report, _evaluation(run.folder))
+        Entry(label, run.folder, run.summary, run.student_result, read_calibration(run.folder))
         for label, run in zip(labels([run.folder for run in runs]), runs, strict=True)
     ]
 
 
-def _evaluation(folder: Path) -> dict[str, Any] | None:
-    path = folder / "evaluation.json"
-    if not path.is_file():
-        return None
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        _ = found["models"]["student"]["ece"], found["models"]["student"]["nll"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not what evaluate.py wrote: {error}; run it again with overwrite=true") from error
-    return found
-
-
-def warnings(found: list[Entry]) -> list[str]:
+def warnings(runs: list[Entry]) -> list[str]:
     """What makes numbers of these runs no match for one another, a line each."""
     lines = []
     for what, reach, values in (
         (
             "data (images, splits, size, normalisation or augmentation)",
             "accuracies may not be",
-            [entry.report["data"]["fingerprint"] for entry in found],
+            [run.summary.data.fingerprint for run in runs],
         ),
-        ("device", "speeds are not", [entry.report["hardware"]["device"] for entry in found]),
-        ("CPU", "speeds are not", [entry.report["hardware"]["cpu"] for entry in found]),
-        ("threads", "speeds are not", [entry.report["hardware"]["threads"] for entry in found]),
-        ("precision", "accuracies and speeds are not", [entry.report["precision"] for entry in found]),
+        ("device", "speeds are not", [run.summary.hardware.device for run in runs]),
+        ("CPU", "speeds are not", [run.summary.hardware.cpu for run in runs]),
+        ("threads", "speeds are not", [str(run.summary.hardware.threads) for run in runs]),
+        ("precision", "accuracies and speeds are not", [run.summary.precision for run in runs]),
     ):
         if len(set(values)) > 1:
             lines.append(f"the runs differ in {what}: their {reach} comparable")

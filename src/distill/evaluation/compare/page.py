@@ -14,28 +14,28 @@ TEMPLATES = Path(__file__).parent / "templates"
 DRAWN = 10  # runs with a curve of their own colour
 
 
-def _bars(found: list[Entry]) -> list[Figure]:
+def _bars(runs: list[Entry]) -> list[Figure]:
     """What a run is chosen by, each as bars."""
-    students = [entry.report["student"] for entry in found]
-    accuracy = [student["last"]["test"]["acc"] for student in students]
-    figures = [("top-1, test", accuracy, [percent(value) for value in accuracy], 1.0)]
-    ece = [(entry.evaluation or {}).get("models", {}).get("student", {}).get("ece") for entry in found]
+    accuracy = [run.student.test.acc for run in runs]
+    figures: list[tuple[str, list[float], list[str], float | None]] = [
+        ("top-1, test", accuracy, [percent(value) for value in accuracy], 1.0)
+    ]
+    ece = [run.calibration.ece if run.calibration else None for run in runs]
     if any(value is not None for value in ece):
-        figures.append(("ECE, evaluated", [v or 0.0 for v in ece], [percent(v) or "not evaluated" for v in ece], None))  # type: ignore[arg-type]
-    for heading, key, form in (
-        ("parameters", "parameters", short),
-        ("latency, batch 1", "latency_ms", lambda value: f"{value:.2f} ms"),
-        ("throughput", "throughput", lambda value: short(value, "/s")),
-    ):
-        values = [float(student[key]) for student in students]
-        figures.append((heading, values, [form(value) for value in values], None))  # type: ignore[arg-type]
+        figures.append(("ECE, evaluated", [v or 0.0 for v in ece], [percent(v) or "not evaluated" for v in ece], None))
+    parameters = [float(run.student.size.parameters) for run in runs]
+    figures.append(("parameters", parameters, list(map(short, parameters)), None))
+    latency = [run.student.speed.latency_ms for run in runs]
+    figures.append(("latency, batch 1", latency, [f"{value:.2f} ms" for value in latency], None))
+    throughput = [run.student.speed.throughput for run in runs]
+    figures.append(("throughput", throughput, [short(value, "/s") for value in throughput], None))
     return [
         Figure(
             heading,
             bars(
                 [
-                    Bar(entry.label, value, text, f"k{i % 10}")
-                    for i, (entry, value, text) in enumerate(zip(found, values, texts, strict=True))
+                    Bar(run.label, value, text, f"k{i % 10}")
+                    for i, (run, value, text) in enumerate(zip(runs, values, texts, strict=True))
                 ],
                 largest,
             ),
@@ -44,9 +44,9 @@ def _bars(found: list[Entry]) -> list[Figure]:
     ]
 
 
-def _curves(found: list[Entry]) -> list[Figure]:
+def _curves(runs: list[Entry]) -> list[Figure]:
     """Validation accuracy and cross-entropy of the runs that kept them."""
-    read = [(entry.label, curves(entry.folder)) for entry in found[:DRAWN]]
+    read = [(run.label, curves(run.folder)) for run in runs[:DRAWN]]
     figures = []
     for name, heading, share in (("acc", "top-1, validation", True), ("hard", "cross-entropy, validation", False)):
         series = [Line(label, by_name.get(name, {}).get("val", []), f"k{i}") for i, (label, by_name) in enumerate(read)]
@@ -55,23 +55,23 @@ def _curves(found: list[Entry]) -> list[Figure]:
     return figures
 
 
-def _names(found: list[Entry]) -> Markup:
-    return legend([(entry.label, f"k{i}", "") for i, entry in enumerate(found[:DRAWN])])
+def _names(runs: list[Entry]) -> Markup:
+    return legend([(run.label, f"k{i}", "") for i, run in enumerate(runs[:DRAWN])])
 
 
-def render_page(found: list[Entry], warnings: list[str]) -> str:
+def render_page(runs: list[Entry], warnings: list[str]) -> str:
     """The page as HTML, complete in itself."""
-    columns, table = filled(found)
+    columns, table = filled(runs)
     return render(
         "compare.html",
         TEMPLATES,
-        count=len(found),
+        count=len(runs),
         warnings=warnings,
         columns=columns,
         table=table,
-        bars=_bars(found),
-        curves=_curves(found),
-        curves_legend=_names(found),
-        left_out=max(0, len(found) - DRAWN),
-        commands=[(entry.label, entry.report["command"]) for entry in found],
+        bars=_bars(runs),
+        curves=_curves(runs),
+        curves_legend=_names(runs),
+        left_out=max(0, len(runs) - DRAWN),
+        commands=[(run.label, run.summary.command) for run in runs],
     )

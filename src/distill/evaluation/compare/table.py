@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from distill.cli.table import strategy
 from distill.evaluation.compare.entries import Entry
+from distill.evaluation.compare.strategy import strategy
 from distill.utils.units import percent, short
 
 COLUMNS = (
@@ -16,49 +16,46 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def cells(entry: Entry) -> list[str]:
+def cells(run: Entry) -> list[str]:
     """A run's row, in the order of COLUMNS; accuracies are those of the last epoch on the test split."""
-    report = entry.report
-    student, teacher = report["student"], report.get("teacher")
-    test, ratios = student["last"]["test"], report["ratios"] or {}
-    judged = (entry.evaluation or {}).get("models", {}).get("student", {})
+    summary, student, calibration = run.summary, run.student, run.calibration
     return [
-        entry.label,
-        student["name"],
-        teacher["name"] if teacher else "",
-        strategy(report["config"]),
-        str(report["seed"]),
-        percent(test["acc"]),
-        percent(ratios.get("accuracy_kept")),
-        percent(test.get("agreement")),
-        percent(judged.get("ece")),
-        f"{judged['nll']:.4f}" if judged else "",
-        short(student["parameters"]),
-        short(student["macs"]),
-        short(student["bytes"], "B"),
-        f"{student['latency_ms']:.2f} ms",
-        short(student["throughput"], "/s"),
+        run.label,
+        student.name,
+        summary.teacher.name if summary.teacher else "",
+        strategy(summary.config),
+        str(summary.seed),
+        percent(student.test.acc),
+        percent(summary.ratios.accuracy_kept if summary.ratios else None),
+        percent(student.test.agreement),
+        percent(calibration.ece if calibration else None),
+        f"{calibration.nll:.4f}" if calibration else "",
+        short(student.size.parameters),
+        short(student.size.macs),
+        short(student.size.bytes, "B"),
+        f"{student.speed.latency_ms:.2f} ms",
+        short(student.speed.throughput, "/s"),
     ]
 
 
-def filled(found: list[Entry]) -> tuple[list[str], list[list[str]]]:
+def filled(runs: list[Entry]) -> tuple[list[str], list[list[str]]]:
     """The columns that at least one run fills, and the rows."""
-    table = [cells(entry) for entry in found]
+    table = [cells(run) for run in runs]
     kept = [i for i in range(len(COLUMNS)) if any(row[i] for row in table)]
     return [COLUMNS[i] for i in kept], [[row[i] for i in kept] for row in table]
 
 
-def show(found: list[Entry], page: Path) -> None:
+def show(runs: list[Entry], page: Path) -> None:
     """Prints the table (a column per run), each run's command, and where the page is."""
     console = Console(width=None if Console().is_terminal else 120)
-    columns, table = filled(found)
-    view = Table(title=f"{len(found)} runs, test split, last epoch")
+    columns, table = filled(runs)
+    view = Table(title=f"{len(runs)} runs, test split, last epoch")
     view.add_column("")
     for row in table:
         view.add_column(Text(row[0]), justify="right", overflow="fold")  # a folder's name may hold brackets
     for i, column in enumerate(columns[1:], 1):
         view.add_row(column, *(Text(row[i]) for row in table))
     console.print(view)
-    for entry in found:
-        console.print(f"{entry.label}: {entry.report['command']}", soft_wrap=True, highlight=False, markup=False)
+    for run in runs:
+        console.print(f"{run.label}: {run.summary.command}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"page: {page}", soft_wrap=True, highlight=False, markup=False)

@@ -8,129 +8,133 @@ from omegaconf import OmegaConf
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.reporting import figures
 from distill.evaluation.reporting.charts import Figure, legend, reliability_diagram, render
-from distill.evaluation.reporting.table import rows, said, title
+from distill.evaluation.reporting.table import reproduction, rows
+from distill.evaluation.results import EvaluationResults
+from distill.training.roles import BASELINE, STUDENT, Role
 from distill.utils.units import percent
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def tiles(results: dict[str, Any], reference: str | None) -> list[dict[str, str]]:
+def tiles(results: EvaluationResults, reference: Role | None) -> list[dict[str, str]]:
     """The headline ratios: a number, what it is, the two values behind it."""
-    student = results["models"]["student"]
+    student = results.models[STUDENT]
+    acc = student.scores.acc
     if reference is None:
         return [
-            {"value": percent(student["acc"]), "label": "top-1", "detail": f"{results['samples']} images"},
-            {"value": percent(student["ece"]), "label": "calibration error", "detail": "ECE, 15 bins"},
+            {"value": percent(acc), "label": "top-1", "detail": f"{results.samples} images"},
+            {"value": percent(student.scores.ece), "label": "calibration error", "detail": "ECE, 15 bins"},
         ]
-    other, beside = results["models"][reference], results["versus"][reference]
-    kept = student["acc"] / max(other["acc"], 1e-12)
-    found = [
+    other, comparison = results.models[reference], results.comparisons[reference]
+    kept = acc / max(other.scores.acc, 1e-12)
+    made = [
         {
             "value": f"{100 * kept:.1f} %",
             "label": "of the accuracy kept",
-            "detail": f"{percent(student['acc'])} of {percent(other['acc'])}",
+            "detail": f"{percent(acc)} of {percent(other.scores.acc)}",
         }
     ]
     cells = {row.label: row.cells for row in rows(results)}
-    if student["measured"] and other["measured"]:
-        for key, label, row, more in (
-            ("parameters", "fewer parameters", "parameters", False),
-            ("macs", "fewer multiply-accumulates", "multiply-accumulates", False),
-            ("latency_ms", "faster, one image", "latency, batch 1", False),
-            ("throughput", "the throughput", "throughput", True),
-        ):
-            pair = student["measured"][key], other["measured"][key]
-            if None in pair:
-                continue
-            ratio = pair[0] / pair[1] if more else pair[1] / max(pair[0], 1e-12)
-            values = (cells[row][role].replace(" ", "\N{NO-BREAK SPACE}") for role in ("student", reference))
-            detail = " beside ".join(values)
-            found.append({"value": f"{ratio:.2f} ×", "label": label, "detail": detail})
-    found.append(
+    for record, key, label, row, more in (
+        ("size", "parameters", "fewer parameters", "parameters", False),
+        ("size", "macs", "fewer multiply-accumulates", "multiply-accumulates", False),
+        ("speed", "latency_ms", "faster, one image", "latency, batch 1", False),
+        ("speed", "throughput", "the throughput", "throughput", True),
+    ):
+        costs: list[Any] = [getattr(getattr(model, record), key, None) for model in (student, other)]
+        if None in costs:
+            continue
+        ratio = costs[0] / costs[1] if more else costs[1] / max(costs[0], 1e-12)
+        detail = " beside ".join(cells[row][role].replace(" ", "\N{NO-BREAK SPACE}") for role in (STUDENT, reference))
+        made.append({"value": f"{ratio:.2f} ×", "label": label, "detail": detail})
+    made.append(
         {
-            "value": f"{100 * beside['agreement']:.1f} %",
-            "label": f"agreement with the {title(reference)}",
-            "detail": f"KL {beside['kl']:.3f} nats",
+            "value": f"{100 * comparison.agreement:.1f} %",
+            "label": f"agreement with the {reference.label}",
+            "detail": f"KL {comparison.kl:.3f} nats",
         }
     )
-    return found
+    return made
 
 
-def lead(results: dict[str, Any], reference: str | None) -> str:
+def lead(results: EvaluationResults, reference: Role | None) -> str:
     """The page in a sentence."""
-    models = results["models"]
-    student, where = models["student"], f"the {results['split']} images of {results['data']}"
-    text = f"{student['name']} is right on {percent(student['acc'])} of {where}"
+    student, acc = results.models[STUDENT].name, {role: model.scores.acc for role, model in results.models.items()}
+    text = f"{student} is right on {percent(acc[STUDENT])} of the {results.split} images of {results.data}"
     if reference is not None:
-        text += f", the {title(reference)} {models[reference]['name']} on {percent(models[reference]['acc'])}"
-    if "alone" in models and reference != "alone":
-        gain = 100 * (student["acc"] - models["alone"]["acc"])
+        text += f", the {reference.label} {results.models[reference].name} on {percent(acc[reference])}"
+    if BASELINE in acc and reference != BASELINE:
+        gain = 100 * (acc[STUDENT] - acc[BASELINE])
         change = f"{abs(gain):.2f} points {'gained' if gain > 0 else 'lost'}" if round(gain, 2) else "no difference"
-        text += f". Trained alone it reaches {percent(models['alone']['acc'])}: {change}"
+        text += f". Trained alone it reaches {percent(acc[BASELINE])}: {change}"
     return f"{text}."
 
 
-def per_class(results: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def per_class(results: EvaluationResults) -> list[tuple[str, list[str]]]:
     """Every class with each model's accuracy; empty where there are too many to read."""
-    if len(results["classes"]) > figures.READABLE:
+    if len(results.classes) > figures.READABLE:
         return []
     return [
-        (name, [percent(model["per_class"][i]) or "no images" for model in results["models"].values()])
-        for i, name in enumerate(results["classes"])
+        (name, [percent(model.scores.per_class[i]) or "no images" for model in results.models.values()])
+        for i, name in enumerate(results.classes)
     ]
 
 
-def page(evaluation: Evaluation, kind: str) -> str:
+def page(evaluation: Evaluation, map_method: str) -> str:
     """The page as HTML, complete in itself.
 
     Args:
         evaluation: what is shown.
-        kind: of the map of embeddings: "tsne", "pca" or "none".
+        map_method: of the map of embeddings: "tsne", "pca" or "none".
     """
     results, reference, subject = evaluation.results, evaluation.reference, evaluation.subject
-    found_maps, classes = figures.maps(evaluation, kind) if kind != "none" else ([], [])
-    report, place = subject.run.report, subject.run.report["hardware"]
+    maps, classes = figures.maps(evaluation, map_method) if map_method != "none" else ([], [])
+    summary = subject.run.summary
     diagrams = [
         Figure(
-            f"{title(role)} {model['name']}: ECE {percent(model['ece'])}",
+            f"{role.label} {model.name}: ECE {percent(model.scores.ece)}",
             reliability_diagram(
-                model["reliability"], figures.tone(role, reference), f"reliability of the {title(role)}"
+                [vars(each) for each in model.scores.reliability],
+                figures.tone(role, reference),
+                f"reliability of the {role.label}",
             ),
         )
-        for role, model in results["models"].items()
+        for role, model in results.models.items()
     ]
     return render(
         "run.html",
         TEMPLATES,
         results=results,
-        student=results["models"]["student"]["name"],
-        beside=f"{results['models'][reference]['name']}" if reference else None,
-        reference=title(reference) if reference else None,
+        student=results.models[STUDENT].name,
+        beside=results.models[reference].name if reference else None,
+        reference=reference.label if reference else None,
         lead=lead(results, reference),
         tiles=tiles(results, reference),
-        roles=[(title(role), model["name"]) for role, model in results["models"].items()],
+        roles=[(role.label, model.name) for role, model in results.models.items()],
         rows=[(row.label, list(row.cells.values())) for row in rows(results)],
         per_class=per_class(results),
-        said=said(results),
+        reproduction=reproduction(results),
         learning=figures.learning(evaluation),
         learning_legend=legend(
             [("validation", "student", ""), ("training", "student", "dashed")]
-            + ([("student alone, validation", "alone", "")] if subject.alone else [])
+            + ([("student alone, validation", "alone", "")] if subject.baseline else [])
         ),
         diagrams=diagrams,
         outcomes=figures.outcomes(evaluation),
         shifted=figures.shifted(evaluation),
         difference=figures.differences(evaluation),
-        maps=found_maps,
+        maps=maps,
         map_legend=legend(classes),
-        map_kind={"tsne": "t-SNE", "pca": "PCA"}.get(kind, ""),
+        map_kind={"tsne": "t-SNE", "pca": "PCA"}.get(map_method, ""),
         mapped=len(evaluation.mapped),
         examples=figures.examples(evaluation),
-        train_command=report["command"],
-        evaluate_command=results["command"],
+        train_command=summary.command,
+        evaluate_command=results.command,
         config=OmegaConf.to_yaml(OmegaConf.create(subject.run.config)),
-        versions=", ".join(f"{name} {version}" for name, version in report["versions"].items()),
-        hardware=", ".join(f"{name} {value}" for name, value in place.items() if value is not None and name != "pid"),
-        seed=report["seed"],
-        commit=report["git_commit"],
+        versions=", ".join(f"{name} {version}" for name, version in summary.versions.items()),
+        hardware=", ".join(
+            f"{name} {value}" for name, value in vars(summary.hardware).items() if value is not None and name != "pid"
+        ),
+        seed=summary.seed,
+        commit=summary.git_commit,
     )

@@ -8,17 +8,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from distill.evaluation.results import EvaluationResults
+from distill.training.roles import Role
 from distill.utils.units import percent, short
+
+Format = Callable[[Any], str]
 
 
 class Row(NamedTuple):
     """One number of every model: its label, and its text by role (empty where there is none)."""
 
     label: str
-    cells: dict[str, str]
+    cells: dict[Role, str]
 
 
-COUNTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+SCORES: tuple[tuple[str, str, Format], ...] = (
     ("top-1", "acc", percent),
     ("top-5", "top5", percent),
     ("macro F1", "macro_f1", percent),
@@ -26,94 +30,79 @@ COUNTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Brier score", "brier", "{:.4f}".format),
     ("ECE, 15 bins", "ece", percent),
 )
-MEASURED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+COMPARISONS: tuple[tuple[str, str, Format], ...] = (
+    ("student agrees with it", "agreement", percent),
+    ("KL(it ‖ student), nats", "kl", "{:.4f}".format),
+    ("student right, it wrong", "only_student_right", lambda count: percent(count.share)),
+    ("student wrong, it right", "only_other_right", lambda count: percent(count.share)),
+)
+SIZE: tuple[tuple[str, str, Format], ...] = (
     ("parameters", "parameters", short),
     ("multiply-accumulates", "macs", short),
     ("size on disk", "bytes", lambda value: short(value, "B")),
+)
+SPEED: tuple[tuple[str, str, Format], ...] = (
     ("latency, batch 1", "latency_ms", lambda value: f"{value:.2f} ms"),
     ("throughput", "throughput", lambda value: short(value, "/s")),
 )
 
 
-def title(role: str) -> str:
-    """What a role is called: "student alone", "assistant 1"."""
-    return "student alone" if role == "alone" else role.replace("_", " ")
-
-
-def rows(results: dict[str, Any]) -> list[Row]:
+def rows(results: EvaluationResults) -> list[Row]:
     """Every number that at least one model has."""
-    models, versus = results["models"], results["versus"]
-
-    def row(label: str, cell: Any) -> Row:
-        return Row(label, {role: cell(role) for role in models})
-
-    found = [
-        row(label, lambda role, key=key, form=form: "" if models[role][key] is None else form(models[role][key]))
-        for label, key, form in COUNTED
-    ]
-    beside: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-        ("student agrees with it", "agreement", percent),
-        ("KL(it ‖ student), nats", "kl", "{:.4f}".format),
+    models = results.models
+    groups: tuple[tuple[tuple[tuple[str, str, Format], ...], dict[Role, Any]], ...] = (
+        (SCORES, {role: model.scores for role, model in models.items()}),
+        (COMPARISONS, dict(results.comparisons)),
+        (SIZE, {role: model.size for role, model in models.items()}),
+        (SPEED, {role: model.speed for role, model in models.items()}),
     )
-    for label, key, form in beside:
-        found.append(row(label, lambda role, key=key, form=form: form(versus[role][key]) if role in versus else ""))
-    for label, key in (
-        ("student right, it wrong", "only_student_right"),
-        ("student wrong, it right", "only_other_right"),
-    ):
-
-        def share(role: str, key: str = key) -> str:
-            return percent(versus[role][key]["share"]) if role in versus else ""
-
-        found.append(row(label, share))
-    for label, key, form in MEASURED:
-
-        def measure(role: str, key: str = key, form: Any = form) -> str:
-            value = (models[role]["measured"] or {}).get(key)
-            return "" if value is None else str(form(value))
-
-        found.append(row(label, measure))
-    return [each for each in found if any(each.cells.values())]
+    table = []
+    for lines, records in groups:
+        for label, field, form in lines:
+            values = {role: getattr(records.get(role), field, None) for role in models}
+            cells = {role: "" if value is None else form(value) for role, value in values.items()}
+            if any(cells.values()):
+                table.append(Row(label, cells))
+    return table
 
 
-def table(results: dict[str, Any]) -> Table:
+def table(results: EvaluationResults) -> Table:
     """Every model side by side."""
-    where = f"{results['data']}, {results['split']}, {results['samples']} images"
-    view = Table(title=Text(f"{where}, {results['hardware']['device']}, {results['precision']}"))
+    where = f"{results.data}, {results.split}, {results.samples} images"
+    view = Table(title=Text(f"{where}, {results.hardware.device}, {results.precision}"))
     view.add_column("")
-    for role, model in results["models"].items():
-        view.add_column(Text(f"{title(role)}\n{model['name']}"), justify="right")
+    for role, model in results.models.items():
+        view.add_column(Text(f"{role.label}\n{model.name}"), justify="right")
     for row in rows(results):
         view.add_row(row.label, *row.cells.values())
     return view
 
 
-def changes(results: dict[str, Any]) -> list[str]:
+def changes(results: EvaluationResults) -> list[str]:
     """The classes that lost and gained most beside the first other model, a line each."""
-    if not results["versus"]:
+    if not results.changes:
         return []
-    role, found = next(iter(results["versus"].items()))
+    role, by_class = next(iter(results.changes.items()))
     lines = []
-    for key, word in (("lost", "lost most"), ("gained", "gained most")):
-        named = [f"{row['class']} {100 * row['change']:+.1f}" for row in found[key][:5]]
-        lines.append(f"{word} beside the {title(role)}, points: {', '.join(named) or 'none'}")
+    for most, word in ((by_class.lost, "lost most"), (by_class.gained, "gained most")):
+        named = [f"{each.name} {100 * each.change:+.1f}" for each in most[:5]]
+        lines.append(f"{word} beside the {role.label}, points: {', '.join(named) or 'none'}")
     return lines
 
 
-def said(results: dict[str, Any]) -> str:
+def reproduction(results: EvaluationResults) -> str:
     """Whether the run's own numbers came out again, in a line."""
-    found = results["reproduced"]
-    if found is None:
+    if results.reproduced is None:
         return "the run has no numbers of its own for this (other images or batches), so none are compared"
-    if not found["equal"]:
+    if not results.reproduced.equal:
         return "the run's own numbers did not come out again: see reproduced in evaluation.json"
     names = {"acc": "top-1", "top5": "top-5", "agreement": "agreement", "hard": "cross-entropy"}
-    return f"equal to the run's own summary.json: {', '.join(names[name] for name in found['values'])}"
+    return f"equal to the run's own summary.json: {', '.join(names[name] for name in results.reproduced.values)}"
 
 
-def show(results: dict[str, Any], files: list[Path]) -> None:
+def show(results: EvaluationResults, files: list[Path]) -> None:
     """Prints the table, what changed, and where everything is."""
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table(results))
-    for line in [*changes(results), said(results), f"results: {', '.join(map(str, files))}"]:
+    for line in [*changes(results), reproduction(results), f"results: {', '.join(map(str, files))}"]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

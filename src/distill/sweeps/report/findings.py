@@ -13,6 +13,7 @@ from distill.config.command_line import RECORD, SWEEP
 from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, swept
 from distill.sweeps.jobs import read as job
 from distill.sweeps.report.spread import Spread, shown
+from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
 
 SEED = "seed"
@@ -42,7 +43,12 @@ class Outcome:
     @property
     def seed(self) -> str:
         """As the command gave it, or as the run had it."""
-        return shown(self.job.overrides.get(SEED, str((self.job.report or {}).get("seed", ""))))
+        return shown(self.job.overrides.get(SEED, str(self.job.summary.seed) if self.job.summary else ""))
+
+    @property
+    def summary(self) -> RunSummary | None:
+        """What the run gave; None before its end."""
+        return self.job.summary
 
     @property
     def finished(self) -> bool:
@@ -106,9 +112,9 @@ class Findings:
         return [outcome for setting in self.settings for outcome in setting.outcomes]
 
     @cached_property
-    def reports(self) -> list[dict[str, Any]]:
-        """The summaries of the finished jobs."""
-        return [outcome.job.report for outcome in self.outcomes if outcome.finished and outcome.job.report]
+    def summaries(self) -> list[RunSummary]:
+        """Of the finished jobs."""
+        return [outcome.summary for outcome in self.outcomes if outcome.finished and outcome.summary]
 
     @cached_property
     def best(self) -> Setting | None:
@@ -133,12 +139,10 @@ class Findings:
 
 def _scores(job: SweepJob) -> tuple[float, float, float]:
     """Top-1 on validation and test, cross-entropy on validation; NaN where a summary does not have it."""
-    report = job.report or {}
-    try:
-        last = report["student"]["last"] if "student" in report else report["teacher"]
-        return float(last["val"]["acc"]), float(last["test"]["acc"]), float(last["val"].get("hard", math.nan))
-    except (KeyError, TypeError, ValueError):
+    if job.summary is None:
         return math.nan, math.nan, math.nan
+    val, test = job.summary.subject.val, job.summary.subject.test
+    return val.get("acc", math.nan), test.get("acc", math.nan), val.get("hard", math.nan)
 
 
 def _named(record: dict[str, Any]) -> list[str]:

@@ -1,6 +1,8 @@
 """report.html of a sweep."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from distill.sweeps.report.learning import learning
 from distill.sweeps.report.maps import maps
 from distill.sweeps.report.references import References
 from distill.sweeps.report.table import again, filled, names, points, reasons, states
+from distill.training.summary import RunSummary
 from distill.utils.invocation import invocation
 from distill.utils.units import percent
 
@@ -20,15 +23,18 @@ COLUMNS = ("job", "setting", "how far", "host")  # of jobs that have not finishe
 ROWS = 100  # settings, and jobs of a kind, that the page lists; all are in results.csv
 
 
-def _common(reports: list[dict[str, Any]], *path: str) -> list[str]:
-    """The distinct values at a place of the summaries, as text."""
-    found = []
-    for report in reports:
-        node: Any = report
-        for key in path:
-            node = node.get(key) if isinstance(node, dict) else None
-        found.append(node)
-    return list(dict.fromkeys(str(value) for value in found if value is not None))
+def _distinct(findings: Findings, value: Callable[[RunSummary], object]) -> list[str]:
+    """The distinct values of the finished jobs, as text."""
+    values = map(value, findings.summaries)
+    return list(dict.fromkeys(str(each) for each in values if each is not None))
+
+
+def _students(findings: Findings) -> list[str]:
+    return _distinct(findings, lambda summary: summary.student and summary.student.name)
+
+
+def _teachers(findings: Findings) -> list[str]:
+    return _distinct(findings, lambda summary: summary.teacher and summary.teacher.name)
 
 
 def _several(values: list[str], most: int = 3) -> str:
@@ -37,8 +43,8 @@ def _several(values: list[str], most: int = 3) -> str:
 
 def heading(findings: Findings) -> str:
     """What was swept over what."""
-    data = _several(_common(findings.reports, "data", "name"))
-    student, teacher = (_several(_common(findings.reports, role, "name")) for role in ("student", "teacher"))
+    data = _several(_distinct(findings, lambda summary: summary.data.name))
+    student, teacher = _several(_students(findings)), _several(_teachers(findings))
     who = f"{student}{f' taught by {teacher}' if teacher else ''}" if student else teacher
     where = f"{who} on {data}" if data else str(findings.folder)
     return f"{where}: {' × '.join(findings.keys)}" if findings.keys else where
@@ -50,21 +56,21 @@ def lead(findings: Findings, references: References) -> str:
     if best is None:
         return "No job has finished yet."
     scored = [setting for setting in findings.settings if setting.val]
-    students = _several(_common(findings.reports, "student", "name") or _common(findings.reports, "teacher", "name"))
+    students = _several(_students(findings) or _teachers(findings))
     seeds = f"the mean of {best.test.n} seeds" if best.test.n > 1 else "one seed"
     text = f"{students} with {findings.said(best)} is right on {best.test} of the test images ({seeds})"
     if len(scored) > 1:
         text += f", the best of {len(scored)} settings by validation accuracy ({best.val})"
     parts = [f"the teacher {name} on {percent(value)}" for name, value in list(references.teachers.items())[:3]]
-    alone = references.alone(best)
-    if references.is_alone(best) and not references.given:
+    baseline = references.baseline(best)
+    if references.is_baseline(best) and not references.given:
         parts.append("and this is the student alone: on validation none that was taught is better")
-    elif alone and alone.test:
-        gain = best.test.mean - alone.test.mean
+    elif baseline and baseline.test:
+        gain = best.test.mean - baseline.test.mean
         change = "no difference" if points(gain) == "0.00" else f"{points(abs(gain))[1:]} points {_more(gain)}"
-        if abs(gain) < max(best.test.std or 0.0, alone.test.std or 0.0):
+        if abs(gain) < max(best.test.std or 0.0, baseline.test.std or 0.0):
             change += ", within one standard deviation over seeds"
-        parts.append(f"the same student trained alone on {alone.test}: {change}")
+        parts.append(f"the same student trained alone on {baseline.test}: {change}")
     return f"{text}{'; ' if parts else ''}{', '.join(parts)}."
 
 
@@ -76,20 +82,20 @@ def tiles(findings: Findings, references: References) -> list[dict[str, str]]:
     """The headline numbers: a number, what it is, what is behind it."""
     best, found = findings.best, []
     if best is not None:
-        teacher, alone = references.teacher(best), references.alone(best)
+        teacher, baseline = references.teacher(best), references.baseline(best)
         found.append(_tile(percent(best.test.mean), "test accuracy, best setting", _behind(best)))
         if teacher:
             kept = f"{100 * best.test.mean / teacher:.1f} %"
             found.append(_tile(kept, "of the teacher's kept", f"teacher {percent(teacher)}"))
-        if alone and alone.test and not (references.is_alone(best) and not references.given):
-            detail = f"alone {alone.test}"
-            found.append(_tile(points(best.test.mean - alone.test.mean), "points over the student alone", detail))
+        if baseline and baseline.test and not (references.is_baseline(best) and not references.given):
+            detail = f"alone {baseline.test}"
+            found.append(_tile(points(best.test.mean - baseline.test.mean), "points over the student alone", detail))
     finished, *others = states(findings).split(", ")
     found.append(_tile(finished.removesuffix(" jobs finished"), "jobs finished", ", ".join(others) or "none failed"))
-    hours = sum(float(report.get("wall_s") or 0) for report in findings.reports)
-    if hours:
-        per_job = _duration(hours / len(findings.reports))
-        found.append(_tile(_duration(hours), "of work in finished jobs", f"{per_job} per job"))
+    seconds = sum(summary.wall_s for summary in findings.summaries)
+    if seconds:
+        per_job = _duration(seconds / len(findings.summaries))
+        found.append(_tile(_duration(seconds), "of work in finished jobs", f"{per_job} per job"))
     return found
 
 
@@ -154,20 +160,20 @@ def failures(findings: Findings) -> list[dict[str, Any]]:
 
 def about(findings: Findings) -> list[tuple[str, str]]:
     """What the numbers were measured with."""
-    reports = findings.reports
+    distinct = partial(_distinct, findings)
     pairs = [
-        ("data", _several(_common(reports, "data", "name"))),
-        ("student", _several(_common(reports, "student", "name"))),
-        ("teacher", _several(_common(reports, "teacher", "name"))),
-        ("precision", _several(_common(reports, "precision"))),
+        ("data", _several(distinct(lambda summary: summary.data.name))),
+        ("student", _several(_students(findings))),
+        ("teacher", _several(_teachers(findings))),
+        ("precision", _several(distinct(lambda summary: summary.precision))),
         ("launcher", str(findings.record.get("launcher") or "")),
-        ("device", _several(_common(reports, "hardware", "device"))),
-        ("hosts", _several(_common(reports, "hardware", "host"), 8)),
-        ("CUDA_VISIBLE_DEVICES", _several(_common(reports, "hardware", "visible_devices"), 8)),
-        ("processor", _several(_common(reports, "hardware", "cpu"))),
-        ("torch", _several(_common(reports, "versions", "torch"))),
-        ("lightning", _several(_common(reports, "versions", "lightning"))),
-        ("commit", _several([commit[:12] for commit in _common(reports, "git_commit")])),
+        ("device", _several(distinct(lambda summary: summary.hardware.device))),
+        ("hosts", _several(distinct(lambda summary: summary.hardware.host), 8)),
+        ("CUDA_VISIBLE_DEVICES", _several(distinct(lambda summary: summary.hardware.visible_devices), 8)),
+        ("processor", _several(distinct(lambda summary: summary.hardware.cpu))),
+        ("torch", _several(distinct(lambda summary: summary.versions.get("torch")))),
+        ("lightning", _several(distinct(lambda summary: summary.versions.get("lightning")))),
+        ("commit", _several([commit[:12] for commit in distinct(lambda summary: summary.git_commit)])),
     ]
     return [(name, value) for name, value in pairs if value]
 
@@ -178,8 +184,7 @@ def command(findings: Findings) -> str | None:
         own = findings.record.get("config_dir")
         flags = ["--config-dir", str(own)] if own else []
         return invocation("train", "-m", *flags, *map(str, findings.record["overrides"]))
-    found = _common(findings.reports, "command")
-    return found[0] if found else None
+    return findings.summaries[0].command if findings.summaries else None
 
 
 def page(findings: Findings, references: References) -> str:

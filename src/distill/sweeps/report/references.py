@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distill.config.schema import leaves
 from distill.sweeps.report.findings import Findings, Outcome, Setting, read
 from distill.sweeps.report.spread import Spread
+from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
 
 # Losses that are part of L_soft: with kd.alpha=1 they weigh nothing (tests/evaluation compares this with Term.soft).
@@ -18,13 +18,13 @@ APART = ("kd.", "teacher.", "seed", "logger", "callbacks", "cache.", "threads", 
          "trainer.log_every_n_steps")  # fmt: skip
 
 
-def is_alone(report: dict[str, Any]) -> bool:
+def is_baseline(summary: RunSummary) -> bool:
     """Whether a run's student learnt from labels alone: ``kd=none``, or ``kd.alpha=1`` with soft terms only.
 
     Either way its gradients are those of the cross-entropy, and it starts from the same weights.
     """
-    kd = report.get("config", {}).get("kd") or {}
-    if "student" not in report or any(kd.get(key) for key in ("assistants", "peers", "student_wrapper")):
+    kd = summary.config.get("kd") or {}
+    if summary.student is None or any(kd.get(key) for key in ("assistants", "peers", "student_wrapper")):
         return False
     if (kd.get("generations") or 1) != 1:
         return False
@@ -35,14 +35,14 @@ def is_alone(report: dict[str, Any]) -> bool:
     return not terms or (kd.get("alpha") in (1, 1.0) and targets <= SOFT)
 
 
-def recipe(report: dict[str, Any]) -> dict[str, str]:
+def recipe(summary: RunSummary) -> dict[str, str]:
     """All that shapes the student apart from what it is taught by, flat."""
-    flat = leaves({key: value for key, value in report.get("config", {}).items() if key not in ("kd", "teacher")})
+    flat = leaves({key: value for key, value in summary.config.items() if key not in ("kd", "teacher")})
     return {key: json.dumps(value, sort_keys=True) for key, value in flat if not key.startswith(APART)}
 
 
 @dataclass(frozen=True)
-class Alone:
+class Baseline:
     """The same student trained alone.
 
     Attributes:
@@ -81,7 +81,7 @@ class References:
     Attributes:
         teachers: by name, their top-1 on the test split.
         teachers_val: likewise on validation.
-        alone: by recipe.
+        groups: the students alone by recipe.
         given: whether they come from ``baseline``.
         warnings: what makes the comparison less than fair, a line each.
 
@@ -94,24 +94,22 @@ class References:
         self.given = baseline is not None
         finished = [outcome for outcome in findings.outcomes if outcome.finished]
         self.teachers, self.teachers_val = _teachers(finished, "test"), _teachers(finished, "val")
-        found = _baseline(baseline) if baseline else [o for o in finished if is_alone(o.job.report or {})]
-        groups: dict[str, Alone] = {}
-        for outcome in found:
-            own = recipe(outcome.job.report or {})
-            groups.setdefault(json.dumps(own, sort_keys=True), Alone([], own)).outcomes.append(outcome)
-        self.groups = groups
-        data = {(o.job.report or {}).get("data", {}).get("fingerprint"): o for o in finished}
+        baselines = _baseline(baseline) if baseline else [o for o in finished if o.summary and is_baseline(o.summary)]
+        self.groups: dict[str, Baseline] = {}
+        for outcome in baselines:
+            shared = _recipe(outcome)
+            self.groups.setdefault(json.dumps(shared, sort_keys=True), Baseline([], shared)).outcomes.append(outcome)
+        data = _fingerprints(finished)
         if len(data) > 1:
             self.warnings.append("the jobs differ in their data: their accuracies are not comparable")
         if baseline and data:
-            other = {(o.job.report or {}).get("data", {}).get("fingerprint") for o in found}
-            if not other <= set(data):
+            if not _fingerprints(baselines) <= data:
                 raise UserError(f"baseline: {baseline} was trained on other data than the sweep")
             self._compare(baseline, finished[0])
 
     def _compare(self, baseline: Path, one: Outcome) -> None:
         """A warning where a single baseline stands for students of another recipe."""
-        mine = recipe(one.job.report or {})
+        mine = _recipe(one)
         if len(self.groups) != 1 or json.dumps(mine, sort_keys=True) in self.groups:
             return
         other = next(iter(self.groups.values())).recipe
@@ -119,56 +117,64 @@ class References:
         said = ", ".join(f"{key} ({other.get(key)} there, {mine.get(key)} here)" for key in apart[:3])
         self.warnings.append(f"the baseline {baseline} differs from the sweep's students in {said}")
 
-    def alone(self, setting: Setting) -> Alone | None:
-        """The student alone that a setting's is to be shown beside: the same but for what it was taught by."""
+    def baseline(self, setting: Setting) -> Baseline | None:
+        """The student alone that a setting is shown beside: the same but for what it was taught by."""
         if not setting.finished:
             return None
-        key = json.dumps(recipe(setting.finished[0].job.report or {}), sort_keys=True)
+        key = json.dumps(_recipe(setting.finished[0]), sort_keys=True)
         only = next(iter(self.groups.values())) if self.given and len(self.groups) == 1 else None
         return self.groups.get(key, only)
 
-    def is_alone(self, setting: Setting) -> bool:
+    def is_baseline(self, setting: Setting) -> bool:
         """Whether a setting is the student alone itself."""
-        return bool(setting.finished) and is_alone(setting.finished[0].job.report or {})
+        summary = setting.finished[0].summary if setting.finished else None
+        return summary is not None and is_baseline(summary)
 
     @property
-    def line(self) -> Alone | None:
+    def line(self) -> Baseline | None:
         """The one that stands for all points of a chart, if there is just one."""
         return next(iter(self.groups.values())) if len(self.groups) == 1 else None
 
     def teacher(self, setting: Setting) -> float | None:
         """Top-1 of a setting's teacher on the test split; of the sweep's only one where the setting has none."""
-        own = _teachers(setting.finished, "test") or (self.teachers if len(self.teachers) == 1 else {})
-        return next(iter(own.values())) if len(own) == 1 else None
+        teachers = _teachers(setting.finished, "test") or (self.teachers if len(self.teachers) == 1 else {})
+        return next(iter(teachers.values())) if len(teachers) == 1 else None
+
+
+def _recipe(outcome: Outcome) -> dict[str, str]:
+    return recipe(outcome.summary) if outcome.summary else {}
+
+
+def _fingerprints(outcomes: list[Outcome]) -> set[str]:
+    """Of the data that the runs saw."""
+    return {outcome.summary.data.fingerprint for outcome in outcomes if outcome.summary}
 
 
 def _teachers(outcomes: list[Outcome], split: str) -> dict[str, float]:
     """The teachers of students, by name; two of one name are told apart by number."""
-    found: dict[tuple[str, float], list[float]] = {}
-    for outcome in outcomes:
-        report = outcome.job.report or {}
-        teacher = report.get("teacher")
-        if "student" in report and isinstance(teacher, dict) and split in teacher:
-            accuracy = float(teacher[split]["acc"])
-            found.setdefault((str(teacher.get("name")), round(accuracy, 3)), []).append(accuracy)
-    names = [name for name, _ in found]
-    made: dict[str, float] = {}
-    for (name, _), values in found.items():
-        label = name if names.count(name) == 1 else f"{name} {len([n for n in made if n.split()[0] == name]) + 1}"
-        made[label] = Spread.of(values).mean
-    return made
+    accuracies: dict[tuple[str, float], list[float]] = {}
+    for summary in (outcome.summary for outcome in outcomes):
+        if summary and summary.student and summary.teacher:
+            accuracy = getattr(summary.teacher, split).acc
+            accuracies.setdefault((summary.teacher.name, round(accuracy, 3)), []).append(accuracy)
+    names = [name for name, _ in accuracies]
+    means: dict[str, float] = {}
+    for (name, _), values in accuracies.items():
+        label = name if names.count(name) == 1 else f"{name} {len([n for n in means if n.split()[0] == name]) + 1}"
+        means[label] = Spread.of(values).mean
+    return means
 
 
 def _baseline(folder: Path) -> list[Outcome]:
     """The finished runs of the student alone in a folder."""
     try:
-        found = [outcome for outcome in read(folder).outcomes if outcome.finished]
+        summaries = [(o, o.summary) for o in read(folder).outcomes if o.finished and o.summary]
     except UserError as error:
         raise UserError(f"baseline: {error}") from error
-    if not found:
+    if not summaries:
         raise UserError(f"baseline: {folder} holds no finished run")
-    alone = [outcome for outcome in found if is_alone(outcome.job.report or {})]
-    if not alone:
-        terms = ", ".join((found[0].job.report or {}).get("config", {}).get("kd", {}).get("terms") or {})
+    baselines = [outcome for outcome, summary in summaries if is_baseline(summary)]
+    if not baselines:
+        terms = ", ".join(summaries[0][1].config.get("kd", {}).get("terms") or {})
         raise UserError(f"baseline: no student of {folder} was trained alone (kd=none): its loss has {terms or 'none'}")
-    return alone
+    return baselines

@@ -26,22 +26,28 @@ SCORES = ("val_acc", "test_acc", "test_top5", "test_agreement", "best_epoch", "b
 
 def _row(outcome: Outcome) -> dict[str, Any]:
     """A job's numbers, shares from 0 to 1; what it does not have is left out."""
-    report, job = outcome.job.report or {}, outcome.job
-    student, teacher = report.get("student", {}), report.get("teacher", {})
-    test, best = student.get("last", {}).get("test", {}), student.get("best", {})
-    failure, status = job.failure or {}, job.status or {}
-    subject, hardware = student or teacher, report.get("hardware", {})
-    row = {
-        "val_acc": outcome.val, "test_acc": outcome.test, "test_top5": test.get("top5"),
-        "test_agreement": test.get("agreement"), "best_epoch": best.get("epoch"),
-        "best_val_acc": best.get("val", {}).get("acc"), "best_test_acc": best.get("test", {}).get("acc"),
-        "teacher_name": teacher.get("name"), "teacher_test_acc": teacher.get("test", {}).get("acc"),
-        "accuracy_kept": (report.get("ratios") or {}).get("accuracy_kept"), "parameters": subject.get("parameters"),
-        "latency_ms": subject.get("latency_ms"), "throughput": subject.get("throughput"),
-        "wall_s": report.get("wall_s"), "host": hardware.get("host") or failure.get("host") or status.get("host"),
-        "visible_devices": hardware.get("visible_devices"), "epoch": status.get("epoch"),
-        "reason": failure.get("reason"),
+    failure, status = outcome.job.failure or {}, outcome.job.status or {}
+    row: dict[str, Any] = {
+        "val_acc": outcome.val, "test_acc": outcome.test, "host": failure.get("host") or status.get("host"),
+        "epoch": status.get("epoch"), "reason": failure.get("reason"),
     }  # fmt: skip
+    summary = outcome.summary
+    if summary is not None:
+        subject = summary.subject
+        row |= {
+            "parameters": subject.size.parameters, "latency_ms": subject.speed.latency_ms,
+            "throughput": subject.speed.throughput, "wall_s": summary.wall_s, "host": summary.hardware.host,
+            "visible_devices": summary.hardware.visible_devices,
+        }  # fmt: skip
+        if summary.student:
+            row |= {"test_top5": summary.student.test.top5, "test_agreement": summary.student.test.agreement}
+        if summary.student and summary.student.best:
+            best = summary.student.best
+            row |= {"best_epoch": best.epoch, "best_val_acc": best.val.acc, "best_test_acc": best.test.acc}
+        if summary.teacher:
+            row |= {"teacher_name": summary.teacher.name, "teacher_test_acc": summary.teacher.test.acc}
+        if summary.ratios:
+            row["accuracy_kept"] = summary.ratios.accuracy_kept
     return {key: value for key, value in row.items() if value is not None and not _nan(value)}
 
 
@@ -75,16 +81,16 @@ def points(share: float) -> str:
 
 def cells(setting: Setting, references: References) -> list[str]:
     """What is said of a setting: validation, test, share of the teacher's, gain over the student alone, seeds."""
-    teacher, alone = references.teacher(setting), references.alone(setting)
-    own = references.is_alone(setting) and not references.given
+    teacher, baseline = references.teacher(setting), references.baseline(setting)
+    is_itself = references.is_baseline(setting) and not references.given
     kept = percent(setting.test.mean / teacher) if teacher and setting.test else ""
-    gain = points(setting.test.mean - alone.test.mean) if alone and setting.test and alone.test else ""
+    gain = points(setting.test.mean - baseline.test.mean) if baseline and setting.test and baseline.test else ""
     done, begun = len(setting.finished), len(setting.outcomes)
     seeds = str(done) if done == begun else f"{done} of {begun}"
     if not done:
         seeds = ", ".join(dict.fromkeys(outcome.job.state.value for outcome in setting.outcomes))
     return [
-        str(setting.val), str(setting.test), kept, "alone" if own else gain, seeds,
+        str(setting.val), str(setting.test), kept, "alone" if is_itself else gain, seeds,
     ]  # fmt: skip
 
 

@@ -1,0 +1,191 @@
+"""What ``evaluation.json`` holds, as typed records. Nothing heavy is imported here."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distill.training.roles import Role
+from distill.training.summary import Hardware
+from distill.utils.errors import UserError
+from distill.utils.measurements import Size, Speed
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Samples whose confidence lies in [low, high): their number, mean confidence, accuracy (None where empty)."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class ClassificationScores:
+    """What is counted of one model.
+
+    Attributes:
+        acc, top5, macro_f1, ece: in [0, 1]; ``top5`` is None where C ≤ 5.
+        nll: in nats per sample.
+        brier: in [0, 2].
+        per_class: accuracy by class; None for a class without samples.
+        confusion: counts; rows are true classes, columns predictions.
+        reliability: the bins of the reliability diagram.
+    """
+
+    acc: float
+    top5: float | None
+    macro_f1: float
+    nll: float
+    brier: float
+    ece: float
+    per_class: list[float | None]
+    confusion: list[list[int]]
+    reliability: list[ReliabilityBin]
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model's scores, and its size and speed as its run measured them (None: not comparable, or not measured)."""
+
+    name: str
+    scores: ClassificationScores
+    size: Size | None
+    speed: Speed | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object, flat."""
+        speed = asdict(self.speed) if self.speed else dict.fromkeys(Speed.__dataclass_fields__)
+        measured = {**asdict(self.size), **speed} if self.size else None
+        return {"name": self.name, **asdict(self.scores), "measured": measured}
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of samples, and their share of all."""
+
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The student beside another model.
+
+    Attributes:
+        agreement: the share of samples with the same prediction, in [0, 1].
+        kl: mean KL(other ‖ student) at T = 1 in nats per sample.
+        both_right, only_student_right, only_other_right, both_wrong: samples; their shares sum to 1.
+    """
+
+    agreement: float
+    kl: float
+    both_right: Count
+    only_student_right: Count
+    only_other_right: Count
+    both_wrong: Count
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """Accuracy on one class of the student and of another model; ``change`` is their difference."""
+
+    name: str
+    student: float
+    other: float
+    change: float
+
+
+@dataclass(frozen=True)
+class ClassChanges:
+    """The classes whose accuracy lost and gained most, the largest change first."""
+
+    lost: list[ClassChange]
+    gained: list[ClassChange]
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            key: [{"class": c.name, "student": c.student, "other": c.other, "change": c.change} for c in changes]
+            for key, changes in vars(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Whether the run's own numbers came out again: by metric, the number ``then`` and ``now``."""
+
+    equal: bool
+    values: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResults:
+    """One evaluation.
+
+    Attributes:
+        run, weights, epoch: what was evaluated.
+        data, split, samples: on what.
+        against: the folder of the run to compare with; None: none.
+        reproduced: None where the run has no numbers of its own for this.
+        models: by role, in the order in which they are shown.
+        comparisons, changes: of the student with each other model.
+        hardest: the samples with the highest loss of the student, with every model's prediction.
+    """
+
+    run: str
+    weights: str
+    epoch: int
+    data: str
+    split: str
+    samples: int
+    against: str | None
+    batch_size: int
+    precision: str
+    reproduced: Reproduction | None
+    models: dict[Role, EvaluatedModel]
+    comparisons: dict[Role, Comparison]
+    changes: dict[Role, ClassChanges]
+    classes: list[str]
+    hardware: Hardware
+    versions: dict[str, str]
+    git_commit: str | None
+    command: str
+    hardest: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object; ``versus`` holds the comparisons."""
+        facts = asdict(replace(self, models={}, comparisons={}, changes={}))
+        node = {"versus" if key == "comparisons" else key: value for key, value in facts.items() if key != "changes"}
+        node["models"] = {str(role): model.as_json() for role, model in self.models.items()}
+        node["versus"] = {
+            str(role): asdict(comparison) | self.changes[role].as_json()
+            for role, comparison in self.comparisons.items()
+        }
+        return node
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of an evaluated student: expected calibration error, and negative log-likelihood in nats per sample."""
+
+    ece: float
+    nll: float
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """The student's calibration from the ``evaluation.json`` of a run's test; None where there is no such file.
+
+    Raises:
+        UserError: the file is not what ``evaluate.py`` wrote.
+    """
+    path = folder / "evaluation.json"
+    if not path.is_file():
+        return None
+    try:
+        student = json.loads(path.read_text())["models"]["student"]
+        return Calibration(student["ece"], student["nll"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not what evaluate.py wrote: {error}; run it again with overwrite=true") from error
