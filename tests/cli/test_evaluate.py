@@ -254,7 +254,7 @@ def test_mistakes_are_told_before_the_work(distilled, photos, tmp_path, monkeypa
     def refuse(*_):
         raise AssertionError("the work had begun")
 
-    monkeypatch.setattr("distill.evaluation.evaluate.walk", refuse)
+    monkeypatch.setattr("distill.evaluation.evaluate.predict", refuse)
     two = tmp_path / "two"
     for name in ("cat", "dog"):
         shutil.copytree(photos / "train" / "0", two / name)
