@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from distill.cli.methods import main, methods, table
-from distill.training.builder import build
+from distill.training.prepare import prepare
 from jobs import ROOT, TINY, command, composed, run_job
 
 QUICK = TINY[1:]
@@ -67,7 +67,7 @@ def test_every_method_trains(folder, kd):
 
 def rehearsed(folder, *overrides):
     """Every object of the job, each term evaluated once on real samples."""
-    return build(composed("threads=1", "trainer.accelerator=cpu", "data.subset=100", *overrides), folder)
+    return prepare(composed("threads=1", "trainer.accelerator=cpu", "data.subset=100", *overrides), folder)
 
 
 @pytest.mark.parametrize("kd", sorted(set(methods()) - {"none", "fsp"}))

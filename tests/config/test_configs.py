@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 
 from distill.config.compose import CONF
 from distill.config.instantiate import instantiate
-from distill.config.validation import check
+from distill.config.schema import typed
+from distill.training.flows import check
 from jobs import ROOT, composed
 
 GROUPS = {
@@ -21,34 +22,34 @@ NEEDED = {"imagefolder": ["data.root=tests"], "huggingface": ["data.source.name=
 
 
 def resolved(*overrides):
-    return OmegaConf.to_container(composed(*overrides), resolve=True, throw_on_missing=True)
+    return typed(composed(*overrides))
 
 
 @pytest.mark.parametrize(("group", "option"), EVERY)
 def test_composes_and_checks(group, option):
     cfg = resolved(f"{group}={option}", *NEEDED.get(option, []))
     if option == "parquet":
-        cfg["data"]["source"]["train"] = str(ROOT / "README.md")
+        cfg.data.source["train"] = str(ROOT / "README.md")
     check(cfg)
 
 
 @pytest.mark.parametrize("option", GROUPS["kd"])
 def test_losses_are_built(option):
-    for name, term in resolved(f"kd={option}")["kd"]["terms"].items():
-        assert callable(instantiate(term["loss"], f"kd.terms.{name}.loss"))
+    for name, term in resolved(f"kd={option}").kd.terms.items():
+        assert callable(instantiate(term.loss, f"kd.terms.{name}.loss"))
 
 
 @pytest.mark.parametrize("group", ["optimizer", "scheduler", "logger", "callbacks"])
 def test_these_are_built(group, tmp_path):
-    from distill.training.builder import _learning
+    from distill.training.builder import build_optimization
     from distill.utils.errors import UserError
 
     for option in GROUPS[group]:
         cfg = resolved(f"{group}={option}")
         if group in ("optimizer", "scheduler"):
-            assert _learning(cfg)["optimizer"]
+            assert build_optimization(cfg)[0]
             continue
-        for name, node in cfg[group].items():
+        for name, node in getattr(cfg, group).items():
             try:
                 assert instantiate(
                     node, f"{group}.{name}", save_dir=str(tmp_path), dirpath=str(tmp_path), tracking_uri=None

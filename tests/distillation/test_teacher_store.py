@@ -26,7 +26,7 @@ def net():
 
 @pytest.fixture
 def source(tmp_path):
-    return TeacherSource(None, tmp_path, "linear-data", {"seed": 0}, recipe=None, max_epochs=1)
+    return TeacherSource(None, tmp_path, "linear-data", {"seed": 0}, max_epochs=1)
 
 
 def test_jobs_that_start_together_train_one_teacher(source):

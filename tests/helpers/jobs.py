@@ -61,12 +61,11 @@ def composed(*overrides, config_dirs=()):
 
 def run_job(folder, *overrides, config_dirs=()):
     """The main job in this process, in ``folder``; teachers are kept beside it. What its ``summary.json`` holds."""
-    from omegaconf import OmegaConf
-
-    from distill.config.validation import check
+    from distill.config.schema import typed
     from distill.sweeps.callbacks import trainer_callbacks
-    from distill.training.builder import build
+    from distill.training.flows import check
     from distill.training.pipeline import run
+    from distill.training.prepare import prepare
 
     folder.mkdir(parents=True, exist_ok=True)
     cfg = composed(
@@ -77,8 +76,8 @@ def run_job(folder, *overrides, config_dirs=()):
         *overrides,
         config_dirs=config_dirs,
     )
-    check(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
-    run(build(cfg, folder, partial(trainer_callbacks, folder)))
+    check(typed(cfg))
+    run(prepare(cfg, folder, partial(trainer_callbacks, folder)))
     return json.loads((folder / "summary.json").read_text())
 
 

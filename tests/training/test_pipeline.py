@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from distill.config.schema import TrainConfig, TrainerConfig
 from distill.data.sources import digits
 from distill.models import resnet20
 from distill.utils.errors import UserError
@@ -121,10 +122,10 @@ def test_the_baseline_shares_initialisation_and_order(done, monkeypatch):
     ],
 )
 def test_what_shapes_a_teacher_is_in_its_fingerprint(tmp_path, change):
-    from distill.training.builder import build
+    from distill.training.prepare import prepare
 
     def folder(*overrides):
-        return build(composed(*QUICK, "threads=1", *overrides), tmp_path).teachers[0][1].folder
+        return prepare(composed(*QUICK, "threads=1", *overrides), tmp_path).teachers[0].source.folder
 
     assert folder() != folder(change)
     same = (
@@ -139,14 +140,16 @@ def test_what_shapes_a_teacher_is_in_its_fingerprint(tmp_path, change):
 
 
 def test_a_users_class_is_in_the_fingerprint_with_its_code(tmp_path, monkeypatch):
-    from distill.training.builder import build
+    from distill.training.prepare import prepare
 
     monkeypatch.syspath_prepend(tmp_path)
     code = "from distill.models import resnet8\ndef net(num_classes):\n    return resnet8(num_classes, 1)\n"
     (tmp_path / "their_net.py").write_text(code)
 
     def folder():
-        return build(composed(*QUICK, "threads=1", "teacher._target_=their_net.net"), tmp_path).teachers[0][1].folder
+        return (
+            prepare(composed(*QUICK, "threads=1", "teacher._target_=their_net.net"), tmp_path).teachers[0].source.folder
+        )
 
     before = folder()
     assert folder() == before
@@ -353,7 +356,7 @@ def test_models_that_print_alike_are_measured_apart(monkeypatch):
     measured = []
     monkeypatch.setattr(scoring, "_measured_now", lambda nets, job: measured.append(1) or {role: {} for role in nets})
     data = SimpleNamespace(example=lambda n: torch.zeros(n, 1, 8, 8), batch_size=8)
-    job = SimpleNamespace(data=data, precision="32-true", config={"channels_last": True, "trainer": {}})
+    job = SimpleNamespace(data=data, precision="32-true", settings=TrainConfig(trainer=TrainerConfig()))
     for width in (2, 2, 3):
         scoring.measure({"student": SimpleNamespace(name="own", model=Own(width))}, job)
     assert len(measured) == 2

@@ -1,9 +1,10 @@
 import shutil
 import warnings
 
+from distill.config.schema import TrainerConfig
 from distill.training.trainer import evaluator, quiet
 
-CPU = {"accelerator": "cpu", "devices": 1, "limit_val_batches": 1.0, "limit_test_batches": 1.0}
+CPU = TrainerConfig(accelerator="cpu", devices=1, limit_val_batches=1.0, limit_test_batches=1.0)
 
 
 def test_a_machine_with_slurm_is_no_news(monkeypatch):

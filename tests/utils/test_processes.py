@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill.config.validation import check
+from distill.config.schema import typed
+from distill.training.flows import check
 from distill.utils import processes
 from distill.utils.errors import UserError
 from jobs import TINY, command, composed, curve, interrupted
@@ -131,10 +132,9 @@ def test_jobs_of_a_multirun_have_processes_of_their_own_and_fail_alone(one):
     ],
 )
 def test_mistakes(overrides, message):
-    from omegaconf import OmegaConf
 
     with pytest.raises(UserError, match=message):
-        check(OmegaConf.to_container(composed(*overrides), resolve=True))
+        check(typed(composed(*overrides)))
 
 
 def test_why_processes_failed(tmp_path):

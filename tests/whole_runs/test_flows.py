@@ -161,8 +161,8 @@ def ban(root):
     run_job(root / "warm-ban", *QUICK, "only=teacher")
     taught = []
 
-    def noted(stage, previous, job):
-        teacher = _teacher_of(stage, previous, job)
+    def noted(stage):
+        teacher = _teacher_of(stage)
         taught.append((stage.role, teacher.model, stage.student.model))
         return teacher
 

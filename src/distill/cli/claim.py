@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from distill.config import command_line, schema
+from distill.config import command_line, key_sets, schema
 from distill.utils.errors import UserError
 
 
@@ -25,7 +25,7 @@ def task_overrides() -> list[str]:
 def claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
     """Records the run in its folder: its resolved configuration (``config.yaml``), and the command that continues it.
 
-    A resumed run goes on as it was; only what does not shape the result (``schema.FREE``) may change. So does a
+    A resumed run goes on as it was; only what does not shape the result (``key_sets.FREE``) may change. So does a
     job of a sweep whose folder holds it already: the same command runs what is missing.
 
     Returns:
@@ -48,7 +48,7 @@ def claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
     before = {command_line.current_name(key): value for key, value in recorded}
     now = dict(schema.leaves(_plain(cfg)))
     for key in sorted({*before, *now}):
-        if not key.startswith(schema.FREE) and before.get(key) != now.get(key):
+        if not key.startswith(key_sets.FREE) and before.get(key) != now.get(key):
             raise UserError(
                 f"resume continues a run as it was: {key} was {before.get(key)!r} and is {now.get(key)!r} now; "
                 "start a new run for another setting"

@@ -19,10 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 from distill.cli.claim import claim, task_overrides, user_config_dir
 from distill.cli.commands import fail, wants_traceback
 from distill.cli.explain import explain_value
-from distill.config import command_line, named_models
-from distill.config.validation import check
+from distill.config import command_line, named_models, schema
 from distill.sweeps import callback, record
 from distill.sweeps.jobs import STATUS, SUMMARY, State, read
+from distill.training.flows import check
 from distill.utils import processes
 from distill.utils.errors import Interrupted, Pruned, UserError
 from distill.utils.invocation import invocation
@@ -81,7 +81,7 @@ def _run(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     """One job: the configuration is checked, then the heavy part is imported and run."""
     named_models.expand(cfg)
     resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    check(resolved)
+    check(schema.typed(resolved))
     if processes.inside() and processes.OURS not in os.environ:
         _check_torchrun(sweep)
     if processes.is_rank_zero() and processes.OURS not in os.environ:
@@ -95,11 +95,11 @@ def _run(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
         return _in_processes(count, cfg, folder, sweep)
     with importing():
         from distill.sweeps.callbacks import trainer_callbacks
-        from distill.training.builder import build
         from distill.training.pipeline import run
+        from distill.training.prepare import prepare
 
     try:
-        return run(build(cfg, folder, partial(trainer_callbacks, folder)))
+        return run(prepare(cfg, folder, partial(trainer_callbacks, folder)))
     except Pruned as stop:
         if processes.is_rank_zero():
             record.prune(folder, stop.epoch, stop.accuracy)

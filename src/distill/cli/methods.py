@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distill.config.compose import CONF, compose
 
 if TYPE_CHECKING:
+    from distill.config.schema import TrainConfig
     from distill.distillation.criterion import Criterion
     from distill.distillation.model_info import NamedModel
 
@@ -38,12 +39,11 @@ def methods() -> dict[str, str]:
     return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for file in files}
 
 
-def _configured(name: str) -> Any:
+def _configured(name: str) -> "TrainConfig":
     """The resolved configuration of ``kd=<name>`` with the pair resnet32x4 → resnet8x4."""
-    from omegaconf import OmegaConf
+    from distill.config.schema import typed
 
-    cfg = compose([f"kd={name}", "model=resnet8x4", "teacher=resnet32x4"])
-    return OmegaConf.to_container(cfg, resolve=True)
+    return typed(compose([f"kd={name}", "model=resnet8x4", "teacher=resnet32x4"]))
 
 
 def pair(classes: int = 100) -> tuple["NamedModel", "NamedModel"]:
@@ -61,15 +61,16 @@ def pair(classes: int = 100) -> tuple["NamedModel", "NamedModel"]:
     )
 
 
-def built(name: str, nets: tuple["NamedModel", "NamedModel"]) -> tuple["Criterion", "NamedModel", Any]:
+def built(name: str, nets: tuple["NamedModel", "NamedModel"]) -> tuple["Criterion", "NamedModel", "TrainConfig"]:
     """A method's criterion between a pair of models, the student as the method changes it, and its configuration."""
     import torch
 
-    from distill.training.builder import criterion_of, wrapped
+    from distill.training.builder import build_criterion, wrap_student
 
     cfg = _configured(name)
-    criterion = criterion_of(cfg)
-    student = wrapped(cfg, nets[0], nets[1], torch.zeros(2, 3, 32, 32))
+    criterion = build_criterion(cfg.kd, cfg.trainer.max_epochs)
+    example = torch.zeros(2, 3, 32, 32)
+    student = wrap_student(cfg.kd.student_wrapper, nets[0], nets[1], example, cfg.channels_last)
     criterion.build(student.model_info, nets[1].model_info, num_samples=50_000)
     if criterion.needs_teacher:
         criterion.calibrate(nets[1].model, nets[1].model_info)
@@ -112,7 +113,7 @@ def _row(name: str, nets: tuple["NamedModel", "NamedModel"], macs: int) -> dict[
     with FlopCounterMode(display=False) as counter:
         criterion(answers(criterion, "student", student, BATCH), answers(criterion, "teacher", nets[1], BATCH), batch)
     products = counter.get_total_flops() / 2 / BATCH / macs
-    flows = [text for key, text in FLOWS.items() if cfg["kd"][key] and cfg["kd"][key] != 1]
+    flows = [text for key, text in FLOWS.items() if getattr(cfg.kd, key) not in (None, 1)]
     phase = ["a pretraining stage"] if any(term.pretraining for term in criterion.terms) else []
     return {
         "kd=": f"`{name}`",

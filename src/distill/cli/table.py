@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
+from distill.config.key_sets import NOT_A_SETTING
 from distill.config.schema import leaves
 from distill.evaluation.compare.strategy import strategy
 from distill.training.summary import FILE, RunSummary, StudentResult, read
 from distill.utils.errors import UserError
-
-IGNORED = ("seed", "resume", "threads", "teachers_dir")
 
 
 class StudentRun(NamedTuple):
@@ -62,7 +61,7 @@ def rows(runs: Sequence[StudentRun]) -> list[dict[str, Any]]:
     named = len({run.kd for run in runs}) > 1
     labels = [f"{run.kd or '–'}: {loss}" for run, loss in zip(runs, losses, strict=True)]
     labels = labels if named else losses
-    keys = sorted({key for one in flat for key in one if key not in IGNORED})
+    keys = sorted({key for one in flat for key in one if key not in NOT_A_SETTING})
     keys = [key for key in keys if not key.startswith(("kd.terms", "logger", "callbacks"))]
 
     def value(i: int, key: str) -> Any:  # without a teacher, its settings are nothing

@@ -3,19 +3,19 @@
 Only ``dataclasses`` and Hydra are imported here: a configuration is known to be good before anything heavy loads.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import II, MISSING, OmegaConf
+from omegaconf import II, MISSING, DictConfig, OmegaConf
 
 from distill.utils.invocation import invocation
 
-# What does not shape a run's result, and may change when it is continued; the beginnings of keys.
-FREE = ("resume", "logger", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
-        "trainer.enable_progress_bar", "trainer.log_every_n_steps")  # fmt: skip
+T = TypeVar("T")
+
+Node = dict[str, Any]  # ``_target_`` and its arguments, or options under their names
 
 
 class Only(Enum):
@@ -34,7 +34,7 @@ class Quantize(Enum):
 class TermConfig:
     """One named term: a loss (``_target_`` and its arguments), its weight, the layers it reads."""
 
-    loss: dict[str, Any] = MISSING
+    loss: Node = MISSING
     weight: Any = 1.0  # a number or a schedule
     student: Any = None  # a stage's number, a module path, or a list of these; null on both sides: all matching stages
     teacher: Any = None
@@ -59,7 +59,8 @@ class KDConfig:
     assistants: Any = None  # a list: models between teacher and student, each taught by the one before
     generations: int = 1  # how often the student is taught, each time by the student before
     peers: Any = None  # a list: students that learn beside the student, all from each other
-    student_wrapper: dict[str, Any] | None = None  # makes another student of student and teacher
+    flow: Node | None = None  # another way in which models teach each other, see ``distill.training.flows``
+    student_wrapper: Node | None = None  # makes another student of student and teacher
 
 
 @dataclass
@@ -67,15 +68,15 @@ class DataConfig:
     """A dataset and how it is shown; see ``distill.data.DataModule``."""
 
     name: str = MISSING
-    source: dict[str, Any] = MISSING
+    source: Node = MISSING
     root: str | None = None
     batch_size: int = 128
     eval_batch_size: int | None = None
     image_size: int | None = None
     in_memory: bool | None = None
     memory_gb: float = 2.0
-    augment: dict[str, Any] | None = field(default_factory=dict)
-    transform: dict[str, Any] | None = field(default_factory=dict)
+    augment: Node | None = field(default_factory=dict)
+    transform: Node | None = field(default_factory=dict)
     mean: list[float] | None = None
     std: list[float] | None = None
     num_workers: int | None = None
@@ -96,8 +97,8 @@ class RecipeConfig:
     label_smoothing: float = 0.0
     gradient_clip_val: float | None = None
     seed: int = 0
-    optimizer: dict[str, Any] = MISSING
-    scheduler: dict[str, Any] | None = None
+    optimizer: Node = MISSING
+    scheduler: Node | None = None
 
 
 @dataclass
@@ -137,15 +138,15 @@ class CacheConfig:
 class TrainConfig:
     """The whole configuration of ``train.py``."""
 
-    model: dict[str, Any] = MISSING
-    teacher: dict[str, Any] = field(default_factory=dict)
+    model: Node = MISSING
+    teacher: Node = field(default_factory=dict)
     data: DataConfig = MISSING
     kd: KDConfig = MISSING
-    optimizer: dict[str, Any] = MISSING
-    scheduler: dict[str, Any] | None = None
+    optimizer: Node = MISSING
+    scheduler: Node | None = None
     trainer: TrainerConfig = MISSING
-    logger: dict[str, Any] = field(default_factory=dict)
-    callbacks: dict[str, Any] = field(default_factory=dict)
+    logger: Node = field(default_factory=dict)
+    callbacks: Node = field(default_factory=dict)
     seed: int = 0
     only: Only | None = None
     resume: str | None = None
@@ -158,6 +159,41 @@ class TrainConfig:
     teachers_dir: str = "outputs/teachers"
     cache: CacheConfig = field(default_factory=CacheConfig)
     threads: int | None = None
+
+
+def from_node(cls: type[T], node: Any) -> T:
+    """A dataclass from its node. Keys that it has no field for become attributes; what is missing stays ``???``."""
+    if not isinstance(node, dict):
+        made: T = node
+        return made
+    names = {item.name for item in fields(cls)}  # type: ignore[arg-type]
+    made = cls(**{key: value for key, value in node.items() if key in names})
+    vars(made).update({key: value for key, value in node.items() if key not in names})
+    return made
+
+
+def typed(config: DictConfig | Mapping[str, Any]) -> TrainConfig:
+    """The configuration as dataclasses, interpolations resolved.
+
+    ``vars(cfg.trainer)`` holds the keys that were added on the command line (``+trainer.max_steps=3``), too.
+
+    Args:
+        config: as Hydra composes it, or the plain mapping that a finished run keeps of it.
+
+    Raises:
+        MissingMandatoryValue: a composed configuration without a value for a mandatory key.
+    """
+    node: Any = config
+    if isinstance(config, DictConfig):
+        node = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    cfg = from_node(TrainConfig, dict(node))
+    cfg.data = from_node(DataConfig, cfg.data)
+    cfg.kd = from_node(KDConfig, cfg.kd)
+    cfg.trainer = from_node(TrainerConfig, cfg.trainer)
+    cfg.cache = from_node(CacheConfig, cfg.cache)
+    if isinstance(cfg.kd, KDConfig):
+        cfg.kd.terms = {name: from_node(TermConfig, term) for name, term in cfg.kd.terms.items()}
+    return cfg
 
 
 def register() -> None:

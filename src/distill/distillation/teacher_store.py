@@ -6,18 +6,15 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
+from distill.distillation.model_info import NamedModel
 from distill.utils import distributed
 from distill.utils.atomic import write_json
 from distill.utils.checkpoints import load_weights, save_weights
 from distill.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from distill.distillation.model_info import NamedModel
-    from distill.training.plan import Recipe
 
 
 @dataclass(frozen=True)
@@ -28,23 +25,15 @@ class TeacherSource:
         checkpoint: a file to load; None: find or train it.
         store: the folder of kept teachers.
         label: the readable part of its folder's name.
-        shaped_by: everything that shapes a trained teacher; its digest is the other part of the name.
-        recipe: how it is trained.
-        max_epochs: of the recipe; 0: take the model as it was built (pretrained).
-        precision: of the recipe.
-        compiled: whether its training is.
-        captured: whether its steps are on CUDA, see ``distill.training.acceleration.cuda_graphs``.
+        fingerprint_inputs: everything that shapes a trained teacher; its digest is the other part of the name.
+        max_epochs: of its training; 0: take the model as it was built (pretrained).
     """
 
     checkpoint: Path | None
     store: Path
     label: str
     fingerprint_inputs: dict[str, Any]
-    recipe: "Recipe"
     max_epochs: int
-    precision: Any = "32-true"
-    compiled: bool = False
-    cuda_graph: bool = False
 
     @property
     def folder(self) -> Path:
@@ -58,7 +47,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def obtain(net: "NamedModel", source: TeacherSource, train: Callable[[Path], None]) -> dict[str, Any]:
+def obtain(net: NamedModel, source: TeacherSource, train: Callable[[Path], None]) -> dict[str, Any]:
     """Gives ``net.model`` its trained weights.
 
     A lock on the teacher's folder lets one process train it while the others wait; the system frees it when its

@@ -1,6 +1,7 @@
 """The evaluation on objects: every model predicts every sample once; everything is counted from that."""
 
 import math
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,14 @@ class Evaluation:
 
 def _trainer(run: Run, limited: bool) -> L.Trainer:
     """A trainer as the run's test had it; ``limited``: its ``limit_*_batches`` hold, as for the run's own splits."""
-    node = dict(run.config["trainer"])
+    trainer = copy(run.settings.trainer)
     try:
-        check_device(node["accelerator"], 1)
+        check_device(trainer.accelerator, 1)
     except UserError:
-        node["accelerator"] = "auto"  # a run from a machine with another device
+        trainer.accelerator = "auto"  # a run from a machine with another device
     if not limited:
-        node |= {"limit_val_batches": None, "limit_test_batches": None}
-    return evaluator(node, run.summary.precision)
+        trainer.limit_val_batches = trainer.limit_test_batches = None
+    return evaluator(trainer, run.summary.precision)
 
 
 def reproduced(run: Run, split: str, logged: dict[str, float]) -> Reproduction:

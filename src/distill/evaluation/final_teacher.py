@@ -4,7 +4,6 @@ from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.evaluation.runs import Run
-from distill.training.builder import combiner
 from distill.training.roles import TEACHER, TEACHERS, Role, RoleKind
 
 
@@ -42,6 +41,6 @@ def final_teacher(run: Run, role: Role, epoch: int) -> Teacher | Ensemble:
     if role != TEACHERS:
         return _teacher(run.model(role))
     teachers = [_teacher(run.model(each)) for each in run.roles if each.kind == RoleKind.TEACHER]
-    combined = combiner(run.config, len(teachers))(teachers)
-    combined.start_epoch(epoch - 1, run.config["trainer"]["max_epochs"])
+    combined = run.flows.combine(len(teachers))(teachers)
+    combined.start_epoch(epoch - 1, run.settings.trainer.max_epochs)
     return combined

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distill.config import schema
 from distill.data import DataModule, Preprocess
 from distill.distillation.model_info import NamedModel
 from distill.evaluation.run_folder import RunFolder
-from distill.training.builder import load_data, make_net, wrapped
+from distill.training.builder import build_model, load_data, wrap_student
+from distill.training.flows import Flows
 from distill.training.roles import TEACHER, Role, RoleKind
 from distill.training.summary import FILE, TeacherResult, unreadable
 from distill.utils.checkpoints import load_weights
@@ -60,6 +62,8 @@ class Run(RunFolder):
         except TypeError as error:
             raise unreadable(self.folder / FILE, error) from error
         self.data_facts = RecordedData(self.classes, self.preprocess)
+        self.settings = schema.typed(self.config)
+        self.flows = Flows(self.settings)
 
     @cached_property
     def data(self) -> DataModule:
@@ -68,7 +72,7 @@ class Run(RunFolder):
         Raises:
             UserError: they are not there, or are not the ones the run saw.
         """
-        data = load_data(self.config)
+        data = load_data(self.settings.data, self.settings.seed)
         if data.fingerprint != self.summary.data.fingerprint:
             raise UserError(
                 f"the data are not those of run {self.folder}: they or their settings have changed since "
@@ -83,11 +87,11 @@ class Run(RunFolder):
         Raises:
             UserError: the weights do not fit, or cannot be read.
         """
-        config = self.config
-        net = self._built(config["model"], "model", "the student")
-        if config["kd"]["student_wrapper"]:
-            teacher = self._built(config["teacher"], "teacher", "the teacher")
-            net = wrapped(config, net, teacher, self.data_facts.example(4))
+        cfg, wrapper = self.settings, self.settings.kd.student_wrapper
+        net = self._built(cfg.model, "model", "the student")
+        if wrapper:
+            teacher = self._built(cfg.teacher, "teacher", "the teacher")
+            net = wrap_student(wrapper, net, teacher, self.data_facts.example(4), cfg.channels_last)
         return self._loaded(net, self.weights)
 
     @cached_property
@@ -108,7 +112,8 @@ class Run(RunFolder):
         Raises:
             UserError: its weights are not where they were.
         """
-        node, key = self._node(role)
+        config = self.flows.models()[str(role)]
+        node, key = config.node, config.key
         who, result = f"the {role.label}", self.summary.models[role]
         if not isinstance(result, TeacherResult):
             subfolder = "" if role.kind == RoleKind.PEER else str(role)
@@ -126,15 +131,6 @@ class Run(RunFolder):
             raise UserError(f"{who} of run {self.folder} is not where it was: {result.path}")
         return self._loaded(net, path)
 
-    def _node(self, role: Role) -> tuple[dict[str, Any], str]:
-        """Configuration and dotted key of a model."""
-        if role == TEACHER:
-            return self.config["teacher"], "teacher"
-        if role.kind == RoleKind.GENERATION:
-            return self.config["model"], "model"
-        i = role.number - (2 if role.kind == RoleKind.TEACHER else 1)
-        return self.config["kd"][f"{role.kind}s"][i], f"kd.{role.kind}s.{i}"
-
     def _candidates(self, path: Path) -> list[Path]:
         """Where a path that was relative to the folder of the command may be: here, or above the run's folder."""
         return [path] if path.is_absolute() else [path, *(parent / path for parent in self.folder.resolve().parents)]
@@ -144,7 +140,7 @@ class Run(RunFolder):
         if "pretrained" in node and not pretrained:
             node = {**node, "pretrained": False}
         with torch.random.fork_rng(devices=[]):
-            return make_net(node, key, who, self.data_facts, self.config["channels_last"])
+            return build_model(node, key, who, self.data_facts, self.settings.channels_last)
 
     @staticmethod
     def _loaded(net: NamedModel, path: Path) -> NamedModel:

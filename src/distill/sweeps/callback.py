@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.config import command_line
 from distill.config.command_line import RECORD, SWEEP
-from distill.config.schema import FREE
+from distill.config.key_sets import FREE
 from distill.sweeps import record
 from distill.sweeps.jobs import folders, load, settings
 from distill.utils.atomic import write_text

@@ -10,6 +10,7 @@ from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CachedTeacher
 from distill.training import summary
 from distill.training.closing_table import show
+from distill.training.fit import FitResult
 from distill.training.module import Distiller
 from distill.training.plan import Experiment, TrainingStage
 from distill.training.roles import Role, RoleKind
@@ -28,22 +29,6 @@ from distill.training.summary import (
 )
 from distill.utils import distributed, environment
 from distill.utils.checkpoints import read_checkpoint, save_weights
-
-
-class FitResult(NamedTuple):
-    """What is left of a training.
-
-    Attributes:
-        epoch: its last one, counted from 1.
-        metrics: of that epoch.
-        best: its best checkpoint, if one is kept.
-        partial_train: whether it was resumed within its last epoch, so that metrics on train are of the rest only.
-    """
-
-    epoch: int
-    metrics: dict[str, float]
-    best: str | None
-    partial_train: bool = False
 
 
 def cache_reports(teacher: Teacher | Ensemble | None) -> tuple[dict[str, Any], ...]:

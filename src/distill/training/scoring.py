@@ -51,7 +51,7 @@ _measured: dict[str, dict[Role, Measured]] = {}  # likewise, of all models of a 
 
 def _same(experiment: Experiment, *what: Any) -> str:
     """A key that is equal where an evaluation or a measurement would give the same."""
-    how = [experiment.precision, experiment.config["channels_last"], torch.get_num_threads()]
+    how = [experiment.precision, experiment.settings.channels_last, torch.get_num_threads()]
     return json.dumps([*how, *what], sort_keys=True, default=str)
 
 
@@ -62,7 +62,7 @@ def _shapes(net: NamedModel) -> list[Any]:
 
 def teacher_scores(net: NamedModel, experiment: Experiment, split: str) -> Scores:
     """Metrics of a teacher on "val" or "test"; the job before of a sweep may have computed them."""
-    trainer = {name: experiment.config["trainer"][name] for name in EVALUATION}
+    trainer = {name: getattr(experiment.settings.trainer, name) for name in EVALUATION}
     key = _same(
         experiment,
         digest(net.model),
@@ -83,7 +83,7 @@ def measure(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[Role, 
     """
     data = experiment.data
     modules = {str(role): [net.name, repr(net.model), _shapes(net)] for role, net in nets.items()}
-    key = _same(experiment, modules, list(data.example(1).shape), data.batch_size, experiment.config["trainer"])
+    key = _same(experiment, modules, list(data.example(1).shape), data.batch_size, vars(experiment.settings.trainer))
     if key not in _measured:
         _measured.clear()
         _measured[key] = _measured_now(nets, experiment)

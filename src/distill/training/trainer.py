@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from distill.config.instantiate import instantiate
+from distill.config.schema import TrainConfig, TrainerConfig
 from distill.training.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, LabelledBar
 from distill.utils import distributed, processes
 from distill.utils.checkpoints import AtomicCheckpointIO
@@ -72,28 +73,33 @@ class Unprofiled(PassThroughProfiler):
 
 
 def trainer_factory(
-    cfg: dict[str, Any], callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
+    cfg: TrainConfig, callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
 ) -> Callable[..., L.Trainer]:
     """``make_trainer(folder, label, **changes)``: a Trainer that keeps its checkpoints and logs in ``folder``.
+
+    ``changes`` are arguments of the Trainer in place of the configured ones, ``stop_early=False`` (no early stopping)
+    and ``watchers`` (more callbacks).
 
     Args:
         cfg: the configuration.
         callbacks_of: more callbacks, by the label of what is trained; called in all processes.
     """
 
-    def make_trainer(folder: Path, label: str, stop_early: bool = True, **changes: Any) -> L.Trainer:
-        node = {**cfg["trainer"], **changes}
+    def make_trainer(
+        folder: Path, label: str, stop_early: bool = True, watchers: Sequence[L.Callback] = (), **changes: Any
+    ) -> L.Trainer:
+        node = {**vars(cfg.trainer), **changes}
         if node["enable_progress_bar"] is None:
             node["enable_progress_bar"] = sys.stderr.isatty()
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints = folder / "checkpoints"
         loggers = [
             instantiate(logger, f"logger.{name}", save_dir=str(folder), tracking_uri=None)
-            for name, logger in cfg["logger"].items()
+            for name, logger in cfg.logger.items()
         ]
         callbacks = [
             instantiate(callback, f"callbacks.{name}", dirpath=str(checkpoints))
-            for name, callback in cfg["callbacks"].items()
+            for name, callback in cfg.callbacks.items()
             if callback
             and (loggers or "LearningRateMonitor" not in callback["_target_"])
             and (stop_early or "EarlyStopping" not in callback["_target_"])
@@ -101,11 +107,10 @@ def trainer_factory(
         callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label)]
         moves = 20 if uses_cuda(node["accelerator"]) else 1
         callbacks += [LabelledBar(label, moves)] if node["enable_progress_bar"] else [EpochLine(label)]
-        callbacks += callbacks_of(label)
-        strategy = (
-            node.pop("strategy") if distributed.is_distributed() else "auto"
-        )  # one process: whatever it is called
-        node.pop("strategy", None)
+        callbacks += [*callbacks_of(label), *watchers]
+        strategy = node.pop("strategy")
+        if not distributed.is_distributed():  # one process, whatever strategy is configured
+            strategy = "auto"
         if node.get("profiler") is None:
             node.pop("profiler", None)
         trainer = instantiate(
@@ -119,14 +124,14 @@ def trainer_factory(
     return make_trainer
 
 
-def evaluator(trainer: dict[str, Any], precision: Any) -> L.Trainer:
+def evaluator(trainer: TrainerConfig, precision: Any) -> L.Trainer:
     """A Trainer for validating and testing: one device, nothing written."""
-    keep = {key: trainer[key] for key in EVALUATION}
-    devices: Any = trainer["devices"] if isinstance(trainer["devices"], list) else 1
+    keep = {key: getattr(trainer, key) for key in EVALUATION}
+    devices: Any = trainer.devices if isinstance(trainer.devices, list) else 1
     if distributed.is_distributed():  # each of them evaluates its part, on its own device
         local = int(os.environ["LOCAL_RANK"])
-        ids = devices if isinstance(devices, list) else range(processes.count(trainer))
-        devices = [ids[local]] if uses_cuda(trainer["accelerator"]) else 1
+        ids = devices if isinstance(devices, list) else range(processes.count(vars(trainer)))
+        devices = [ids[local]] if uses_cuda(trainer.accelerator) else 1
     return L.Trainer(
         **keep,
         devices=devices,

@@ -26,6 +26,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with atomic_path(Path(path)) as temporary:
             super().save_checkpoint(checkpoint, temporary, storage_options)
 
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """See :func:`read_checkpoint`."""
+        return read_checkpoint(Path(path))
+
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Writes the model's ``state_dict`` as safetensors, atomically. Shared tensors are written once per name."""

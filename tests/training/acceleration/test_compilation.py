@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from distill.config.validation import check
+from distill.config.schema import typed
 from distill.data import Batch
 from distill.distillation.feature_extractor import FeatureExtractor
 from distill.distillation.teacher import Teacher
@@ -13,6 +12,7 @@ from distill.models import resnet8
 from distill.training.acceleration import compilation, policy
 from distill.training.acceleration.compilation import compile_student, compile_teacher
 from distill.training.acceleration.teacher import AcceleratedTeacher
+from distill.training.flows import check
 from distill.utils.errors import UserError
 from jobs import TINY, composed, run_job
 
@@ -141,7 +141,7 @@ def test_the_length_of_a_run_decides(monkeypatch):
             return torch.zeros(n, 1, 8, 8)
 
     model = resnet8(num_classes=10, in_channels=1)
-    cfg = OmegaConf.to_container(composed(), resolve=True)
+    cfg = typed(composed())
     macs = policy.size(model, Data().example(1)).macs
     epochs = int(compilation.CPU / (3 * macs * 50_000)) + 1
     assert policy.choose(cfg, model, "student", Data(), 64, epochs).compiled
@@ -161,7 +161,7 @@ def test_the_length_of_a_run_decides(monkeypatch):
 )
 def test_mistakes(overrides, message):
     with pytest.raises(UserError, match=message):
-        check(OmegaConf.to_container(composed(*overrides), resolve=True))
+        check(typed(composed(*overrides)))
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from distill.config.validation import check
+from distill.config.schema import typed
 from distill.training.acceleration.sharding import UNIT, _tied, units
+from distill.training.flows import check
 from distill.utils.errors import UserError
 from jobs import ROOT, TINY, command, composed, curve, interrupted
 
@@ -196,8 +197,6 @@ def test_a_parameter_with_two_places_stays_one():
     ],
 )
 def test_mistakes(overrides, message):
-    from omegaconf import OmegaConf
-
     cfg = composed(*overrides, "trainer=fsdp", "trainer.devices=2")
     with pytest.raises(UserError, match=message):
-        check(OmegaConf.to_container(cfg, resolve=True))
+        check(typed(cfg))

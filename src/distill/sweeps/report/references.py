@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.config.key_sets import NOT_THE_STUDENTS
 from distill.config.schema import leaves
 from distill.sweeps.report.findings import Findings, Outcome, Setting, read
 from distill.sweeps.report.spread import Spread
@@ -12,10 +13,6 @@ from distill.utils.errors import UserError
 
 # Losses that are part of L_soft: with kd.alpha=1 they weigh nothing (tests/evaluation compares this with Term.soft).
 SOFT = {f"distill.losses.{name}" for name in ("KD", "DKD", "DIST", "NKD", "TTM", "WTTM", "MLKD", "TfKD")}
-# What does not belong to the student's own recipe, so that it may differ between a student alone and a taught one.
-APART = ("kd.", "teacher.", "seed", "logger", "callbacks", "cache.", "threads", "teachers_dir", "resume", "compile",
-         "channels_last", "only", "data.num_workers", "data.in_memory", "data.memory_gb", "trainer.enable_progress_bar",
-         "trainer.log_every_n_steps")  # fmt: skip
 
 
 def is_baseline(summary: RunSummary) -> bool:
@@ -38,7 +35,7 @@ def is_baseline(summary: RunSummary) -> bool:
 def recipe(summary: RunSummary) -> dict[str, str]:
     """All that shapes the student apart from what it is taught by, flat."""
     flat = leaves({key: value for key, value in summary.config.items() if key not in ("kd", "teacher")})
-    return {key: json.dumps(value, sort_keys=True) for key, value in flat if not key.startswith(APART)}
+    return {key: json.dumps(value, sort_keys=True) for key, value in flat if not key.startswith(NOT_THE_STUDENTS)}
 
 
 @dataclass(frozen=True)

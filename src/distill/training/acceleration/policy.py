@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from distill.config.schema import TrainConfig
 from distill.data import DataModule
 from distill.training.acceleration import compilation
 from distill.training.trainer import uses_cuda
@@ -13,14 +14,15 @@ from distill.utils.profiling import size
 
 
 class FastPath(NamedTuple):
-    """What was chosen for one model."""
+    """What was chosen for one model, and the line that says so."""
 
     precision: Any
     compiled: bool
+    line: str
 
 
 def choose(
-    cfg: dict[str, Any],
+    cfg: TrainConfig,
     model: nn.Module,
     who: str,
     data: DataModule,
@@ -41,23 +43,22 @@ def choose(
         teacher: that answers beside it.
         eager: whether it is of a kind that is not compiled.
     """
-    accelerator, asked = cfg["trainer"]["accelerator"], cfg["trainer"]["precision"]
-    unknown = asked == "auto" or cfg["compile"] == "auto"
+    accelerator, asked = cfg.trainer.accelerator, cfg.trainer.precision
+    unknown = asked == "auto" or cfg.compile == "auto"
     macs = 3 * size(model, data.example(1)).macs if unknown else 0  # forward, and twice as much backward
     kind, why = precision.resolve(asked, accelerator, model, macs * batch_size)
     more = size(teacher, data.example(1)).macs if unknown and teacher is not None else 0
-    whole = (macs + more) * data.num_train * epochs * _share(cfg["trainer"]["limit_train_batches"], data, batch_size)
-    compiled, how = compilation.choose(False if eager else cfg["compile"], uses_cuda(accelerator), whole)
-    layout = ", channels_last" if cfg["channels_last"] else ""
+    whole = (macs + more) * data.num_train * epochs * _share(cfg.trainer.limit_train_batches, data, batch_size)
+    compiled, how = compilation.choose(False if eager else cfg.compile, uses_cuda(accelerator), whole)
+    layout = ", channels_last" if cfg.channels_last else ""
     own = answering(cfg, data, batch_size)(teacher) if teacher is not None else kind
     own = f"; its teacher answers in {own}" if own != kind else ""
-    print(f"{who}: {kind} ({why}){layout}, {how}{own}", flush=True)
-    return FastPath(kind, compiled)
+    return FastPath(kind, compiled, f"{who}: {kind} ({why}){layout}, {how}{own}")
 
 
-def answering(cfg: dict[str, Any], data: DataModule, batch_size: int) -> Callable[[nn.Module], Any]:
+def answering(cfg: TrainConfig, data: DataModule, batch_size: int) -> Callable[[nn.Module], Any]:
     """What gives the precision in which a frozen model answers: where that is "auto", its own."""
-    accelerator, asked = cfg["trainer"]["accelerator"], cfg["trainer"]["precision"]
+    accelerator, asked = cfg.trainer.accelerator, cfg.trainer.precision
 
     def kind(model: nn.Module) -> Any:
         macs = size(model, data.example(1)).macs if asked == "auto" else 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from distill.training.builder import build
+from distill.training.prepare import prepare
 from distill.utils.errors import UserError
 from jobs import composed
 
@@ -11,7 +11,7 @@ FAST = ("threads=1", "data.subset=200", "trainer.accelerator=cpu")
 
 
 def job(tmp_path, *overrides):
-    return build(composed(*FAST, f"teachers_dir={tmp_path / 'teachers'}", *overrides), tmp_path)
+    return prepare(composed(*FAST, f"teachers_dir={tmp_path / 'teachers'}", *overrides), tmp_path)
 
 
 def rate(recipe):
@@ -67,7 +67,7 @@ def test_the_students_recipe_and_the_teachers_own(tmp_path):
                "teacher.recipe.batch_size=32", "teacher.recipe.label_smoothing=0.1", "teacher.recipe.seed=7",
                "teacher.recipe.max_epochs=3", "trainer.max_epochs=4", "teacher.recipe.gradient_clip_val=2",
                "scheduler@teacher.recipe.scheduler=multistep")  # fmt: skip
-    student, teacher = made.stages[-1].recipe, made.teachers[0][1].recipe
+    student, teacher = made.stages[-1].recipe, made.teachers[0].stage.recipe
     assert (rate(student)["lr"], rate(teacher)["lr"]) == (0.3, 0.01)
     assert (student.data.batch_size, teacher.data.batch_size) == (16, 32)
     assert (student.data.seed, teacher.data.seed) == (student.seed, teacher.seed) == (5, 7)
@@ -99,9 +99,9 @@ def test_small_steps_use_one_thread_and_large_ones_all(tmp_path):
     from distill.utils.cpu import usable_cores
 
     try:
-        build(composed("data.subset=200", "trainer.accelerator=cpu"), tmp_path)
+        prepare(composed("data.subset=200", "trainer.accelerator=cpu"), tmp_path)
         assert torch.get_num_threads() == 1
-        build(
+        prepare(
             composed("data.subset=200", "trainer.accelerator=cpu", "teacher=resnet32x4", "data.batch_size=512"),
             tmp_path,
         )
@@ -120,4 +120,4 @@ def test_rehearsal_leaves_no_trace(tmp_path):
     assert int(taught.stages[-1].student.model.bn1.num_batches_tracked) == 0
     adapter = taught.stages[-1].recipe.criterion.losses["fitnet"][0].adapter
     assert int(adapter[1].num_batches_tracked) == 0
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in taught.teachers[0][0].model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in taught.teachers[0].model.model.modules())

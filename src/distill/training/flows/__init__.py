@@ -1,0 +1,109 @@
+"""Who teaches whom in a run. One file per flow; to add one: a class derived from ``Flow``, named by ``kd.flow``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill.config import validation
+from distill.config.instantiate import instantiate
+from distill.config.schema import TrainConfig
+from distill.training.flows.assistants import Assistants
+from distill.training.flows.base import SEED_STEP, Criteria, Flow, ModelConfig
+from distill.training.flows.born_again import BornAgain
+from distill.training.flows.ensemble import Ensemble
+from distill.training.flows.mutual import Mutual
+from distill.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from distill.distillation.criterion import Criterion
+    from distill.distillation.model_info import NamedModel
+    from distill.training.flows.base import Combine
+    from distill.training.plan import ModuleFactory
+
+__all__ = ["FLOWS", "Criteria", "Flow", "Flows", "ModelConfig", "check"]
+
+FLOWS: tuple[Flow, ...] = (Ensemble(), Assistants(), Mutual(), BornAgain())  # each has a key of ``kd``
+
+
+class Flows:
+    """The flows of one run, as one.
+
+    Args:
+        cfg: the run's configuration.
+    """
+
+    def __init__(self, cfg: TrainConfig) -> None:
+        self.cfg = cfg
+        self.used = [flow for flow in FLOWS if flow.is_used(cfg.kd)]
+        if cfg.kd.flow:
+            flow = instantiate(cfg.kd.flow, "kd.flow")
+            if not isinstance(flow, Flow):
+                raise UserError(f"kd.flow: {cfg.kd.flow['_target_']} is no distill.training.flows.Flow")
+            self.used.append(flow)
+
+    def check(self) -> None:
+        """A UserError for values of the configuration that a flow cannot work with."""
+        kd = self.cfg.kd
+        for flow in FLOWS:
+            if getattr(kd, flow.key) is not None and not getattr(kd, flow.key) and flow.empty:
+                raise UserError(f"kd.{flow.key} is empty: {flow.empty}")
+        for flow in self.used:
+            flow.check(self.cfg)
+        if self.used and not kd.terms:
+            raise UserError(f"kd.{self.used[0].key} needs a term that students learn from; kd.terms is empty")
+
+    def check_criterion(self, criterion: Criterion) -> None:
+        """A UserError for a criterion that has nothing to learn from a teacher, where a flow needs that."""
+        if self.used and not criterion.needs_teacher:
+            raise UserError(f"kd.{self.used[0].key} needs a term that learns from a teacher, and none of these does")
+        for flow in self.used:
+            flow.check_criterion(criterion)
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether students learn from a teacher that is trained before them."""
+        return all(flow.has_teacher for flow in self.used)
+
+    def teachers(self) -> list[ModelConfig]:
+        """All teachers, the main one first."""
+        main = ModelConfig("teacher", "teacher", self.cfg.teacher, self.cfg.teacher["recipe"]["seed"])
+        return [main, *(model for flow in self.used for model in flow.teachers(self.cfg))]
+
+    def combine(self, teachers: int) -> Combine:
+        """Makes the teacher of a stage from its teachers: the only one, or an ensemble."""
+        made = (flow.combine(self.cfg, teachers) for flow in self.used)
+        return next((combine for combine in made if combine is not None), lambda members: members[0])
+
+    def students(self) -> list[ModelConfig]:
+        """The chain of students; the last one is the run's, and starts as it would without the others."""
+        cfg = self.cfg
+        before = [model for flow in self.used for model in flow.students(cfg)]
+        chain = [*before, ModelConfig("student", "model", cfg.model, cfg.seed)]
+        seeds = [cfg.seed + SEED_STEP * i for i in reversed(range(len(chain)))]
+        return [ModelConfig(model.role, model.key, model.node, seed) for model, seed in zip(chain, seeds, strict=True)]
+
+    def peers(self) -> list[ModelConfig]:
+        """The students beside the run's student."""
+        return [model for flow in self.used for model in flow.peers(self.cfg)]
+
+    def make_module(self, criteria: Criteria, models: list[NamedModel], criterion: Criterion) -> ModuleFactory | None:
+        """What makes the module of a stage with peers; see ``Flow.make_module``."""
+        made = (flow.make_module(criteria, models, criterion) for flow in self.used)
+        return next((factory for factory in made if factory is not None), None)
+
+    def models(self) -> dict[str, ModelConfig]:
+        """Every model of the run by its role."""
+        return {model.role: model for model in (*self.teachers(), *self.students(), *self.peers())}
+
+
+def check(cfg: TrainConfig) -> None:
+    """Checks the values of a configuration, those that its flows need included; torch is not needed.
+
+    Args:
+        cfg: from ``distill.config.schema.typed``.
+
+    Raises:
+        UserError: the first bad value: its key, what was given, what is allowed.
+    """
+    validation.check(cfg)
+    Flows(cfg).check()

@@ -1,0 +1,55 @@
+"""Several teachers as one: ``kd.teachers`` beside the main one, combined by ``kd.ensemble``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill.config.schema import TrainConfig
+from distill.config.validation import check_checkpoint
+from distill.training.flows.base import Flow, ModelConfig
+from distill.utils.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from distill.distillation.criterion import Criterion
+    from distill.training.flows.base import Combine
+
+
+class Ensemble(Flow):
+    """You et al. 2017; see ``distill.distillation.ensemble``."""
+
+    key = "teachers"
+    empty = "several teachers need at least one beside the main one: kd.teachers=[resnet14]"
+
+    def check(self, cfg: TrainConfig) -> None:
+        for i, teacher in enumerate(cfg.kd.teachers):
+            check_checkpoint(teacher.get("checkpoint"), f"kd.teachers.{i}.checkpoint")
+            for key in teacher.get("recipe") or {}:
+                if key not in cfg.teacher["recipe"]:
+                    raise UserError(f"kd.teachers.{i}.recipe has no '{key}'; {nearest(key, cfg.teacher['recipe'])}")
+
+    def check_criterion(self, criterion: Criterion) -> None:
+        if not criterion.reads("teacher_logits"):
+            raise UserError("kd.teachers needs a term that reads the teacher's logits: only these are combined")
+
+    def teachers(self, cfg: TrainConfig) -> list[ModelConfig]:
+        """Teachers of ``kd.teachers``; what their recipe does not say is the main teacher's."""
+        found = []
+        for i, node in enumerate(cfg.kd.teachers):
+            recipe = {**cfg.teacher["recipe"], **(node.get("recipe") or {})}
+            full = {"checkpoint": None, **node, "recipe": recipe}
+            found.append(ModelConfig(f"teacher_{i + 2}", f"kd.teachers.{i}", full, recipe["seed"]))
+        return found
+
+    def combine(self, cfg: TrainConfig, teachers: int) -> Combine | None:
+        """The combination that ``kd.ensemble`` says; its arguments may follow schedules."""
+        if teachers < 2:
+            return None
+        if not cfg.kd.ensemble:
+            raise UserError("kd.teachers names several teachers, and kd.ensemble does not say how they are combined")
+        from distill.distillation import ensemble
+        from distill.training.builder import build_scheduled
+
+        mean, schedules = build_scheduled(cfg.kd.ensemble, "kd.ensemble", cfg.trainer.max_epochs)
+        if hasattr(mean, "check"):
+            mean.check(teachers)
+        return lambda members: members[0] if len(members) == 1 else ensemble.Ensemble(members, mean, schedules)

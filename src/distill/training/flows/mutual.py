@@ -1,0 +1,81 @@
+"""Students that teach each other in one training: ``kd.peers``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from distill.config.schema import TrainConfig
+from distill.training.flows.base import SEED_STEP, Criteria, Flow, ModelConfig
+from distill.utils.errors import UserError
+from distill.utils.processes import count
+
+if TYPE_CHECKING:
+    from distill.distillation.criterion import Criterion
+    from distill.distillation.model_info import NamedModel
+    from distill.training.module import Distiller
+    from distill.training.plan import ModuleFactory, TrainingStage
+
+
+class Mutual(Flow):
+    """Zhang et al. 2018; see ``distill.training.mutual``."""
+
+    key = "peers"
+    empty = "mutual learning needs at least two students, one beside the main one: kd.peers=[resnet14]"
+    has_teacher = False
+
+    def check(self, cfg: TrainConfig) -> None:
+        kd = cfg.kd
+        if cfg.compile is True:
+            raise UserError(
+                "compile=true cannot be combined with kd.peers: students that teach each other; leave compile=auto"
+            )
+        if cfg.trainer.strategy == "fsdp" and count(vars(cfg.trainer)) * cfg.trainer.num_nodes > 1:
+            raise UserError(
+                "trainer.strategy=fsdp cannot be combined with students that teach each other; trainer=ddp can"
+            )
+        if cfg.quantize is not None:
+            raise UserError("kd.peers and quantize cannot be combined: only a student with a teacher learns int8")
+        for key, is_set in (
+            ("teachers", kd.teachers),
+            ("assistants", kd.assistants),
+            ("generations", kd.generations > 1),
+            ("student_wrapper", kd.student_wrapper),
+        ):
+            if is_set:
+                raise UserError(
+                    f"kd.peers and kd.{key} cannot be combined: students that teach each other need no teacher"
+                )
+
+    def peers(self, cfg: TrainConfig) -> list[ModelConfig]:
+        """The students beside the run's own, each with weights of its own at the start."""
+        nodes = enumerate(cfg.kd.peers, 1)
+        return [ModelConfig(f"peer_{i}", f"kd.peers.{i - 1}", node, cfg.seed + SEED_STEP * i) for i, node in nodes]
+
+    def make_module(self, criteria: Criteria, models: list[NamedModel], criterion: Criterion) -> ModuleFactory | None:
+        """Criteria for every ordered pair of students; that of the first pair is the stage's own."""
+        rows: list[tuple[Criterion, ...]] = []
+        for i, student in enumerate(models):
+            row = []
+            for j, other in enumerate(models):
+                if i != j:
+                    pair = criterion if (i, j) == (0, 1) else criteria.new()
+                    criteria.fit(pair, student, other, "student" if i == 0 else f"peer_{i}")
+                    row.append(pair)
+            rows.append(tuple(row))
+        for term in criterion.terms:
+            if term.pretraining or hasattr(term.loss, "calibrate"):
+                raise UserError(
+                    f"term '{term.name}' needs a finished teacher, and in mutual learning (kd.peers) there is none"
+                )
+        return partial(_module, rows=tuple(rows))
+
+
+def _module(stage: TrainingStage, _teacher: Any, rows: tuple[tuple[Criterion, ...], ...]) -> Distiller:
+    from distill.training.fit import module_settings
+    from distill.training.mutual import MutualDistiller
+
+    criterion, models = stage.recipe.criterion, (stage.student, *stage.peers)
+    embedded = any(criterion.reads(f"{side}_embedding") for side in ("student", "teacher"))
+    heads = [net.model_info.head if embedded else None for net in models]
+    return MutualDistiller([net.model for net in models], rows, heads, **module_settings(stage))

@@ -1,0 +1,287 @@
+"""The steps from a configuration to the objects of a run, every configuration error found before any training."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from distill.config import schema
+from distill.config.schema import RecipeConfig, TrainConfig
+from distill.config.validation import weights_of
+from distill.data import DataModule
+from distill.distillation.criterion import Criterion
+from distill.distillation.model_info import NamedModel
+from distill.distillation.teacher_cache import CacheOptions, CachePlan, plan
+from distill.distillation.teacher_store import TeacherSource
+from distill.training.acceleration import policy
+from distill.training.builder import (
+    build_criterion,
+    build_model,
+    build_optimization,
+    fit_criterion,
+    layer_lines,
+    load_data,
+    wrap_student,
+)
+from distill.training.fingerprint import fingerprint_inputs
+from distill.training.fit import make_distiller
+from distill.training.flows import Flows, ModelConfig
+from distill.training.plan import Experiment, PlannedTeacher, Recipe, TrainingStage
+from distill.training.trainer import check_device, evaluator, quiet, trainer_factory, uses_cuda
+from distill.utils import distributed
+from distill.utils.checkpoints import load_weights
+from distill.utils.cpu import usable_cores
+from distill.utils.errors import UserError
+from distill.utils.profiling import size
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the steps have in common.
+
+    Attributes:
+        cfg: the configuration.
+        flows: who teaches whom.
+        data: loaded and split, as the student's configuration says.
+        folder: the run's.
+        make_trainer: see ``distill.training.trainer.trainer_factory``.
+    """
+
+    cfg: TrainConfig
+    flows: Flows
+    data: DataModule
+    folder: Path
+    make_trainer: Callable[..., L.Trainer]
+
+    # Criteria, as flows ask for them
+
+    def new(self) -> Criterion:
+        """The criterion that ``kd`` describes, not yet built."""
+        return build_criterion(self.cfg.kd, self.cfg.trainer.max_epochs)
+
+    def fit(self, criterion: Criterion, student: NamedModel, teacher: NamedModel | None, role: str) -> None:
+        """Builds a criterion for two models, and says which layers it reads."""
+        fit_criterion(criterion, student, teacher, self.data)
+        _say(*layer_lines(criterion, role))
+
+    # Models
+
+    def model(self, config: ModelConfig) -> NamedModel:
+        """A model with the initialisation of its own seed."""
+        L.seed_everything(config.seed, workers=True, verbose=False)
+        who = config.role.partition("_")[0] if config.role.startswith("teacher") else config.role.replace("_", " ")
+        return build_model(config.node, config.key, f"the {who}", self.data, self.cfg.channels_last)
+
+    # Teachers
+
+    def teachers(self) -> tuple[PlannedTeacher, ...]:
+        """The main teacher and, where the flow has several, the others; each with its own recipe."""
+        planned: list[PlannedTeacher] = []
+        for config in self.flows.teachers():
+            recipe = schema.from_node(RecipeConfig, config.node["recipe"])
+            if recipe.max_epochs == 0 and not config.node.get("checkpoint") and not config.node.get("pretrained"):
+                raise UserError(
+                    "teacher.recipe.max_epochs=0 takes the teacher as it is, and this one is not pretrained: "
+                    f"set {config.key}.pretrained=true, give {config.key}.checkpoint, or train it"
+                )
+            teacher = self._teacher(config, recipe)
+            same = [other.source.folder == teacher.source.folder for other in planned]
+            if teacher.source.checkpoint is None and any(same):
+                raise UserError(
+                    f"{config.key} is a teacher that is there already: give it another recipe "
+                    "({model: <name>, recipe: {seed: 1}}), another model or a checkpoint"
+                )
+            planned.append(teacher)
+        return tuple(planned)
+
+    def _teacher(self, config: ModelConfig, recipe: RecipeConfig) -> PlannedTeacher:
+        cfg, data, model = self.cfg, self.data, self.model(config)
+        path = policy.choose(cfg, model.model, f"teacher {model.name}", data, recipe.batch_size, recipe.max_epochs)
+        _say(path.line)
+        checkpoint = config.node.get("checkpoint")
+        source = TeacherSource(
+            checkpoint=Path(checkpoint) if checkpoint else None,
+            store=Path(cfg.teachers_dir),
+            label=f"{model.name}-{cfg.data.name}",
+            fingerprint_inputs=fingerprint_inputs(cfg, config.node, data, path.precision),
+            max_epochs=recipe.max_epochs,
+        )
+        optimizer, scheduler = build_optimization(recipe, "teacher.recipe.")
+        changes = {"max_epochs": recipe.max_epochs, "gradient_clip_val": recipe.gradient_clip_val}
+        stage = TrainingStage(
+            role="teacher",
+            student=model,
+            recipe=Recipe(
+                data=data.with_options(seed=recipe.seed, batch_size=recipe.batch_size),
+                optimizer=optimizer,
+                scheduler=scheduler,
+                make_trainer=partial(self.make_trainer, precision=path.precision, **changes),
+                criterion=Criterion(label_smoothing=recipe.label_smoothing),
+                seed=recipe.seed,
+                strategy=cfg.trainer.strategy,
+            ),
+            folder=source.folder,
+            max_epochs=recipe.max_epochs,
+            make_module=make_distiller,
+            precision=path.precision,
+            compiled=(path.compiled, False),
+            cuda_graph=cfg.cuda_graph,
+        )
+        return PlannedTeacher(model, source, stage)
+
+    # Students
+
+    def stages(self, teachers: tuple[NamedModel, ...]) -> tuple[TrainingStage, ...]:
+        """The training of every student of the chain; each is the teacher of the next."""
+        optimization = build_optimization(self.cfg)
+        combine = self.flows.combine(len(teachers))
+        stages: list[TrainingStage] = []
+        for config in self.flows.students():
+            stages.append(self._stage(config, teachers, combine, optimization, first=not stages))
+            teachers = (stages[-1].student,)
+        return tuple(stages)
+
+    def _stage(
+        self,
+        config: ModelConfig,
+        teachers: tuple[NamedModel, ...],
+        combine: Callable[..., Any],
+        optimization: Any,
+        first: bool,
+    ) -> TrainingStage:
+        cfg, is_last = self.cfg, config.role == "student"
+        data = self.data.with_options(cycle=cfg.cache.cycle)
+        teacher = teachers[0] if teachers else None
+        criterion = self.new()
+        student = self.model(config)
+        student = wrap_student(cfg.kd.student_wrapper, student, teacher, data.example(4), cfg.channels_last)
+        int8 = is_last and cfg.quantize is not None
+        path = policy.choose(
+            cfg,
+            student.model,
+            f"{config.role.replace('_', ' ')} {student.name}",
+            data,
+            data.batch_size,
+            cfg.trainer.max_epochs,
+            teacher.model if teacher else None,
+            eager=int8 or not self.flows.has_teacher,
+        )
+        _say(path.line)
+        if is_last and cfg.init:
+            load_weights(student.model, weights_of(cfg.init), student.model_info.name)
+        peers = [self.model(peer) for peer in self.flows.peers()]
+        make_module, cache = self.flows.make_module(self, [student, *peers], criterion), None
+        if make_module is None:
+            self.fit(criterion, student, teacher, config.role)
+            cache = self._cache(criterion, data, teachers, path.precision, announce=first)
+        return TrainingStage(
+            role=config.role,
+            student=student,
+            recipe=Recipe(
+                data=data,
+                optimizer=optimization[0],
+                scheduler=optimization[1],
+                make_trainer=partial(self.make_trainer, precision=path.precision),
+                criterion=criterion,
+                seed=cfg.seed,
+                strategy=cfg.trainer.strategy,
+            ),
+            folder=self.folder if is_last else self.folder / config.role,
+            max_epochs=cfg.trainer.max_epochs,
+            make_module=make_module or make_distiller,
+            teachers=teachers,
+            combine=combine,
+            peers=tuple(peers),
+            cache=cache,
+            int8=int8,
+            precision=path.precision,
+            answers_in=policy.answering(cfg, data, data.batch_size),
+            compiled=(path.compiled, path.compiled),
+            cuda_graph=cfg.cuda_graph,
+            prefetch=cfg.prefetch,
+        )
+
+    def _cache(
+        self,
+        criterion: Criterion,
+        data: DataModule,
+        teachers: tuple[NamedModel, ...],
+        precision: Any,
+        announce: bool,
+    ) -> CachePlan | None:
+        """How the teachers' outputs are kept; None: they are not."""
+        if not teachers or not criterion.needs_teacher:
+            return None
+        options = CacheOptions(**{**vars(self.cfg.cache), "dir": Path(self.cfg.cache.dir)})
+        epochs, info = self.cfg.trainer.max_epochs, teachers[0].model_info
+        cache, line = plan(options, criterion, info, data, epochs, precision, len(teachers))
+        if announce and options.enabled is not False:
+            _say(line)
+        return cache
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+def _threads(models: list[NamedModel], example: torch.Tensor, batch_size: int) -> int:
+    """Threads of the CPU that pay: one where a training step is so small that threads mostly wait for one another.
+
+    The bound is 10⁹ multiply-accumulates per step, counted as three forwards. On two shared cores the digits job
+    took several times as long with two threads as with one whenever another process ran.
+    """
+    macs = max(size(net.model, example[:1]).macs for net in models)
+    share = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return 1 if 3 * macs * batch_size < 1e9 else max(1, share)
+
+
+def prepare(
+    config: DictConfig, folder: Path, callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
+) -> Experiment:
+    """All objects of one run.
+
+    Joins the processes of the job, seeds the initialisation of every model, says what was chosen, and sets the number
+    of threads; objects are made by ``distill.training.builder``.
+
+    Args:
+        config: composed and checked, names of models in ``kd`` expanded (``distill.config.named_models``).
+        folder: the run's folder.
+        callbacks_of: more callbacks for the trainer, by the label of what is trained.
+
+    Raises:
+        UserError: whatever of the configuration does not fit the code, the data or the machine.
+    """
+    cfg = schema.typed(config)
+    quiet()
+    check_device(cfg.trainer.accelerator, cfg.trainer.devices)
+    distributed.join(uses_cuda(cfg.trainer.accelerator))
+    flows, data = Flows(cfg), load_data(cfg.data, cfg.seed)
+    steps = Preparation(cfg, flows, data, folder, trainer_factory(cfg, callbacks_of))
+    criterion = steps.new()
+    flows.check_criterion(criterion)
+    has_teacher = criterion.needs_teacher and flows.has_teacher
+    teachers = steps.teachers() if has_teacher or cfg.only is not None else ()
+    stages = () if cfg.only is not None else steps.stages(tuple(teacher.model for teacher in teachers))
+    models = [teacher.model for teacher in teachers]
+    models += [model for stage in stages for model in (stage.student, *stage.peers)]
+    torch.set_num_threads(cfg.threads or _threads(models, data.example(1), cfg.data.batch_size))
+    precision = stages[-1].precision if stages else teachers[0].stage.precision
+    return Experiment(
+        folder=folder,
+        teachers=teachers,
+        stages=stages,
+        data=data,
+        seed=cfg.seed,
+        make_evaluator=partial(evaluator, cfg.trainer, precision),
+        config=OmegaConf.to_container(config, resolve=True, enum_to_str=True),
+        settings=cfg,
+        resume=cfg.resume,
+        precision=str(precision),
+    )
