@@ -6,6 +6,7 @@ import shlex
 import numpy as np
 import pytest
 import torch
+from hydra.utils import get_object
 from PIL import Image
 
 from distill.config import command_line
@@ -15,6 +16,7 @@ from jobs import ROOT, command, run_job
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "docs" / "methods.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = sorted(
     {
         match.group(0).strip()
@@ -29,10 +31,20 @@ SHORT = ["data.subset=100", "trainer.max_epochs=1", "trainer.limit_val_batches=1
 TRAIN = [c for c in COMMANDS if "train.py" in c]
 
 
-def test_links_lead_somewhere():
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-        for link in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
-            assert (path.parent / link).exists(), (path, link)
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_paths_lead_somewhere(path):
+    text = path.read_text()
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (path.parent / link).exists(), link
+    for named in re.findall(r"`((?:tests|src|docs|benchmarks)/[\w./-]+)`", text):
+        assert (ROOT / named).exists(), named
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_of_the_package_exist(path):
+    text = path.read_text() if path.name != "CHANGELOG.md" else ""  # which has those of before, too
+    for name in set(re.findall(r"\bdistill(?:\.[A-Za-z_]\w*)+", text)):
+        assert get_object(name) is not None, name
 
 
 def test_the_lock_pins_every_version_and_names_no_address():
