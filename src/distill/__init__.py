@@ -5,14 +5,19 @@ from typing import Any
 
 from distill.config.public_modules import PUBLIC_MODULES
 
-__all__ = ["load"]
+__all__ = ["UserError", "load", "sweep", "train"]
+
+_EXPORTS = {
+    "UserError": "distill.utils.errors",
+    "load": "distill.evaluation.runs",
+    "sweep": "distill.cli.api",
+    "train": "distill.cli.api",
+}
 
 
 def __getattr__(name: str) -> Any:  # the command line answers before torch is imported
-    if name == "load":
-        from distill.evaluation.runs import load
-
-        return load
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
     if name in PUBLIC_MODULES:
         return importlib.import_module(PUBLIC_MODULES[name])
     raise AttributeError(f"module 'distill' has no attribute '{name}'")

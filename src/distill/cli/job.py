@@ -36,15 +36,13 @@ def job(cfg: DictConfig) -> Any:
         return _job_of_sweep(cfg, folder)
     try:
         return _run(cfg, folder, sweep=False)
-    except (UserError, OmegaConfBaseException) as error:
-        if wants_traceback():
-            raise
-        fail(explain_value(error))
+    except OmegaConfBaseException as error:
+        raise UserError(explain_value(error)) from error
     except Interrupted as stop:
-        fail(f"{stop}; continue with: {invocation('train')} resume={folder}", status=130)
+        raise KeyboardInterrupt(f"{stop}; continue with: {invocation('train')} resume={folder}") from stop
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to a second Ctrl-C
-            fail("interrupted", status=130)
+            raise KeyboardInterrupt from None
         raise
     finally:
         (folder / STATUS).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,37 @@ from distill.utils.errors import Interrupted, UserError, first_line
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-@hydra.main(version_base="1.3", config_path="pkg://distill.conf", config_name="train")
-def run(cfg: DictConfig) -> Any:
-    """One job, or each job of a multirun."""
-    return job(cfg)
+def execute(arguments: Sequence[str]) -> Path:
+    """Runs one job, or each job of a multirun, in this process.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        The folder of the run, or of the sweep.
+
+    Raises:
+        UserError: a mistake in the configuration, the data or the models.
+        HydraException, OmegaConfBaseException: a configuration that cannot be composed.
+        callback.Refused: a multirun that must not begin.
+    """
+    folders: list[Path] = []
+
+    @hydra.main(version_base="1.3", config_path="pkg://distill.conf", config_name="train")
+    def run(cfg: DictConfig) -> Any:
+        folders.append(Path(os.path.relpath(HydraConfig.get().runtime.output_dir)))
+        return job(cfg)
+
+    schema.register()
+    callback.current = None
+    sys.argv[1:] = _current_names(command_line.resumed(arguments))
+    _warn_hidden(sys.argv[1:])
+    try:
+        run()
+    except (UserError, HydraException, OmegaConfBaseException):
+        callback.undo()
+        raise
+    return callback.current or (folders or [Path()])[0]
 
 
 def main() -> None:
@@ -34,15 +62,11 @@ def main() -> None:
     _set_up_process()
     os.environ.setdefault(TRACEBACK, os.environ.get(FULL_ERROR, "0"))
     os.environ[FULL_ERROR] = "1"  # Hydra then raises instead of printing, and the lines below are the only ones
-    schema.register()
     try:
-        sys.argv[1:] = _current_names(command_line.resumed(sys.argv[1:]))
-        _warn_hidden(sys.argv[1:])
-        run()
+        execute(sys.argv[1:])
         if callback.current is not None and (wrong := record.verdict(callback.current)) is not None:
             fail(wrong)
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        callback.undo()
         if wants_traceback():
             raise
         fail(str(error) if isinstance(error, UserError) else explain(error))

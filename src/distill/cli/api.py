@@ -1,0 +1,197 @@
+"""The commands as functions, for scripts and notebooks: they return what a run found and raise instead of exiting."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf.errors import OmegaConfBaseException
+
+from distill.config.command_line import quoted
+from distill.utils.errors import UserError
+
+Overrides = Sequence[str] | Mapping[str, Any]
+_PLAIN = re.compile(r"[\w./-]+")  # text that Hydra's grammar takes without quotes
+
+
+def _value(value: Any) -> str:
+    """A Python value in Hydra's grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_value, value)) + "]"
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else quoted(text)
+
+
+def as_overrides(settings: Overrides) -> list[str]:
+    """Settings as the overrides of a command line.
+
+    Args:
+        settings: overrides as they are; or a mapping, whose nested mappings are parts of the configuration (one with
+            the key ``schedule`` is a schedule).
+
+    Example:
+        >>> as_overrides({"model": "resnet8", "kd": ["dkd", "sp"], "trainer": {"max_epochs": 2}})
+        ['model=resnet8', 'kd=[dkd,sp]', 'trainer.max_epochs=2']
+        >>> as_overrides({"kd.T": {"schedule": "linear", "start": 8, "end": 2}})
+        ['kd.T={schedule:linear,start:8,end:2}']
+    """
+    if isinstance(settings, str):
+        raise UserError(f"overrides are a list or a mapping, got the text {settings!r}: write [{settings!r}]")
+    if not isinstance(settings, Mapping):
+        return [str(override) for override in settings]
+    overrides = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value and "schedule" not in value:
+            overrides += as_overrides({f"{key}.{name}": item for name, item in value.items()})
+        else:
+            overrides.append(f"{key}={_value(value)}")
+    return overrides
+
+
+@contextmanager
+def _called_as_command(arguments: list[str]) -> Iterator[None]:
+    """Sets the process up as the command ``distill train`` does, and puts back what it found."""
+    from distill.cli.train import FULL_ERROR
+    from distill.utils import invocation
+
+    argv, environment = sys.argv, dict(os.environ)
+    sys.argv = ["distill train", *arguments]
+    invocation.remember()
+    os.environ[FULL_ERROR] = "1"  # Hydra raises instead of printing
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        for name in (invocation.STARTED_AS, FULL_ERROR):
+            os.environ.pop(name, None)
+            if name in environment:
+                os.environ[name] = environment[name]
+
+
+def _run(arguments: list[str]) -> Path:
+    """Runs the training command in this process.
+
+    Returns:
+        The folder of the run, or of the sweep.
+
+    Raises:
+        UserError: a mistake in the configuration, the data or the models.
+    """
+    from hydra.errors import HydraException
+
+    from distill.cli.explain import explain, explain_value
+    from distill.cli.train import execute
+    from distill.sweeps import callback
+
+    with _called_as_command(arguments):
+        try:
+            return execute(arguments)
+        except callback.Refused as error:
+            raise UserError(str(error)) from None
+        except HydraException as error:
+            raise UserError(explain(error)) from error
+        except OmegaConfBaseException as error:
+            raise UserError(explain_value(error)) from error
+
+
+def train(
+    overrides: Overrides = (), *, output_dir: str | Path | None = None, config_dir: str | Path | None = None
+) -> Any:
+    """Trains a teacher, distils it into a student and compares the two: ``distill train`` as a function.
+
+    Args:
+        overrides: as on the command line (``["model=resnet8", "kd.T=4"]``), or as a mapping
+            (``{"model": "resnet8", "kd.T": 4}``).
+        output_dir: the run's folder; None: ``outputs/<date>/<time>``.
+        config_dir: a folder with YAML files of your own, as ``--config-dir``.
+
+    Returns:
+        What ``summary.json`` of the run holds, typed.
+
+    Raises:
+        UserError: a mistake in the configuration, the data or the models, in one line.
+
+    Example:
+        >>> import distill
+        >>> summary = distill.train(["model=resnet8", "teacher=resnet20", "kd.T=4"])  # doctest: +SKIP
+        >>> summary.student.last.test["acc"]  # doctest: +SKIP
+        0.9916
+    """
+    arguments = as_overrides(overrides)
+    if any(argument in ("-m", "--multirun") for argument in arguments):
+        raise UserError("distill.train runs one job; a multirun is distill.sweep(overrides, over={...})")
+    if output_dir is not None:
+        arguments.append(f"hydra.run.dir={quoted(output_dir)}")
+    folder = _run([*(["--config-dir", str(config_dir)] if config_dir is not None else []), *arguments])
+    return _summary(folder)
+
+
+def _summary(folder: Path) -> Any:
+    """What ``summary.json`` of a run holds."""
+    import json
+
+    return json.loads((folder / "summary.json").read_text())
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep left.
+
+    Attributes:
+        folder: with a folder per job, ``results.csv`` and ``report.html``.
+        runs: the summaries of the jobs that finished, in the order of their numbers.
+        failures: the reason of every job that failed, by its number.
+    """
+
+    folder: Path
+    runs: list[Any]
+    failures: dict[int, str]
+
+
+def sweep(
+    overrides: Overrides = (),
+    over: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    output_dir: str | Path | None = None,
+    config_dir: str | Path | None = None,
+) -> Sweep:
+    """Runs every combination of the values of several keys: ``distill train -m`` as a function.
+
+    Args:
+        overrides: as of :func:`train`; those of a list may have several values (``["kd.T=1,2,4"]``).
+        over: the values of each swept key (``{"kd.T": [1, 2, 4], "seed": [0, 1]}``).
+        output_dir: the sweep's folder; None: ``outputs/sweeps/<date>/<time>``.
+        config_dir: a folder with YAML files of your own, as ``--config-dir``.
+
+    Raises:
+        UserError: a mistake in the configuration. A job that fails is no error of the others: see :class:`Sweep`.
+    """
+    arguments = as_overrides(overrides)
+    for key, values in (over or {}).items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise UserError(f"over[{key!r}] must list the values of the key, got {values!r}")
+        arguments.append(f"{key}={','.join(map(_value, values))}")
+    if output_dir is not None:
+        arguments.append(f"hydra.sweep.dir={quoted(output_dir)}")
+    flags = ["--multirun", *(["--config-dir", str(config_dir)] if config_dir is not None else [])]
+    folder = _run([*flags, *arguments])
+    from distill.sweeps.jobs import State, jobs
+
+    ended = jobs(folder)
+    runs = [_summary(job.folder) for job in ended if job.state == State.finished]
+    failures = {
+        int(job.folder.name): (job.failure or {}).get("reason", "")
+        for job in ended
+        if job.state == State.failed and job.folder.name.isdigit()
+    }
+    return Sweep(folder, runs, failures)

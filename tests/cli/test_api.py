@@ -1,0 +1,92 @@
+"""The commands as functions: typed results, errors raised, nothing left changed in the process."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import distill
+from distill.cli.api import as_overrides
+from distill.utils.errors import UserError
+
+TINY = {
+    "threads": 1,
+    "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    "teacher.recipe.max_epochs": 1,
+    "logger": "csv",
+    "data.subset": 200,
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("settings", "overrides"),
+    [
+        (["kd.T=4", "-m"], ["kd.T=4", "-m"]),
+        ({"kd.T": 4, "resume": None, "channels_last": False}, ["kd.T=4", "resume=null", "channels_last=false"]),
+        ({"data": {"root": "my photos, new"}}, ["data.root='my photos, new'"]),
+        ({"kd.teachers": ["resnet14", {"model": "vgg8"}]}, ["kd.teachers=[resnet14,{model:vgg8}]"]),
+        ({"data.augment": {}}, ["data.augment={}"]),
+    ],
+)
+def test_settings_become_overrides(settings, overrides):
+    assert as_overrides(settings) == overrides
+
+
+def test_a_run_returns_its_summary_and_leaves_the_process_as_it_was(folder):
+    argv, environment = list(sys.argv), dict(os.environ)
+    summary = distill.train(TINY, output_dir="a run, [1]")
+    assert (folder / "a run, [1]" / "student.safetensors").is_file()
+    assert summary["student"]["parameters"] < summary["teacher"]["parameters"]
+    assert 0 <= summary["student"]["last"]["test"]["acc"] <= 1
+    assert (sys.argv, dict(os.environ)) == (argv, environment)
+    model = distill.load("a run, [1]")
+    assert len(model.classes) == 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model=resnt8"], r"model has no option 'resnt8'; did you mean 'resnet8'"),
+        ({"kd.TT": 1}, r"there is no key 'kd.TT'"),
+        ({"kd.T": -1}, r"kd\.T must be"),
+        ({"data.subset": 200, "trainer.limit_trian_batches": 2}, r"limit_train_batches"),
+        ("kd.T=4", r"overrides are a list or a mapping"),
+        (["-m", "kd.T=1,2"], r"distill\.sweep"),
+        (["model=torchvision", "model.name=resnet1"], r"resnet1"),
+    ],
+)
+def test_a_mistake_is_raised_as_one_line(folder, settings, message):
+    with pytest.raises(UserError, match=message) as caught:
+        distill.train(settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_returns_what_finished_and_what_failed(folder):
+    found = distill.sweep({**TINY, "kd": "none"}, over={"seed": [0, 1], "kd.label_smoothing": [0.1]}, output_dir="s")
+    assert [run["seed"] for run in found.runs] == [0, 1]
+    assert (found.folder / "report.html").is_file()
+    assert found.failures == {}
+
+
+def test_a_failed_job_is_no_error_of_the_others(folder):
+    found = distill.sweep({**TINY, "kd": "none"}, over={"optimizer.lr": [0.1, -1]}, output_dir="s")
+    assert len(found.runs) == 1
+    assert list(found.failures) == [1]
+
+
+def test_values_of_a_swept_key_are_listed(folder):
+    with pytest.raises(UserError, match="must list the values"):
+        distill.sweep(TINY, over={"kd.T": 4})
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import distill, sys; print('torch' in sys.modules, 'hydra' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False"]
