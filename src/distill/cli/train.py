@@ -39,11 +39,15 @@ def execute(arguments: Sequence[str]) -> Path:
         callback.Refused: a multirun that must not begin.
     """
     folders: list[Path] = []
+    errors: list[UserError] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://distill.conf", config_name="train")
     def run(cfg: DictConfig) -> Any:
         folders.append(Path(os.path.relpath(HydraConfig.get().runtime.output_dir)))
-        return job(cfg)
+        try:
+            return job(cfg)
+        except UserError as error:  # through Hydra it would come with a line of Hydra's own
+            errors.append(error)
 
     schema.register()
     callback.current = None
@@ -51,6 +55,8 @@ def execute(arguments: Sequence[str]) -> Path:
     _warn_hidden(sys.argv[1:])
     try:
         run()
+        if errors:
+            raise errors[0]
     except (UserError, HydraException, OmegaConfBaseException):
         callback.undo()
         raise
