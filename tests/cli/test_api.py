@@ -46,8 +46,8 @@ def test_a_run_returns_its_summary_and_leaves_the_process_as_it_was(folder):
     argv, environment = list(sys.argv), ours()
     summary = distill.train(TINY, output_dir="a run, [1]")
     assert (folder / "a run, [1]" / "student.safetensors").is_file()
-    assert summary["student"]["parameters"] < summary["teacher"]["parameters"]
-    assert 0 <= summary["student"]["last"]["test"]["acc"] <= 1
+    assert summary.student.size.parameters < summary.teacher.size.parameters
+    assert 0 <= summary.student.last.test.acc <= 1
     assert (sys.argv, ours()) == (argv, environment)
     model = distill.load("a run, [1]")
     assert len(model.classes) == 10
@@ -73,7 +73,7 @@ def test_a_mistake_is_raised_as_one_line(folder, settings, message):
 
 def test_a_sweep_returns_what_finished_and_what_failed(folder):
     found = distill.sweep({**TINY, "kd": "none"}, over={"seed": [0, 1], "kd.label_smoothing": [0.1]}, output_dir="s")
-    assert [run["seed"] for run in found.runs] == [0, 1]
+    assert [run.seed for run in found.runs] == [0, 1]
     assert (found.folder / "report.html").is_file()
     assert found.failures == {}
 

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf.errors import OmegaConfBaseException
 
 from distill.config.command_line import quoted
+from distill.training.summary import RunSummary, read
 from distill.utils.errors import UserError
 
 Overrides = Sequence[str] | Mapping[str, Any]
@@ -106,7 +107,7 @@ def _run(arguments: list[str]) -> Path:
 
 def train(
     overrides: Overrides = (), *, output_dir: str | Path | None = None, config_dir: str | Path | None = None
-) -> Any:
+) -> RunSummary:
     """Trains a teacher, distils it into a student and compares the two: ``distill train`` as a function.
 
     Args:
@@ -124,7 +125,7 @@ def train(
     Example:
         >>> import distill
         >>> summary = distill.train(["model=resnet8", "teacher=resnet20", "kd.T=4"])  # doctest: +SKIP
-        >>> summary.student.last.test["acc"]  # doctest: +SKIP
+        >>> summary.student.last.test.acc  # doctest: +SKIP
         0.9916
     """
     arguments = as_overrides(overrides)
@@ -133,14 +134,7 @@ def train(
     if output_dir is not None:
         arguments.append(f"hydra.run.dir={quoted(output_dir)}")
     folder = _run([*(["--config-dir", str(config_dir)] if config_dir is not None else []), *arguments])
-    return _summary(folder)
-
-
-def _summary(folder: Path) -> Any:
-    """What ``summary.json`` of a run holds."""
-    import json
-
-    return json.loads((folder / "summary.json").read_text())
+    return read(folder)
 
 
 @dataclass(frozen=True)
@@ -154,7 +148,7 @@ class Sweep:
     """
 
     folder: Path
-    runs: list[Any]
+    runs: list[RunSummary]
     failures: dict[int, str]
 
 
@@ -188,7 +182,7 @@ def sweep(
     from distill.sweeps.jobs import State, jobs
 
     ended = jobs(folder)
-    runs = [_summary(job.folder) for job in ended if job.state == State.finished]
+    runs = [read(job.folder) for job in ended if job.state == State.finished]
     failures = {
         int(job.folder.name): (job.failure or {}).get("reason", "")
         for job in ended
