@@ -9,8 +9,11 @@ import lightning.pytorch as L
 
 from distill.sweeps.optuna.trial import pruning_callback
 from distill.sweeps.record import beat
+from distill.tasks.image_classification import ImageClassification
 from distill.utils import distributed
 from distill.utils.errors import Pruned
+
+SCORE = f"val/{ImageClassification.score.metric}"
 
 
 def trainer_callbacks(run: Path, label: str) -> list[L.Callback]:
@@ -44,7 +47,7 @@ class PruneTrial(L.Callback):
         self.report = report
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        epoch, accuracy = trainer.current_epoch + 1, float(trainer.callback_metrics["val/acc"])
+        epoch, accuracy = trainer.current_epoch + 1, float(trainer.callback_metrics[SCORE])
         proceed = distributed.broadcast_object(self.report is None or self.report(epoch, accuracy))
         if not proceed and epoch < (trainer.max_epochs or 0):  # after the last epoch the result counts
             raise Pruned(epoch, accuracy)
@@ -68,7 +71,7 @@ class Heartbeat(L.Callback):
     def _beat(self, trainer: L.Trainer) -> None:
         if not distributed.is_rank_zero():
             return
-        accuracy = trainer.callback_metrics.get("val/acc")
+        accuracy = trainer.callback_metrics.get(SCORE)
         beat(
             self.folder,
             training=self.label,

@@ -5,8 +5,6 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
-from distill.models.outputs import Outputs
-
 
 @dataclass(frozen=True)
 class Score:
@@ -19,16 +17,6 @@ class Score:
 
     metric: str
     direction: Literal["max", "min"]
-
-
-class TaskMetrics(Protocol):
-    """Metrics of one split; an ``nn.Module``, so that its state moves with the LightningModule."""
-
-    def update(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> None:
-        """Take one batch; ``teacher`` is None where none was asked."""
-
-    def compute(self) -> dict[str, Tensor]:
-        """The metrics of all batches since the last call, over all processes, by name."""
 
 
 class Task(Protocol):
@@ -49,4 +37,8 @@ class Task(Protocol):
         """What a model's constructor is given so that it fits the data."""
 
     def metrics(self, with_agreement: bool) -> nn.Module:
-        """New :class:`TaskMetrics`; with agreement: also how often the student predicts as its teacher."""
+        """Metrics of one split: ``update(student, teacher, target)``, and ``compute()`` to values by name.
+
+        Args:
+            with_agreement: also measure how often the student predicts as its teacher.
+        """

@@ -24,16 +24,13 @@ class Distiller(EvaluationModule):
     CUDA graphs, compilation and sharding wrap this module from ``distill.training.acceleration``.
 
     Args:
-        student: the model that is trained; its forward returns logits.
-        criterion: the built criterion; what it learns is trained along.
-        task: its metrics are logged.
-        teacher: one or an ensemble, frozen; held outside the module tree, and so outside optimizer and checkpoint.
+        student: see :class:`EvaluationModule`, as for ``task``, ``head`` and ``agreement``.
+        criterion: the built criterion; its parameters are trained, too.
+        teacher: outside the module tree, and so outside optimizer and checkpoint.
         optimizer: makes the optimizer from parameters.
         scheduler: makes the learning-rate scheduler from the optimizer (see ``distill.training.schedulers``).
-        head: module path of the student's classifier where a term reads its embedding.
         seed: of everything random inside the models. A step draws by (seed, epoch, batch) only, so that a resumed run
             draws as one that was never stopped.
-        agreement: whether agreement with the teacher is measured; None: where there is one.
         int8: makes the student compute as in int8; its ranges are part of the checkpoint.
         callbacks: that this module brings to its trainers.
     """
@@ -57,13 +54,6 @@ class Distiller(EvaluationModule):
         self.seed = seed
         self._optimizer, self._scheduler = optimizer, scheduler
         self._callbacks = list(callbacks)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Skip the checks of ``nn.Module`` for a string that Lightning sets some fifty times a step: 1.1 µs each."""
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     def configure_callbacks(self) -> list[L.Callback]:
         return self._callbacks

@@ -18,7 +18,7 @@ class Acceleration(L.Callback):
     """Compile the models of a :class:`Distiller`, and capture its steps and its teacher as CUDA graphs.
 
     That happens at the first full batch, for its shape; short batches and evaluation run eagerly. What cannot be
-    compiled or captured is reported in one line and runs as it is.
+    compiled or captured is reported in one line and runs eagerly, too.
 
     Args:
         compile_student: whether the student's training forward and backward are compiled.
@@ -44,12 +44,7 @@ class Acceleration(L.Callback):
         if compile_student or compile_teacher:
             compilation.reset()
 
-    @property
-    def _graphs(self) -> bool:
-        return self._step is not None
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Distiller)
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self.cuda_graph and graphed_step.supports_cuda_graph(trainer):
             self._step = GraphedStep(pl_module, trainer)
 
@@ -61,40 +56,34 @@ class Acceleration(L.Callback):
         module: Distiller = pl_module
         student = not self._student_done and module.criterion.teaches_student
         teacher = not self._teacher_done and module.teacher is not None and module.criterion.asks_teacher
-        enabled = self.compile_student or self.compile_teacher or self._graphs
+        enabled = self.compile_student or self.compile_teacher or self._step is not None
         if not (student or teacher) or not enabled or len(batch.target) != trainer.datamodule.batch_size:
             return
-        module.start_epoch(trainer.current_epoch, trainer.max_epochs or 1)  # a cache looks for the epoch
+        module.start_epoch(trainer.current_epoch, trainer.max_epochs or 1)  # a teacher's cache looks for the epoch
+        context = trainer.precision_plugin.forward_context
         if student:
             self._student_done = True
-            self._prepare_student(module, batch, trainer.precision_plugin.forward_context)
+            with no_autocast_cache() if self._step is not None else nullcontext():
+                if self.compile_student:
+                    compilation.compile_student(module.extractor, batch.inputs, context, "the student")
         if teacher:
             self._teacher_done = True
-            self._prepare_teacher(module, batch, trainer)
+            self._prepare_teacher(module.teacher, batch, context, trainer.train_dataloader)
 
-    def _prepare_student(self, module: Distiller, batch: Batch, context: Any) -> None:
-        if self.compile_student:
-            with no_autocast_cache() if self._graphs else nullcontext():
-                compilation.compile_student(module.extractor, batch.inputs, context, "the student")
+    def _prepare_teacher(self, teacher: Any, batch: Batch, context: Any, loader: Any) -> None:
+        graphs = self._step is not None
+        for live in teacher.live_teachers():
+            if live not in self._teachers:
+                self._teachers[live] = AcceleratedTeacher(live, self.compile_teacher, graphs, self.prefetch)
+            self._teachers[live].prepare(batch.inputs, context)
 
-    def _prepare_teacher(self, module: Distiller, batch: Batch, trainer: Any) -> None:
-        assert module.teacher is not None
-        for teacher in module.teacher.live_teachers():
-            if teacher not in self._teachers:
-                options = self.compile_teacher, self._graphs, self.prefetch
-                self._teachers[teacher] = AcceleratedTeacher(teacher, *options)
-            self._teachers[teacher].prepare(batch.inputs, trainer.precision_plugin.forward_context)
-        loader = trainer.train_dataloader
-        if self.prefetch and self._graphs and getattr(loader.dataset, "device", None) == batch.inputs.device:
-            loader.prefetch = self._prefetch_with(module.teacher)
-
-    def _prefetch_with(self, teacher: Any) -> Any:
         def prefetch(batch: Batch) -> None:
             for live in teacher.live_teachers(every_batch=True):
                 if live in self._teachers:
                     self._teachers[live].prefetch(batch)
 
-        return prefetch
+        if self.prefetch and graphs and getattr(loader.dataset, "device", None) == batch.inputs.device:
+            loader.prefetch = prefetch
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Free what was captured; compiled forwards stay for the next training of the module."""

@@ -26,15 +26,10 @@ def supports_cuda_graph(trainer: L.Trainer) -> bool:
 
 
 class GraphedStep:
-    """Replaces three hooks of a module while it is installed: ``compute``, ``backward`` and ``optimizer_zero_grad``.
+    """Replaces ``compute``, ``backward`` and ``optimizer_zero_grad`` of a module, until :meth:`remove`.
 
-    The graph is captured anew when a number in it changes: one that follows a schedule, or which parameters are
-    trained. Short batches, batches that are no tensor, and evaluation run as they are. A step that cannot be captured
-    is reported once.
-
-    Args:
-        module: whose steps are captured.
-        trainer: that trains it.
+    The graph is captured anew when a constant in it changes: a number that follows a schedule, or which parameters are
+    trained. Short batches and evaluation run eagerly.
 
     Attributes:
         refused: whether the step could not be captured.
@@ -66,7 +61,6 @@ class GraphedStep:
         self._trained = tuple(p.requires_grad for p in self._module.parameters())
 
     def compute(self, batch: Batch, split: str) -> StepOutput:
-        """See :meth:`Distiller.compute`."""
         self._replayed = False
         if split != "train":
             output: StepOutput = self._compute(batch, split)

@@ -14,21 +14,13 @@ from distill.training.acceleration.cuda_graphs import get_stream
 
 
 class SideStream:
-    """Run functions on a CUDA stream of their own, beside the current one.
-
-    Args:
-        device: a CUDA device.
-    """
+    """Runs functions on a CUDA stream of their own, beside the current one."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = get_stream(device, "prefetch")
 
     def run(self, function: Callable[[], Any]) -> tuple[Any, Any]:
-        """Run a function after all work queued so far on the current stream.
-
-        Returns:
-            Its result, in memory of its own, and an event that :meth:`wait` takes before the result is read.
-        """
+        """Run a function after all work queued so far; its result, and what :meth:`wait` takes before it is read."""
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         with torch.cuda.stream(self._stream):
             return function(), self._stream.record_event()
@@ -47,12 +39,12 @@ class SideStream:
 
 
 class PrefetchedForward:
-    """A teacher's forward whose result for a coming batch may be there already.
+    """A teacher's forward whose result for a batch may be there already.
 
     Args:
         teacher: its forward is captured as a CUDA graph.
-        inputs: a batch as it was captured.
-        context: the precision of the training, in which the student's step runs.
+        inputs: a batch of the captured shape.
+        context: the precision of the student's step.
     """
 
     def __init__(self, teacher: Teacher, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:

@@ -66,26 +66,22 @@ class ShardedStrategy(ModelParallelStrategy):
         super().on_exception(exception)
 
     def teardown(self) -> None:
-        if self._unsharded is not None and not self._failed:
-            self._gather(*self._unsharded)
-        super().teardown()
-
-    def _gather(self, student: nn.Module, criterion: nn.Module) -> None:
         """Restore the module's own student and criterion, in the first process with the trained weights."""
         module: Any = self.lightning_module
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = get_model_state_dict(module, options=options)  # empty in the other processes
-        self.optimizers = []  # they hold the sharded parameters
-        _replace_models(module, student, criterion)
-        del module.configure_model
-        self._unsharded = None
-        if distributed.is_rank_zero():
-            module.load_state_dict(state)
+        if self._unsharded is not None and not self._failed:
+            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            state = get_model_state_dict(module, options=options)  # empty in the other processes
+            self.optimizers = []  # they hold the sharded parameters
+            _replace_models(module, *self._unsharded)
+            del module.configure_model
+            self._unsharded = None
+            if distributed.is_rank_zero():
+                module.load_state_dict(state)
+        super().teardown()
 
     @property
     def lightning_restore_optimizer(self) -> bool:
-        """Let Lightning call ``load_optimizer_state_dict``."""
-        return True
+        return True  # Lightning calls load_optimizer_state_dict
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The unsharded state, on the CPU of the first process; empty in the others."""
@@ -94,17 +90,14 @@ class ShardedStrategy(ModelParallelStrategy):
         return {"state": state, "param_groups": local["param_groups"]} if distributed.is_rank_zero() else {}
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read the file in every process."""
         return Strategy.load_checkpoint(self, checkpoint_path, weights_only)
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        """Load this process's shards of a whole state dict."""
         options = StateDictOptions(full_state_dict=True, strict=strict)
         assert self.lightning_module is not None
         set_model_state_dict(self.lightning_module, dict(checkpoint["state_dict"]), options=options)
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Load this process's shards of a whole optimizer state."""
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             state = {

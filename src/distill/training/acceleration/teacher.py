@@ -20,7 +20,7 @@ from distill.utils import precision
 
 
 class AcceleratedTeacher:
-    """Replace a teacher's forward on full training batches by a faster one, until :meth:`release`.
+    """Replaces a teacher's forward on full training batches by a faster one, until :meth:`release`.
 
     Args:
         teacher: stays the object that is called.
@@ -39,12 +39,7 @@ class AcceleratedTeacher:
         self._uncaptured: FixedShapeForward | None = None  # the forward before the capture
 
     def prepare(self, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
-        """Compile and capture for batches of one shape; what fails is printed, and runs as before.
-
-        Args:
-            inputs: a full batch, on the device.
-            context: the precision of the training.
-        """
+        """Compile and capture for the shape of ``inputs``, in the training's precision; print what fails."""
         teacher, own_context = self.teacher, context
         if teacher.precision is not None:
             own_context = partial(precision.context, teacher.precision, inputs.device.type)

@@ -6,6 +6,8 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from distill.tasks.image_classification import ImageClassification
+
 
 class LabelledBar(TQDMProgressBar):
     """Lightning's progress bar with a label.
@@ -42,7 +44,7 @@ class EpochLine(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seconds = time.perf_counter() - self._start
         metrics = trainer.callback_metrics
-        names = ("train/loss", "val/loss", "val/acc", "val/agreement")
+        names = ("train/loss", "val/loss", f"val/{ImageClassification.score.metric}", "val/agreement")
         shown = [f"{name} {float(metrics[name]):.4f}" for name in names if name in metrics]
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         print(f"{self.label}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)
