@@ -10,11 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from distill.data import Batch
+from distill.distillation.criterion import Criterion
+from distill.distillation.feature_extractor import FixedShapeForward
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
+from distill.tasks.image_classification import ImageClassification
 from distill.training.acceleration import graphed_step, prefetch
 from distill.training.acceleration import teacher as accelerated_teacher
 from distill.training.acceleration.teacher import AcceleratedTeacher
+from distill.training.module import Distiller
 from distill.utils.errors import Interrupted
 from jobs import TINY, run_job, stop_at
 
@@ -199,6 +203,31 @@ def test_where_memory_is_short_a_teacher_answers_when_asked(cuda_graph, monkeypa
     monkeypatch.undo()
     accelerated.prefetch(batches[1])  # nor does it try again
     assert Later.runs == 1
+
+
+def test_a_released_teacher_has_the_forward_of_before_the_capture(cuda_graph):
+    teacher = Teacher(resnet8(num_classes=10, in_channels=1))
+    batch = Batch(torch.randn(4, 1, 8, 8), torch.zeros(4), torch.arange(4))
+    expected = teacher(batch).logits
+    compiled = FixedShapeForward(teacher.extractor.eager, batch.inputs.shape, False)
+    teacher.extractor.fast_forward = compiled
+    accelerated = AcceleratedTeacher(teacher, compiled=False, cuda_graph=True, prefetch=True)
+    accelerated.prepare(batch.inputs, nullcontext)
+    assert isinstance(teacher.extractor.fast_forward.function, Recorded)
+    assert torch.equal(teacher(batch).logits, expected)
+    for _ in range(2):  # an evaluation after the training tears down once more
+        accelerated.release()
+        assert teacher.extractor.fast_forward is compiled
+        assert teacher.fast_forward is None
+
+
+def test_a_module_has_its_own_hooks_back(cuda_graph):
+    module = Distiller(resnet8(num_classes=10, in_channels=1), Criterion(), ImageClassification(10))
+    step = graphed_step.GraphedStep(module, None)
+    assert module.compute == step.compute
+    assert module.backward == step.backward
+    step.remove()
+    assert not vars(module).keys() & set(graphed_step.HOOKS)
 
 
 def test_it_is_continued_as_if_it_had_not_been_stopped(tmp_path, cuda_graph, monkeypatch):
