@@ -9,47 +9,56 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from distill.tasks.metrics import Means
-from distill.training.callbacks import DataWait, FiniteLoss
+from distill.training.callbacks import DataWait, FiniteLoss, data_wait
 from distill.utils.errors import UserError
 
 
+class Clock:
+    """Time passes where somebody says so: a busy machine changes nothing."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
 class Slow(Dataset):
-    def __init__(self, seconds):
-        self.seconds = seconds
+    def __init__(self, clock, seconds):
+        self.clock, self.seconds = clock, seconds
 
     def __len__(self):
         return 6
 
     def __getitem__(self, i):
-        time.sleep(self.seconds)
+        self.clock.sleep(self.seconds)
         return torch.ones(2)
 
 
 class Line(L.LightningModule):
-    def __init__(self, seconds=0.0):
+    def __init__(self, clock, seconds):
         super().__init__()
         self.layer = torch.nn.Linear(2, 1)
-        self.seconds = seconds
+        self.clock, self.seconds = clock, seconds
 
     def training_step(self, batch, batch_idx):
-        time.sleep(self.seconds)
-        self.log("val/acc", 0.25)
+        self.clock.sleep(self.seconds)
         return self.layer(batch).sum()
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(callback, module, data, epochs=2):
-    L.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[callback], log_every_n_steps=1,
-    ).fit(module, DataLoader(Slow(data)))  # fmt: skip
-
-
 @pytest.mark.parametrize(("data", "step", "said"), [(0.05, 0.0, 1), (0.0, 0.05, 0), (0.05, 0.4, 0)])
-def test_waiting_for_data_is_said_once(capsys, data, step, said):
-    fit(DataWait("student x", seconds=0.1), Line(step), data)
+def test_waiting_for_data_is_said_once(capsys, monkeypatch, data, step, said):
+    clock = Clock()
+    monkeypatch.setattr(data_wait, "time", clock)
+    L.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[DataWait("student x", seconds=0.1)], log_every_n_steps=1,
+    ).fit(Line(clock, step), DataLoader(Slow(clock, data)))  # fmt: skip
     out = capsys.readouterr().out
     assert out.count("went by waiting for data") == said
     assert "student x: " in out if said else True

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, first_tensor, module_path, to_vectors
@@ -16,7 +17,7 @@ SHORTCUTS = ("downsample", "shortcut")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What one dry forward saw of a model.
+    """What one dry forward tells of a model.
 
     Attributes:
         name: how error messages call the model ("the student resnet8").
@@ -50,7 +51,7 @@ class ModelInfo:
     rectified: frozenset[str] = frozenset()
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Shape of what a tap gives for a layer's key."""
+        """Shape of what an extractor returns for a layer's key."""
         path = module_path(key)
         if key.endswith(INPUT):
             return self.inputs[path]
@@ -118,93 +119,106 @@ class NamedModel:
     model_info: ModelInfo
 
 
+class _Recorder:
+    """A forward hook on every module of a model, while it is entered."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of outputs, in the order of the last calls
+        self.inputs: dict[str, tuple[int, ...]] = {}
+        self.calls: dict[str, int] = {}
+        self.outputs: dict[str, tuple[Tensor, int]] = {}  # with their versions when they were returned
+        self.read: dict[str, Tensor] = {}
+        self.vectors: dict[str, tuple[int, ...]] = {}  # of linear layers and convolutions: their inputs as vectors
+        self._modules = [(path, module) for path, module in model.named_modules() if path]
+
+    def __enter__(self) -> "_Recorder":
+        self._handles = [
+            module.register_forward_hook(self._hook(path), with_kwargs=True) for path, module in self._modules
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, path: str) -> Callable[[nn.Module, Any, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            tensor, read = first_tensor(output), first_tensor([*args, *kwargs.values()])
+            if tensor is None:
+                return
+            self.shapes.pop(path, None)
+            self.shapes[path] = tuple(tensor.shape)
+            self.calls[path] = self.calls.get(path, 0) + 1
+            self.outputs.pop(path, None)
+            self.outputs[path] = (tensor, tensor._version)
+            if read is not None:
+                self.read[path], self.inputs[path] = read, tuple(read.shape)
+            if isinstance(module, nn.Linear | nn.Conv2d) and read is not None:
+                self.vectors[path] = tuple(to_vectors(read).shape)
+
+        return hook
+
+    def head(self, logits: torch.Size) -> str | None:
+        """The last linear layer or convolution with as many outputs as there are logits, called once."""
+        for path in reversed(self.shapes):
+            if path in self.vectors and self.shapes[path][:2] == logits and self.calls[path] == 1:
+                return path
+        return None
+
+
 def inspect_model(model: nn.Module, example: Any, name: str) -> ModelInfo:
-    """One dry forward (eval mode, no gradient, buffers untouched) that sees every layer's shape.
+    """One dry forward (eval mode, no gradient, buffers untouched) that records every layer's shape.
 
     Args:
-        model: any module whose forward gives logits.
+        model: any module whose forward returns logits.
         example: a batch of inputs as the model takes them.
         name: how error messages call the model.
 
     Raises:
         UserError: the model does not run on the example, or its output is not of shape (N, C).
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    inputs: dict[str, tuple[int, ...]] = {}
-    calls: dict[str, int] = {}
-    gave: dict[str, tuple[Tensor, int]] = {}  # every module's output, and its version at that time
-    took: dict[str, Tensor] = {}
-    linear: dict[str, tuple[int, ...]] = {}  # convolutions and linear layers: the shape of what they read as vectors
-
-    def see(path: str) -> Callable[[nn.Module, Any, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            tensor, read = first_tensor(output), first_tensor([*args, *kwargs.values()])
-            if tensor is None:
-                return
-            shapes.pop(path, None)
-            shapes[path] = tuple(tensor.shape)
-            calls[path] = calls.get(path, 0) + 1
-            gave.pop(path, None)  # in the order of the last calls
-            gave[path] = (tensor, tensor._version)
-            if read is not None:
-                took[path], inputs[path] = read, tuple(read.shape)
-            if isinstance(module, nn.Linear | nn.Conv2d) and read is not None:
-                linear[path] = tuple(to_vectors(read).shape)
-
-        return hook
-
-    handles = [
-        module.register_forward_hook(see(path), with_kwargs=True) for path, module in model.named_modules() if path
-    ]
     try:
-        with evaluating(model):
+        with _Recorder(model) as seen, evaluating(model):
             logits = model(example)
     except Exception as error:
         shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise UserError(f"{name} cannot run on inputs {shape}: {first_line(error)}") from error
-    finally:
-        for handle in handles:
-            handle.remove()
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"{name} must give logits of shape (N, C), got {got}")
-    # The head: the last linear layer or convolution with as many outputs as there are logits.
-    head = next(
-        (path for path in reversed(shapes) if path in linear and shapes[path][:2] == logits.shape and calls[path] == 1),
-        None,
-    )
-    preactivations, norms = _before_activation(model, gave, took)
+    shapes, outputs, head = seen.shapes, seen.outputs, seen.head(logits.shape)
+    preactivations, norms = _before_activation(model, outputs, seen.read)
     channels_last = frozenset(path for path, shape in shapes.items() if _is_channels_last(shape, example))
     return ModelInfo(
         name=name,
         shapes=shapes,
-        calls=calls,
+        calls=seen.calls,
         stages=tuple(getattr(model, "stages", None) or _stages(model, shapes, channels_last, head, example)),
         logits=tuple(logits.shape),
         head=head,
-        embedding=linear[head] if head else None,
-        overwritten=frozenset(path for path, (tensor, version) in gave.items() if tensor._version != version),
-        inputs=inputs,
+        embedding=seen.vectors[head] if head else None,
+        overwritten=frozenset(path for path, (tensor, version) in outputs.items() if tensor._version != version),
+        inputs=seen.inputs,
         channels_last=channels_last,
         preactivations=preactivations,
         norms=norms,
-        rectified=frozenset(p for p, (tensor, _) in gave.items() if tensor.is_floating_point() and tensor.min() >= 0),
+        rectified=frozenset(p for p, (x, _) in outputs.items() if x.is_floating_point() and x.min() >= 0),
     )
 
 
 def _before_activation(
-    model: nn.Module, gave: dict[str, tuple[Tensor, int]], took: dict[str, Tensor]
+    model: nn.Module, outputs: dict[str, tuple[Tensor, int]], read: dict[str, Tensor]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """``preactivations`` and ``norms`` of an :class:`ModelInfo`. Tensors are told apart by identity."""
     modules = dict(model.named_modules())
-    order = list(gave)  # in which the modules finished
-    activation = {id(gave[path][0]): path for path in order if isinstance(modules[path], ACTIVATIONS)}
+    order = list(outputs)  # in which the modules finished
+    activation = {id(outputs[path][0]): path for path in order if isinstance(modules[path], ACTIVATIONS)}
     batch_norms = [path for path in order if isinstance(modules[path], nn.BatchNorm2d)]
-    reader = {id(took[path]): path for path in reversed(batch_norms) if path in took}
+    reader = {id(read[path]): path for path in reversed(batch_norms) if path in read}
     preactivations: dict[str, str] = {}
     norms: dict[str, str] = {}
     for path in order:
-        output = gave[path][0]
+        output = outputs[path][0]
         if id(output) in activation:
             end = activation[id(output)]
             preactivations[path] = f"{end}{INPUT}"
