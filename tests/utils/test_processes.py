@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from distill.config.schema import typed
 from distill.training.flows import check
 from distill.utils import processes
 from distill.utils.errors import UserError
+from distill.utils.launcher import failure_reason, launch
 from jobs import TINY, command, composed, curve, interrupted
 
 OWN = '''
@@ -138,11 +140,54 @@ def test_mistakes(overrides, message):
 
 
 def test_why_processes_failed(tmp_path):
-    assert processes.reason(["x", "error: kd.T is wrong", ""], 1, tmp_path) == "kd.T is wrong"
-    assert processes.reason(["error: x"], -9, tmp_path) == "one of its processes was killed (SIGKILL)"
-    assert processes.reason([], 3, tmp_path) == "its processes ended with status 3"
+    assert failure_reason(3, tmp_path) == "its processes ended with status 3"
     (tmp_path / "rank-1.log").write_text("Traceback\nMemoryError: no room\n")
-    assert processes.reason([], 1, tmp_path).startswith("rank-1: MemoryError: no room (see ")
+    (tmp_path / "rank-0.log").write_text("a warning\n")
+    assert failure_reason(1, tmp_path).startswith("rank-1: MemoryError: no room (see ")
+    (tmp_path / "rank-0.log").write_text("x\nerror: kd.T is wrong\n\n")
+    assert failure_reason(1, tmp_path) == "kd.T is wrong"
+    assert failure_reason(-9, tmp_path) == "one of its processes was killed (SIGKILL)"
+
+
+WORKER = """
+import os, signal, sys, time
+rank = int(os.environ["RANK"])
+print("said by", rank, file=sys.stderr, flush=True)
+def end(number, frame):
+    time.sleep(rank)  # one of them is at its last words
+    sys.exit(130)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, end)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")  # torch's files
+@pytest.mark.parametrize(
+    ("does", "status"),
+    [
+        ("sys.exit(0)", 0),
+        ("sys.exit(3 if rank else 0)", 3),
+        ("rank or os.kill(os.getpid(), signal.SIGKILL); time.sleep(60)", -9),
+        ("rank or os.kill(os.getppid(), signal.SIGINT); time.sleep(60)", 130),
+        ("rank or os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)", 130),
+    ],
+)
+def test_statuses(tmp_path, monkeypatch, capfd, does, status):
+    (tmp_path / "worker.py").write_text(f"{WORKER}\ntime.sleep(1)\n{does}\n")
+    monkeypatch.setenv("DISTILL_STARTED_AS", str(tmp_path / "worker.py"))
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert launch(2, [], tmp_path, log_rank_zero=True) == status
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    assert capfd.readouterr().err == "said by 0\n"
+    logs = {log.name: log.read_text() for log in tmp_path.glob("*.log")}
+    assert logs == ({"rank-0.log": "said by 0\n", "rank-1.log": "said by 1\n"} if status else {})
+
+
+def test_a_launched_process_forgets_slurm(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(prctl=lambda *_: 0))
+    processes.set_up_launched()
+    assert not any(name.startswith("SLURM_") for name in os.environ)
 
 
 def test_torchrun_needs_a_folder(tmp_path):

@@ -139,14 +139,15 @@ def _in_processes(count: int, cfg: DictConfig, folder: Path, sweep: bool) -> Non
     flags = ["--config-dir", config_dir] if config_dir else []
     again = task_overrides()
     again += [f"{command_line.RESUME}={command_line.quoted(cfg.resume)}"] if cfg.resume is not None else []
-    stderr: list[str] = []
+    from distill.utils.launcher import failure_reason, launch
+
     arguments = [*flags, *again, f"hydra.run.dir={command_line.quoted(folder)}"]
-    status = processes.start(count, arguments, folder, stderr.append if sweep else None)
+    status = launch(count, arguments, folder, log_rank_zero=sweep)
     if status == 130 and sweep:
         raise KeyboardInterrupt
     if status and sweep:
-        raise UserError(processes.reason(stderr, status, folder))
+        raise UserError(failure_reason(status, folder))
     if status in (1, 130):  # the first process has said why
         sys.exit(status)
     if status:
-        fail(processes.reason([], status, folder))
+        fail(failure_reason(status, folder))

@@ -94,9 +94,9 @@ def _set_up_process() -> None:
     """What processes that this one starts, or that started it, have to know."""
     if processes.OURS in os.environ:
         sys.argv[0] = os.environ.get(invocation.STARTED_AS, sys.argv[0])
+        processes.set_up_launched()
     else:
         invocation.remember()
-    processes.end_with_parent()
     if not processes.is_rank_zero():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
 
