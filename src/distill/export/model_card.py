@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from distill.evaluation.runs import Run
 from distill.export import standalone
@@ -10,29 +10,27 @@ from distill.export.table import COLUMNS, NOTE, cells
 from distill.utils import environment
 from distill.utils.units import percent, short
 
+TASK = "image-classification"
 
-def front(run: Run, report: dict[str, Any]) -> dict[str, Any]:
+
+def metadata(run: Run, report: dict[str, Any]) -> ModelCardData:
     """The card's YAML front matter."""
     data, student = run.summary.data.name, run.student_result.name
-    rows = [row for row in report["rows"] if row["file"]]
-    # The last row is the smallest form of the student; the metric is the first file's.
-    metric = {"type": "accuracy", "value": round(rows[0]["accuracy"], 6), "name": "test top-1"}
-    result = {
-        "task": {"type": "image-classification"},
-        "dataset": {"type": data, "name": data, "split": "test"},
-        "metrics": [metric],
-    }
-    owner = standalone.library(run.config["model"])
-    tags = ["image-classification", "knowledge-distillation", "distill"]
-    tags += sorted({row["file"].rpartition(".")[2] for row in rows} & {"onnx", "safetensors"})
-    return {
-        "license": report["license"],
-        "library_name": owner or "pytorch",
-        "pipeline_tag": "image-classification",
-        "tags": tags,
-        "metrics": ["accuracy"],
-        "model-index": [{"name": f"{student}-{data}", "results": [result]}],
-    }
+    files = [row for row in report["rows"] if row["file"]]
+    formats = {row["file"].rpartition(".")[2] for row in files} & {"onnx", "safetensors"}
+    test = EvalResult(
+        task_type=TASK, dataset_type=data, dataset_name=data, dataset_split="test",
+        metric_type="accuracy", metric_name="test top-1", metric_value=round(files[0]["accuracy"], 6),
+    )  # fmt: skip
+    return ModelCardData(
+        model_name=f"{student}-{data}",
+        license=report["license"],
+        library_name=standalone.library(run.config["model"]) or "pytorch",
+        pipeline_tag=TASK,
+        tags=[TASK, "knowledge-distillation", "distill", *sorted(formats)],
+        metrics=["accuracy"],
+        eval_results=[test],
+    )
 
 
 def _method(run: Run) -> list[str]:
@@ -133,5 +131,4 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         *_table(report),
         "",
     ]  # fmt: skip
-    head = yaml.safe_dump(front(run, report), sort_keys=False, allow_unicode=True)
-    return f"---\n{head}---\n\n" + "\n".join(rest)
+    return f"---\n{metadata(run, report)}\n---\n\n" + "\n".join(rest)
