@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from distill.utils.atomic import atomic_path, write_json, write_text
+from distill.utils.atomic import atomic_folder, atomic_path, write_json, write_text
 
 
 def test_the_folder_is_made_and_the_text_is_utf8(tmp_path):
@@ -48,3 +48,22 @@ def test_writers_side_by_side_do_not_share_a_temporary_file(tmp_path):
         own.write_text("one")
         write_text(tmp_path / "x.txt", "two")
     assert (tmp_path / "x.txt").read_text() == "one"
+
+
+def test_a_folder_replaces_the_earlier_one_as_a_whole_or_not_at_all(tmp_path):
+    (tmp_path / "x.part").mkdir()
+    (tmp_path / "x.part" / "of a killed process").touch()
+    for name in ("one", "two"):
+        with atomic_folder(tmp_path / "x") as temporary:
+            assert list(temporary.iterdir()) == []
+            (temporary / name).touch()
+        assert [path.name for path in (tmp_path / "x").iterdir()] == [name]
+
+    def fail():
+        with atomic_folder(tmp_path / "x") as temporary:
+            (temporary / "three").touch()
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        fail()
+    assert [path.name for path in tmp_path.rglob("*")] == ["x", "two"]

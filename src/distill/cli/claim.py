@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from distill.config import command_line, key_sets, schema
+from distill.utils.atomic import write_text
 from distill.utils.errors import UserError
 
 
@@ -37,10 +38,8 @@ def claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
     claimed = folder / "config.yaml"
     if not claimed.exists():
         command = {"overrides": task_overrides(), "config_dir": user_config_dir()}
-        OmegaConf.save(OmegaConf.create(command), folder / command_line.RECORD)
-        part = claimed.with_suffix(".part")  # the claim is the last thing written, whole or not at all
-        OmegaConf.save(OmegaConf.create(_plain(cfg)), part)
-        part.replace(claimed)
+        write_text(folder / command_line.RECORD, OmegaConf.to_yaml(OmegaConf.create(command)))
+        write_text(claimed, OmegaConf.to_yaml(OmegaConf.create(_plain(cfg))))  # last: whoever sees it finds the other
         return False
     if cfg["resume"] is None and not sweep:
         raise UserError(f"{folder} holds a run already: continue it with resume={folder}, or choose another folder")

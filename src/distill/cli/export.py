@@ -1,14 +1,15 @@
 """``python export.py``: checks, exports, reports."""
 
-import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 from distill.cli.commands import launch
 from distill.evaluation.run_folder import RunFolder
 from distill.export.options import Options, check
+from distill.utils.atomic import atomic_folder
 from distill.utils.errors import UserError
 from distill.utils.invocation import invocation
-from distill.utils.paths import below_folders, cannot_write
+from distill.utils.output_files import cannot_write, check_parents
 
 ABOUT = """Exports the student alone of a finished run, runs the files on test images beside the PyTorch model, and
 writes a model card (README.md) and the measurements (export.json) beside them.
@@ -25,7 +26,7 @@ def folder_of(options: Options, run: Path) -> Path:
         UserError: it exists and may not be replaced, is no export, lies below a file, or is the current folder.
     """
     folder = Path(options.output) if options.output else run / "export"
-    below_folders(folder)
+    check_parents(folder)
     if folder.resolve() == Path.cwd():
         raise UserError(f"output={folder} is the current folder, which cannot be replaced as a whole: name another")
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -48,20 +49,12 @@ def export(options: Options) -> int:
     from distill.export.pipeline import export as work
     from distill.export.table import show
 
-    target = folder.resolve()
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            part = stack.enter_context(atomic_folder(folder.resolve()))
+        except OSError as error:
+            raise cannot_write(folder, error) from error
         report = work(options, names, part)
-        if target.exists():
-            shutil.rmtree(target)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     show(report, folder)
     return 0
 

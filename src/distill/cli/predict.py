@@ -13,9 +13,10 @@ from distill.cli.commands import launch
 from distill.config.options import arg
 from distill.evaluation.predict import CSVWriter, JSONWriter, Prediction, Writer, list_images, predict_files
 from distill.evaluation.run_folder import RunFolder
+from distill.utils.atomic import atomic_path
 from distill.utils.errors import UserError, nearest
 from distill.utils.invocation import invocation
-from distill.utils.paths import cannot_write, file_place
+from distill.utils.output_files import cannot_write, check_file_path
 
 ABOUT = """Classifies images with the student of a finished run.
 
@@ -62,7 +63,7 @@ def check(options: Options) -> None:
         if value is not None and value < 1:
             raise UserError(f"{key} must be at least 1, got {value}")
     if options.output:
-        file_place(Path(options.output))
+        check_file_path(Path(options.output))
         if Path(options.output).exists() and not options.overwrite:
             raise UserError(f"{options.output} exists: choose another output=, or overwrite=true")
 
@@ -114,18 +115,11 @@ def predict(options: Options) -> int:
 @contextmanager
 def _opened(output: Path) -> Iterator[IO[str]]:
     """A text file that appears whole or not at all; its folder is made."""
-    part = output.with_name(output.name + ".part")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        file = part.open("w", newline="", encoding="utf-8", errors=NAMES)
+        with atomic_path(output) as part, part.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
+            yield file
     except OSError as error:
         raise cannot_write(output, error) from error
-    try:
-        with file:
-            yield file
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _with_bar(predictions: Iterator[Prediction], total: int, stack: ExitStack) -> Iterator[Prediction]:

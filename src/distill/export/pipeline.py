@@ -1,6 +1,5 @@
 """One export: every file written, run on test images, measured, described."""
 
-import json
 import sys
 import tempfile
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from distill.export.quantization import quantise
 from distill.export.student import Student, open_student, write
 from distill.training.roles import TEACHER
 from distill.utils import environment
+from distill.utils.atomic import write_json, write_text
 from distill.utils.errors import UserError
 from distill.utils.invocation import invocation
 from distill.utils.units import percent
@@ -202,8 +202,8 @@ def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
         "hardware": environment.hardware(torch.device("cpu")),
         "versions": environment.versions() | formats.versions(),
     }
-    (folder / "preprocess.json").write_text(json.dumps(student.facts["preprocess"], indent=2) + "\n")
-    (folder / "classes.json").write_text(json.dumps(list(run.classes), indent=2) + "\n")
-    (folder / "README.md").write_text(model_card.card(run, report, student.code))
-    (folder / "export.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_json(folder / "preprocess.json", student.facts["preprocess"], indent=2)
+    write_json(folder / "classes.json", list(run.classes), indent=2)
+    write_text(folder / "README.md", model_card.card(run, report, student.code))
+    write_json(folder / "export.json", report, indent=2)
     return report

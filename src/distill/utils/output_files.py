@@ -1,4 +1,4 @@
-"""Where results go: never over what somebody else wrote, and whole or not at all."""
+"""Files of results: checked before the work, written over no file of somebody else, whole or not at all."""
 
 import json
 import re
@@ -7,11 +7,37 @@ from typing import Any
 
 from distill.utils import atomic
 from distill.utils.errors import UserError
-from distill.utils.paths import cannot_write, file_place
 
 GENERATOR = "distill"
 META = f'<meta name="generator" content="{GENERATOR}">'
 _NUMBERS = re.compile(r"\[\s+((?:(?:[-+.\deE]+|null),?\s+)+)\]")
+
+
+def check_parents(path: Path) -> None:
+    """Checks that no file stands where one of the path's folders must be.
+
+    Raises:
+        UserError: one does.
+    """
+    blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
+    if blocked is not None:
+        raise UserError(f"output: {blocked} is a file, and a folder is needed there")
+
+
+def check_file_path(path: Path) -> None:
+    """Checks that a file can be written there.
+
+    Raises:
+        UserError: the path is a folder, or lies below a file.
+    """
+    check_parents(path)
+    if path.is_dir():
+        raise UserError(f"output: {path} is a folder, and a file is to be written there")
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The error of a path that the system refuses."""
+    return UserError(f"{path} cannot be written: {error.strerror or error}")
 
 
 def _ours(path: Path) -> bool:
@@ -36,7 +62,7 @@ def claim(paths: list[Path], overwrite: bool) -> None:
         UserError: one exists and is not ours, or its folder is a file.
     """
     for path in paths:
-        file_place(path)
+        check_file_path(path)
         if path.exists() and not overwrite and not _ours(path):
             raise UserError(f"{path} exists and was not written by this command: choose output=, or overwrite=true")
 

@@ -8,8 +8,7 @@ from distill.sweeps.report.references import References
 from distill.sweeps.report.table import FIRST, as_csv, show
 from distill.utils.errors import UserError, first_line
 from distill.utils.invocation import invocation
-from distill.utils.output_files import claim, write
-from distill.utils.paths import file_place
+from distill.utils.output_files import check_file_path, claim, write
 
 CSV, PAGE = "results.csv", "report.html"
 
@@ -32,7 +31,7 @@ def _claim(folder: Path, sweep: Path, overwrite: bool) -> None:
     if (sweep / "evaluation.json").exists() and folder.resolve() == sweep.resolve() and not overwrite:
         raise UserError(f"{sweep / PAGE} is evaluate.py's page of this run: choose output=, or overwrite=true")
     table = folder / CSV
-    file_place(table)
+    check_file_path(table)
     if table.exists() and not overwrite and not _is_own_table(table):
         raise UserError(f"{table} exists and was not written by this command: choose output=, or overwrite=true")
     claim([folder / PAGE], overwrite)
