@@ -352,7 +352,7 @@ def test_more_mistakes(folder, tmp_path, monkeypatch):
         export.export(Options(run=str(folder), against=str(folder)))
     with pytest.raises(UserError, match=r"run .* does not exist; did you mean 'run'"):
         export.export(Options(run=str(folder.parent / "rum")))
-    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    monkeypatch.setattr("distill.export.options.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'format=onnx needs onnx and .* pip install "distill\[export\]"'):
         export.export(Options(run=str(folder)))
 

@@ -35,7 +35,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _cuda_graph(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+def _capture(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     """The model's graph with a free batch size, without the paths of the source files it came from.
 
     Raises:
@@ -65,7 +65,7 @@ def write_onnx(model: nn.Module, example: Tensor, path: Path, facts: dict[str, A
         UserError: an operator without ONNX counterpart, or a model that cannot be captured; its module is named.
     """
     with quiet():
-        program = _cuda_graph(model, example)
+        program = _capture(model, example)
         try:
             made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
         except Exception as error:
@@ -94,7 +94,7 @@ def open_onnx(path: Path, threads: int) -> Runner:
 def write_torch_export(model: nn.Module, example: Tensor, path: Path, facts: dict[str, Any]) -> None:
     """One ``torch.export`` archive; ``facts`` as ``facts.json`` in it. Arguments and errors as in ``write_onnx``."""
     with quiet():
-        program = _cuda_graph(model, example)
+        program = _capture(model, example)
         torch.export.save(program, path, extra_files={"facts.json": json.dumps(facts)})
 
 

@@ -1,11 +1,10 @@
 """The model card: README.md in the layout of the Hugging Face Hub."""
 
-from typing import Any
-
 from huggingface_hub import EvalResult, ModelCardData
 
 from distill.evaluation.runs import Run
 from distill.export import standalone
+from distill.export.report import ExportReport
 from distill.export.table import COLUMNS, NOTE, cells
 from distill.utils import environment
 from distill.utils.units import percent, short
@@ -13,18 +12,17 @@ from distill.utils.units import percent, short
 TASK = "image-classification"
 
 
-def metadata(run: Run, report: dict[str, Any]) -> ModelCardData:
+def metadata(run: Run, report: ExportReport) -> ModelCardData:
     """The card's YAML front matter."""
     data, student = run.summary.data.name, run.student_result.name
-    files = [row for row in report["rows"] if row["file"]]
-    formats = {row["file"].rpartition(".")[2] for row in files} & {"onnx", "safetensors"}
+    formats = {str(row.file).rpartition(".")[2] for row in report.files} & {"onnx", "safetensors"}
     test = EvalResult(
         task_type=TASK, dataset_type=data, dataset_name=data, dataset_split="test",
-        metric_type="accuracy", metric_name="test top-1", metric_value=round(files[0]["accuracy"], 6),
+        metric_type="accuracy", metric_name="test top-1", metric_value=round(report.files[0].accuracy, 6),
     )  # fmt: skip
     return ModelCardData(
         model_name=f"{student}-{data}",
-        license=report["license"],
+        license=report.license,
         library_name=standalone.library(run.config["model"]) or "pytorch",
         pipeline_tag=TASK,
         tags=[TASK, "knowledge-distillation", "distill", *sorted(formats)],
@@ -54,18 +52,18 @@ def _method(run: Run) -> list[str]:
     return [*lines, "", "Terms beside the cross-entropy:", "", *terms]
 
 
-def _table(report: dict[str, Any]) -> list[str]:
+def _table(report: ExportReport) -> list[str]:
     lines = [["model", "file", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
-    for row in report["rows"]:
-        file = f"`{row['file']}`" if row["file"] else ""
-        lines.append([row["model"], *(text or "–" for text in (file, *cells(row)))])
+    for row in report.rows:
+        file = f"`{row.file}`" if row.file else ""
+        lines.append([row.model, *(text or "–" for text in (file, *cells(row)))])
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def _use(report: dict[str, Any], code: str | None) -> list[str]:
+def _use(report: ExportReport, code: str | None) -> list[str]:
     """How each file is opened."""
-    files = [row["file"] for row in report["rows"] if row["file"]]
-    embedded = report["preprocess"] == "embedded"
+    files = [row.file for row in report.files]
+    embedded = report.preprocess == "embedded"
     takes = "raw pixels and normalises them itself" if embedded else "normalised images"
     lines = [f"A graph (`.onnx`, `.pt2`) takes {takes}; `preprocess.json` says what comes before.", ""]
     if "model.onnx" in files:
@@ -85,7 +83,7 @@ def _use(report: dict[str, Any], code: str | None) -> list[str]:
     return lines
 
 
-def card(run: Run, report: dict[str, Any], code: str | None) -> str:
+def card(run: Run, report: ExportReport, code: str | None) -> str:
     """The whole card.
 
     Args:
@@ -93,8 +91,8 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         report: what ``export.json`` will hold.
         code: loads the weights without this project; None where there is none.
     """
-    data, student, hardware = run.summary.data, run.student_result, report["hardware"]
-    tested = report["tested"]
+    data, student, hardware = run.summary.data, run.student_result, report.hardware
+    tested = report.tested
     names = list(run.classes)
     shown = ", ".join(names[:20]) + (f", … (all {len(names)} in `classes.json`)" if len(names) > 20 else "")
     rest = [
@@ -118,15 +116,15 @@ def card(run: Run, report: dict[str, Any], code: str | None) -> str:
         "",
         "```text",
         environment.portable(run.summary.command),
-        report["command"],
+        report.command,
         "```",
         "",
         "## Measured",
         "",
-        f"Top-1 on {report['rows'][0]['images']} test images in float32; the run's own test in "
+        f"Top-1 on {report.rows[0].images} test images in float32; the run's own test in "
         f"{tested['precision']} gave {percent(tested['accuracy'])}. The difference is the largest of any logit "
         f"from PyTorch's. Speed after warm-up on {hardware['cpu']} with {hardware['threads']} thread(s); {NOTE}.",
-        *([f"Other: the student of `{report['against']}`, for comparison."] if report["against"] else []),
+        *([f"Other: the student of `{report.against}`, for comparison."] if report.against else []),
         "",
         *_table(report),
         "",

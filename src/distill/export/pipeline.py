@@ -2,23 +2,19 @@
 
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from distill.evaluation.runs import Run
 from distill.export import formats, model_card
-from distill.export.latency import timings
+from distill.export.comparison import Comparison
 from distill.export.options import Options
-from distill.export.parity import Runner, compare, logits
 from distill.export.pixels import pixels
 from distill.export.quantization import FILE as INT8
-from distill.export.quantization import quantise
-from distill.export.student import Student, open_student, write
-from distill.training.roles import TEACHER
+from distill.export.report import ExportReport, Row
+from distill.export.student import Student, open_student
 from distill.utils import environment
 from distill.utils.atomic import write_json, write_text
 from distill.utils.errors import UserError
@@ -26,39 +22,6 @@ from distill.utils.invocation import invocation
 from distill.utils.units import percent
 
 ROUNDED = 0.01  # share of test images whose answer rounding to bf16 may change
-TIMED = 64  # images that a batch is filled with
-
-
-class Table:
-    """The rows of an export and the models behind them, which are timed in turn at the end."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.models: dict[str, Runner] = {}
-
-    def add(self, label: str, size: int, found: Tensor, student: Student, timed: Runner | None,
-            path: Path | None = None) -> dict[str, Any]:  # fmt: skip
-        """A row of a model that answered ``found`` (N, C), beside the student's own logits.
-
-        Args:
-            label: of the row.
-            size: in bytes.
-            found: its logits on the test images.
-            student: whose logits are the reference.
-            timed: the model as it takes what graphs take; None: its speed is not measured.
-            path: of the file that is kept; None: there is none.
-        """
-        like = asdict(compare(found, student.reference, student.test.labels))
-        row = {"model": label, "file": path.name if path else None, "bytes": size, **like}
-        self.rows.append(row)
-        if timed is not None:
-            self.models[label] = timed
-        return row
-
-    def time(self, student: Student, seconds: float) -> None:
-        """Measures the speed of all models in turn."""
-        for label, timing in timings(self.models, student.taken(student.test.images[:TIMED]), seconds).items():
-            next(row for row in self.rows if row["model"] == label)["speed"] = asdict(timing)
 
 
 def _has_teacher(run: Run) -> bool:
@@ -70,62 +33,27 @@ def _has_teacher(run: Run) -> bool:
         return False
 
 
-def _in_pytorch(table: Table, role: str, student: Student, size: int) -> None:
-    """The row of the run's teacher or student."""
-    run = student.run
-    model = run.student.model if role != "teacher" else run.model(TEACHER).model
-    found = logits(student.of_pixels(model), student.test.images) if role == "teacher" else student.reference
-    table.add(f"{role}, PyTorch", size, found, student, student.of_pixels(model) if student.embedded else model)
-
-
-def _file(table: Table, role: str, name: str, path: Path, student: Student, threads: int, kept: bool) -> dict[str, Any]:
-    """Writes a file and makes its row."""
-    opened = write(name, path, student, threads)
-    weights = name == "safetensors"
-    found = logits(student.of_pixels(opened) if weights else lambda x: opened(student.taken(x)), student.test.images)
-    timed = None if weights else opened
-    return table.add(f"{role}, {name}", path.stat().st_size, found, student, timed, path if kept else None)
-
-
-def _int8(
-    table: Table,
-    role: str,
-    onnx: Path,
-    path: Path,
-    student: Student,
-    threads: int,
-    seen: Tensor,
-    method: str,
-    kept: bool,
-) -> dict[str, Any]:
-    """Quantises an ONNX file and makes its row; ``seen`` are training images."""
-    quantise(onnx, path, student.taken(seen), method)
-    opened = formats.open_onnx(path, threads)
-    found = logits(lambda x: opened(student.taken(x)), student.test.images)
-    return table.add(f"{role}, onnx int8", path.stat().st_size, found, student, opened, path if kept else None)
-
-
-def _checked(row: dict[str, Any], options: Options) -> None:
+def _check(row: Row, options: Options) -> None:
     """Refuses a file that answers otherwise than the student.
 
     Raises:
         UserError: a logit of a float32 file differs too much, or int8 costs too much accuracy.
     """
-    if "int8" not in row["model"]:
-        if not row["difference"] <= options.tolerance:
+    if "int8" not in row.model:
+        if not row.difference <= options.tolerance:
             raise UserError(
-                f"{row['file']}: a logit differs by {row['difference']:.3g} from PyTorch's, and "
+                f"{row.file}: a logit differs by {row.difference:.3g} from PyTorch's, and "
                 f"tolerance={options.tolerance:g}; nothing was written"
             )
-    elif row["reference"] - row["accuracy"] > options.max_accuracy_drop + 1e-9:
+    elif row.reference - row.accuracy > options.max_accuracy_drop + 1e-9:
         raise UserError(
-            f"{row['file']}: top-1 falls from {percent(row['reference'])} to {percent(row['accuracy'])} on "
-            f"{row['images']} images, and max_accuracy_drop={options.max_accuracy_drop:g}; nothing was written "
+            f"{row.file}: top-1 falls from {percent(row.reference)} to {percent(row.accuracy)} on "
+            f"{row.images} images, and max_accuracy_drop={options.max_accuracy_drop:g}; nothing was written "
             f"(try calibration=entropy, or {invocation('train')} init=<run> quantize=int8)"
         )
 
 
-def _tested(run: Run, student: Student) -> dict[str, Any]:
+def _own_test(run: Run, student: Student) -> dict[str, Any]:
     """The run's own test of these weights; a line on stderr where the whole test split in float32 gives another number.
 
     The files are held to the student on the same images. That these are what the run saw is only shown by its own
@@ -147,63 +75,61 @@ def _tested(run: Run, student: Student) -> dict[str, Any]:
     return {"accuracy": then, "precision": precision, "epoch": run.tested.epoch}
 
 
-def _against(table: Table, options: Options, student: Student, threads: int, seen: Tensor | None) -> None:
+def _add_other_run(comparison: Comparison, options: Options, student: Student) -> None:
     """The rows of another run's student, whose files are made, asked, measured and not kept."""
     assert options.against is not None
     other = open_student(Run(options.against), student.test, student.embedded)
-    _in_pytorch(table, "other", other, other.run.student_result.size.bytes)
-    with tempfile.TemporaryDirectory() as place:
-        onnx = Path(place) / formats.FILES["onnx"]
-        _file(table, "other", "onnx", onnx, other, threads, kept=False)
-        if seen is not None:
-            _int8(table, "other", onnx, Path(place) / INT8, other, threads, seen, options.calibration, kept=False)
+    comparison.add_pytorch("other", other, other.run.student_result.size.bytes)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder) / formats.FILES["onnx"]
+        comparison.add_file("other", "onnx", onnx, other, kept=False)
+        if comparison.calibration is not None:
+            comparison.add_int8("other", onnx, Path(folder) / INT8, other, kept=False)
 
 
-def export(options: Options, names: list[str], folder: Path) -> dict[str, Any]:
+def export(options: Options, names: list[str], folder: Path) -> ExportReport:
     """Writes all files in ``folder``.
 
     Returns:
-        What ``export.json`` holds: the run, the settings, a row per model.
+        What ``export.json`` holds.
 
     Raises:
         UserError: a file that cannot be written or answers otherwise than the student; see also ``Run``.
     """
     run = Run(options.run)
     torch.set_num_threads(options.threads or run.summary.hardware.threads)
-    threads = torch.get_num_threads()
     student = open_student(run, pixels(run.data, "test", options.images), options.preprocess == "embedded")
-    seen = pixels(run.data, "train", options.calibration_images).images if options.quantize else None
-    table = Table()
+    calibration = pixels(run.data, "train", options.calibration_images).images if options.quantize else None
+    comparison = Comparison(torch.get_num_threads(), calibration, options.calibration)
     if _has_teacher(run) and run.summary.teacher:
-        _in_pytorch(table, "teacher", student, run.summary.teacher.size.bytes)
-    _in_pytorch(table, "student", student, run.student_result.size.bytes)
+        comparison.add_pytorch("teacher", student, run.summary.teacher.size.bytes)
+    comparison.add_pytorch("student", student, run.student_result.size.bytes)
     for name in names:
-        _checked(_file(table, "student", name, folder / formats.FILES[name], student, threads, kept=True), options)
-    if seen is not None:
-        source, path = folder / formats.FILES["onnx"], folder / INT8
-        row = _int8(table, "student", source, path, student, threads, seen, options.calibration, kept=True)
-        _checked(row, options)
+        _check(comparison.add_file("student", name, folder / formats.FILES[name], student, kept=True), options)
+    if calibration is not None:
+        onnx = folder / formats.FILES["onnx"]
+        _check(comparison.add_int8("student", onnx, folder / INT8, student, kept=True), options)
     if options.against:
-        _against(table, options, student, threads, seen)
+        _add_other_run(comparison, options, student)
     if options.seconds:
-        table.time(student, options.seconds)
-    report = {
-        "run": environment.portable(str(run.folder)),
-        "weights": run.weights.name,
-        "against": environment.portable(options.against) if options.against else None,
-        "command": environment.portable(environment.command()),
-        "tolerance": options.tolerance,
-        "max_accuracy_drop": options.max_accuracy_drop,
-        "preprocess": options.preprocess,
-        "calibration": {"method": options.calibration, "images": len(seen)} if seen is not None else None,
-        "license": options.license,
-        "tested": _tested(run, student),
-        "rows": table.rows,
-        "hardware": environment.hardware(torch.device("cpu")),
-        "versions": environment.versions() | formats.versions(),
-    }
+        comparison.time(student, options.seconds)
+    report = ExportReport(
+        run=environment.portable(str(run.folder)),
+        weights=run.weights.name,
+        against=environment.portable(options.against) if options.against else None,
+        command=environment.portable(environment.command()),
+        tolerance=options.tolerance,
+        max_accuracy_drop=options.max_accuracy_drop,
+        preprocess=options.preprocess,
+        calibration=None if calibration is None else {"method": options.calibration, "images": len(calibration)},
+        license=options.license,
+        tested=_own_test(run, student),
+        rows=comparison.rows,
+        hardware=environment.hardware(torch.device("cpu")),
+        versions=environment.versions() | formats.versions(),
+    )
     write_json(folder / "preprocess.json", student.facts["preprocess"], indent=2)
     write_json(folder / "classes.json", list(run.classes), indent=2)
     write_text(folder / "README.md", model_card.card(run, report, student.code))
-    write_json(folder / "export.json", report, indent=2)
+    write_json(folder / "export.json", report.as_json(), indent=2)
     return report

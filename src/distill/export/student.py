@@ -41,11 +41,11 @@ class Student:
         model = self.run.student.model
         return Deployed(model, self.run.preprocess, self.test.images.dtype) if self.embedded else plain_copy(model)
 
-    def taken(self, pixels: Tensor) -> Tensor:
+    def graph_inputs(self, pixels: Tensor) -> Tensor:
         """Images (N, C, H, W) as graphs take them."""
         return pixels if self.embedded else self.run.preprocess.scaling(pixels)
 
-    def of_pixels(self, model: Runner) -> Runner:
+    def on_pixels(self, model: Runner) -> Runner:
         """A model of normalised images as one of pixels."""
         scaling = self.run.preprocess.scaling
         return lambda pixels: model(scaling(pixels))
@@ -96,7 +96,7 @@ def write(name: str, path: Path, student: Student, threads: int) -> Runner:
         threads: of onnxruntime.
 
     Returns:
-        The file as a model: of what graphs take (:meth:`Student.taken`); of safetensors, of normalised images.
+        The file as a model: of what graphs take (:meth:`Student.graph_inputs`); of safetensors, of normalised images.
 
     Raises:
         UserError: it cannot be written; operator and module are named.
@@ -106,7 +106,9 @@ def write(name: str, path: Path, student: Student, threads: int) -> Runner:
         fresh = Run(student.run.weights).student.model if student.code is None else nn.Identity()
         return formats.open_safetensors(path, fresh, student.code)
     some = student.test.images[:2]
-    example = student.taken(some if len(some) > 1 else some.repeat(2, 1, 1, 1)).clone()  # a slice holds all images
+    example = student.graph_inputs(
+        some if len(some) > 1 else some.repeat(2, 1, 1, 1)
+    ).clone()  # a slice holds all images
     writer = formats.write_onnx if name == "onnx" else formats.write_torch_export
     writer(student.graph, example, path, student.facts)
     return formats.open_onnx(path, threads) if name == "onnx" else formats.open_torch_export(path)

@@ -1,0 +1,76 @@
+"""The models of an export beside one another on the same test images."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from distill.export import formats
+from distill.export.latency import timings
+from distill.export.parity import Runner, compare, logits
+from distill.export.quantization import quantise
+from distill.export.report import Row
+from distill.export.student import Student, write
+from distill.training.roles import TEACHER
+
+TIMED = 64  # images that a batch is filled with
+
+
+class Comparison:
+    """The rows of an export and the models behind them, which are timed in turn at the end.
+
+    Args:
+        threads: of onnxruntime.
+        calibration: training images, which set the ranges of activations in int8; None: int8 is not asked for.
+        method: of calibration.
+    """
+
+    def __init__(self, threads: int, calibration: Tensor | None, method: str) -> None:
+        self.threads = threads
+        self.calibration = calibration
+        self.method = method
+        self.rows: list[Row] = []
+        self._models: dict[str, Runner] = {}
+
+    def add_pytorch(self, role: str, student: Student, size: int) -> None:
+        """The row of a run's teacher or student; ``size`` in bytes."""
+        run = student.run
+        model = run.student.model if role != "teacher" else run.model(TEACHER).model
+        outputs = logits(student.on_pixels(model), student.test.images) if role == "teacher" else student.reference
+        timed = student.on_pixels(model) if student.embedded else model
+        self._add(f"{role}, PyTorch", size, None, outputs, student, timed)
+
+    def add_file(self, role: str, name: str, path: Path, student: Student, kept: bool) -> Row:
+        """Writes a file in a format and makes its row."""
+        model = write(name, path, student, self.threads)
+        if name == "safetensors":
+            outputs = logits(student.on_pixels(model), student.test.images)
+        else:
+            outputs = logits(lambda x: model(student.graph_inputs(x)), student.test.images)
+        timed = None if name == "safetensors" else model
+        file = path.name if kept else None
+        return self._add(f"{role}, {name}", path.stat().st_size, file, outputs, student, timed)
+
+    def add_int8(self, role: str, onnx: Path, path: Path, student: Student, kept: bool) -> Row:
+        """Quantises an ONNX file and makes its row."""
+        assert self.calibration is not None
+        quantise(onnx, path, student.graph_inputs(self.calibration), self.method)
+        model = formats.open_onnx(path, self.threads)
+        outputs = logits(lambda x: model(student.graph_inputs(x)), student.test.images)
+        file = path.name if kept else None
+        return self._add(f"{role}, onnx int8", path.stat().st_size, file, outputs, student, model)
+
+    def time(self, student: Student, seconds: float) -> None:
+        """Measures the speed of all models in turn."""
+        speeds = timings(self._models, student.graph_inputs(student.test.images[:TIMED]), seconds)
+        for row in self.rows:
+            row.speed = speeds.get(row.model)
+
+    def _add(
+        self, model: str, size: int, file: str | None, outputs: Tensor, student: Student, timed: Runner | None
+    ) -> Row:
+        parity = asdict(compare(outputs, student.reference, student.test.labels))
+        self.rows.append(Row(model=model, file=file, bytes=size, **parity))
+        if timed is not None:
+            self._models[model] = timed
+        return self.rows[-1]
