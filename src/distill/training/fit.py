@@ -13,6 +13,7 @@ from distill.training.module import Distiller
 from distill.training.plan import Recipe, TrainingStage
 from distill.training.quantization import Int8
 from distill.utils import distributed
+from distill.utils.atomic import write_json
 from distill.utils.checkpoints import read_checkpoint
 from distill.utils.errors import UserError, first_line
 
@@ -117,7 +118,5 @@ def fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pat
     result = FitResult(trainer.current_epoch, metrics, best, partial_epoch.partial)
     distributed.align(module)
     if distributed.is_rank_zero():
-        part = finished.with_suffix(".part")
-        part.write_text(json.dumps(result._asdict()))
-        part.replace(finished)
+        write_json(finished, result._asdict())
     return result
