@@ -201,7 +201,7 @@ class Preparation:
             cache=cache,
             int8=int8,
             precision=path.precision,
-            answers_in=policy.answering(cfg, data, data.batch_size),
+            answers_in=policy.teacher_precision(cfg, data, data.batch_size),
             compiled=(path.compiled, path.compiled),
             cuda_graph=cfg.cuda_graph,
             prefetch=cfg.prefetch,

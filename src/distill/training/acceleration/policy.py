@@ -1,4 +1,4 @@
-"""How a model is trained: precision, memory format, compiled or not; said in one line."""
+"""The choice of ``trainer.precision`` and ``compile`` for one model, with the line that tells the user."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ from distill.utils import precision
 from distill.utils.profiling import size
 
 
-class FastPath(NamedTuple):
-    """What was chosen for one model, and the line that says so."""
+class ExecutionPolicy(NamedTuple):
+    """In which precision a model is trained, whether it is compiled, and the line that tells the user."""
 
     precision: Any
     compiled: bool
@@ -30,45 +30,46 @@ def choose(
     epochs: int,
     teacher: nn.Module | None = None,
     eager: bool = False,
-) -> FastPath:
-    """What the configuration asks for, or where that is "auto", what is faster for this model on this machine.
+) -> ExecutionPolicy:
+    """Precision and compilation as configured, or where that is "auto", what is faster on this machine.
 
     Args:
         cfg: the configuration.
-        model: what is trained.
+        model: the one that is trained.
         who: its role and name, for the line.
         data: what it is trained on.
         batch_size: samples per step.
         epochs: of the training.
-        teacher: that answers beside it.
-        eager: whether it is of a kind that is not compiled.
+        teacher: whose forward is part of each step, or None.
+        eager: whether it is of a kind that is never compiled.
     """
-    accelerator, asked = cfg.trainer.accelerator, cfg.trainer.precision
-    unknown = asked == "auto" or cfg.compile == "auto"
-    macs = 3 * size(model, data.example(1)).macs if unknown else 0  # forward, and twice as much backward
-    kind, why = precision.resolve(asked, accelerator, model, macs * batch_size)
-    more = size(teacher, data.example(1)).macs if unknown and teacher is not None else 0
-    whole = (macs + more) * data.num_train * epochs * _share(cfg.trainer.limit_train_batches, data, batch_size)
-    compiled, how = compilation.choose(False if eager else cfg.compile, uses_cuda(accelerator), whole)
+    accelerator, configured = cfg.trainer.accelerator, cfg.trainer.precision
+    auto = configured == "auto" or cfg.compile == "auto"
+    macs = 3 * size(model, data.example(1)).macs if auto else 0  # a backward takes twice as much as a forward
+    chosen, reason = precision.resolve(configured, accelerator, model, macs * batch_size)
+    teacher_macs = size(teacher, data.example(1)).macs if auto and teacher is not None else 0
+    share = _share(cfg.trainer.limit_train_batches, data, batch_size)
+    total = (macs + teacher_macs) * data.num_train * epochs * share
+    compiled, mode = compilation.choose(False if eager else cfg.compile, uses_cuda(accelerator), total)
     layout = ", channels_last" if cfg.channels_last else ""
-    own = answering(cfg, data, batch_size)(teacher) if teacher is not None else kind
-    own = f"; its teacher answers in {own}" if own != kind else ""
-    return FastPath(kind, compiled, f"{who}: {kind} ({why}){layout}, {how}{own}")
+    its = teacher_precision(cfg, data, batch_size)(teacher) if teacher is not None else chosen
+    suffix = f"; its teacher answers in {its}" if its != chosen else ""
+    return ExecutionPolicy(chosen, compiled, f"{who}: {chosen} ({reason}){layout}, {mode}{suffix}")
 
 
-def answering(cfg: TrainConfig, data: DataModule, batch_size: int) -> Callable[[nn.Module], Any]:
-    """What gives the precision in which a frozen model answers: where that is "auto", its own."""
-    accelerator, asked = cfg.trainer.accelerator, cfg.trainer.precision
+def teacher_precision(cfg: TrainConfig, data: DataModule, batch_size: int) -> Callable[[nn.Module], Any]:
+    """A function from a frozen model to the precision of its forward: where that is "auto", the model's own."""
+    accelerator, configured = cfg.trainer.accelerator, cfg.trainer.precision
 
-    def kind(model: nn.Module) -> Any:
-        macs = size(model, data.example(1)).macs if asked == "auto" else 0
-        return precision.resolve(asked, accelerator, model, macs * batch_size)[0]
+    def of(model: nn.Module) -> Any:
+        macs = size(model, data.example(1)).macs if configured == "auto" else 0
+        return precision.resolve(configured, accelerator, model, macs * batch_size)[0]
 
-    return kind
+    return of
 
 
 def _share(limit: int | float | None, data: DataModule, batch_size: int) -> float:
-    """The part of an epoch that ``limit_train_batches`` leaves."""
+    """The share of an epoch that ``limit_train_batches`` leaves."""
     if limit is None:
         return 1.0
     return min(1.0, limit * batch_size / data.num_train if isinstance(limit, int) else limit)

@@ -6,11 +6,10 @@ These functions parse and construct. They seed nothing, print nothing and join n
 
 from distill.training.builder.criterion import build_criterion, build_scheduled, fit_criterion, layer_lines
 from distill.training.builder.data import load_data
-from distill.training.builder.models import DataFacts, build_model, wrap_student
+from distill.training.builder.models import build_model, wrap_student
 from distill.training.builder.recipes import build_optimization
 
 __all__ = [
-    "DataFacts",
     "build_criterion",
     "build_model",
     "build_optimization",

@@ -1,36 +1,16 @@
 """Models from the configuration, checked against the data by a dry forward."""
 
-from typing import Protocol
-
 import torch
 
 from distill.config.instantiate import instantiate
 from distill.config.schema import Node
 from distill.config.validation import TEACHER_KEYS
 from distill.distillation.model_info import ModelInfo, NamedModel, inspect_model
+from distill.tasks.image_classification import ImageClassification, ImageData
 from distill.utils.errors import UserError
 
 
-class DataFacts(Protocol):
-    """What a model must fit: a DataModule, or what a finished run remembers of one."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of logits."""
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of every image."""
-
-    @property
-    def image_size(self) -> int:
-        """Height of every image in pixels."""
-
-    def example(self, n: int) -> torch.Tensor:
-        """A batch of ``n`` inputs."""
-
-
-def build_model(node: Node, key: str, who: str, data: DataFacts, channels_last: bool) -> NamedModel:
+def build_model(node: Node, key: str, who: str, data: ImageData, channels_last: bool) -> NamedModel:
     """A model that fits the data, and what a dry forward sees of it.
 
     Args:
@@ -49,8 +29,7 @@ def build_model(node: Node, key: str, who: str, data: DataFacts, channels_last: 
         raise UserError(
             f"{key}.num_classes={num_classes} disagrees with the data, which have {data.num_classes} classes"
         )
-    facts = {"num_classes": data.num_classes, "in_channels": data.in_channels, "image_size": data.image_size}
-    model = instantiate(arguments, key, **facts)
+    model = instantiate(arguments, key, **ImageClassification.model_arguments(data))
     if not isinstance(model, torch.nn.Module):
         raise UserError(f"{key}: {node['_target_']} gave a {type(model).__name__}, not a torch.nn.Module")
     if channels_last:
