@@ -116,7 +116,7 @@ def fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Pat
     best = str(getattr(monitored[0], "best_model_path", "")) if monitored else None
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
     result = FitResult(trainer.current_epoch, metrics, best, partial_epoch.partial)
-    distributed.align(module)
+    distributed.broadcast_state(module)
     if distributed.is_rank_zero():
         write_json(finished, result._asdict())
     return result

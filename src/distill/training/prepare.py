@@ -261,7 +261,7 @@ def prepare(
     cfg = schema.typed(config)
     quiet()
     check_device(cfg.trainer.accelerator, cfg.trainer.devices)
-    distributed.join(uses_cuda(cfg.trainer.accelerator))
+    distributed.init_process_group(uses_cuda(cfg.trainer.accelerator))
     flows, data = Flows(cfg), load_data(cfg.data, cfg.seed)
     steps = Preparation(cfg, flows, data, folder, trainer_factory(cfg, callbacks_of))
     criterion = steps.new()

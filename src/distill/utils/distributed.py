@@ -1,4 +1,4 @@
-"""Inside one of the several processes of a job: who it is, and what all of them must agree on."""
+"""Collectives of the processes of one job; each does nothing where a process is alone."""
 
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,8 +12,8 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=1)  # another job may be training the teacher that these wait for
 
 
-def join(cuda: bool) -> None:
-    """Connects this process with the others of its job; nothing where it is alone.
+def init_process_group(cuda: bool) -> None:
+    """Connects this process with the others of its job.
 
     Args:
         cuda: whether they train on CUDA devices; tensors of the CPU travel in any case.
@@ -23,7 +23,7 @@ def join(cuda: bool) -> None:
 
 
 def is_distributed() -> bool:
-    """Whether there are others."""
+    """Whether this process is connected with others."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
@@ -33,7 +33,7 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the one that writes."""
+    """Whether this is the process that writes."""
     return rank_and_world_size()[0] == 0
 
 
@@ -41,10 +41,10 @@ def broadcast_object(value: T) -> T:
     """The first process's value, in all of them."""
     if not is_distributed():
         return value
-    box: list[Any] = [value]
-    distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
-    shared: T = box[0]
-    return shared
+    values: list[Any] = [value]
+    distributed.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+    first: T = values[0]
+    return first
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
@@ -54,19 +54,19 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return values
 
 
-def any_of(value: bool, device: torch.device) -> bool:
+def all_reduce_any(value: bool, device: torch.device) -> bool:
     """Whether it is true in one of the processes."""
     return bool(all_reduce_sum(torch.tensor(int(value), device=device)).item()) if is_distributed() else value
 
 
-def align_buffers(module: nn.Module) -> None:
+def broadcast_buffers(module: nn.Module) -> None:
     """The first process's buffers (running statistics) in all."""
     if is_distributed():
         for buffer in module.buffers():
             distributed.broadcast(buffer, src=0)
 
 
-def align(module: nn.Module) -> None:
+def broadcast_state(module: nn.Module) -> None:
     """The first process's parameters and buffers in all: DDP keeps running statistics apart."""
     if is_distributed():
         for tensor in module.state_dict().values():

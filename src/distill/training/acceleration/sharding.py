@@ -59,7 +59,7 @@ class ShardedStrategy(ModelParallelStrategy):
         """Give all processes the running statistics of the first one, as DDP does: those of the checkpoints."""
         module: Any = self.lightning_module
         for part in (module.student, module.criterion):
-            distributed.align_buffers(part)
+            distributed.broadcast_buffers(part)
 
     def on_exception(self, exception: BaseException) -> None:
         self._failed = True

@@ -48,7 +48,7 @@ class GracefulStop(L.Callback):
         if distributed.is_distributed():
             if device.type != "cpu" and trainer.global_step % self.every_n_steps and not trainer.is_last_batch:
                 return
-            self.asked = distributed.any_of(self.asked, device)
+            self.asked = distributed.all_reduce_any(self.asked, device)
         if self.asked and not trainer.is_last_batch:  # after the last batch, the epoch's validation runs first
             trainer.save_checkpoint(self.checkpoint)
             raise Interrupted(trainer.current_epoch, trainer.global_step)
@@ -68,7 +68,7 @@ class GracefulStop(L.Callback):
             raise Interrupted(trainer.current_epoch - 1, trainer.global_step)
 
     def _any_asked(self, trainer: L.Trainer) -> bool:
-        self.asked = distributed.any_of(self.asked, trainer.strategy.root_device)
+        self.asked = distributed.all_reduce_any(self.asked, trainer.strategy.root_device)
         return self.asked
 
     def _restore_handlers(self) -> None:
