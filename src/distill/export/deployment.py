@@ -35,6 +35,5 @@ class Deployed(nn.Module):
 
 def plain(model: nn.Module) -> nn.Module:
     """A frozen copy in eval mode and plain memory format, which exporters read best."""
-    own = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    own.to(memory_format=torch.contiguous_format)
-    return own
+    frozen = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    return frozen.to(memory_format=torch.contiguous_format)

@@ -12,14 +12,14 @@ _OPERATOR = re.compile(r"OpOverload\(op='([\w.:]+)'(?:, overload='(\w+)')?\)")
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    found = [error]
-    while (cause := found[-1].__cause__ or found[-1].__context__) is not None and cause not in found:
-        found.append(cause)
-    return found
+    errors = [error]
+    while (cause := errors[-1].__cause__ or errors[-1].__context__) is not None and cause not in errors:
+        errors.append(cause)
+    return errors
 
 
 def _innermost(traceback: TracebackType | None, paths: dict[int, str]) -> str | None:
-    """The deepest module of ours whose code was running."""
+    """Path of the deepest of the model's modules whose forward was running."""
     deepest = None
     while traceback is not None:
         owner = traceback.tb_frame.f_locals.get("self")
@@ -32,9 +32,9 @@ def _innermost(traceback: TracebackType | None, paths: dict[int, str]) -> str | 
 def _owner(program: torch.export.ExportedProgram, operator: str) -> str | None:
     """The module whose code called an operator, by its path."""
     name = operator.replace("::", ".")
-    for wanted in (name, name.rpartition(".")[2]):  # the exporter may have taken aten.special_x apart into prims.x
+    for target in (name, name.rpartition(".")[2]):  # the exporter may have taken aten.special_x apart into prims.x
         for node in program.graph.nodes:
-            if node.op == "call_function" and wanted in str(node.target):
+            if node.op == "call_function" and target in str(node.target):
                 stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
                 return stack[-1] if stack else None
     return None
@@ -45,9 +45,9 @@ def _named(model: nn.Module, path: str | None) -> str:
     if path is None:
         return "a module that could not be found"
     path = re.sub(r"\.slice\(.*?\)", "", path)
-    kind = type(model.get_submodule(path)).__name__
+    class_name = type(model.get_submodule(path)).__name__
     inner = path.removeprefix("model").removeprefix(".")
-    return f"module '{inner}' ({kind})" if inner else f"the student itself ({kind})"
+    return f"module '{inner}' ({class_name})" if inner else f"the student itself ({class_name})"
 
 
 def reason(error: Exception, model: nn.Module, program: torch.export.ExportedProgram | None = None) -> str:
@@ -63,9 +63,9 @@ def reason(error: Exception, model: nn.Module, program: torch.export.ExportedPro
         for link in chain:
             if match := _OPERATOR.search(str(link)):
                 operator = match[1]
-                who = _named(model, _owner(program, operator))
-                return f"operator {operator} has no ONNX counterpart; it is called by {who}"
+                caller = _named(model, _owner(program, operator))
+                return f"operator {operator} has no ONNX counterpart; it is called by {caller}"
     paths = {id(module): path for path, module in model.named_modules()}
-    place = next((p for p in (_innermost(link.__traceback__, paths) for link in chain) if p is not None), None)
-    why = first_line(chain[0]).removesuffix(".")[:200]
-    return f"{why}; in {_named(model, place)}"
+    innermost = next((p for p in (_innermost(link.__traceback__, paths) for link in chain) if p is not None), None)
+    message = first_line(chain[0]).removesuffix(".")[:200]
+    return f"{message}; in {_named(model, innermost)}"

@@ -24,7 +24,7 @@ INPUT, OUTPUT = "images", "logits"
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences what exporters say about themselves."""
+    """Silences the exporters' logs, warnings and prints."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -67,16 +67,16 @@ def write_onnx(model: nn.Module, example: Tensor, path: Path, facts: dict[str, A
     with quiet():
         program = _capture(model, example)
         try:
-            made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+            onnx = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
         except Exception as error:
             raise UserError(f"ONNX export failed: {reason(error, model, program)}") from error
-        assert made is not None
-        graph: Any = made.model.graph
+        assert onnx is not None
+        graph: Any = onnx.model.graph
         graph.inputs[0].shape[0] = graph.outputs[0].shape[0] = "batch"
         for value in (value for node in graph for value in node.outputs if value.name != OUTPUT):
             value.shape = None  # it is inferred anew, under the new name
-        made.model.metadata_props.update({key: json.dumps(value) for key, value in facts.items()})
-        made.save(path, external_data=False)
+        onnx.model.metadata_props.update({key: json.dumps(value) for key, value in facts.items()})
+        onnx.save(path, external_data=False)
 
 
 def open_onnx(path: Path, threads: int) -> Runner:
@@ -99,7 +99,7 @@ def write_torch_export(model: nn.Module, example: Tensor, path: Path, facts: dic
 
 
 def open_torch_export(path: Path) -> Runner:
-    """Such an archive, loaded."""
+    """A ``torch.export`` archive as a function of images."""
     with quiet():
         module = torch.export.load(path).module()
 
@@ -135,10 +135,10 @@ def open_safetensors(path: Path, fresh: nn.Module, code: str | None) -> Runner:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that write and run the files, where they are installed."""
-    found = {}
+    installed = {}
     for package in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed

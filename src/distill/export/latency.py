@@ -50,11 +50,11 @@ def timings(models: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, se
         images: at least one; repeated to fill a batch.
         seconds: time to spend per model and batch size; at least 100 calls at batch 1, 5 at others.
     """
-    taken: dict[int, dict[str, np.ndarray]] = {}
+    times_of: dict[int, dict[str, np.ndarray]] = {}
     for size in BATCHES:
         batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].contiguous()
-        taken[size] = _alternate(models, batch, seconds, LEAST_ONE if size == 1 else LEAST_MANY)
-    return {name: _timing({size: times[name] for size, times in taken.items()}) for name in models}
+        times_of[size] = _alternate(models, batch, seconds, LEAST_ONE if size == 1 else LEAST_MANY)
+    return {name: _timing({size: times[name] for size, times in times_of.items()}) for name in models}
 
 
 @torch.inference_mode()
@@ -65,7 +65,7 @@ def _alternate(
     for run in models.values():
         for _ in range(WARM_UP):
             run(batch)
-    found: dict[str, list[float]] = {name: [] for name in models}
+    seconds_of: dict[str, list[float]] = {name: [] for name in models}
     order, draw = list(models.items()), random.Random(0)
     end, rounds = time.perf_counter() + seconds * len(models), 0
     while rounds < least or time.perf_counter() < end:
@@ -74,8 +74,8 @@ def _alternate(
         for name, run in order:
             start = time.perf_counter()
             run(batch)
-            found[name].append(time.perf_counter() - start)
-    return {name: np.array(times) for name, times in found.items()}
+            seconds_of[name].append(time.perf_counter() - start)
+    return {name: np.array(times) for name, times in seconds_of.items()}
 
 
 def _timing(times: dict[int, np.ndarray]) -> Timing:

@@ -11,8 +11,8 @@ Runner = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How near two models are.
+class Parity:
+    """How well a file agrees with the model that it was made of.
 
     Attributes:
         difference: largest absolute difference of a logit.
@@ -35,16 +35,16 @@ def logits(run: Runner, inputs: Tensor) -> Tensor:
     return torch.cat([run(batch).float() for batch in torch.split(inputs, BATCH)])
 
 
-def compare(found: Tensor, reference: Tensor, labels: Tensor) -> Likeness:
+def compare(outputs: Tensor, reference: Tensor, labels: Tensor) -> Parity:
     """Logits (N, C) of a file beside those of its original; NaN counts as infinitely far.
 
     Example:
         >>> compare(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.5]]), torch.tensor([1]))
-        Likeness(difference=0.5, accuracy=1.0, reference=1.0, agreement=1.0, images=1)
+        Parity(difference=0.5, accuracy=1.0, reference=1.0, agreement=1.0, images=1)
     """
-    best, right = found.argmax(1), reference.argmax(1)
-    return Likeness(
-        difference=float((found - reference).abs().nan_to_num(nan=float("inf")).max()),
+    best, right = outputs.argmax(1), reference.argmax(1)
+    return Parity(
+        difference=float((outputs - reference).abs().nan_to_num(nan=float("inf")).max()),
         accuracy=float((best == labels).float().mean()),
         reference=float((right == labels).float().mean()),
         agreement=float((best == right).float().mean()),

@@ -9,11 +9,11 @@ from distill.data import Preprocess
 RESNETS = ("resnet18", "resnet34", "resnet50")
 SMALL_STEM = 64
 AUXILIARY = ("googlenet", "inception_v3")
-OWN_KEYS = ("_target_", "name", "pretrained", "num_classes", "in_channels", "image_size")
+PROJECT_KEYS = ("_target_", "name", "pretrained", "num_classes", "in_channels", "image_size")
 
 
 def library(node: dict[str, Any]) -> str | None:
-    """Whose the architecture is: "timm", "torchvision", or None.
+    """The library that defines the architecture: "timm", "torchvision", or None.
 
     Args:
         node: the run's ``model``.
@@ -25,7 +25,7 @@ def library(node: dict[str, Any]) -> str | None:
 
 
 def code(node: dict[str, Any], preprocess: Preprocess, classes: int, model: nn.Module, file: str) -> str | None:
-    """Lines of Python that make ``model``, in eval mode, of the file; None where the architecture is ours or yours.
+    """Lines of Python that load the file into ``model`` without this project; None where no library has it.
 
     Args:
         node: the run's ``model``.
@@ -38,7 +38,7 @@ def code(node: dict[str, Any], preprocess: Preprocess, classes: int, model: nn.M
     if owner is None:
         return None
     name = node.get("name") or node["_target_"].rpartition(".")[2]
-    extra = {key: value for key, value in node.items() if key not in OWN_KEYS}
+    extra = {key: value for key, value in node.items() if key not in PROJECT_KEYS}
     if owner == "timm":
         arguments = {"num_classes": classes, "in_chans": preprocess.channels, **extra}
         if _takes_image_size(model):
@@ -77,8 +77,8 @@ def _torchvision(
         path, first = next((path, part) for path, part in model.named_modules() if isinstance(part, nn.Conv2d))
         shape: dict[str, Any] = {k: getattr(first, k) for k in ("kernel_size", "stride", "padding", "dilation")}
         shape["bias"] = first.bias is not None
-        made = f"torch.nn.Conv2d({first.in_channels}, {first.out_channels}, {_keywords(shape)})"
-        lines.append(f'model.set_submodule("{path}", {made})')
+        convolution = f"torch.nn.Conv2d({first.in_channels}, {first.out_channels}, {_keywords(shape)})"
+        lines.append(f'model.set_submodule("{path}", {convolution})')
     if small:
         lines.append("model.maxpool = torch.nn.Identity()")
     return lines
