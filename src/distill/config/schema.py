@@ -59,7 +59,7 @@ class KDConfig:
     assistants: Any = None  # a list: models between teacher and student, each taught by the one before
     generations: int = 1  # how often the student is taught, each time by the student before
     peers: Any = None  # a list: students that learn beside the student, all from each other
-    flow: Node | None = None  # another way in which models teach each other, see ``distill.training.flows``
+    flow: Any = None  # a node: another way in which models teach each other, see ``distill.training.flows``
     student_wrapper: Node | None = None  # makes another student of student and teacher
 
 

@@ -36,7 +36,7 @@ class Flows:
         self.cfg = cfg
         self.used = [flow for flow in FLOWS if flow.is_used(cfg.kd)]
         if cfg.kd.flow:
-            flow = instantiate(cfg.kd.flow, "kd.flow")
+            flow = instantiate({**cfg.kd.flow, "_recursive_": False}, "kd.flow")
             if not isinstance(flow, Flow):
                 raise UserError(f"kd.flow: {cfg.kd.flow['_target_']} is no distill.training.flows.Flow")
             self.used.append(flow)
