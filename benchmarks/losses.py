@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from distill.cli.methods import BATCH, answers, built, methods, own_phase, pair
+from distill.cli.methods import BATCH, build_method, build_pair, enter_working_stage, methods, random_outputs
 from distill.data import Batch
 from distill.utils.environment import hardware
 
@@ -41,10 +41,10 @@ def _step(student: torch.nn.Module, autocast: Any) -> Callable[[], None]:
 
 def _loss(name: str, nets: Any, autocast: Any, dtype: torch.dtype) -> Callable[[], None]:
     """Forward and backward of a method's criterion on random outputs."""
-    criterion, student, _ = built(name, nets)
+    criterion, student, _ = build_method(name, nets)
     criterion = criterion.to(memory_format=torch.channels_last)
     criterion.start_epoch(0, 1)
-    own_phase(criterion)
+    enter_working_stage(criterion)
 
     def cast(outputs: Any, grad: bool) -> Any:
         def one(x: Any) -> Any:
@@ -56,8 +56,8 @@ def _loss(name: str, nets: Any, autocast: Any, dtype: torch.dtype) -> Callable[[
         features = {key: one(value) for key, value in outputs.features.items()}
         return outputs._replace(logits=one(outputs.logits), features=features, embedding=one(outputs.embedding))
 
-    given = cast(answers(criterion, "student", student, BATCH), True)
-    taught = cast(answers(criterion, "teacher", nets[1], BATCH), False)
+    given = cast(random_outputs(criterion, "student", student, BATCH), True)
+    taught = cast(random_outputs(criterion, "teacher", nets[1], BATCH), False)
     batch = Batch(torch.zeros(BATCH, 1), torch.arange(BATCH) % CLASSES, torch.arange(BATCH))
 
     def loss() -> None:
@@ -86,8 +86,8 @@ def shares(names: Sequence[str], rounds: int, bf16: bool) -> tuple[float, dict[s
     def autocast() -> Any:
         return torch.autocast("cpu", torch.bfloat16, enabled=bf16)
 
-    nets = pair(CLASSES)
-    step = _step(pair(CLASSES)[0].model.to(memory_format=torch.channels_last), autocast)
+    nets = build_pair(CLASSES)
+    step = _step(build_pair(CLASSES)[0].model.to(memory_format=torch.channels_last), autocast)
     dtype = torch.bfloat16 if bf16 else torch.float32
     losses = {name: _loss(name, nets, autocast, dtype) for name in ["none", *names]}
     seen: dict[str, list[float]] = {name: [] for name in losses}

@@ -46,8 +46,8 @@ def _configured(name: str) -> "TrainConfig":
     return typed(compose([f"kd={name}", "model=resnet8x4", "teacher=resnet32x4"]))
 
 
-def pair(classes: int = 100) -> tuple["NamedModel", "NamedModel"]:
-    """Student resnet8x4 and teacher resnet32x4 on 32×32 images, dissected."""
+def build_pair(classes: int = 100) -> tuple["NamedModel", "NamedModel"]:
+    """Student resnet8x4 and teacher resnet32x4 on 32×32 images, with what a dry forward tells of them."""
     import torch
 
     from distill.distillation.model_info import NamedModel, inspect_model
@@ -61,7 +61,7 @@ def pair(classes: int = 100) -> tuple["NamedModel", "NamedModel"]:
     )
 
 
-def built(name: str, nets: tuple["NamedModel", "NamedModel"]) -> tuple["Criterion", "NamedModel", "TrainConfig"]:
+def build_method(name: str, nets: tuple["NamedModel", "NamedModel"]) -> tuple["Criterion", "NamedModel", "TrainConfig"]:
     """A method's criterion between a pair of models, the student as the method changes it, and its configuration."""
     import torch
 
@@ -77,25 +77,25 @@ def built(name: str, nets: tuple["NamedModel", "NamedModel"]) -> tuple["Criterio
     return criterion, student, cfg
 
 
-def own_phase(criterion: "Criterion") -> None:
-    """Enters the phase in which the method works: the pretraining of a term that the main phase does without."""
+def enter_working_stage(criterion: "Criterion") -> None:
+    """Sets the stage in which the method works: the pretraining of a term that is inactive in the main stage."""
     criterion.set_pretraining(
         next((term.name for term in criterion.terms if term.pretraining and term.is_inactive), None)
     )
 
 
-def answers(criterion: "Criterion", side: str, net: "NamedModel", batch: int) -> Any:
+def random_outputs(criterion: "Criterion", side: str, net: "NamedModel", batch: int) -> Any:
     """Random outputs of the shapes that a model gives, as the terms read them."""
     import torch
 
     from distill.models.outputs import Outputs
 
-    def some(shape: Sequence[int]) -> torch.Tensor:
+    def random(shape: Sequence[int]) -> torch.Tensor:
         return torch.randn(batch, *shape[1:])
 
     model_info = net.model_info
-    features = {key: some(model_info.shape(key)) for key in criterion.extracted_layers(side)}
-    return Outputs(some(model_info.logits), features, some(model_info.embedding) if model_info.embedding else None)
+    features = {key: random(model_info.shape(key)) for key in criterion.extracted_layers(side)}
+    return Outputs(random(model_info.logits), features, random(model_info.embedding) if model_info.embedding else None)
 
 
 def _row(name: str, nets: tuple["NamedModel", "NamedModel"], macs: int) -> dict[str, str]:
@@ -104,25 +104,29 @@ def _row(name: str, nets: tuple["NamedModel", "NamedModel"], macs: int) -> dict[
 
     from distill.data import Batch
 
-    criterion, student, cfg = built(name, nets)
-    read = {n for term in criterion.terms for n in term.all_reads}
-    own = sum(p.numel() for p in criterion.parameters())
-    own += sum(p.numel() for p in student.model.parameters()) - sum(p.numel() for p in nets[0].model.parameters())
+    criterion, student, cfg = build_method(name, nets)
+    reads = {n for term in criterion.terms for n in term.all_reads}
+    added = sum(p.numel() for p in criterion.parameters())
+    added += sum(p.numel() for p in student.model.parameters()) - sum(p.numel() for p in nets[0].model.parameters())
     batch = Batch(torch.zeros(BATCH, 1), torch.arange(BATCH) % 100, torch.arange(BATCH))
-    own_phase(criterion)
+    enter_working_stage(criterion)
     with FlopCounterMode(display=False) as counter:
-        criterion(answers(criterion, "student", student, BATCH), answers(criterion, "teacher", nets[1], BATCH), batch)
+        criterion(
+            random_outputs(criterion, "student", student, BATCH),
+            random_outputs(criterion, "teacher", nets[1], BATCH),
+            batch,
+        )
     products = counter.get_total_flops() / 2 / BATCH / macs
     flows = [text for key, text in FLOWS.items() if getattr(cfg.kd, key) not in (None, 1)]
     phase = ["a pretraining stage"] if any(term.pretraining for term in criterion.terms) else []
     return {
         "kd=": f"`{name}`",
         "reads": ", ".join(
-            word for word, ends in READS.items() if any(n == e or n.endswith(e) for n in read for e in ends)
+            word for word, ends in READS.items() if any(n == e or n.endswith(e) for n in reads for e in ends)
         )
         or "labels",
         "besides": ", ".join([*flows, *phase]) or "–",
-        "parameters it adds": f"{own:,}" if own else "–",
+        "parameters it adds": f"{added:,}" if added else "–",
         "its products": "–" if products < 5e-5 else f"{100 * products:.2f} %",
     }
 
@@ -131,7 +135,7 @@ def table() -> str:
     """Every method as a row of Markdown."""
     from distill.utils.profiling import size
 
-    nets = pair()
+    nets = build_pair()
     import torch
 
     macs = size(nets[0].model, torch.zeros(1, 3, 32, 32)).macs
@@ -147,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if parser.parse_args(arguments).table:
         print(table())
         return
-    known = methods()
-    width = max(map(len, known))
-    for name, line in known.items():
+    listed = methods()
+    width = max(map(len, listed))
+    for name, line in listed.items():
         print(f"{name:<{width}}  {line}")
