@@ -84,35 +84,35 @@ def other_data(
     Raises:
         UserError: no such option or split, data that cannot be read, other classes, another shape.
     """
-    node, view, own = _node(name, root, config_dir), run.preprocess, run.config["data"]
+    node, preprocess, settings = _node(name, root, config_dir), run.preprocess, run.config["data"]
     node["on_broken"] = on_broken or node["on_broken"]
     if "channels" in node["source"]:
-        node["source"]["channels"] = view.channels
-    size = own["image_size"]
+        node["source"]["channels"] = preprocess.channels
+    size = settings["image_size"]
     try:
         source = as_splits(instantiate(node["source"], "data.source"))
         order = _order(check_labels(source), run, name)
         data = DataModule(
             partial(_chosen, source, split, name),
-            batch_size=own["batch_size"],
-            eval_batch_size=own["eval_batch_size"],
-            image_size=size if size is not None or view.height != view.width else view.height,
+            batch_size=settings["batch_size"],
+            eval_batch_size=settings["eval_batch_size"],
+            image_size=size if size is not None or preprocess.height != preprocess.width else preprocess.height,
             in_memory=False,
-            augment=own["augment"],
-            mean=list(view.mean),
-            std=list(view.std),
-            num_workers=own["num_workers"],
+            augment=settings["augment"],
+            mean=list(preprocess.mean),
+            std=list(preprocess.std),
+            num_workers=settings["num_workers"],
             on_broken=node["on_broken"],
         )
         data.setup()
     except (UserError, TypeError, ValueError) as error:
         channels = "data.mean has" in str(error)
-        reason = f"its images do not have the run's {view.channels} channel(s)" if channels else str(error)
+        reason = f"its images do not have the run's {preprocess.channels} channel(s)" if channels else str(error)
         raise UserError(
             reason if reason.startswith(("data=", "the classes of")) else f"data={name}: {reason}"
         ) from error
-    found, wanted = (data.in_channels, data.image_size), (view.channels, view.height)
-    if found != wanted:
-        given, taken = ("×".join(map(str, (c, s, s))) for c, s in (found, wanted))
-        raise UserError(f"data={name}: its images are {given}, and the student takes {taken}")
+    shape, expected = (data.in_channels, data.image_size), (preprocess.channels, preprocess.height)
+    if shape != expected:
+        sizes = ["×".join(map(str, (c, s, s))) for c, s in (shape, expected)]
+        raise UserError(f"data={name}: its images are {sizes[0]}, and the student takes {sizes[1]}")
     return data, order

@@ -128,16 +128,16 @@ def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
     teacher = final_teacher(run, role, run.tested.epoch) if role else None
     smoothing = run.config["kd"]["label_smoothing"]
     first = predict(run.student, teacher, loader(), trainer, split, classes, smoothing)
-    found = {STUDENT: first.student}
+    outputs = {STUDENT: first.student}
     if role and first.teacher:
-        found[role] = first.teacher
+        outputs[role] = first.teacher
     main = run.teacher if role not in (TEACHER, None) else None
     if main is not None:
-        found[TEACHER] = predict(main, None, loader(), trainer, split, classes).student
+        outputs[TEACHER] = predict(main, None, loader(), trainer, split, classes).student
     if subject.baseline is not None:
-        found[BASELINE] = predict(subject.baseline.student, None, loader(), trainer, split, classes).student
+        outputs[BASELINE] = predict(subject.baseline.student, None, loader(), trainer, split, classes).student
     predictions = {
-        each: found[each] for each in (TEACHER, role, STUDENT, BASELINE) if each is not None and each in found
+        each: outputs[each] for each in (TEACHER, role, STUDENT, BASELINE) if each is not None and each in outputs
     }
     for each, made in predictions.items():
         _check_finite(each, made)

@@ -1,6 +1,8 @@
 """What a run's trainings left: weights kept, scores of each model, and the report of the whole run."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +25,7 @@ from distill.training.summary import (
     RunSummary,
     Scores,
     StudentResult,
-    StudentScores,
     TeacherResult,
-    TeacherScores,
 )
 from distill.utils import distributed, environment
 from distill.utils.checkpoints import read_checkpoint, save_weights
@@ -56,7 +56,7 @@ class TrainedStage(NamedTuple):
     fit: FitResult
 
 
-def student_scores(trained: TrainedStage, experiment: Experiment) -> StudentScores:
+def score_student(trained: TrainedStage, experiment: Experiment) -> partial[StudentResult]:
     """Keeps the weights of the last epoch and of the best one on validation, and tests both, each once."""
     stage, module, fit = trained
 
@@ -84,7 +84,8 @@ def student_scores(trained: TrainedStage, experiment: Experiment) -> StudentScor
                 module.int8.on = True
             best = tested("student-best.safetensors", epoch)
             module.load_state_dict(state)
-    return StudentScores(
+    return partial(
+        StudentResult,
         train=Scores({k.partition("/")[2]: v for k, v in fit.metrics.items() if k.startswith("train/")}),
         last=last,
         best=best,
@@ -101,13 +102,13 @@ def _best_checkpoint(trained: TrainedStage) -> Path | None:
     return next((path for path in (Path(trained.fit.best), moved) if path.is_file()), None)
 
 
-def peer_scores(model: NamedModel, role: Role, trained: TrainedStage, experiment: Experiment) -> StudentScores:
+def score_peer(model: NamedModel, role: Role, trained: TrainedStage, experiment: Experiment) -> partial[StudentResult]:
     """Keeps the weights of a student that learnt beside the main one, and tests its last epoch."""
     file = f"{role}.safetensors"
     if distributed.is_rank_zero():
         save_weights(model.model, trained.stage.folder / file)
     val, test = (evaluate(evaluation_module(model, experiment), experiment, split) for split in ("val", "test"))
-    return StudentScores(last=EpochScores(trained.fit.epoch, file, val, test))
+    return partial(StudentResult, last=EpochScores(trained.fit.epoch, file, val, test))
 
 
 def conclude(
@@ -125,25 +126,22 @@ def conclude(
         What ``summary.json`` holds; None on other processes than the first.
     """
     models: dict[Role, NamedModel] = {}
-    scores: dict[Role, StudentScores | TeacherScores] = {}
+    results: dict[Role, Callable[..., ModelResult]] = {}  # all but size and speed
     for trained in stages:
         role = Role.parse(trained.stage.role)
-        models[role], scores[role] = trained.stage.student, student_scores(trained, experiment)
+        models[role], results[role] = trained.stage.student, score_student(trained, experiment)
         for i, peer in enumerate(trained.stage.peers, 1):
             role = Role(RoleKind.PEER, i)
-            models[role], scores[role] = peer, peer_scores(peer, role, trained, experiment)
+            models[role], results[role] = peer, score_peer(peer, role, trained, experiment)
     for i, teacher in enumerate(teachers, 1):
         role, test = Role(RoleKind.TEACHER, i), teacher_scores(teacher.model, experiment, "test")
         models[role] = teacher.model
-        scores[role] = TeacherScores(origin=teacher.origin, path=teacher.path, val=teacher.val, test=test)
+        results[role] = partial(TeacherResult, origin=teacher.origin, path=teacher.path, val=teacher.val, test=test)
     if not distributed.is_rank_zero():
         return None
-    results: dict[Role, ModelResult] = {}
-    for role, measured in measure(dict(sorted(models.items())), experiment).items():
-        facts = vars(scores[role]) | vars(measured)
-        results[role] = (TeacherResult if isinstance(scores[role], TeacherScores) else StudentResult)(**facts)
+    measured = measure(dict(sorted(models.items())), experiment)
     run_summary = RunSummary(
-        models=results,
+        models={role: results[role](**vars(cost)) for role, cost in measured.items()},
         data=DataInfo(name=experiment.config["data"]["name"], **experiment.data.describe()),
         seed=experiment.seed,
         precision=experiment.precision,

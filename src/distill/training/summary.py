@@ -59,7 +59,16 @@ class EpochScores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherScores:
+class Measured:
+    """A model's name, size and speed."""
+
+    name: str
+    size: Size
+    speed: Speed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherResult(Measured):
     """A teacher: ``origin`` of its weights (see ``ORIGINS``), their ``path`` if they are a file, its scores."""
 
     origin: str
@@ -69,7 +78,7 @@ class TeacherScores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentScores:
+class StudentResult(Measured):
     """A student, after its last epoch and after the best one on validation.
 
     Attributes:
@@ -95,25 +104,6 @@ class StudentScores:
     def test(self) -> Scores:
         """On the test split after the last epoch."""
         return self.last.test
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A model's name, size and speed."""
-
-    name: str
-    size: Size
-    speed: Speed
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherResult(TeacherScores, Measured):
-    """A teacher's scores and cost."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentResult(StudentScores, Measured):
-    """A student's scores and cost."""
 
 
 ModelResult = TeacherResult | StudentResult
@@ -242,7 +232,7 @@ class RunSummary:
         models = {Role.parse(key): _model(node[key]) for key in node if key.partition("_")[0] in words}
         if not models:
             raise ValueError("it holds no model")
-        if version == 0:
+        if version == 0:  # it calls the pretraining of a term its preparation
             _rename_pretraining(node["config"])
         records = {
             "models": dict(sorted(models.items())),
@@ -280,14 +270,13 @@ def _model_as_json(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rename_pretraining(config: dict[str, Any]) -> None:
-    """Summaries without a version call the pretraining of a term its preparation."""
     for term in (config.get("kd", {}).get("terms") or {}).values():
         if "preparation" in term:
             term["pretraining"] = term.pop("preparation")
 
 
 def unreadable(path: Path, reason: object) -> UserError:
-    """The error of a file that does not hold what it must hold."""
+    """The error of a file that is no summary."""
     return UserError(f"{path} is not what a run of this version wrote: {reason}")
 
 

@@ -27,7 +27,7 @@ def tiles(results: EvaluationResults, reference: Role | None) -> list[dict[str, 
         ]
     other, comparison = results.models[reference], results.comparisons[reference]
     kept = acc / max(other.scores.acc, 1e-12)
-    made = [
+    headline = [
         {
             "value": f"{100 * kept:.1f} %",
             "label": "of the accuracy kept",
@@ -46,15 +46,15 @@ def tiles(results: EvaluationResults, reference: Role | None) -> list[dict[str, 
             continue
         ratio = costs[0] / costs[1] if more else costs[1] / max(costs[0], 1e-12)
         detail = " beside ".join(cells[row][role].replace(" ", "\N{NO-BREAK SPACE}") for role in (STUDENT, reference))
-        made.append({"value": f"{ratio:.2f} ×", "label": label, "detail": detail})
-    made.append(
+        headline.append({"value": f"{ratio:.2f} ×", "label": label, "detail": detail})
+    headline.append(
         {
             "value": f"{100 * comparison.agreement:.1f} %",
             "label": f"agreement with the {reference.label}",
             "detail": f"KL {comparison.kl:.3f} nats",
         }
     )
-    return made
+    return headline
 
 
 def lead(results: EvaluationResults, reference: Role | None) -> str:
