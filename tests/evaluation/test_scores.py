@@ -6,7 +6,7 @@ import torch
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, top_k_accuracy_score
 
-from distill.evaluation.compare_predictions import class_changes, compare_predictions, most
+from distill.evaluation.compare_predictions import compare_predictions, most
 from distill.evaluation.scores import BINS, below_one, brier, confident, losses, reliability, scores
 
 N, C = 400, 8
@@ -76,7 +76,7 @@ def test_ties_stay_ties_in_bf16():
 
 def test_comparison(answers):
     logits, other, target = answers
-    found, y = compare_predictions(logits, other, target), target.numpy()
+    found, y = compare_predictions(logits, other, target, list(map(str, range(C)))), target.numpy()
     log_p, log_q = (log_softmax(z.double().numpy(), axis=1) for z in (other, logits))
     assert found.kl == pytest.approx((np.exp(log_p) * (log_p - log_q)).sum(1).mean(), rel=1e-5)
     a, b = (z.numpy().argmax(1) for z in (logits, other))
@@ -90,11 +90,23 @@ def test_comparison(answers):
         assert vars(getattr(found, key)) == {"count": mask.sum(), "share": pytest.approx(mask.mean())}
 
 
-def test_shifts_are_the_largest_first():
-    found = class_changes([0.1, 0.9, 0.5, None], [0.4, 0.5, 0.6, 0.2], ("a", "b", "c", "d"))
-    assert [row.name for row in found.lost] == ["a", "c"]
+def test_the_largest_changes_come_first():
+    """Per class of ten samples: how many the student has right, and the other model."""
+    right = {"a": (1, 4), "b": (9, 5), "c": (5, 6), "d": (3, 3)}
+    target = torch.arange(4).repeat_interleave(10)
+    wrong = (target + 1) % 4
+
+    def logits(model):
+        hits = torch.cat([torch.arange(10) < counts[model] for counts in right.values()])
+        return torch.nn.functional.one_hot(torch.where(hits, target, wrong), 5).float()
+
+    found = compare_predictions(logits(0), logits(1), target, [*right, "without images"])
+    assert [(row.name, row.student, row.other) for row in found.lost] == [
+        ("a", pytest.approx(0.1), pytest.approx(0.4)), ("c", 0.5, pytest.approx(0.6)),
+    ]  # fmt: skip
     assert [row.name for row in found.gained] == ["b"]
     assert found.gained[0].change == pytest.approx(0.4)
+    assert found.as_json()["gained"][0]["class"] == "b"
 
 
 def test_the_hardest(answers):

@@ -1,11 +1,14 @@
 """The student's predictions beside another model's: agreement, who is right, which classes lost and gained."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 from torchmetrics.functional.regression import kl_divergence
 
-from distill.evaluation.results import ClassChange, ClassChanges, Comparison, Count
+from distill.evaluation.results import ClassChange, Comparison, Count
 
 SHOWN = 10
 
@@ -14,22 +17,24 @@ def _count(mask: Tensor) -> Count:
     return Count(int(mask.sum()), float(mask.double().mean()))
 
 
-def compare_predictions(student: Tensor, other: Tensor, target: Tensor) -> Comparison:
+def compare_predictions(student: Tensor, other: Tensor, target: Tensor, classes: Sequence[str]) -> Comparison:
     """Compares the student with a teacher, a peer, or itself trained without one.
 
     Args:
         student: its logits (N, C).
         other: the other model's logits (N, C).
         target: class numbers, int64 (N,).
+        classes: their C names.
 
     Example:
         >>> z = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
-        >>> comparison = compare_predictions(z, z, torch.tensor([0, 0]))
+        >>> comparison = compare_predictions(z, z, torch.tensor([0, 0]), ("cat", "dog"))
         >>> comparison.agreement, comparison.kl, comparison.both_wrong
         (1.0, 0.0, Count(count=1, share=0.5))
     """
     student_right, other_right = (logits.argmax(1) == target for logits in (student, other))
     log_p, log_q = (logits.float().log_softmax(1) for logits in (other, student))
+    changes = _class_changes(student, other, target, classes)
     agreement = multiclass_accuracy(
         student, other.argmax(1), num_classes=student.shape[1], average="micro", validate_args=False
     )
@@ -40,31 +45,18 @@ def compare_predictions(student: Tensor, other: Tensor, target: Tensor) -> Compa
         only_student_right=_count(student_right & ~other_right),
         only_other_right=_count(~student_right & other_right),
         both_wrong=_count(~student_right & ~other_right),
-    )
-
-
-def class_changes(student: list[float | None], other: list[float | None], classes: tuple[str, ...]) -> ClassChanges:
-    """The classes whose accuracy lost and gained most, at most ten each, the largest change first.
-
-    Args:
-        student: its accuracy per class.
-        other: the other model's.
-        classes: their names.
-
-    Example:
-        >>> class_changes([0.5, 1.0], [0.75, 1.0], ("cat", "dog")).lost
-        [ClassChange(name='cat', student=0.5, other=0.75, change=-0.25)]
-    """
-    changes = [
-        ClassChange(name, a, b, a - b)
-        for name, a, b in zip(classes, student, other, strict=True)
-        if a is not None and b is not None
-    ]
-    changes.sort(key=lambda each: each.change)
-    return ClassChanges(
         lost=[each for each in changes if each.change < 0][:SHOWN],
         gained=[each for each in reversed(changes) if each.change > 0][:SHOWN],
     )
+
+
+def _class_changes(student: Tensor, other: Tensor, target: Tensor, classes: Sequence[str]) -> list[ClassChange]:
+    """Accuracy of both models on every class that has samples, by their difference, ascending."""
+    settings: dict[str, Any] = {"num_classes": len(classes), "average": None, "validate_args": False}
+    accuracies = [multiclass_accuracy(logits, target, **settings).tolist() for logits in (student, other)]
+    support = target.bincount(minlength=len(classes)).tolist()
+    rows = zip(classes, *accuracies, support, strict=True)
+    return sorted((ClassChange(name, a, b, a - b) for name, a, b, n in rows if n), key=lambda each: each.change)
 
 
 def most(values: Tensor, among: Tensor | None = None, shown: int = 12) -> list[int]:

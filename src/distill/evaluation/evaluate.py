@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from distill.data import DataModule, ViewLoader
-from distill.evaluation.compare_predictions import class_changes, compare_predictions, most
+from distill.evaluation.compare_predictions import compare_predictions, most
 from distill.evaluation.final_teacher import final_teacher, final_teacher_role
 from distill.evaluation.inference import Pass, Predictions, predict
 from distill.evaluation.results import EvaluatedModel, EvaluationResults, Reproduction
@@ -186,7 +186,6 @@ def evaluate(subject: Subject) -> Evaluation:
     models = {role: _evaluated(subject, role, made.logits, target) for role, made in predictions.items()}
     others = [role for role in predictions if role != STUDENT]
     student = predictions[STUDENT].logits
-    per_class = {role: model.scores.per_class for role, model in models.items()}
     comparable = subject.order is None and subject.batch_size is None and subject.split != "train" and subject.teacher
     results = EvaluationResults(
         run=str(run.folder),
@@ -200,8 +199,9 @@ def evaluate(subject: Subject) -> Evaluation:
         precision=run.summary.precision,
         reproduced=reproduced(run, subject.split, first.logged) if comparable else None,
         models=models,
-        comparisons={role: compare_predictions(student, predictions[role].logits, target) for role in others},
-        changes={role: class_changes(per_class[STUDENT], per_class[role], run.classes) for role in others},
+        comparisons={
+            role: compare_predictions(student, predictions[role].logits, target, run.classes) for role in others
+        },
         classes=list(run.classes),
         hardware=Hardware(**environment.hardware(_trainer(run, limited=True).strategy.root_device)),
         versions=environment.versions(),

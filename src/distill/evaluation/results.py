@@ -71,24 +71,6 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The student beside another model.
-
-    Attributes:
-        agreement: the share of samples with the same prediction, in [0, 1].
-        kl: mean KL(other ‖ student) at T = 1 in nats per sample.
-        both_right, only_student_right, only_other_right, both_wrong: samples; their shares sum to 1.
-    """
-
-    agreement: float
-    kl: float
-    both_right: Count
-    only_student_right: Count
-    only_other_right: Count
-    both_wrong: Count
-
-
-@dataclass(frozen=True)
 class ClassChange:
     """Accuracy on one class of the student and of another model; ``change`` is their difference."""
 
@@ -99,18 +81,32 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
-class ClassChanges:
-    """The classes whose accuracy lost and gained most, the largest change first."""
+class Comparison:
+    """The student beside another model.
 
+    Attributes:
+        agreement: the share of samples with the same prediction, in [0, 1].
+        kl: mean KL(other ‖ student) at T = 1 in nats per sample.
+        both_right, only_student_right, only_other_right, both_wrong: samples; their shares sum to 1.
+        lost, gained: the classes whose accuracy lost and gained most, the largest change first.
+    """
+
+    agreement: float
+    kl: float
+    both_right: Count
+    only_student_right: Count
+    only_other_right: Count
+    both_wrong: Count
     lost: list[ClassChange]
     gained: list[ClassChange]
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON object."""
-        return {
-            key: [{"class": c.name, "student": c.student, "other": c.other, "change": c.change} for c in changes]
-            for key, changes in vars(self).items()
+        """The JSON object, in which a change says ``class``."""
+        changes = {
+            key: [{"class" if k == "name" else k: value for k, value in vars(change).items()} for change in found]
+            for key, found in (("lost", self.lost), ("gained", self.gained))
         }
+        return asdict(self) | changes
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,7 @@ class EvaluationResults:
         against: the folder of the run to compare with; None: none.
         reproduced: None where the run has no numbers of its own for this.
         models: by role, in the order in which they are shown.
-        comparisons, changes: of the student with each other model.
+        comparisons: of the student with each other model.
         hardest: the samples with the highest loss of the student, with every model's prediction.
     """
 
@@ -147,7 +143,6 @@ class EvaluationResults:
     reproduced: Reproduction | None
     models: dict[Role, EvaluatedModel]
     comparisons: dict[Role, Comparison]
-    changes: dict[Role, ClassChanges]
     classes: list[str]
     hardware: Hardware
     versions: dict[str, str]
@@ -157,13 +152,10 @@ class EvaluationResults:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object; ``versus`` holds the comparisons."""
-        facts = asdict(replace(self, models={}, comparisons={}, changes={}))
-        node = {"versus" if key == "comparisons" else key: value for key, value in facts.items() if key != "changes"}
+        facts = asdict(replace(self, models={}, comparisons={}))
+        node = {"versus" if key == "comparisons" else key: value for key, value in facts.items()}
         node["models"] = {str(role): model.as_json() for role, model in self.models.items()}
-        node["versus"] = {
-            str(role): asdict(comparison) | self.changes[role].as_json()
-            for role, comparison in self.comparisons.items()
-        }
+        node["versus"] = {str(role): comparison.as_json() for role, comparison in self.comparisons.items()}
         return node
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from distill.evaluation.compare_predictions import class_changes, compare_predictions, most
+from distill.evaluation.compare_predictions import compare_predictions, most
 from distill.evaluation.evaluate import Evaluation, sample
 from distill.evaluation.inference import Predictions
 from distill.evaluation.reporting import page as pages
@@ -30,14 +30,13 @@ def evaluation():
     }
     classes = tuple(f"class number {i} of a long name" for i in range(C))
     models = {role: EvaluatedModel(str(role), scores(z, target), None, None) for role, z in logits.items()}
-    per_class = [models[role].scores.per_class for role in (STUDENT, TEACHER)]
     facts = summary()
     hard = most(losses(logits[STUDENT], target), shown=24)
     results = EvaluationResults(
         run="r", weights="student.safetensors", epoch=1, data="many", split="test", samples=N, against=None,
         batch_size=64, precision="32-true", reproduced=None, models=models,
-        comparisons={TEACHER: compare_predictions(logits[STUDENT], logits[TEACHER], target)},
-        changes={TEACHER: class_changes(*per_class, classes)}, classes=list(classes), hardware=facts.hardware,
+        comparisons={TEACHER: compare_predictions(logits[STUDENT], logits[TEACHER], target, classes)},
+        classes=list(classes), hardware=facts.hardware,
         versions={}, git_commit=None, command="python evaluate.py run=r",
         hardest=[sample(position, predictions, target, torch.arange(N), classes) for position in hard],
     )  # fmt: skip

@@ -65,7 +65,7 @@ def shifted(evaluation: Evaluation) -> list[Figure]:
     """The classes that lost and gained most."""
     if evaluation.reference is None:
         return []
-    changes = evaluation.results.changes[evaluation.reference]
+    changes = evaluation.results.comparisons[evaluation.reference]
     largest = max([0.0, *(abs(each.change) for each in (*changes.lost, *changes.gained))])
 
     def bar(each: ClassChange, colour: str) -> Bar:

@@ -80,9 +80,9 @@ def table(results: EvaluationResults) -> Table:
 
 def changes(results: EvaluationResults) -> list[str]:
     """The classes that lost and gained most beside the first other model, a line each."""
-    if not results.changes:
+    if not results.comparisons:
         return []
-    role, by_class = next(iter(results.changes.items()))
+    role, by_class = next(iter(results.comparisons.items()))
     lines = []
     for most, word in ((by_class.lost, "lost most"), (by_class.gained, "gained most")):
         named = [f"{each.name} {100 * each.change:+.1f}" for each in most[:5]]
