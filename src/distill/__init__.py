@@ -5,9 +5,10 @@ from typing import Any
 
 from distill.config.public_modules import PUBLIC_MODULES
 
-__all__ = ["UserError", "load", "sweep", "train"]
+__all__ = ["Distiller", "UserError", "load", "losses", "sweep", "train"]
 
 _EXPORTS = {
+    "Distiller": "distill.training.distiller",
     "UserError": "distill.utils.errors",
     "load": "distill.evaluation.runs",
     "sweep": "distill.cli.api",
@@ -18,6 +19,8 @@ _EXPORTS = {
 def __getattr__(name: str) -> Any:  # the command line answers before torch is imported
     if name in _EXPORTS:
         return getattr(importlib.import_module(_EXPORTS[name]), name)
+    if name == "losses":
+        return importlib.import_module("distill.losses")
     if name in PUBLIC_MODULES:
         return importlib.import_module(PUBLIC_MODULES[name])
     raise AttributeError(f"module 'distill' has no attribute '{name}'")

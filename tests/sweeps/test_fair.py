@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 from jobs import TINY, run_job
 
 QUICK = (*TINY[1:], "logger=none", "trainer.max_epochs=1")
@@ -13,7 +13,7 @@ QUICK = (*TINY[1:], "logger=none", "trainer.max_epochs=1")
 def begun(monkeypatch):
     """The weights with which each student began, and the samples of each of its steps."""
     found = []
-    step = Distiller.training_step
+    step = DistillationModule.training_step
 
     def recorded(self, batch, batch_idx):
         if self.teacher is not None:
@@ -23,7 +23,7 @@ def begun(monkeypatch):
             found[-1][2].append(batch.inputs.sum().item())
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(Distiller, "training_step", recorded)
+    monkeypatch.setattr(DistillationModule, "training_step", recorded)
     return found
 
 

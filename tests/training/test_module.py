@@ -14,7 +14,7 @@ from distill.distillation.terms import Term
 from distill.losses import KD, RKD, FitNet
 from distill.models import resnet8, resnet14
 from distill.tasks.image_classification import ImageClassification
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 
 
 class Dropping(nn.Module):
@@ -47,7 +47,7 @@ def made(data):
     s, t = inspect_model(student, x, "the student"), inspect_model(net, x, "the teacher")
     criterion.build(s, t, data.num_train)
     teacher = Teacher(net, criterion.extracted_layers("teacher"), t.head)
-    module = Distiller(
+    module = DistillationModule(
         student,
         criterion,
         ImageClassification(10),
@@ -156,7 +156,7 @@ def test_random_layers_draw_by_seed_and_step(data, tmp_path):
         torch.manual_seed(0)
         student = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
         torch.manual_seed(noise)  # what came before must not matter
-        module = Distiller(
+        module = DistillationModule(
             student, Criterion(), ImageClassification(10), optimizer=lambda p: torch.optim.SGD(p, 0.1), seed=seed
         )
         fit(module, data, tmp_path)

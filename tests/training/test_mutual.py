@@ -11,7 +11,7 @@ from distill.distillation.terms import Term
 from distill.losses import KD, FitNet
 from distill.models import resnet8, resnet14
 from distill.tasks.image_classification import ImageClassification
-from distill.training.mutual import MutualDistiller
+from distill.training.mutual import MutualDistillationModule
 
 X = torch.randn(6, 3, 16, 16)
 BATCH = Batch(X, torch.arange(6), torch.arange(6))
@@ -28,7 +28,7 @@ def made(*nets, terms):
                 criterion.build(student, other, 6)
                 row.append(criterion)
         rows.append(row)
-    return MutualDistiller(
+    return MutualDistillationModule(
         nets, rows, [None] * len(nets), task=ImageClassification(10), optimizer=lambda p: torch.optim.SGD(p, 0.1)
     )
 

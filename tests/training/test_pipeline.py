@@ -160,10 +160,10 @@ def test_a_users_class_is_in_the_fingerprint_with_its_code(tmp_path, monkeypatch
 def test_the_test_split_is_touched_only_after_training(tmp_path, monkeypatch):
     monkeypatch.setattr("distill.training.scoring._scores", {})  # of jobs before in this process
     from distill.data import DataModule
-    from distill.training.module import Distiller
+    from distill.training.module import DistillationModule
 
     events = []
-    test_dataloader, validation_step = DataModule.test_dataloader, Distiller.validation_step
+    test_dataloader, validation_step = DataModule.test_dataloader, DistillationModule.validation_step
 
     def watched(self):
         events.append("test split")
@@ -174,8 +174,8 @@ def test_the_test_split_is_touched_only_after_training(tmp_path, monkeypatch):
         return validation_step(self, batch, batch_idx)
 
     monkeypatch.setattr(DataModule, "test_dataloader", watched)
-    monkeypatch.setattr(Distiller, "validation_step", validated)
-    monkeypatch.setattr(Distiller, "on_fit_end", lambda _: events.append("trained"))
+    monkeypatch.setattr(DistillationModule, "validation_step", validated)
+    monkeypatch.setattr(DistillationModule, "on_fit_end", lambda _: events.append("trained"))
     run_job(tmp_path / "run", *QUICK)
     assert events.count("trained") == 2  # teacher and student
     last = max(i for i, event in enumerate(events) if event == "trained")
@@ -206,11 +206,11 @@ def test_the_teacher_is_bit_identical_through_the_whole_job(tmp_path, monkeypatc
 
 
 def test_the_schedule_spans_the_run(tmp_path, monkeypatch):
-    from distill.training.module import Distiller
+    from distill.training.module import DistillationModule
 
     seen = []
     monkeypatch.setattr(
-        Distiller, "on_train_end", lambda self: seen.append(self.lr_schedulers().total_steps), raising=False
+        DistillationModule, "on_train_end", lambda self: seen.append(self.lr_schedulers().total_steps), raising=False
     )
     run_job(tmp_path / "a", *QUICK, "kd=none")
     run_job(tmp_path / "b", *QUICK, "kd=none", "trainer.accumulate_grad_batches=3")

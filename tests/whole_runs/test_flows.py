@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from distill.losses import bn_margin
 from distill.training.callbacks import GracefulStop
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 from distill.utils.errors import Interrupted, UserError
 from jobs import TINY, command, run_job
 
@@ -44,14 +44,14 @@ def weights_of_checkpoint(folder):
 def watch(monkeypatch):
     """What the student's weights and the phase are when each training starts and ends."""
     seen = []
-    start, end = Distiller.on_train_start, Distiller.on_fit_end
+    start, end = DistillationModule.on_train_start, DistillationModule.on_fit_end
 
     def note(self):
         state = {k: v.clone() for k, v in self.student.state_dict().items()}
         seen.append((self.criterion.pretraining_term, state))
 
-    monkeypatch.setattr(Distiller, "on_train_start", lambda self: (start(self), note(self)))
-    monkeypatch.setattr(Distiller, "on_fit_end", lambda self: (end(self), note(self)))
+    monkeypatch.setattr(DistillationModule, "on_train_start", lambda self: (start(self), note(self)))
+    monkeypatch.setattr(DistillationModule, "on_fit_end", lambda self: (end(self), note(self)))
     return seen
 
 

@@ -1,7 +1,6 @@
 """The commands as functions, for scripts and notebooks: they return what a run found and raise instead of exiting."""
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,52 +10,9 @@ from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
-from distill.config.command_line import quoted
+from distill.config.command_line import Overrides, as_overrides, hydra_value, quoted
 from distill.training.summary import RunSummary, read
 from distill.utils.errors import UserError
-
-Overrides = Sequence[str] | Mapping[str, Any]
-_PLAIN = re.compile(r"[\w./-]+")  # text that Hydra's grammar takes without quotes
-
-
-def _value(value: Any) -> str:
-    """A Python value in Hydra's grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool | int | float):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_value(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_value, value)) + "]"
-    text = str(value)
-    return text if _PLAIN.fullmatch(text) else quoted(text)
-
-
-def as_overrides(settings: Overrides) -> list[str]:
-    """Settings as the overrides of a command line.
-
-    Args:
-        settings: overrides as they are; or a mapping, whose nested mappings are parts of the configuration (one with
-            the key ``schedule`` is a schedule).
-
-    Example:
-        >>> as_overrides({"model": "resnet8", "kd": ["dkd", "sp"], "trainer": {"max_epochs": 2}})
-        ['model=resnet8', 'kd=[dkd,sp]', 'trainer.max_epochs=2']
-        >>> as_overrides({"kd.T": {"schedule": "linear", "start": 8, "end": 2}})
-        ['kd.T={schedule:linear,start:8,end:2}']
-    """
-    if isinstance(settings, str):
-        raise UserError(f"overrides are a list or a mapping, got the text {settings!r}: write [{settings!r}]")
-    if not isinstance(settings, Mapping):
-        return [str(override) for override in settings]
-    overrides = []
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value and "schedule" not in value:
-            overrides += as_overrides({f"{key}.{name}": item for name, item in value.items()})
-        else:
-            overrides.append(f"{key}={_value(value)}")
-    return overrides
 
 
 @contextmanager
@@ -90,8 +46,8 @@ def _run(arguments: list[str]) -> Path:
     """
     from hydra.errors import HydraException
 
-    from distill.cli.explain import explain, explain_value
     from distill.cli.train import execute
+    from distill.config.explain import explain, explain_value
     from distill.sweeps import callback
 
     with _called_as_command(arguments):
@@ -174,7 +130,7 @@ def sweep(
     for key, values in (over or {}).items():
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise UserError(f"over[{key!r}] must list the values of the key, got {values!r}")
-        arguments.append(f"{key}={','.join(map(_value, values))}")
+        arguments.append(f"{key}={','.join(map(hydra_value, values))}")
     if output_dir is not None:
         arguments.append(f"hydra.sweep.dir={quoted(output_dir)}")
     flags = ["--multirun", *(["--config-dir", str(config_dir)] if config_dir is not None else [])]

@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from distill.cli.claim import claim, task_overrides, user_config_dir
 from distill.cli.commands import fail, wants_traceback
-from distill.cli.explain import explain_value
 from distill.config import command_line, named_models, schema
+from distill.config.explain import explain_value
 from distill.sweeps import callback, record
 from distill.sweeps.jobs import STATUS, SUMMARY, State, read
 from distill.training.flows import check

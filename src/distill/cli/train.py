@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distill.cli.commands import TRACEBACK, broken_pipe, fail, wants_traceback
-from distill.cli.explain import explain
 from distill.cli.job import job
 from distill.config import command_line, schema
 from distill.config.compose import CONF
+from distill.config.explain import explain
 from distill.sweeps import callback, record
 from distill.utils import invocation, processes
 from distill.utils.errors import Interrupted, UserError, first_line

@@ -1,7 +1,7 @@
 """A command line taken apart, and ``resume`` turned into the command it stands for."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ RESUME, RESUME_SWEEP = "resume", "sweep.resume"
 
 
 RENAMED = ((re.compile(r"^([+~]*kd\.terms\.[^.=]+)\.preparation\b"), r"\1.pretraining"),)  # of 0.1
+Overrides = Sequence[str] | Mapping[str, Any]
+_PLAIN = re.compile(r"[\w./-]+")  # text that Hydra's grammar takes without quotes
 
 
 def current_name(override: str) -> str:
@@ -115,3 +117,43 @@ def _again(file: Path, flags: list[str], overrides: list[str]) -> list[str]:
 def quoted(path: Path | str) -> str:
     """A value as Hydra's grammar takes it, whatever characters it has."""
     return "'" + str(path).replace("'", "\\'") + "'"
+
+
+def hydra_value(value: Any) -> str:
+    """A Python value in Hydra's grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{hydra_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(hydra_value, value)) + "]"
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else quoted(text)
+
+
+def as_overrides(settings: Overrides) -> list[str]:
+    """Settings as the overrides of a command line.
+
+    Args:
+        settings: overrides as they are; or a mapping, whose nested mappings are parts of the configuration (one with
+            the key ``schedule`` is a schedule).
+
+    Example:
+        >>> as_overrides({"model": "resnet8", "kd": ["dkd", "sp"], "trainer": {"max_epochs": 2}})
+        ['model=resnet8', 'kd=[dkd,sp]', 'trainer.max_epochs=2']
+        >>> as_overrides({"kd.T": {"schedule": "linear", "start": 8, "end": 2}})
+        ['kd.T={schedule:linear,start:8,end:2}']
+    """
+    if isinstance(settings, str):
+        raise UserError(f"overrides are a list or a mapping, got the text {settings!r}: write [{settings!r}]")
+    if not isinstance(settings, Mapping):
+        return [str(override) for override in settings]
+    overrides = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value and "schedule" not in value:
+            overrides += as_overrides({f"{key}.{name}": item for name, item in value.items()})
+        else:
+            overrides.append(f"{key}={hydra_value(value)}")
+    return overrides

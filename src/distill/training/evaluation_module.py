@@ -53,9 +53,20 @@ class EvaluationModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.student = student
+        self.assemble(criterion, task, teacher, head, agreement)
+
+    def assemble(
+        self,
+        criterion: Criterion,
+        task: Task,
+        teacher: Teacher | Ensemble | None = None,
+        head: str | None = None,
+        agreement: bool | None = None,
+    ) -> None:
+        """Put together what evaluates ``self.student``; the arguments are those of the class."""
         self.criterion = criterion
         self.teacher = teacher
-        self.extractor = FeatureExtractor(student, criterion.extracted_layers("student"), head)
+        self.extractor = FeatureExtractor(self.student, criterion.extracted_layers("student"), head)
         self.means = {split: Means() for split in SPLITS}
         agreement = teacher is not None if agreement is None else agreement
         self.metrics = nn.ModuleDict({f"{split}_": task.metrics(agreement) for split in SPLITS})

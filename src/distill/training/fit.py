@@ -9,7 +9,7 @@ from distill.distillation.teacher import Teacher
 from distill.tasks.image_classification import ImageClassification
 from distill.training.acceleration.callback import Acceleration
 from distill.training.callbacks import PartialEpoch
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 from distill.training.plan import Recipe, TrainingStage
 from distill.training.quantization import Int8
 from distill.utils import distributed
@@ -45,11 +45,11 @@ def module_settings(stage: TrainingStage) -> dict[str, Any]:
     }
 
 
-def make_distiller(stage: TrainingStage, teacher: Teacher | Ensemble | None) -> Distiller:
+def make_distiller(stage: TrainingStage, teacher: Teacher | Ensemble | None) -> DistillationModule:
     """The LightningModule of one student, with a teacher or without."""
     criterion = stage.recipe.criterion
     int8 = Int8(stage.student.model) if stage.int8 else None
-    return Distiller(
+    return DistillationModule(
         stage.student.model,
         criterion,
         teacher=teacher,
@@ -60,7 +60,7 @@ def make_distiller(stage: TrainingStage, teacher: Teacher | Ensemble | None) -> 
     )
 
 
-def _strategy(module: Distiller, strategy: str) -> dict[str, Any]:
+def _strategy(module: DistillationModule, strategy: str) -> dict[str, Any]:
     """For several processes. DDP looks for parameters without a gradient only where there may be some."""
     if not distributed.is_distributed():
         return {}
@@ -80,7 +80,9 @@ def last_checkpoint(folder: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def fit(module: Distiller, recipe: Recipe, folder: Path, label: str, resume: Path | None, **changes: Any) -> FitResult:
+def fit(
+    module: DistillationModule, recipe: Recipe, folder: Path, label: str, resume: Path | None, **changes: Any
+) -> FitResult:
     """Trains; continues from ``resume``, which Lightning reads.
 
     A training that had finished (early stopping included) stays as it was, whichever of its checkpoints is given.

@@ -18,7 +18,7 @@ from distill.training.quantization import Int8
 from distill.training.schedulers import SchedulerFactory
 
 
-class Distiller(EvaluationModule):
+class DistillationModule(EvaluationModule):
     """Trains a student. What a step computes is :meth:`EvaluationModule.compute`, the hook that subclasses override.
 
     CUDA graphs, compilation and sharding wrap this module from ``distill.training.acceleration``.

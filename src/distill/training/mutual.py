@@ -10,10 +10,10 @@ from distill.data import Batch
 from distill.distillation.criterion import Criterion, Losses
 from distill.distillation.feature_extractor import FeatureExtractor
 from distill.training.evaluation_module import StepOutput
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 
 
-class MutualDistiller(Distiller):
+class MutualDistillationModule(DistillationModule):
     """Trains students together: L = Σ_i mean_{j ≠ i} criterion(student i, student j as its teacher).
 
     With the KD term at T = 1 and α null that is Σ_i [CE_i + mean_{j ≠ i} KL(p_j ‖ p_i)], deep mutual learning. No
@@ -24,7 +24,7 @@ class MutualDistiller(Distiller):
         students: two or more; the first is the one the run is about.
         criteria: for each student one built criterion per other student, in their order.
         heads: module path of each student's classifier, where a term reads its embedding.
-        settings: as of :class:`Distiller`, without a teacher.
+        settings: as of :class:`DistillationModule`, without a teacher.
 
     Source:
         Zhang et al. 2018, "Deep Mutual Learning", arXiv:1706.00384, eq. 4 to 8.

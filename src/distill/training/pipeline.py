@@ -13,7 +13,7 @@ from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_store import obtain
 from distill.training.closing_table import ORIGINS
 from distill.training.fit import FitResult, fit, last_checkpoint
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 from distill.training.plan import Experiment, TrainingStage
 from distill.training.results import TrainedStage, TrainedTeacher, cache_reports, conclude
 from distill.training.scoring import teacher_scores
@@ -38,7 +38,7 @@ def _frozen(net: NamedModel, stage: TrainingStage, features: bool = True) -> Tea
     )
 
 
-def _pretrain(module: Distiller, stage: TrainingStage, resumed: bool) -> None:
+def _pretrain(module: DistillationModule, stage: TrainingStage, resumed: bool) -> None:
     """Runs the pretraining of every term that has one, each a training of its own in ``pretraining/<term>``."""
     modes = [(part, part.training) for part in module.student.modules()]
     for term in stage.recipe.criterion.terms:
@@ -57,7 +57,7 @@ def _pretrain(module: Distiller, stage: TrainingStage, resumed: bool) -> None:
 
 def _train(
     stage: TrainingStage, teacher: Teacher | Ensemble | None, experiment: Experiment
-) -> tuple[Distiller, FitResult]:
+) -> tuple[DistillationModule, FitResult]:
     """One stage, its pretraining stages first, unless the checkpoint to continue from has them behind it."""
     module = stage.make_module(stage, teacher)
     checkpoint = _checkpoint_to_resume(experiment, stage)

@@ -16,11 +16,11 @@ from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CachePlan
 from distill.distillation.teacher_store import TeacherSource
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 from distill.training.optimization import OptimizerFactory
 from distill.training.schedulers import SchedulerFactory
 
-ModuleFactory = Callable[["TrainingStage", Teacher | Ensemble | None], Distiller]
+ModuleFactory = Callable[["TrainingStage", Teacher | Ensemble | None], DistillationModule]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from distill.distillation.teacher_cache import CachedTeacher
 from distill.training import summary
 from distill.training.closing_table import show
 from distill.training.fit import FitResult
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 from distill.training.plan import Experiment, TrainingStage
 from distill.training.roles import Role, RoleKind
 from distill.training.scoring import evaluate, evaluate_val_and_test, evaluation_module, measure, teacher_scores
@@ -52,7 +52,7 @@ class TrainedStage(NamedTuple):
     """A finished stage: its module, which holds the weights of the last epoch, and what the training left."""
 
     stage: TrainingStage
-    module: Distiller
+    module: DistillationModule
     fit: FitResult
 
 

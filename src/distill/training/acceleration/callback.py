@@ -11,11 +11,11 @@ from distill.training.acceleration import compilation, graphed_step
 from distill.training.acceleration.cuda_graphs import no_autocast_cache
 from distill.training.acceleration.graphed_step import GraphedStep
 from distill.training.acceleration.teacher import AcceleratedTeacher
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 
 
 class Acceleration(L.Callback):
-    """Compile the models of a :class:`Distiller`, and capture its steps and its teacher as CUDA graphs.
+    """Compile the models of a :class:`DistillationModule`, and capture its steps and its teacher as CUDA graphs.
 
     That happens at the first full batch, for its shape; short batches and evaluation run eagerly. What cannot be
     compiled or captured is reported in one line and runs eagerly, too.
@@ -53,7 +53,7 @@ class Acceleration(L.Callback):
             self._step.refresh_trained_parameters()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
-        module: Distiller = pl_module
+        module: DistillationModule = pl_module
         student = not self._student_done and module.criterion.teaches_student
         teacher = not self._teacher_done and module.teacher is not None and module.criterion.asks_teacher
         enabled = self.compile_student or self.compile_teacher or self._step is not None

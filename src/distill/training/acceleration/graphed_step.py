@@ -13,7 +13,7 @@ from distill.models.outputs import Outputs
 from distill.training.acceleration import cuda_graphs
 from distill.training.acceleration.cuda_graphs import GraphedCallable
 from distill.training.evaluation_module import StepOutput
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 
 HOOKS = ("compute", "backward", "optimizer_zero_grad")
 
@@ -35,7 +35,7 @@ class GraphedStep:
         refused: whether the step could not be captured.
     """
 
-    def __init__(self, module: Distiller, trainer: L.Trainer) -> None:
+    def __init__(self, module: DistillationModule, trainer: L.Trainer) -> None:
         self.refused = False
         self._module = module
         self._trainer = trainer

@@ -20,7 +20,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """FSDP2: each process holds one shard of every parameter, gradient and optimizer state of a :class:`Distiller`.
+    """FSDP2: each process holds one shard of every parameter, gradient and optimizer state.
 
     Sharded copies of student and criterion are trained; afterwards the first process has the trained weights in the
     original ones. Checkpoints are those of a run in one process: Lightning's own leave out what it cannot number, and

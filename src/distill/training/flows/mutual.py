@@ -13,7 +13,7 @@ from distill.utils.processes import count
 if TYPE_CHECKING:
     from distill.distillation.criterion import Criterion
     from distill.distillation.model_info import NamedModel
-    from distill.training.module import Distiller
+    from distill.training.module import DistillationModule
     from distill.training.plan import ModuleFactory, TrainingStage
 
 
@@ -71,11 +71,11 @@ class Mutual(Flow):
         return partial(_module, rows=tuple(rows))
 
 
-def _module(stage: TrainingStage, _teacher: Any, rows: tuple[tuple[Criterion, ...], ...]) -> Distiller:
+def _module(stage: TrainingStage, _teacher: Any, rows: tuple[tuple[Criterion, ...], ...]) -> DistillationModule:
     from distill.training.fit import module_settings
-    from distill.training.mutual import MutualDistiller
+    from distill.training.mutual import MutualDistillationModule
 
     criterion, models = stage.recipe.criterion, (stage.student, *stage.peers)
     embedded = any(criterion.reads(f"{side}_embedding") for side in ("student", "teacher"))
     heads = [net.model_info.head if embedded else None for net in models]
-    return MutualDistiller([net.model for net in models], rows, heads, **module_settings(stage))
+    return MutualDistillationModule([net.model for net in models], rows, heads, **module_settings(stage))

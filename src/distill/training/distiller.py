@@ -1,0 +1,194 @@
+"""Distillation for a training script of one's own: any two models, any loader of (inputs, target)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from distill.config.command_line import as_overrides
+from distill.config.compose import compose
+from distill.config.explain import explain
+from distill.config.instantiate import instantiate
+from distill.config.schema import KDConfig, TrainConfig, typed
+from distill.config.validation import check
+from distill.data import Batch
+from distill.distillation.dry_run import dry_run
+from distill.distillation.model_info import NamedModel, inspect_model
+from distill.distillation.teacher import Teacher
+from distill.tasks.image_classification import ImageClassification
+from distill.training.builder.criterion import build_criterion
+from distill.training.module import DistillationModule
+from distill.training.optimization import OptimizerFactory
+from distill.training.schedulers import SchedulerFactory, lightning_scheduler
+from distill.utils.errors import UserError, first_line
+
+FLOWS = ("teachers", "assistants", "peers", "flow", "student_wrapper")
+
+
+class Distiller(DistillationModule):
+    """A LightningModule that trains ``student`` to do what ``teacher`` does.
+
+    L = α · cross-entropy + (1 − α) · L_soft + Σ weight · (feature and relation terms), as ``kd`` says.
+
+    The layers that terms read, and adapters between widths, are found by one forward of both models, on ``example`` or
+    on the first batch of the Trainer's training loader. The teacher is frozen and stays outside this module's
+    parameters and checkpoints; ``self.student`` is what was trained.
+
+    Args:
+        student: its forward returns logits (N, C).
+        teacher: a trained model with the same classes; None: the student learns from the labels alone (``kd="none"``).
+        kd: a method by name (``distill methods`` lists them), or several.
+        optimizer: makes the optimizer from parameters; None: that of ``distill train``, SGD.
+        scheduler: makes the learning-rate scheduler from that optimizer; None: with the default optimizer the default
+            schedule, one cycle over the run, otherwise a constant rate.
+        example: a few inputs, as the models take them.
+        settings: keys of the configuration's node ``kd``: ``T=4, alpha=0.1, terms={"sp": {"weight": 1000}}``.
+
+    Raises:
+        UserError: a method that does not exist, a value out of range; from the start of training on, models that do
+            not fit each other or the method, and batches that are no pairs (inputs, target).
+
+    Example:
+        >>> import distill, lightning
+        >>> module = distill.Distiller(student, teacher, kd="dkd", T=4)  # doctest: +SKIP
+        >>> lightning.Trainer(max_epochs=1).fit(module, loader)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None = None,
+        kd: str | Sequence[str] = "kd",
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        example: Any = None,
+        **settings: Any,
+    ) -> None:
+        L.LightningModule.__init__(self)
+        for name, model in (("student", student), ("teacher", teacher)):
+            if not isinstance(model, nn.Module) and (name == "student" or model is not None):
+                raise UserError(f"{name} must be a torch.nn.Module, got {type(model).__name__}")
+        config = _configuration(kd, settings)
+        self._kd = config.kd
+        self._optimizer: Any = optimizer or instantiate(config.optimizer, "optimizer")
+        if optimizer is None and scheduler is None and config.scheduler:
+            scheduler = instantiate(config.scheduler, "scheduler")
+        self._scheduler = scheduler
+        self._callbacks: list[L.Callback] = []
+        self.student, self.int8 = student, None
+        self._models = (student, teacher)  # a tuple: the teacher is no submodule
+        self._criterion = _criterion(self._kd, teacher is not None)
+        self._is_built = False
+        if example is not None:
+            self._build(example)
+
+    def _build(self, example: Any) -> None:
+        """Fit the criterion to both models."""
+        device = next((p.device for p in self.student.parameters()), torch.device("cpu"))
+        inputs = example.to(device) if isinstance(example, Tensor) else example
+        student, teacher = (
+            NamedModel(type(model).__name__, model, inspect_model(model, inputs, f"the {role} {type(model).__name__}"))
+            if model is not None
+            else None
+            for role, model in zip(("student", "teacher"), self._on(device), strict=True)
+        )
+        assert student is not None
+        classes = student.model_info.logits[1]
+        if teacher is not None and teacher.model_info.logits[1] != classes:
+            raise UserError(f"the student gives {classes} logits and the teacher {teacher.model_info.logits[1]}")
+        criterion = self._criterion
+        criterion.build(student.model_info, teacher.model_info if teacher else None, None)
+        dry_run(criterion, student, teacher, inputs)
+        frozen = None
+        if teacher is not None:
+            head = teacher.model_info.head if criterion.reads("teacher_embedding") else None
+            frozen = Teacher(teacher.model, criterion.extracted_layers("teacher"), head)
+        head = student.model_info.head if criterion.reads("student_embedding") else None
+        self.assemble(criterion, ImageClassification(classes), frozen, head)
+        self._is_built = True
+
+    def _on(self, device: torch.device) -> tuple[nn.Module, nn.Module | None]:
+        student, teacher = self._models
+        return student, teacher if teacher is None else teacher.to(device)
+
+    def setup(self, stage: str) -> None:
+        """Build what depends on shapes, where no example was given, and move the teacher to the training device."""
+        if not self._is_built:
+            self._build(_first_inputs(self.trainer))
+        super().setup(stage)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+        """A batch as the criterion takes it."""
+        return batch if isinstance(batch, Batch) else Batch(*_pair(batch), torch.empty(0, dtype=torch.int64))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set what follows a schedule; random generators are the script's own."""
+        self.start_epoch(self.current_epoch, max(1, self.trainer.max_epochs or 1))
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and schedule for everything that is trained."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        optimizer: Optimizer = self._optimizer(parameters)
+        if self._scheduler is None:
+            return optimizer
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise UserError("a schedule over the run needs the Trainer's max_epochs or max_steps")
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": lightning_scheduler(self._scheduler, optimizer, int(steps)),
+        }
+
+
+def _configuration(kd: str | Sequence[str], settings: dict[str, Any]) -> TrainConfig:
+    """The configuration of ``distill train`` with a method and settings of ``kd``."""
+    keys = {f"kd.{key}": value for key, value in settings.items()}
+    try:
+        config = typed(compose(as_overrides({"kd": kd if isinstance(kd, str) else list(kd)} | keys)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+    check(config)
+    return config
+
+
+def _criterion(kd: KDConfig, has_teacher: bool) -> Any:
+    """The criterion of a method that needs nothing of a run but two models and batches."""
+    if flow := next((key for key in FLOWS if getattr(kd, key)), "generations" if kd.generations > 1 else None):
+        raise UserError(f"distill.Distiller trains one student under one teacher; kd.{flow} is for distill.train")
+    criterion = build_criterion(kd, max_epochs=100)
+    for term in criterion.terms:
+        if term.pretraining is not None:
+            raise UserError(f"term '{term.name}' needs a pretraining stage, which only distill.train runs")
+        if "index" in term.all_reads:
+            raise UserError(f"term '{term.name}' needs each sample's index, which only distill.train's data give")
+        if term.needs_teacher and not has_teacher:
+            raise UserError(f"term '{term.name}' needs a teacher, and teacher is None: give one, or kd=\"none\"")
+    return criterion
+
+
+def _pair(batch: Any) -> tuple[Any, Tensor]:
+    """Inputs and target of a loader's batch."""
+    if isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor):
+        return batch[0], batch[1]
+    size = f" of {len(batch)}" if isinstance(batch, list | tuple | dict) else ""
+    kind = f"{type(batch).__name__}{size}"
+    raise UserError(f"distill.Distiller takes batches (inputs, target), and the loader gives a {kind}")
+
+
+def _first_inputs(trainer: Any) -> Any:
+    """A few inputs of the Trainer's first loader; random generators stay as they are."""
+    loop = trainer.fit_loop if trainer.training or trainer.sanity_checking else trainer._active_loop or trainer.fit_loop
+    try:
+        loader = loop._data_source.dataloader()
+        loader = loader[0] if isinstance(loader, list | tuple) else loader
+        with torch.random.fork_rng(devices=[]):
+            inputs, _ = _pair(next(iter(loader)))
+    except (AttributeError, TypeError, StopIteration) as error:
+        raise UserError(f"no batch to find the models' shapes: give example=<inputs> ({first_line(error)})") from error
+    return inputs[:4] if isinstance(inputs, Tensor) else inputs
