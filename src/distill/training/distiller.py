@@ -83,7 +83,7 @@ class Distiller(DistillationModule):
         self._callbacks: list[L.Callback] = []
         self.student, self.int8 = student, None
         self._models = (student, teacher)  # a tuple: the teacher is no submodule
-        self._criterion = _criterion(self._kd, teacher is not None)
+        self.criterion = _criterion(self._kd, teacher is not None)
         self._is_built = False
         if example is not None:
             self._build(example)
@@ -102,7 +102,7 @@ class Distiller(DistillationModule):
         classes = student.model_info.logits[1]
         if teacher is not None and teacher.model_info.logits[1] != classes:
             raise UserError(f"the student gives {classes} logits and the teacher {teacher.model_info.logits[1]}")
-        criterion = self._criterion
+        criterion = self.criterion
         criterion.build(student.model_info, teacher.model_info if teacher else None, None)
         dry_run(criterion, student, teacher, inputs)
         frozen = None

@@ -18,7 +18,7 @@ from distill.tasks.image_classification import ImageClassification
 from distill.training.acceleration import graphed_step, prefetch
 from distill.training.acceleration import teacher as accelerated_teacher
 from distill.training.acceleration.teacher import AcceleratedTeacher
-from distill.training.module import Distiller
+from distill.training.module import DistillationModule
 from distill.utils.errors import Interrupted
 from jobs import TINY, run_job, stop_at
 
@@ -222,7 +222,7 @@ def test_a_released_teacher_has_the_forward_of_before_the_capture(cuda_graph):
 
 
 def test_a_module_has_its_own_hooks_back(cuda_graph):
-    module = Distiller(resnet8(num_classes=10, in_channels=1), Criterion(), ImageClassification(10))
+    module = DistillationModule(resnet8(num_classes=10, in_channels=1), Criterion(), ImageClassification(10))
     step = graphed_step.GraphedStep(module, None)
     assert module.compute == step.compute
     assert module.backward == step.backward
