@@ -64,7 +64,7 @@ def test_alpha_weight_and_arguments_follow_the_epochs():
     seen = []
     for epoch in range(3):
         criterion.start_epoch(epoch, 3)
-        seen.append((round(criterion.alpha, 6), criterion._weights["kd"], criterion.losses["kd"][0].T))
+        seen.append((round(criterion.alpha, 6), criterion.weights["kd"], criterion.losses["kd"][0].T))
     assert seen == [(1.0, 0.5, 8.0), (0.5, 1.0, 5.0), (0.0, 1.0, 2.0)]
     assert criterion.scheduled == pytest.approx({"alpha": 0.0, "kd.weight": 1.0, "kd.T": 2.0})
 

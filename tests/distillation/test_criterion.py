@@ -262,7 +262,7 @@ def test_indices_become_places_in_the_training_set(nets):
     criterion(*given)
     criterion.eval()(*given)
     assert seen == [[4, 1, 2, 3, 0, 5], batch.tolist()]
-    assert "places" not in "".join(criterion.state_dict())
+    assert "row_of_index" not in "".join(criterion.state_dict())
 
 
 def test_arguments_that_shape_what_is_learnt_follow_no_schedule(nets):

@@ -1,8 +1,7 @@
-"""The criterion: named terms with weights, and which outputs of student and teacher each of them reads."""
+"""The criterion: L = α · L_hard + (1 − α) · Σ weight · L_soft + Σ weight · (feature and relation terms)."""
 
-import copy
 import functools
-import inspect
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -11,10 +10,12 @@ from torch import Tensor, nn
 
 from distill.config.schedules import Schedule
 from distill.data import Batch
+from distill.distillation.epoch_schedules import EpochSchedules
 from distill.distillation.model_info import ModelInfo
-from distill.distillation.stage_matching import stage_pairs
-from distill.distillation.terms import Function, Term
+from distill.distillation.term_builder import build_term
+from distill.distillation.terms import Term
 from distill.losses.logits.standardize import standardize
+from distill.losses.protocols import Calibrated, EndsPretraining, Pretrainable
 from distill.models.outputs import Outputs
 from distill.tasks.image_classification import ImageClassification
 from distill.utils.errors import UserError
@@ -27,23 +28,14 @@ class Losses(NamedTuple):
     parts: dict[str, Tensor]
 
 
-def _as_list(spec: Any) -> list[Any]:
-    """One layer or several."""
-    return [] if spec is None else list(spec) if isinstance(spec, (list, tuple)) else [spec]
-
-
-def _set_keyword(loss: Function, argument: str, value: float) -> None:
-    cast(Any, loss.function).keywords[argument] = value
-
-
 class Criterion(nn.Module):
     """L = α · L_hard + (1 − α) · Σ weight · L_soft + Σ weight · (feature and relation terms).
 
-    L_hard is cross-entropy with the labels. α weighs the hard loss; where α is None nothing is shared out:
-    L = L_hard + Σ weight · term. A module, so that what the terms learn (adapters, variances) reaches the optimizer,
-    moves with the device and is checkpointed.
+    L_hard is the task's supervised loss. α weighs the hard loss; where α is None nothing is shared out:
+    L = L_hard + Σ weight · term. A module, so that the parameters of the terms (adapters, variances) reach the
+    optimizer, move with the device and are checkpointed.
 
-    While ``pretraining_term`` names a term, that term's pretraining is the whole loss.
+    While ``pretraining_term`` names a term, that term's pretraining loss is the whole loss.
 
     Args:
         alpha: α in [0, 1], its schedule, or None.
@@ -52,6 +44,10 @@ class Criterion(nn.Module):
         supervised_loss: L_hard, the task's: takes logits, targets and label_smoothing.
 
     Attributes:
+        losses: the built losses of every term, by name.
+        student_layers: keys of the student's layers that each term reads, by name.
+        teacher_layers: keys of the teacher's layers that each term reads, by name.
+        weights: the present weight of every term, by name.
         scheduled: the present value of everything that follows a schedule, by name.
 
     Raises:
@@ -77,135 +73,49 @@ class Criterion(nn.Module):
         self.supervised_loss = supervised_loss
         self.terms = tuple(terms)
         self.pretraining_term: str | None = None
-        self.places: Tensor | None = None
-        self.losses = nn.ModuleDict()  # what is learnt in them is trained and checkpointed
+        self.row_of_index: Tensor | None = None
+        self.losses = nn.ModuleDict()
         self.student_layers: dict[str, list[str]] = {}
         self.teacher_layers: dict[str, list[str]] = {}
-        self.scheduled: dict[str, float] = {}
-        self._weights = {t.name: t.weight.start if isinstance(t.weight, Schedule) else t.weight for t in terms}
-        self._schedules: list[tuple[str, Schedule, Callable[[float], None]]] = []
+        self.weights = {t.name: t.weight.start if isinstance(t.weight, Schedule) else t.weight for t in terms}
+        self._schedules = EpochSchedules()
+        self.scheduled = self._schedules.values
         if isinstance(alpha, Schedule) and terms:
-            self._schedules.append(("alpha", alpha, functools.partial(setattr, self, "alpha")))
+            self._schedules.add("alpha", alpha, functools.partial(setattr, self, "alpha"))
         for term in self.terms:
             if isinstance(term.weight, Schedule):
-                set_weight = functools.partial(self._set_weight, term.name)
-                self._schedules.append((f"{term.name}.weight", term.weight, set_weight))
-
-    def _set_weight(self, term: str, value: float) -> None:
-        self._weights[term] = value
-
-    # Building
+                set_weight = functools.partial(operator.setitem, self.weights, term.name)
+                self._schedules.add(f"{term.name}.weight", term.weight, set_weight)
 
     def build(
         self, student: ModelInfo, teacher: ModelInfo | None, num_samples: int | None, indices: Tensor | None = None
     ) -> None:
-        """Resolves the layers of every term and lets the losses build what they learn from the shapes.
+        """Build every term for two models, see :func:`~distill.distillation.term_builder.build_term`.
 
         Args:
             student: what a dry forward saw of the student.
             teacher: what a dry forward saw of the teacher; None where there is none.
             num_samples: of the training set (memory banks); None: indices are not stable.
             indices: of the training samples, where they are not 0 … num_samples − 1: in training a term that reads
-                ``index`` gets each sample's place among them.
+                ``index`` gets each sample's row among them.
 
         Raises:
             UserError: a layer or embedding that does not exist, unequal numbers of layers, shapes that do not match.
         """
         if indices is not None and self.reads("index"):
-            places = torch.zeros(int(indices.max()) + 1, dtype=torch.int64)
-            places[indices] = torch.arange(len(indices))
-            del self.places  # a buffer moves with the device
-            self.register_buffer("places", places, persistent=False)
+            rows = torch.zeros(int(indices.max()) + 1, dtype=torch.int64)
+            rows[indices] = torch.arange(len(indices))
+            del self.row_of_index  # a buffer moves with the device
+            self.register_buffer("row_of_index", rows, persistent=False)
         for term in self.terms:
-            if teacher is None and term.needs_teacher:
-                raise UserError(f"term '{term.name}' needs a teacher, and there is none")
-            self._check_embedding(term, student, teacher)
-            layers = self._layers(term, student, teacher) if teacher else []
-            self.student_layers[term.name] = [pair[0] for pair in layers]
-            self.teacher_layers[term.name] = [pair[1] for pair in layers]
-            own = term.loss if isinstance(term.loss, nn.Module) else Function(term.loss)
-            losses = [copy.deepcopy(own) for _ in range(len(layers) if term.pairwise else 1)]
-            for i, loss in enumerate(losses):
-                self._build_loss(term.name, loss, self._shapes(term.name, i, student, teacher), num_samples)
-                self._schedule_arguments(term, loss)
-            self.losses[term.name] = nn.ModuleList(losses)
-
-    @staticmethod
-    def _build_loss(name: str, loss: nn.Module, shapes: dict[str, Any], num_samples: int | None) -> None:
-        if not hasattr(loss, "build"):
-            return
-        known = {**shapes, "num_classes": shapes["student_logits"][1], "num_samples": num_samples}
-        build: Any = loss.build
-        asked = inspect.signature(build).parameters
-        try:
-            build(**{key: known[key] for key in asked if key in known})
-        except ValueError as error:
-            raise UserError(f"term '{name}': {error}") from error
-
-    def _schedule_arguments(self, term: Term, loss: nn.Module) -> None:
-        """Arguments of a loss that follow a schedule are set as attributes, or as keywords of a partial function."""
-        if isinstance(loss, Function) and term.schedules:
-            loss.function = functools.partial(loss.function)  # keywords not shared with other criteria
-        for argument, schedule in term.schedules.items():
-            key = f"kd.terms.{term.name}.loss.{argument}"
-            if argument in getattr(loss, "fixed", ()):
-                raise UserError(f"{key} cannot follow a schedule: it is set once, when the loss is built")
-            if isinstance(loss, Function):
-                given: Any = loss.function
-                asked = inspect.signature(given.func).parameters
-                present = given.keywords.get(argument, asked[argument].default if argument in asked else None)
-                change: Any = functools.partial(_set_keyword, loss, argument)
-            else:
-                asked = inspect.signature(type(loss)).parameters
-                present = getattr(loss, argument, None) if argument in asked else None
-                change = functools.partial(setattr, loss, argument)
-            if not isinstance(present, (int, float)) or isinstance(present, bool):
-                raise UserError(f"{key} cannot follow a schedule: the loss keeps no such number")
-            self._schedules.append((f"{term.name}.{argument}", schedule, change))
-
-    @staticmethod
-    def _check_embedding(term: Term, student: ModelInfo, teacher: ModelInfo | None) -> None:
-        for side, model_info in (("student", student), ("teacher", teacher)):
-            if model_info and f"{side}_embedding" in term.required and model_info.head is None:
-                raise UserError(
-                    f"term '{term.name}' reads the embedding of {model_info.name}, "
-                    "which has no single linear classifier"
-                )
-
-    @staticmethod
-    def _layers(term: Term, student: ModelInfo, teacher: ModelInfo) -> list[tuple[str, str]]:
-        if not term.uses_features:
-            return []
-        left, right = _as_list(term.student), _as_list(term.teacher)
-        if not left and not right:
-            pairs: list[tuple[Any, Any]] = list(stage_pairs(student, teacher, term.name))
-        elif not left or len(left) != len(right):
-            raise UserError(
-                f"term '{term.name}' needs as many student layers as teacher layers, "
-                f"got kd.terms.{term.name}.student={term.student} and .teacher={term.teacher}"
-            )
-        else:
-            pairs = list(zip(left, right, strict=True))
-        left_key = student.preactivation if term.preactivated("student") else student.layer
-        right_key = teacher.preactivation if term.preactivated("teacher") else teacher.layer
-        return [(left_key(s), right_key(t)) for s, t in pairs]
-
-    def _shapes(self, name: str, i: int, student: ModelInfo, teacher: ModelInfo | None) -> dict[str, Any]:
-        shapes: dict[str, Any] = {}
-        for side, model_info, layers in (
-            ("student", student, self.student_layers[name]),
-            ("teacher", teacher, self.teacher_layers[name]),
-        ):
-            if model_info is None:
-                continue
-            shapes |= {f"{side}_logits": model_info.logits, f"{side}_embedding": model_info.embedding}
-            if layers:
-                every = [model_info.shape(key) for key in layers]
-                shapes |= {f"{side}_feature": every[i], f"{side}_features": every, f"{side}_preactivations": every}
-        return shapes
+            built = build_term(term, student, teacher, num_samples)
+            self.student_layers[term.name], self.teacher_layers[term.name] = built.student_layers, built.teacher_layers
+            self.losses[term.name] = built.losses
+            for loss in built.losses:
+                self._schedules.add_arguments(term, loss)
 
     def calibrate(self, teacher: nn.Module, model_info: ModelInfo) -> None:
-        """Shows the trained teacher's BatchNorms to the losses that ask for them (a method ``calibrate``).
+        """Give the trained teacher's BatchNorms to the losses that are :class:`~distill.losses.protocols.Calibrated`.
 
         Each gets a list with, for every layer of its term, (β, γ) of the BatchNorm before that layer's activation, or
         None where there is none.
@@ -217,15 +127,15 @@ class Criterion(nn.Module):
                 norm: Any = teacher.get_submodule(path) if path else None
                 norms.append((norm.bias.detach(), norm.weight.detach()) if norm is not None and norm.affine else None)
             for loss in cast(nn.ModuleList, self.losses[term.name]):
-                if hasattr(loss, "calibrate"):
-                    cast(Any, loss).calibrate(norms)
+                if isinstance(loss, Calibrated):
+                    loss.calibrate(norms)
 
-    # What it needs
+    # What the terms read
 
     def extracted_layers(self, side: str) -> list[str]:
-        """The layers to tap on one side, ``"student"`` or ``"teacher"``."""
-        chosen = self.student_layers if side == "student" else self.teacher_layers
-        return list(dict.fromkeys(path for paths in chosen.values() for path in paths))
+        """Keys of the layers to extract from one side, ``"student"`` or ``"teacher"``."""
+        layers = self.student_layers if side == "student" else self.teacher_layers
+        return list(dict.fromkeys(key for keys in layers.values() for key in keys))
 
     def reads(self, name: str) -> bool:
         """Whether any term reads ``name`` (one of ``READS``) in any phase."""
@@ -254,34 +164,31 @@ class Criterion(nn.Module):
     @property
     def teaches_student(self) -> bool:
         """Whether the present phase trains the student (a paraphraser's pretraining does not)."""
-        return not self.pretraining_term or any(
-            n.startswith("student_") for t in self.active for n in self._reads_now(t)
-        )
+        reads = (name for term in self.active for name in self._reads_now(term))
+        return not self.pretraining_term or any(name.startswith("student_") for name in reads)
 
     # Phases and epochs
 
     def set_pretraining(self, term: str | None) -> None:
-        """Enters the pretraining of a term, or (None) the main phase."""
+        """Enter the pretraining of a term, or (None) the main phase."""
         self.pretraining_term = term
         if term is None:
-            for module in self.losses.values():
-                for loss in cast(nn.ModuleList, module):
-                    if hasattr(loss, "after_pretraining"):
-                        cast(Any, loss).after_pretraining()
+            for losses in self.losses.values():
+                for loss in cast(nn.ModuleList, losses):
+                    if isinstance(loss, EndsPretraining):
+                        loss.after_pretraining()
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
-        """Sets what follows a schedule to its value in ``epoch``, counted from 0."""
-        for name, schedule, change in self._schedules:
-            self.scheduled[name] = value = schedule.at(epoch, max_epochs)
-            change(value)
+        """Set what follows a schedule to its value in ``epoch``, counted from 0."""
+        self._schedules.start_epoch(epoch, max_epochs)
 
     # Computing
 
-    def _values(
-        self, names: Sequence[str], term: Term, student: Outputs, teacher: Outputs | None, batch: Batch
-    ) -> dict[str, Any]:
-        index = batch.index if self.places is None or not self.training else self.places[batch.index]
-        values: dict[str, Any] = {"target": batch.target, "index": index}
+    def _inputs(self, term: Term, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Any]:
+        """What the term reads in the present phase, by name."""
+        names = self._reads_now(term)
+        index = batch.index if self.row_of_index is None or not self.training else self.row_of_index[batch.index]
+        inputs: dict[str, Any] = {"target": batch.target, "index": index}
         for side, outputs, layers in (
             ("student", student, self.student_layers[term.name]),
             ("teacher", teacher, self.teacher_layers[term.name]),
@@ -289,10 +196,10 @@ class Criterion(nn.Module):
             if outputs is None:
                 continue
             logits = standardize(outputs.logits) if term.standardize and f"{side}_logits" in names else outputs.logits
-            values |= {f"{side}_logits": logits, f"{side}_embedding": outputs.embedding}
+            inputs |= {f"{side}_logits": logits, f"{side}_embedding": outputs.embedding}
             features = [outputs.features[key] for key in layers]
-            values |= {f"{side}_{kind}": features for kind in ("feature", "features", "preactivations")}
-        return {name: values[name] for name in names}
+            inputs |= {f"{side}_{name}": features for name in ("feature", "features", "preactivations")}
+        return {name: inputs[name] for name in names}
 
     def term(self, term: Term, student: Outputs, teacher: Outputs | None, batch: Batch) -> Tensor:
         """The term's value; a pairwise one is the sum over its pairs of layers.
@@ -300,23 +207,18 @@ class Criterion(nn.Module):
         Raises:
             UserError: the loss refuses the batch (a ValueError).
         """
+        losses: Any = self.losses[term.name]
+        if self.pretraining_term:
+            losses = [loss.pretraining_loss if isinstance(loss, Pretrainable) else loss for loss in losses]
         try:
-            return self._term(term, student, teacher, batch)
+            inputs = self._inputs(term, student, teacher, batch)
+            if not term.pairwise:
+                return cast(Tensor, losses[0](**inputs))
+            singles = [name for name in inputs if name.endswith("_feature")]
+            pairs = [{**inputs, **{name: inputs[name][i] for name in singles}} for i in range(len(losses))]
+            return torch.stack([loss(**pair) for loss, pair in zip(losses, pairs, strict=True)]).sum()
         except ValueError as error:
             raise UserError(f"term '{term.name}': {error}") from error
-
-    def _term(self, term: Term, student: Outputs, teacher: Outputs | None, batch: Batch) -> Tensor:
-        values = self._values(self._reads_now(term), term, student, teacher, batch)
-        losses: Any = self.losses[term.name]
-        calls = [
-            loss.pretraining_loss if self.pretraining_term and hasattr(loss, "pretraining_loss") else loss
-            for loss in losses
-        ]
-        if not term.pairwise:
-            return cast(Tensor, calls[0](**values))
-        singles = [key for key in values if key.endswith("_feature")]
-        pairs = ({**values, **{key: values[key][i] for key in singles}} for i in range(len(calls)))
-        return torch.stack([call(**pair) for call, pair in zip(calls, pairs, strict=True)]).sum()
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Losses:
         """The losses of one batch."""
@@ -329,6 +231,6 @@ class Criterion(nn.Module):
         parts, total = {"hard": hard}, hard if self.alpha is None else self.alpha * hard
         for term in self.active:
             parts[term.name] = value = self.term(term, student, teacher, batch)
-            shared = 1 - self.alpha if term.is_soft_target and self.alpha is not None else 1.0
-            total = total + self._weights[term.name] * shared * value
+            share = 1 - self.alpha if term.is_soft_target and self.alpha is not None else 1.0
+            total = total + self.weights[term.name] * share * value
         return Losses(total, parts)

@@ -3,11 +3,12 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
 from distill.config.schedules import Schedule
+from distill.losses.protocols import Pretrainable, SoftTarget
 from distill.utils.errors import UserError, nearest
 
 READS = (
@@ -47,11 +48,8 @@ class Term:
     What it reads is said by the parameter names of its ``forward`` (see ``READS``): ``student_feature`` is one
     layer's output and the term is the sum over the pairs of layers (each pair with its own copy of the loss);
     ``student_features`` is the list of all of them, ``student_preactivations`` what comes before each one's last
-    activation. A loss with parameters of its own has a method ``build`` that takes shapes under the same names (and
-    ``num_classes``, ``num_samples``); one whose pretraining has another loss has a method ``pretraining_loss``,
-    called like ``forward``, and perhaps ``after_pretraining``; one that needs the trained teacher's normalisation has
-    ``calibrate``; one that bounds the batch has an attribute ``largest_batch`` (None: no bound); one that has arguments
-    no schedule can change names them in ``fixed``.
+    activation. What a loss may define beside ``forward`` (``build``,
+    ``pretraining_loss``, ``calibrate``, …) is listed in ``distill.losses.protocols``.
 
     Args:
         name: under which it is logged.
@@ -83,9 +81,10 @@ class Term:
                 f"'{self.name}' cannot name a term of the loss: it must be an identifier that is not in use"
             )
         self.reads = self._read_by(self.loss.forward if isinstance(self.loss, nn.Module) else self.loss)
-        prepare: Any = getattr(self.loss, "pretraining_loss", None)
-        self.pretraining_reads = self._read_by(prepare) if prepare else self.reads
-        if prepare and self.pretraining is None:
+        self.pretraining_reads = self.reads
+        if isinstance(self.loss, Pretrainable):
+            self.pretraining_reads = self._read_by(self.loss.pretraining_loss)
+        if isinstance(self.loss, Pretrainable) and self.pretraining is None:
             raise UserError(
                 f"term '{self.name}' needs a first phase: kd.terms.{self.name}.pretraining={{epochs: 0.125}}"
             )
@@ -108,7 +107,7 @@ class Term:
     def required(self) -> frozenset[str]:
         """What it cannot do without: what it reads but for parameters with a default."""
         functions = [self.loss.forward if isinstance(self.loss, nn.Module) else self.loss]
-        functions += [cast(Any, self.loss).pretraining_loss] if hasattr(self.loss, "pretraining_loss") else []
+        functions += [self.loss.pretraining_loss] if isinstance(self.loss, Pretrainable) else []
         parameters = [item for f in functions for item in inspect.signature(f).parameters.values()]
         return frozenset(p.name for p in parameters if p.name in READS and p.default is p.empty)
 
@@ -120,7 +119,7 @@ class Term:
     @property
     def is_soft_target(self) -> bool:
         """Whether the term is part of L_soft."""
-        return "teacher_logits" in self.reads or bool(getattr(self.loss, "is_soft_target", False))
+        return "teacher_logits" in self.reads or (isinstance(self.loss, SoftTarget) and self.loss.is_soft_target)
 
     @property
     def needs_teacher(self) -> bool:

@@ -5,7 +5,6 @@ from distill.losses.features.at import AT, at_loss
 from distill.losses.features.fitnet import FitNet, hint_loss
 from distill.losses.features.fsp import FSP, fsp_loss
 from distill.losses.features.ft import FT, ft_loss
-from distill.losses.features.ickd import ICKD, ickd_loss
 from distill.losses.features.nst import NST, nst_loss
 from distill.losses.features.ofd import OFD, batch_margin, bn_margin, ofd_loss
 from distill.losses.features.reviewkd import ABF, ReviewKD, reviewkd_loss
@@ -14,7 +13,7 @@ from distill.losses.features.vid import VID, vid_loss
 from distill.losses.logits.dist import DIST, dist_loss
 from distill.losses.logits.dkd import DKD, dkd_loss
 from distill.losses.logits.kd import KD, kd_loss
-from distill.losses.logits.labels import check_labels, other_classes, right_class
+from distill.losses.logits.labels import check_labels, non_target_classes, target_mask
 from distill.losses.logits.mlkd import MLKD, mlkd_loss
 from distill.losses.logits.nkd import NKD, nkd_loss
 from distill.losses.logits.standardize import standardize
@@ -23,6 +22,7 @@ from distill.losses.logits.ttm import TTM, transformed_divergence, ttm_loss
 from distill.losses.logits.wttm import WTTM, wttm_loss
 from distill.losses.relations.cc import CC, cc_loss
 from distill.losses.relations.crd import CRD, CRDInBatch, crd_inbatch_loss, nce_loss
+from distill.losses.relations.ickd import ICKD, ickd_loss
 from distill.losses.relations.pkt import PKT, pkt_loss
 from distill.losses.relations.rkd import RKD, rkd_angle, rkd_distance
 from distill.losses.relations.sp import SP, sp_loss
@@ -70,17 +70,17 @@ __all__ = [
     "mlkd_loss",
     "nce_loss",
     "nkd_loss",
+    "non_target_classes",
     "nst_loss",
     "ofd_loss",
-    "other_classes",
     "pkt_loss",
     "reviewkd_loss",
-    "right_class",
     "rkd_angle",
     "rkd_distance",
     "simkd_loss",
     "sp_loss",
     "standardize",
+    "target_mask",
     "tfkd_loss",
     "transformed_divergence",
     "ttm_loss",

@@ -1,4 +1,4 @@
-"""Activation boundaries: on which side of its ReLU each neuron of the teacher is."""
+"""Activation-boundary (AB) loss: a margin loss on the signs of the teacher's pre-activations."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Attention maps: where in the image a layer is active."""
+"""Attention transfer (AT): MSE between L2-normalised spatial attention maps."""
 
 import math
 

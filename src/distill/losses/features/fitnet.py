@@ -1,4 +1,4 @@
-"""Hints: what one inner layer of the teacher sees."""
+"""FitNets hint loss: MSE between an adapted student feature map and the teacher's."""
 
 from collections.abc import Sequence
 

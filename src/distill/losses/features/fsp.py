@@ -1,4 +1,4 @@
-"""Flow between layers: how one stage's features become the next one's."""
+"""Flow of solution procedure (FSP): MSE between Gram matrices of the features of adjacent stages."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Factors: the teacher's last map in the words of a paraphraser, which the student's translator learns to say."""
+"""Factor transfer (FT): distance between normalised factors of a paraphraser (teacher) and a translator (student)."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Neuron selectivity: which places of the image the channels of a layer choose, as a distribution over channels."""
+"""Neuron selectivity transfer (NST): maximum mean discrepancy between the channels' activation patterns."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.checks import full_precision, not_negative, positive, same_shape
-from distill.losses.logits.labels import check_labels, other_classes
+from distill.losses.logits.labels import check_labels, non_target_classes
 
 
 @full_precision
@@ -50,8 +50,8 @@ def dkd_loss(
     same_shape(student_logits, teacher_logits, "student_logits", "teacher_logits", dims=2)
     check_labels(student_logits, target)
     s, t = student_logits / T, teacher_logits / T
-    rest_s, log_q_s = other_classes(s, target)
-    rest_t, log_q_t = other_classes(t, target)
+    rest_s, log_q_s = non_target_classes(s, target)
+    rest_t, log_q_t = non_target_classes(t, target)
     odds_s = s.gather(1, target[:, None]).squeeze(1) - rest_s  # ln p_y / (1 − p_y)
     odds_t = t.gather(1, target[:, None]).squeeze(1) - rest_t
     binary = odds_t.sigmoid() * (F.logsigmoid(odds_t) - F.logsigmoid(odds_s))

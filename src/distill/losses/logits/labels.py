@@ -13,17 +13,17 @@ def check_labels(logits: Tensor, target: Tensor) -> None:
         raise ValueError(f"target must have shape ({logits.shape[0]},), got {tuple(target.shape)}")
 
 
-def right_class(logits: Tensor, target: Tensor) -> Tensor:
+def target_mask(logits: Tensor, target: Tensor) -> Tensor:
     """The mask (N, C) of the right class."""
     return torch.zeros_like(logits, dtype=torch.bool).scatter(1, target[:, None], True)
 
 
-def other_classes(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def non_target_classes(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The classes that are not right: ln Σ_{k≠y} e^{z_k}, (N,), and ln softmax over them, (N, C), 0 at the right class.
 
     The right class is left out by its index, not by a large number subtracted from its logit or by a sum under a mask:
     there is nothing to lose whatever the size of the logits, and no ln 0.
     """
-    right = right_class(logits, target)
+    right = target_mask(logits, target)
     others = logits.masked_fill(right, -torch.inf)
     return others.logsumexp(dim=1), F.log_softmax(others, dim=1).masked_fill(right, 0.0)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.checks import full_precision, not_negative, positive, same_shape
-from distill.losses.logits.labels import check_labels, other_classes
+from distill.losses.logits.labels import check_labels, non_target_classes
 
 
 @full_precision
@@ -48,8 +48,8 @@ def nkd_loss(
     check_labels(student_logits, target)
     log_s = F.log_softmax(student_logits, dim=1).gather(1, target[:, None]).squeeze(1)
     p_t = F.softmax(teacher_logits, dim=1).gather(1, target[:, None]).squeeze(1)
-    _, log_q_s = other_classes(student_logits / T, target)
-    _, log_q_t = other_classes(teacher_logits / T, target)
+    _, log_q_s = non_target_classes(student_logits / T, target)
+    _, log_q_t = non_target_classes(teacher_logits / T, target)
     others = -(log_q_t.exp() * log_q_s).sum(dim=1)
     return (gamma * T**2 * others - p_t * log_s).mean()
 

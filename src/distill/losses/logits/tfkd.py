@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from distill.losses.checks import full_precision, positive
 from distill.losses.logits.kd import kd_loss
-from distill.losses.logits.labels import check_labels, right_class
+from distill.losses.logits.labels import check_labels, target_mask
 
 
 def _probability(a: float) -> float:
@@ -57,7 +57,7 @@ def tfkd_loss(
     _probability(a)
     check_labels(student_logits, target)
     others = math.log1p(-a) - math.log(student_logits.shape[1] - 1)
-    virtual = right_class(student_logits, target).to(student_logits.dtype) * (math.log(a) - others)
+    virtual = target_mask(student_logits, target).to(student_logits.dtype) * (math.log(a) - others)
     return kd_loss(student_logits, virtual, T, t_squared)
 
 

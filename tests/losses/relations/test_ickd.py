@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.losses.features.ickd import ICKD, ickd_loss
+from distill.losses.relations.ickd import ICKD, ickd_loss
 
 
 def reference(s, t):
