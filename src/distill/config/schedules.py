@@ -91,13 +91,13 @@ def parse(value: Any, key: str) -> Schedule:
         if name != "schedule" and name not in ARGUMENTS[kind]:
             raise UserError(f"{key}: schedule {kind} takes no '{name}'; {nearest(name, ARGUMENTS[kind])}")
     for name in ARGUMENTS[kind]:
-        given = node.get(name)
+        number = node.get(name)
         if name == "epochs":
-            if given is not None:
-                check_epochs(given, f"{key}.epochs")
-        elif not isinstance(given, (int, float)) or isinstance(given, bool) or not math.isfinite(given):
+            if number is not None:
+                check_epochs(number, f"{key}.epochs")
+        elif not isinstance(number, (int, float)) or isinstance(number, bool) or not math.isfinite(number):
             where = key if kind == "constant" else f"{key}.{name}"
-            raise UserError(f"{where} must be a finite number, got {given!r}")
+            raise UserError(f"{where} must be a finite number, got {number!r}")
     end = float(node["value"] if "value" in node else node["end"])
     start = float(node["start"]) if "start" in node else 0.0 if kind == "warmup" else end
     return Schedule(kind, start, end, node.get("epochs"))

@@ -29,15 +29,15 @@ def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | Non
     batch = Batch(example, torch.arange(n) % student.model_info.logits[1], torch.arange(n))
     if teacher is not None:
         criterion.calibrate(teacher.model, teacher.model_info)
-    answers = _answer(criterion, "student", student, example)
-    taught = _answer(criterion, "teacher", teacher, example) if teacher is not None else None
+    student_outputs = _outputs(criterion, "student", student, example)
+    teacher_outputs = _outputs(criterion, "teacher", teacher, example) if teacher is not None else None
     criterion.eval()  # adapters have running statistics
     for term in criterion.terms:
         for phase in [None, term.name] if term.pretraining else [None]:
             criterion.pretraining_term = phase
             try:
                 with torch.no_grad():
-                    value = criterion.term(term, answers, taught, batch)
+                    value = criterion.term(term, student_outputs, teacher_outputs, batch)
             except UserError:
                 raise
             except Exception as error:
@@ -49,7 +49,7 @@ def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | Non
     criterion.train()
 
 
-def _answer(criterion: Criterion, side: str, net: NamedModel, example: torch.Tensor) -> Outputs:
+def _outputs(criterion: Criterion, side: str, net: NamedModel, example: torch.Tensor) -> Outputs:
     extractor = FeatureExtractor(net.model, criterion.extracted_layers(side), net.model_info.head)
     with evaluating(net.model):
         outputs = extractor(example)

@@ -1,4 +1,4 @@
-"""Which stage of the student learns from which stage of the teacher, where nobody says."""
+"""The default pairs of stages of student and teacher."""
 
 from distill.distillation.model_info import ModelInfo
 from distill.losses.adapters import map_shape
@@ -43,14 +43,14 @@ def _stages(model_info: ModelInfo, term: str, side: str) -> list[str]:
 
 def _by_size(model_info: ModelInfo, keys: list[str]) -> dict[tuple[int, int], str]:
     """The last stage of each size, in the order of the stages."""
-    found: dict[tuple[int, int], str] = {}
+    last_key: dict[tuple[int, int], str] = {}
     for key in keys:
         try:
             _, _, height, width = map_shape(model_info.shape(key))
         except ValueError:  # neither a map nor a square of tokens
             continue
-        found[height, width] = key
-    return found
+        last_key[height, width] = key
+    return last_key
 
 
 def _spread(keys: list[str], count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""One named term of the loss: what it reads, how it is weighed, which layers it looks at."""
+"""One named term of the loss: what it reads, its weight and its layers."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from distill.config.schedules import Schedule
-from distill.losses.protocols import Pretrainable, SoftTarget
+from distill.losses.protocols import AcceptsSoftTargets, Pretrainable, SoftTarget
 from distill.utils.errors import UserError, nearest
 
 READS = (
@@ -120,6 +120,11 @@ class Term:
     def is_soft_target(self) -> bool:
         """Whether the term is part of L_soft."""
         return "teacher_logits" in self.reads or (isinstance(self.loss, SoftTarget) and self.loss.is_soft_target)
+
+    @property
+    def accepts_soft_targets(self) -> bool:
+        """Whether ``target`` may be shares (N, C) in place of labels."""
+        return isinstance(self.loss, AcceptsSoftTargets) and self.loss.soft_targets
 
     @property
     def needs_teacher(self) -> bool:

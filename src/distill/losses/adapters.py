@@ -1,4 +1,4 @@
-"""Adapters: trained beside the student, they bring its features to the teacher's width."""
+"""Adapters: learned projections of student features to the teacher's number of channels."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What every loss asks of its arguments, and the precision it computes in."""
+"""Validation of a loss's arguments, and the precision it computes in."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""The samples of all processes in one tensor, with gradients that are right under DDP."""
+"""A differentiable all_gather of the batch across processes, with correct gradients under DDP."""
 
 from typing import Any
 

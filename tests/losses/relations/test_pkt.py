@@ -89,8 +89,3 @@ def test_small_and_wrong_batches():
         pkt_loss(torch.ones(1, 4), torch.ones(1, 4))
     with pytest.raises(ValueError, match="same samples, got 3 and 4"):
         pkt_loss(torch.ones(3, 2), torch.ones(4, 2))
-
-
-def test_compiles_into_one_graph(pair):
-    for loss in (pkt_loss, PKT(gather=True)):
-        torch.testing.assert_close(torch.compile(loss, fullgraph=True, backend="eager")(*pair), loss(*pair))

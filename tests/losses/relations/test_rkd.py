@@ -87,15 +87,6 @@ def test_half_precision(pair):
     assert value.item() == pytest.approx(RKD()(s, t).item(), rel=0.05)
 
 
-def test_autocast_does_not_lower_the_precision(pair):
-    s, t = pair[0].float(), pair[1].float()
-    expected = RKD()(s, t)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = RKD()(s, t)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected)
-
-
 def test_maps_are_flattened(pair):
     s, t = pair
     assert rkd_distance(s.reshape(7, 5, 1, 1), t).item() == rkd_distance(s, t).item()
@@ -143,12 +134,6 @@ def test_large_embeddings_stay_finite():
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(s.grad).all()
-
-
-def test_compiles_into_one_graph(pair):
-    for loss in (rkd_distance, rkd_angle, RKD(gather=True)):
-        compiled = torch.compile(loss, fullgraph=True, backend="eager")
-        torch.testing.assert_close(compiled(*pair), loss(*pair))
 
 
 def test_gather_changes_nothing_in_one_process(pair):

@@ -1,1 +1,1 @@
-"""Losses between features of inner layers."""
+"""Feature-based losses: compare intermediate features of student and teacher."""

@@ -1,4 +1,4 @@
-"""Factor transfer (FT): distance between normalised factors of a paraphraser (teacher) and a translator (student)."""
+"""Factor transfer (FT): distance of the student's translated factors from the teacher's paraphrased factors."""
 
 from collections.abc import Sequence
 from itertools import pairwise

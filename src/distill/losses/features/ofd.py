@@ -1,4 +1,4 @@
-"""The overhaul: the teacher's maps before their ReLU, of which the positive part counts, and little of the negative."""
+"""Overhaul of feature distillation (OFD): partial L2 distance of pre-ReLU features under a margin ReLU."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Knowledge review: what a shallow stage learns draws on the deeper ones, and is compared at several sizes."""
+"""ReviewKD: attention-based fusion across stages and hierarchical context loss."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""One map: all that a student needs which takes over the teacher's classifier (see ``distill.distillation.simkd``)."""
+"""SimKD feature alignment: MSE before the reused teacher classifier (see ``distill.distillation.simkd``)."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Variational information: how well the teacher's features can be told from the student's."""
+"""Variational information distillation (VID): Gaussian negative log-likelihood of the teacher's features."""
 
 import math
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Losses between logits."""
+"""Response-based losses: compare logits."""

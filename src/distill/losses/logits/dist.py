@@ -1,4 +1,4 @@
-"""DIST: not the teacher's numbers, but how they rise and fall together."""
+"""DIST: Pearson correlation between and within classes in place of the KL divergence."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Decoupled KD: the right class against the rest, and the rest among themselves, each with a weight of its own."""
+"""Decoupled knowledge distillation (DKD): target-class and non-target-class KL divergence, weighted apart."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,16 +18,16 @@ def dkd_loss(
 ) -> Tensor:
     """Decoupled distillation: T² · mean_N [alpha · KL(b_t ‖ b_s) + beta · KL(q_t ‖ q_s)].
 
-    b = (p_y, 1 − p_y) is the right class y against the rest, q the softmax over the other classes alone, both at
+    b = (p_y, 1 − p_y) is the target class y against the rest, q the softmax over the non-target classes alone, both at
     temperature T. KD is the case alpha = 1, beta = 1 − p_y of the teacher: where the teacher is sure, KD tells next to
-    nothing about the other classes; beta does not depend on it.
+    nothing about the non-target classes; beta does not depend on it.
 
     Args:
         student_logits: z_s, shape (N, C), C ≥ 2 (with 2 classes the second part is 0).
         teacher_logits: z_t, shape (N, C).
         target: y, shape (N,), int64.
-        alpha: weight of the right class against the rest, ≥ 0.
-        beta: weight of the other classes, ≥ 0.
+        alpha: weight of the target class against the rest, ≥ 0.
+        beta: weight of the non-target classes, ≥ 0.
         T: temperature, > 0.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Soft targets: what the teacher answers."""
+"""Knowledge distillation (KD): KL divergence between temperature-softened distributions."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

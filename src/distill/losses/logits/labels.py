@@ -1,4 +1,4 @@
-"""The right class and the others: what the losses share that look at them apart."""
+"""Target and non-target classes of a batch of logits."""
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +14,16 @@ def check_labels(logits: Tensor, target: Tensor) -> None:
 
 
 def target_mask(logits: Tensor, target: Tensor) -> Tensor:
-    """The mask (N, C) of the right class."""
+    """The boolean mask (N, C) of the target class."""
     return torch.zeros_like(logits, dtype=torch.bool).scatter(1, target[:, None], True)
 
 
 def non_target_classes(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The classes that are not right: ln Σ_{k≠y} e^{z_k}, (N,), and ln softmax over them, (N, C), 0 at the right class.
+    """Ln Σ_{k≠y} e^{z_k}, (N,), and the log-softmax over the non-target classes alone, (N, C), 0 at the target.
 
-    The right class is left out by its index, not by a large number subtracted from its logit or by a sum under a mask:
+    The target class is left out by its index, not by a large number subtracted from its logit or by a sum under a mask:
     there is nothing to lose whatever the size of the logits, and no ln 0.
     """
-    right = target_mask(logits, target)
-    others = logits.masked_fill(right, -torch.inf)
-    return others.logsumexp(dim=1), F.log_softmax(others, dim=1).masked_fill(right, 0.0)
+    mask = target_mask(logits, target)
+    others = logits.masked_fill(mask, -torch.inf)
+    return others.logsumexp(dim=1), F.log_softmax(others, dim=1).masked_fill(mask, 0.0)

@@ -1,4 +1,4 @@
-"""Multi-level logit distillation: instances, the batch and the classes, each at several temperatures."""
+"""Multi-level logit distillation (MLKD): instance-, batch- and class-level alignment at several temperatures."""
 
 from collections.abc import Sequence
 

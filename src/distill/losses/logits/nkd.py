@@ -1,4 +1,4 @@
-"""Normalised KD: the teacher's confidence in the right class, and the other classes brought to the sum 1."""
+"""Normalised knowledge distillation (NKD): target-class and normalised non-target cross-entropy."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ def nkd_loss(
 ) -> Tensor:
     """Normalised distillation: mean_N [−p_t(y) · ln p_s(y) + gamma · T² · H(q_t, q_s)].
 
-    p is the softmax at temperature 1, y the right class, q the softmax over the other classes alone at temperature T,
+    p is the softmax at temperature 1, y the target class, q the softmax over the non-target classes at temperature T,
     H(q_t, q_s) = −Σ_{k≠y} q_t(k) ln q_s(k). A cross-entropy, not a divergence: its least value is not 0.
 
     The authors' code (at least in one published state) leaves out no class where it means to leave out the right one;
@@ -23,8 +23,8 @@ def nkd_loss(
         student_logits: shape (N, C), C ≥ 2 (with 2 classes the second part is 0).
         teacher_logits: shape (N, C).
         target: y, shape (N,), int64.
-        gamma: weight of the other classes, ≥ 0.
-        T: temperature of the other classes, > 0.
+        gamma: weight of the non-target classes, ≥ 0.
+        T: temperature of the non-target classes, > 0.
 
     Returns:
         A scalar ≥ 0 in nats per sample (the second part × T²).
@@ -59,7 +59,7 @@ class NKD(nn.Module):
 
     Args:
         gamma: ≥ 0 (paper: 1.5).
-        T: temperature of the other classes, > 0 (paper: 1).
+        T: temperature of the non-target classes, > 0 (paper: 1).
     """
 
     def __init__(self, gamma: float = 1.5, T: float = 1.0) -> None:

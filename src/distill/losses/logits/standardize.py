@@ -1,4 +1,4 @@
-"""Logit standardisation (LSKD): a transform that any logit loss can switch on."""
+"""Logit standardisation (LSKD): z-scored logits for any logit-based loss."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Teacher-free KD: a virtual teacher that is always right and soft."""
+"""Teacher-free knowledge distillation (Tf-KD): KL divergence to a hand-designed virtual teacher."""
 
 import math
 
@@ -22,7 +22,7 @@ def tfkd_loss(
 ) -> Tensor:
     """Tf-KD by a designed teacher: T² · mean_N KL(σ_T(ln p_d) ‖ softmax(z_s / T)).
 
-    p_d is a on the right class and (1 − a) / (C − 1) on each other one; σ_T(ln p_d) = p_d^(1/T) / Σ p_d^(1/T) softens
+    p_d is a on the target class and (1 − a) / (C − 1) on each other one; σ_T(ln p_d) = p_d^(1/T) / Σ p_d^(1/T) softens
     it as a temperature softens a teacher's answer. This is eq. 9 of the paper, with the factor T² that keeps the
     scale of the gradient for every T, as in KD (at T = 20 the plain divergence does next to nothing).
 
@@ -34,7 +34,7 @@ def tfkd_loss(
     Args:
         student_logits: z_s, shape (N, C), C ≥ 2.
         target: shape (N,), int64.
-        a: probability of the right class, between 0 and 1.
+        a: probability of the target class, between 0 and 1.
         T: temperature, > 0.
         t_squared: multiply by T². False leaves the bare divergence.
 
@@ -65,7 +65,7 @@ class TfKD(nn.Module):
     """:func:`tfkd_loss` with its settings kept: a soft loss that needs no teacher.
 
     Args:
-        a: probability of the right class, between 0 and 1 (paper: 0.99).
+        a: probability of the target class, between 0 and 1 (paper: 0.99).
         T: temperature, > 0 (paper: 20, and 40 for some models).
         t_squared: multiply by T².
     """

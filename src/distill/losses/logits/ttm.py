@@ -1,4 +1,4 @@
-"""Transformed teacher matching: the temperature is the teacher's alone."""
+"""Transformed teacher matching (TTM): KL divergence to a power-transformed teacher, student at T = 1."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

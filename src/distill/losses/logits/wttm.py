@@ -1,4 +1,4 @@
-"""Weighted transformed teacher matching: the smoother the teacher's answer, the more the sample counts."""
+"""Weighted transformed teacher matching (WTTM): TTM with a sample-adaptive weight."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

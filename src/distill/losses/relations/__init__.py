@@ -1,1 +1,1 @@
-"""Losses between the relations of the samples of a batch."""
+"""Relation-based losses: compare relations between samples, or between channels."""

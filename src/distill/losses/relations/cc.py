@@ -1,4 +1,4 @@
-"""Correlation congruence: a kernel between the samples of a batch, the same for student and teacher."""
+"""Correlation congruence (CC): MSE between kernel matrices of the samples of a batch."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Contrast: the student's view of a sample must be told from other samples by the teacher's, and the reverse."""
+"""Contrastive representation distillation (CRD): NCE with memory banks, and InfoNCE within the batch."""
 
 import math
 from collections.abc import Sequence

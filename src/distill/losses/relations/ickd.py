@@ -1,4 +1,4 @@
-"""Correlation of channels: which channels of the teacher's last map fire together."""
+"""Inter-channel correlation (ICKD): MSE between the channels' normalised Gram matrices."""
 
 from collections.abc import Sequence
 

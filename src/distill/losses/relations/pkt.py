@@ -1,4 +1,4 @@
-"""Neighbourhoods as probabilities: which samples of a batch the teacher finds alike."""
+"""Probabilistic knowledge transfer (PKT): KL divergence between cosine-similarity distributions over a batch."""
 
 import torch
 import torch.nn.functional as F

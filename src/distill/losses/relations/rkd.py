@@ -1,4 +1,4 @@
-"""Distances and angles: how the teacher sees the samples of a batch beside one another."""
+"""Relational knowledge distillation (RKD): Huber loss between pairwise distances and triplet angles."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Similarity: which samples of a batch activate the teacher's last map alike."""
+"""Similarity-preserving distillation (SP): MSE between row-normalised batch similarity matrices."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -11,6 +11,7 @@ from distill.distillation.criterion import Criterion
 from distill.distillation.dry_run import dry_run
 from distill.distillation.model_info import NamedModel
 from distill.distillation.terms import Pretraining, Term
+from distill.losses.protocols import BatchLimited
 from distill.utils.errors import UserError
 
 
@@ -51,17 +52,16 @@ def _largest_batch(term: Term) -> int | None:
     if term.is_inactive and term.pretraining is None:
         return None
     loss = copy(term.loss)
-    if not hasattr(loss, "largest_batch"):
+    if not isinstance(loss, BatchLimited):
         return None
     for name, schedule in term.schedules.items():
         setattr(loss, name, max(schedule.start, schedule.end))
-    limit: int | None = loss.largest_batch
-    return limit
+    return loss.largest_batch
 
 
 def _check_batches(term: Term, data: DataModule) -> None:
     """A UserError for a term that cannot work on the data's batches."""
-    if data.mixes and "target" in term.all_reads and not getattr(term.loss, "soft_targets", False):
+    if data.mixes and "target" in term.all_reads and not term.accepts_soft_targets:
         raise UserError(
             f"term '{term.name}' needs one label per sample, and data.augment ({data.mixes}) mixes two: set it to 0"
         )

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from distill.config.schema import TrainConfig
+from distill.losses.protocols import Calibrated
 from distill.training.flows.base import SEED_STEP, Criteria, Flow, ModelConfig
 from distill.utils.errors import UserError
 from distill.utils.processes import count
@@ -64,7 +65,7 @@ class Mutual(Flow):
                     row.append(pair)
             rows.append(tuple(row))
         for term in criterion.terms:
-            if term.pretraining or hasattr(term.loss, "calibrate"):
+            if term.pretraining or isinstance(term.loss, Calibrated):
                 raise UserError(
                     f"term '{term.name}' needs a finished teacher, and in mutual learning (kd.peers) there is none"
                 )
