@@ -8,6 +8,7 @@ import torch
 
 from copies import begin, copy_run
 from distill.sweeps import record
+from distill.utils.logging import setup_logging
 from jobs import TINY, run_job
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -16,6 +17,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def messages():
+    """Messages are shown as the commands show them."""
+    setup_logging()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import distill
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*callbacks used to create the checkpoint", "ignore:.*have no .val_dataloader")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers",
+    "ignore:.*callbacks used to create the checkpoint",
+    "ignore:.*have no .val_dataloader",
+)
 
 
 class Net(nn.Module):

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 from distill.config.options import parse, usage
 from distill.utils import processes
 from distill.utils.errors import UserError
+from distill.utils.logging import setup_logging
 
 T = TypeVar("T")
 HELP = ("--help", "-h", "help")
@@ -61,6 +62,7 @@ def launch(
         rest: see :func:`distill.config.options.parse`.
     """
     arguments = sys.argv[1:]
+    setup_logging()
     with one_line_errors():
         if any(argument in HELP for argument in arguments):
             print(usage(options, command, about.replace("{command}", command)), flush=True)

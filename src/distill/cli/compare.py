@@ -1,6 +1,6 @@
 """``python compare.py``: several runs as one table and one page."""
 
-import sys
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from distill.evaluation.compare.entries import entries, warnings
 from distill.utils.errors import UserError
 from distill.utils.invocation import invocation
 from distill.utils.output_files import claim, write
+
+log = logging.getLogger(__name__)
 
 ABOUT = """
 Shows several finished runs side by side: a table, and the page compare.html.
@@ -43,7 +45,7 @@ def compare(options: Options) -> None:
     from distill.evaluation.compare.table import show
 
     for line in warnings(runs):
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        log.warning(line)
     write(render_page(runs, warnings(runs)), page)
     show(runs, page)
 

@@ -1,6 +1,6 @@
 """``python evaluate.py``: mistakes first, then the work, then the results."""
 
-import sys
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from distill.evaluation.run_folder import RunFolder
 from distill.utils.errors import UserError, nearest
 from distill.utils.invocation import invocation
 from distill.utils.output_files import as_json, claim, write
+
+log = logging.getLogger(__name__)
 
 ABOUT = """
 Evaluates the student of a finished run beside its teacher: accuracy, calibration, agreement, the hardest images.
@@ -132,7 +134,7 @@ def _warn(results: EvaluationResults) -> None:
         return
     pairs = [f"{name} {pair['then']} then, {pair['now']} now" for name, pair in reproduced.values.items()
              if pair["then"] != pair["now"]]  # fmt: skip
-    print(f"warning: the run's own numbers did not come out again: {'; '.join(pairs)}", file=sys.stderr, flush=True)
+    log.warning(f"the run's own numbers did not come out again: {'; '.join(pairs)}")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import logging
 import os
 import sys
 import traceback
@@ -26,6 +27,9 @@ from distill.training.flows import check
 from distill.utils import processes
 from distill.utils.errors import Interrupted, Pruned, UserError
 from distill.utils.invocation import invocation
+from distill.utils.logging import setup_logging
+
+log = logging.getLogger(__name__)
 
 
 def job(cfg: DictConfig) -> Any:
@@ -66,27 +70,29 @@ def _job_of_sweep(cfg: DictConfig, folder: Path) -> Any:
         reason = record.fail(folder, list(hydra.overrides.task), error)
         if wants_traceback():
             traceback.print_exception(error)
-        print(f"error: job {folder.name}: {reason}", file=sys.stderr, flush=True)
+        log.error(f"job {folder.name}: {reason}")
         return None
     finally:
         (folder / STATUS).unlink(missing_ok=True)
         gc.collect()  # the next job in this process may need the memory
         if callback.current is not None and not finished:  # other launchers print it themselves
-            print(record.progress(callback.current), flush=True)
+            log.info(record.progress(callback.current))
 
 
 def _run(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     """One job: the configuration is checked, then the heavy part is imported and run."""
     named_models.expand(cfg)
     resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    check(schema.typed(resolved))
+    settings = schema.typed(resolved)
+    check(settings)
+    setup_logging(settings.log_level)
     if processes.inside() and processes.OURS not in os.environ:
         _check_torchrun(sweep)
     if processes.is_rank_zero() and processes.OURS not in os.environ:
         if claim(resolved, folder, sweep) and cfg.resume is None:
             cfg.resume = str(folder)
         if (folder / SUMMARY).exists():
-            print(f"{folder} is finished already: its results are in {folder / SUMMARY}", flush=True)
+            log.info(f"{folder} is finished already: its results are in {folder / SUMMARY}")
             return None
     count = processes.count(resolved["trainer"])
     if count > 1 and not processes.inside():
@@ -101,7 +107,7 @@ def _run(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     except Pruned as stop:
         if processes.is_rank_zero():
             record.prune(folder, stop.epoch, stop.accuracy)
-        print(stop, flush=True)
+        log.info(stop)
         return None
 
 

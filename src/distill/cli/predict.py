@@ -1,6 +1,7 @@
 """``python predict.py``: images in, classes out."""
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from distill.utils.atomic import atomic_path
 from distill.utils.errors import UserError, nearest
 from distill.utils.invocation import invocation
 from distill.utils.output_files import cannot_write, check_file_path
+
+log = logging.getLogger(__name__)
 
 ABOUT = """Classifies images with the student of a finished run.
 
@@ -105,7 +108,7 @@ def predict(options: Options) -> int:
             writer.write(prediction)
             if prediction.error:
                 failed += 1
-                print(f"warning: {prediction.file}: {prediction.error}", file=sys.stderr)
+                log.warning(f"{prediction.file}: {prediction.error}")
         writer.close()
     if failed:
         print(f"{failed} of {len(files)} files could not be read", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """``python train.py``: the main job, alone or as a multirun. Nothing heavy is imported here."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from distill.config.explain import explain
 from distill.sweeps import callback, record
 from distill.utils import invocation, processes
 from distill.utils.errors import Interrupted, UserError, first_line
+from distill.utils.logging import setup_logging
+
+log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -50,6 +54,7 @@ def execute(arguments: Sequence[str]) -> Path:
             errors.append(error)
 
     schema.register()
+    setup_logging()
     callback.current = None
     sys.argv[1:] = _current_names(command_line.resumed(arguments))
     _warn_hidden(sys.argv[1:])
@@ -106,7 +111,7 @@ def _current_names(arguments: list[str]) -> list[str]:
     current = [command_line.current_name(argument) for argument in arguments]
     if changed := [(old, new) for old, new in zip(arguments, current, strict=True) if old != new]:
         pairs = ", ".join(f"{old.partition('=')[0]} is {new.partition('=')[0]} now" for old, new in changed)
-        print(f"warning: {pairs}", file=sys.stderr, flush=True)
+        log.warning(pairs)
     return current
 
 
@@ -116,4 +121,4 @@ def _warn_hidden(arguments: list[str]) -> None:
     for file in sorted(Path(own).rglob("*.yaml")) if own else []:
         twin = CONF / file.relative_to(str(own))
         if twin.exists():
-            print(f"warning: {file} is hidden by the built-in {twin.name}; give it another name", file=sys.stderr)
+            log.warning(f"{file} is hidden by the built-in {twin.name}; give it another name")

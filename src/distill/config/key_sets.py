@@ -4,7 +4,7 @@ A key of a set is a dotted key or its beginning, as ``str.startswith`` compares 
 """
 
 # What shapes no result at all: it may change when a run is continued, and tells no two runs of a sweep apart.
-FREE = ("resume", "logger", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
+FREE = ("resume", "logger", "log_level", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
         "trainer.enable_progress_bar", "trainer.log_every_n_steps")  # fmt: skip
 
 # What does not belong to the student's own recipe: it may differ between a baseline and a taught student.

@@ -158,6 +158,7 @@ class TrainConfig:
     prefetch: bool = False
     teachers_dir: str = "outputs/teachers"
     cache: CacheConfig = field(default_factory=CacheConfig)
+    log_level: str = "info"
     threads: int | None = None
 
 

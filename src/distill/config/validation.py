@@ -13,6 +13,7 @@ from distill.config.schedules import check_epochs, is_schedule, parse
 from distill.config.schema import KDConfig, Node, TrainConfig
 from distill.utils.errors import UserError, nearest
 from distill.utils.invocation import invocation
+from distill.utils.logging import LEVELS
 from distill.utils.processes import count, inside
 
 RESERVED = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
@@ -80,6 +81,8 @@ def _choices(cfg: TrainConfig) -> None:
         value = str(getattr(cfg.trainer, key))
         if value not in allowed:
             raise UserError(f"trainer.{key}={value} is unknown; {nearest(value, allowed, shown=20)}")
+    if cfg.log_level not in LEVELS:
+        raise UserError(f"log_level={cfg.log_level} is unknown; {nearest(cfg.log_level, LEVELS)}")
     _several(cfg)
     if cfg.compile not in ("auto", True, False):
         raise UserError(f"compile={cfg.compile} is unknown; Allowed: auto, true, false")

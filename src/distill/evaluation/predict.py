@@ -2,8 +2,8 @@
 
 import csv
 import json
+import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from distill.utils.errors import UserError, first_line
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,7 +108,7 @@ def list_images(arguments: Iterable[str], lines: Iterable[str]) -> list[str]:
         elif Path(name).is_dir():
             inside = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in suffixes)
             if not inside:
-                print(f"warning: {name}: no images in this folder", file=sys.stderr, flush=True)
+                log.warning(f"{name}: no images in this folder")
             paths += inside
         else:
             paths.append(name)

@@ -1,6 +1,6 @@
 """One export: every file written, run on test images, measured, described."""
 
-import sys
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from distill.utils.errors import UserError
 from distill.utils.invocation import invocation
 from distill.utils.units import percent
 
+log = logging.getLogger(__name__)
+
 ROUNDED = 0.01  # share of test images whose answer rounding to bf16 may change
 
 
@@ -29,7 +31,7 @@ def _has_teacher(run: Run) -> bool:
     try:
         return run.teacher is not None
     except UserError as error:
-        print(f"warning: {error}; the table is without it", file=sys.stderr, flush=True)
+        log.warning(f"{error}; the table is without it")
         return False
 
 
@@ -67,11 +69,7 @@ def _own_test(run: Run, student: Student) -> dict[str, Any]:
     near = ROUNDED if precision != "32-true" else 0.0
     whole = count == run.summary.data.test and run.config["trainer"]["limit_test_batches"] in (None, 1.0)
     if whole and abs(now - then) > near + 2 / count:
-        print(
-            f"warning: the run's own test in {precision} gave {percent(then)}, and here the student has {percent(now)}",
-            file=sys.stderr,
-            flush=True,
-        )
+        log.warning(f"the run's own test in {precision} gave {percent(then)}, and here the student has {percent(now)}")
     return {"accuracy": then, "precision": precision, "epoch": run.tested.epoch}
 
 

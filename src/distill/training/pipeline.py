@@ -1,6 +1,6 @@
 """The main job on objects: get the teacher, train the student, test both once, measure, keep the results."""
 
-import sys
+import logging
 import time
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from distill.training.results import TrainedStage, TrainedTeacher, cache_reports
 from distill.training.scoring import teacher_scores
 from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def _checkpoint_to_resume(experiment: Experiment, stage: TrainingStage) -> Path | None:
@@ -47,7 +49,7 @@ def _pretrain(module: DistillationModule, stage: TrainingStage, resumed: bool) -
         folder = stage.folder / "pretraining" / term.name
         epochs = count(term.pretraining.epochs, stage.max_epochs)
         label = f"pretraining of {term.name} for {stage.role} {stage.student.name}"
-        print(f"{label}: {epochs} epoch{'s' if epochs > 1 else ''}", flush=True)
+        log.info(f"{label}: {epochs} epoch{'s' if epochs > 1 else ''}")
         module.criterion.set_pretraining(term.name)
         last = last_checkpoint(folder) if resumed else None
         fit(module, stage.recipe, folder, label, last, stop_early=False, max_epochs=epochs)
@@ -68,16 +70,16 @@ def _train(
     for cache in cache_reports(teacher):
         if cache["found"]:
             found, begun, drift = cache["found"], cache["begun"], 100 * cache["drift"]
-            print(f"teacher cache: {found} of {begun} epochs were there, drift {drift:.2f} %", flush=True)
+            log.info(f"teacher cache: {found} of {begun} epochs were there, drift {drift:.2f} %")
     return module, result
 
 
 def _say_how_good(name: str, experiment: Experiment, accuracy: float) -> None:
     """A teacher's accuracy before anything is learnt from it, and a warning where it is hardly above chance."""
     chance = 1 / experiment.data.num_classes
-    print(f"{name}'s validation accuracy: {100 * accuracy:.2f} %", flush=True)
+    log.info(f"{name}'s validation accuracy: {100 * accuracy:.2f} %")
     if accuracy < 2 * chance and accuracy < 0.9:
-        print(f"warning: the {name} is hardly better than chance ({100 * chance:.2f} %)", file=sys.stderr, flush=True)
+        log.warning(f"the {name} is hardly better than chance ({100 * chance:.2f} %)")
 
 
 def _train_teacher(stage: TrainingStage, folder: Path) -> None:
@@ -90,7 +92,7 @@ def _obtain_teachers(experiment: Experiment) -> list[TrainedTeacher]:
     teachers: list[TrainedTeacher] = []
     for net, source, stage in experiment.teachers:
         origin = obtain(net, source, partial(_train_teacher, stage))
-        print(f"teacher {net.name}: {ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip(), flush=True)
+        log.info(f"teacher {net.name}: {ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip())
         teachers.append(TrainedTeacher(net, **origin, val=teacher_scores(net, experiment, "val")))
         _say_how_good("teacher", experiment, teachers[-1].val.acc)
     return teachers

@@ -1,5 +1,6 @@
 """The steps from a configuration to the objects of a run, every configuration error found before any training."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ from distill.utils.checkpoints import load_weights
 from distill.utils.cpu import usable_cores
 from distill.utils.errors import UserError
 from distill.utils.profiling import size
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,7 @@ class Preparation:
 
 def _say(*lines: str) -> None:
     for line in lines:
-        print(line, flush=True)
+        log.info(line)
 
 
 def _threads(models: list[NamedModel], example: torch.Tensor, batch_size: int) -> int:

@@ -7,9 +7,9 @@ that computed some of it, and read when the epoch begins.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +25,8 @@ from torch import Tensor
 
 from distill.utils.atomic import atomic_path, write_text
 from distill.utils.errors import UserError
+
+log = logging.getLogger(__name__)
 
 MARKER = "distill-teacher-cache.json"
 
@@ -129,7 +131,7 @@ class Store:
 
     @staticmethod
     def _rejected(path: Path, why: str) -> None:
-        print(f"warning: {path} of the teacher cache is not whole ({why}): built again", file=sys.stderr, flush=True)
+        log.warning(f"{path} of the teacher cache is not whole ({why}): built again")
         with suppress(OSError):
             path.unlink()
 

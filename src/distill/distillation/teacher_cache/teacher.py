@@ -1,7 +1,7 @@
 """A teacher whose outputs are cached on disk."""
 
 import hashlib
-import sys
+import logging
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,6 +14,8 @@ from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache.codecs import Codec, Exact, half
 from distill.distillation.teacher_cache.store import CachedOutputs, Store
 from distill.models.outputs import Outputs
+
+log = logging.getLogger(__name__)
 
 CHECKED = 16  # samples per epoch whose logits are computed again
 DRIFT = 0.05  # largest RMS of their difference, relative to the RMS of the logits, with which a cache is used
@@ -188,4 +190,4 @@ class CachedTeacher(Teacher):
 
 
 def _warn(text: str) -> None:
-    print(f"warning: teacher cache {text}", file=sys.stderr, flush=True)
+    log.warning(f"teacher cache {text}")

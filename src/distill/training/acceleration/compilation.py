@@ -4,6 +4,7 @@ The choice is a function of the configuration and the machine, never of a measur
 choose alike.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,6 +16,8 @@ from torch import Tensor
 from distill.distillation.feature_extractor import FeatureExtractor, FixedShapeForward
 from distill.utils import distributed
 from distill.utils.errors import first_line
+
+log = logging.getLogger(__name__)
 
 # Multiply-accumulates of a whole training from which compiling pays. On a CPU it takes up to a minute per model and
 # saves a tenth to a fifth of a step: two cores with AVX512-BF16 do 10¹⁴ in about ten minutes.
@@ -117,4 +120,4 @@ def _compile_and_run(extractor: FeatureExtractor, inputs: Tensor, run_once: Call
         run_once()
     except Exception as error:  # dynamo, inductor, the C++ compiler and triton each raise their own
         extractor.fast_forward = None
-        print(f"{name} cannot be compiled and runs eagerly: {type(error).__name__}: {first_line(error)}", flush=True)
+        log.info(f"{name} cannot be compiled and runs eagerly: {type(error).__name__}: {first_line(error)}")

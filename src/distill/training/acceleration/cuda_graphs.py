@@ -4,6 +4,7 @@ A training step of a small student is hundreds of kernels of a few microseconds 
 waits for the host; captured once and replayed, they run back to back.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
 from distill.utils.errors import first_line
+
+log = logging.getLogger(__name__)
 
 WARM_UP = 3  # eager runs before the capture: libraries choose their kernels and allocate what they keep
 # Before torch 2.11 each replay may write the random state of all graphs, so that two cannot run side by side.
@@ -106,7 +109,7 @@ def get_stream(device: torch.device, name: str) -> Any:  # noqa: ARG001
 
 def print_failure(name: str, error: Exception) -> None:
     """Print that, and why, something is not captured."""
-    print(f"{name} is not captured as a CUDA graph: {type(error).__name__}: {first_line(error)}", flush=True)
+    log.info(f"{name} is not captured as a CUDA graph: {type(error).__name__}: {first_line(error)}")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """FSDP2 (torch's ``fully_shard``) as a Lightning strategy, for a student too large for one device."""
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,8 @@ from torch.optim import Optimizer
 
 from distill.utils import distributed
 from distill.utils.errors import UserError
+
+log = logging.getLogger(__name__)
 
 UNIT = 1_000_000  # parameters from which a block is gathered by itself, before its forward and its backward
 M = TypeVar("M", bound=nn.Module)
@@ -53,7 +56,7 @@ class ShardedStrategy(ModelParallelStrategy):
         if distributed.is_rank_zero():
             held = num_local_parameters(module.student) / 1e6
             total = sum(p.numel() for p in self._unsharded[0].parameters()) / 1e6
-            print(f"this process holds {held:.3g} M of the {total:.3g} M parameters that are trained", flush=True)
+            log.info(f"this process holds {held:.3g} M of the {total:.3g} M parameters that are trained")
 
     def on_validation_start(self) -> None:
         """Give all processes the running statistics of the first one, as DDP does: those of the checkpoints."""

@@ -1,11 +1,14 @@
 """Report a training that is limited by data loading."""
 
+import logging
 import time
 from typing import Any
 
 import lightning.pytorch as L
 
 from distill.utils.cpu import usable_cores
+
+log = logging.getLogger(__name__)
 
 
 class DataWait(L.Callback):
@@ -49,8 +52,7 @@ class DataWait(L.Callback):
         if trainer.is_last_batch and share > self.share and self._wait_s > self.seconds and not self._reported:
             self._reported = True
             loader: Any = trainer.train_dataloader
-            print(
+            log.info(
                 f"{self.label}: {100 * share:.0f} % of the epoch's {total:.1f} s went by waiting "
-                f"for data (data.num_workers is {loader.num_workers}, {usable_cores()} cores can be used)",
-                flush=True,
+                f"for data (data.num_workers is {loader.num_workers}, {usable_cores()} cores can be used)"
             )

@@ -1,5 +1,6 @@
 """The progress bar, and the line per epoch where the output is no terminal."""
 
+import logging
 import time
 from typing import Any
 
@@ -7,6 +8,8 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from distill.tasks.image_classification import ImageClassification
+
+log = logging.getLogger(__name__)
 
 
 class LabelledBar(TQDMProgressBar):
@@ -47,5 +50,5 @@ class EpochLine(L.Callback):
         names = ("train/loss", "val/loss", f"val/{ImageClassification.score.metric}", "val/agreement")
         shown = [f"{name} {float(metrics[name]):.4f}" for name in names if name in metrics]
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        print(f"{self.label}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)
+        log.info(f"{self.label}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s")
         self._start = time.perf_counter()
