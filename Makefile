@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo train browser test test-slow test-cluster bench check format lock clean
+.PHONY: help setup demo train browser test test-slow test-cluster bench parity check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,19 @@ test-cluster: setup  ## sweeps on a real Ray cluster and a real Slurm (Debian's,
 bench: setup  ## speed beside torchdistill and a bare loop: writes docs/benchmarks.md; ARGS="only=live,cached rounds=3"
 	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c requirements.lock -e ".[bench]"
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+# BASE: a commit; else where this branch left origin/main, or the commit before the last one.
+parity: setup  ## whether this tree computes what BASE=<commit> does, bit for bit: ARGS="--only run,resume --jobs 2"
+	@if [ -n "$${BASE:-}" ]; then base=$$(git rev-parse --verify "$$BASE^{commit}"); \
+	else base=$$(git merge-base origin/main HEAD 2>/dev/null || git rev-parse HEAD); fi; \
+	if [ -z "$${BASE:-}" ] && [ "$$base" = "$$(git rev-parse HEAD)" ]; then base=$$(git rev-parse HEAD~1); fi; \
+	place=$$(mktemp -d); \
+	trap 'git worktree remove --force "$$place/base" 2>/dev/null || true; rm -rf "$$place"' EXIT; \
+	git worktree add --quiet --detach "$$place/base" "$$base"; \
+	echo "recording $$base, then the current tree"; \
+	$(BIN)/python tools/parity.py record "$$place/base.json" --root "$$place/base" $(ARGS); \
+	$(BIN)/python tools/parity.py record "$$place/current.json" $(ARGS); \
+	$(BIN)/python tools/parity.py compare "$$place/base.json" "$$place/current.json"
 
 check: setup  ## format, lint, layers, types, all tests: what CI runs
 	@$(BIN)/ruff format --check .

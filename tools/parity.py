@@ -13,24 +13,23 @@ import csv
 import hashlib
 import json
 import os
-import random
 import re
-import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import zipfile
-import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from parity_commands import COMMANDS, PARQUET, PRESETS, SITE, USER_CODE, Call, Command
+from parity_commands import COMMANDS, Call, Command
+from parity_inputs import prepare
 
 Flat = dict[str, Any]
 
@@ -49,14 +48,18 @@ ROW = ("model", "file", "job")  # a row is named by the first of these that it h
 STORAGE = re.compile(r"[^/]+/data/\d+")  # of a tensor, in the archive that a checkpoint is
 
 
+def computed(flat: Flat) -> Flat:
+    """Without the keys that are no function of the computation."""
+    return {key: value for key, value in flat.items() if not IGNORED.search(key)}
+
+
 def normalise(flat: Flat) -> Flat:
     """The keys under which recordings are compared; to extend where results are renamed, see ``ALIASES``."""
     found = {}
-    for key, value in flat.items():
+    for key, value in computed(flat).items():
         for pattern, replacement in ALIASES:
             key = re.sub(pattern, replacement, key)
-        if not IGNORED.search(key):
-            found[key] = value
+        found[key] = value
     return found
 
 
@@ -66,19 +69,19 @@ def row_name(row: Any) -> str | None:
     return "/".join(Path(names[0]).parts[-2:]) if names else None
 
 
-def numbers(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+def numbers(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of what a JSON file holds: numbers, truth values, and strings that are results."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from numbers(inner, f"{key}.{name}")
+            yield from numbers(inner, f"{key}.{name}".lstrip("."))
     elif isinstance(value, list):
         for i, inner in enumerate(value):
-            yield from numbers(inner, f"{key}.{row_name(inner) or i}")
+            yield from numbers(inner, f"{key}.{row_name(inner) or i}".lstrip("."))
     elif isinstance(value, int | float) or (isinstance(value, str) and TEXT.search(key)):
         yield key, value
 
 
-def columns(path: Path, key: str) -> Iterator[tuple[str, Any]]:
+def columns(path: Path) -> Iterator[tuple[str, Any]]:
     """The numbers of a CSV file by column and row; rows without a name are counted, empty cells left out."""
     counts: Counter[str] = Counter()
     with path.open(newline="") as file:
@@ -86,7 +89,7 @@ def columns(path: Path, key: str) -> Iterator[tuple[str, Any]]:
             name = row_name(row)
             for column, cell in row.items():
                 if cell and (re.fullmatch(r"[-+.\deE]+|nan|-?inf", cell) or TEXT.search(column)):
-                    yield f"{key}.{column}.{name or counts[column]}", cell
+                    yield f"{column}.{name or counts[column]}", cell
                     counts[column] += 1
 
 
@@ -128,7 +131,7 @@ def storages(path: Path) -> Flat:
 def digest(folder: Path) -> dict[str, Flat]:
     """All results below a folder. Fingerprints in names of folders stand as ``*``."""
     weights: dict[str, list[Flat]] = defaultdict(list)
-    found: Flat = {}
+    found: dict[str, list[Flat]] = defaultdict(list)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         key = re.sub(r"[0-9a-f]{12,}", "*", path.relative_to(folder).as_posix())
         if path.suffix == ".safetensors":
@@ -136,55 +139,19 @@ def digest(folder: Path) -> dict[str, Flat]:
         elif path.suffix == ".ckpt":
             weights[key].append(storages(path))
         elif JSON.fullmatch(path.name):
-            found |= numbers(json.loads(path.read_text()), key)
-        elif CSV.fullmatch(path.name) and "*" not in key:  # two teachers' curves would have one key
-            found |= columns(path, key)
-    flat: Flat = {}
-    for key, several in weights.items():  # files whose names differ by a fingerprint alone: in the order of content
-        for i, one in enumerate(sorted(several, key=lambda one: sorted(one.values()))):
-            flat |= {f"{key}{f'#{i}' if i else ''}:{name}": value for name, value in one.items()}
-    return {"tensors": flat, "numbers": {key: value for key, value in found.items() if not IGNORED.search(key)}}
+            found[key].append(dict(numbers(json.loads(path.read_text()))))
+        elif CSV.fullmatch(path.name):
+            found[key].append(dict(columns(path)))
+    return {"tensors": merged(weights), "numbers": computed(merged(found))}
 
 
-def png(path: Path, size: int, pixel: Callable[[int, int], Sequence[int]]) -> None:
-    """Writes a square RGB image; ``pixel(x, y)`` gives three values."""
-    rows = b"".join(b"\0" + bytes(v for x in range(size) for v in pixel(x, y)) for y in range(size))
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-
-
-def prepare(folder: Path) -> None:
-    """Images, a Parquet file, presets and Python modules that the commands use."""
-    noise = random.Random(0)
-
-    def striped(kind: int) -> Callable[[int, int], list[int]]:
-        def pixel(x: int, y: int) -> list[int]:
-            stripe = 120 * ((x if kind % 2 else y) // (1 + kind // 2) % 2)
-            return [stripe + noise.randrange(120) for _ in range(3)]
-
-        return pixel
-
-    for kind, name in enumerate("abcd"):
-        for i in range(20):
-            png(folder / "images" / name / f"{i:02}.png", 16 + i % 3, striped(kind))
-            png(folder / "squares" / name / f"{i:02}.png", 16, striped(kind))
-    (folder / "broken.png").write_bytes(b"no image")
-    (folder / "parquet").mkdir()
-    written = folder / "parquet" / "train.parquet"
-    subprocess.run([sys.executable, "-c", PARQUET, str(folder / "squares"), str(written)], check=True)
-    for name, preset in PRESETS.items():
-        path = folder / "conf" / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        package = "# @package _global_\n" if name.startswith("experiment/") else ""
-        path.write_text(f"{package}{json.dumps(preset)}\n")
-    (folder / "python").mkdir()
-    (folder / "python" / "user_code.py").write_text(USER_CODE)
-    (folder / "python" / "sitecustomize.py").write_text(SITE)
+def merged(files: dict[str, list[Flat]]) -> Flat:
+    """All contents as one; files whose names differ by a fingerprint alone are numbered in the order of content."""
+    found: Flat = {}
+    for key, several in files.items():
+        for i, content in enumerate(sorted(several, key=lambda one: sorted(map(str, one.items())))):
+            found |= {f"{key}{f'#{i}' if i else ''}:{name}": value for name, value in content.items()}
+    return found
 
 
 class Recorder:
@@ -236,7 +203,7 @@ class Recorder:
                 printed = [self.call(call, out) for call in command.calls][-1]
                 results = digest(out)
             if command.printed:
-                results["numbers"] |= {k: v for k, v in table(printed) if not IGNORED.search(k)}
+                results["numbers"] |= computed(dict(table(printed)))
             sizes = f"{len(results['tensors'])} tensors, {len(results['numbers'])} numbers"
             print(f"{command.name}: {monotonic() - begun:.0f} s, {sizes}", flush=True)
             return results
@@ -321,6 +288,9 @@ def main() -> int:
     given = parser.parse_args()
     if given.command == "compare":
         return compare(given.a, given.b)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job would hand on that it is ignored
     return record(given.output, given.root, given.only, given.jobs)
 
 

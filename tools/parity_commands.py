@@ -34,68 +34,6 @@ DIGITS = ("data.subset=400",)
 OWN = ("teachers_dir={out}/teachers", "cache.dir={out}/cache")  # nothing is shared unless a command means to
 CONF = "{all}/inputs/conf"
 
-USER_CODE = '''
-import os, signal
-from pathlib import Path
-import torch
-from lightning.pytorch import Callback
-from torch import nn
-from torch.nn.functional import normalize
-
-
-class Block(nn.Module):
-    def __init__(self, inputs, width):
-        super().__init__()
-        self.inner = nn.Sequential(nn.Linear(inputs, width), nn.ReLU())
-
-    def forward(self, x):
-        return self.inner(x)
-
-
-def mlp(num_classes, in_channels, image_size, width=32, **_):
-    pixels = in_channels * image_size**2
-    return nn.Sequential(nn.Flatten(), Block(pixels, width), Block(width, width), nn.Linear(width, num_classes))
-
-
-def stripes(size):
-    images = torch.randint(0, 255, (300, 3, size, size), dtype=torch.uint8, generator=torch.manual_seed(0))
-    images[1::2, :, ::2] = 0
-    return list(zip(images, [i % 2 for i in range(300)]))
-
-
-def cosine_loss(student_embedding, teacher_embedding):
-    similarity = [normalize(e) @ normalize(e).T for e in (student_embedding, teacher_embedding)]
-    return (similarity[0] - similarity[1]).square().mean()
-
-
-class InterruptOnce(Callback):
-    """Ctrl-C after a step of the training that has so many epochs; not again when it is resumed."""
-
-    def __init__(self, epochs, step, marker):
-        self.epochs, self.step, self.marker = epochs, step, Path(marker)
-
-    def on_train_batch_end(self, trainer, *_):
-        if trainer.max_epochs == self.epochs and trainer.global_step == self.step and not self.marker.exists():
-            self.marker.touch()
-            os.kill(os.getpid(), signal.SIGINT)
-'''
-
-# Imported by every Python of a recording: an editable install's source folder must not stand in for the checkout's.
-SITE = """
-import os, sys
-sys.path[:] = [p for p in sys.path if os.path.basename(p) != "src" or p == os.environ["PARITY_SOURCES"]]
-"""
-
-# Writes the images of a folder per class as train.parquet, in the layout of the Hugging Face hub.
-PARQUET = """
-import sys, pyarrow as pa, pyarrow.parquet as pq
-from pathlib import Path
-files = sorted(Path(sys.argv[1]).glob("*/*.png"))
-classes = sorted({f.parent.name for f in files})
-rows = [{"image": {"bytes": f.read_bytes(), "path": f.name}, "label": classes.index(f.parent.name)} for f in files]
-pq.write_table(pa.Table.from_pylist(rows), sys.argv[2])
-"""
-
 # Runs of one multirun: option of the group experiment -> what it overrides
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "schedules": {
@@ -187,7 +125,8 @@ COMMANDS = (
     train("fsdp", *DIGITS, *SHARDED),
     train("compiled", *DIGITS, "compile=true", "trainer.max_epochs=1", "teacher=resnet8", "teacher.checkpoint="
           "{all}/run/run/student.safetensors", needs=("run",)),
-    train("user_code", *OWN_DATA, "model._target_=user_code.mlp", "teacher=resnet14", "kd=cosine", "--config-dir", CONF),
+    train("user_code", *OWN_DATA, "model._target_=user_code.mlp", "teacher=resnet14", "kd=cosine", "--config-dir",
+          CONF),
     train("images", *IMAGES, "model=resnet18"),
     train("images_by_workers", *IMAGES, *WORKERS),
     train("parquet", "data=parquet", "data.root={all}/inputs/parquet", "data.batch_size=16", "teacher=resnet14"),
