@@ -104,7 +104,7 @@ IMAGES = ("data=imagefolder", "data.root={all}/inputs/images", "data.image_size=
           "teacher=resnet14")  # fmt: skip
 OWN_DATA = ("data.name=stripes", "data.source._target_=user_code.stripes", "+data.source.size=16")
 WORKERS = ("data.in_memory=false", "data.num_workers=2", "data.augment.scale=null", "data.augment.crop_padding=2",
-           "+data.transform={_target_:torchvision.transforms.RandomGrayscale,p:0.5}")  # fmt: skip
+           "+data.transform={_target_:torchvision.transforms.RandomCrop,size:16}")  # fmt: skip
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "kd.T=interval(1,10)", "kd.alpha=0.1,0.5")
 
 COMMANDS = (
