@@ -35,12 +35,12 @@ Flat = dict[str, Any]
 
 # Keys that are no function of the computation. Graph files hold the names of modules and the paths of source files.
 IGNORED = re.compile(
-    r"latency|throughput|wall_s|seconds|versions|hardware|config|visible_devices|duration"
+    r"schema_version|latency|throughput|wall_s|seconds|versions|hardware|config|visible_devices|duration"
     r"|rows\.[^.]*(onnx|torch_export)[^.]*\.bytes"
 )
 # (pattern, replacement) for keys, in order: what a commit renames or nests anew goes here, from the old to the new
 # name. Both sides of a comparison pass through it, so that a baseline recorded earlier stays of use.
-ALIASES: list[tuple[str, str]] = []
+ALIASES: list[tuple[str, str]] = [(r"\bpreparation\b", "pretraining")]
 JSON = re.compile(r"(summary|evaluation[\w-]*|export|preprocess|predictions)\.json")
 CSV = re.compile(r"(metrics|results|predictions)\.csv")
 TEXT = re.compile(r"class(_\d+)?$|state$")  # columns and keys whose strings are results
