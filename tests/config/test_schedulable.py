@@ -30,7 +30,7 @@ SCHEDULABLE = {
     "TfKD": {"a", "T"},
     "WTTM": {"gamma"},
 }
-CLASSES = [name for name in losses.__all__ if inspect.isclass(getattr(losses, name)) and name != "ABF"]
+CLASSES = [name for name in dir(losses) if inspect.isclass(getattr(losses, name)) and name != "ABF"]
 CASES = [
     (name, argument)
     for name in CLASSES

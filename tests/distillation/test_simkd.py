@@ -187,7 +187,7 @@ def test_taps_and_stages_work_as_on_any_model():
     assert model_info.shapes[model_info.layer(-1)] == (2, 64, 8, 8)
     assert model_info.shapes[model_info.layer("projector")] == (2, 256, 8, 8)
     assert (model_info.logits, model_info.head, model_info.embedding) == ((2, 10), "classifier", (2, 256))
-    assert model._kept is None
+    assert model._captured is None
 
 
 @pytest.mark.parametrize(("student", "size"), [(vgg8, 4), (mobilenetv2, 2), (resnet14, 8)])
@@ -260,10 +260,10 @@ def test_a_copy_is_independent():
 def test_a_call_of_the_backbone_alone_leaves_nothing_behind():
     model = wrapped(resnet8(10), resnet8x4(10))
     model.backbone(X)
-    assert model._kept is None
+    assert model._captured is None
     with pytest.raises(RuntimeError):
         model(torch.randn(2, 4, 32, 32))
-    assert model._kept is None
+    assert model._captured is None
 
 
 def test_compiles_and_exports():

@@ -98,8 +98,7 @@ def evaluate(options: Options) -> None:
     files = [folder / f"evaluation{end}.json", *([folder / f"report{end}.html"] if options.report else [])]
     claim(files, options.overwrite)
     from distill.evaluation.data import other_data
-    from distill.evaluation.evaluate import Subject
-    from distill.evaluation.evaluate import evaluate as work
+    from distill.evaluation.evaluate import Subject, evaluate as work
     from distill.evaluation.reporting.page import page
     from distill.evaluation.reporting.table import show
     from distill.evaluation.runs import Run

@@ -4,8 +4,7 @@ import inspect
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object
-from hydra.utils import instantiate as hydra_instantiate
+from hydra.utils import get_object, instantiate as hydra_instantiate
 
 from distill.config.validation import RESERVED
 from distill.utils.errors import UserError, first_line, nearest

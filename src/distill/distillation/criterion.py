@@ -93,8 +93,8 @@ class Criterion(nn.Module):
         """Build every term for two models, see :func:`~distill.distillation.term_builder.build_term`.
 
         Args:
-            student: what a dry forward saw of the student.
-            teacher: what a dry forward saw of the teacher; None where there is none.
+            student: of the student.
+            teacher: of the teacher; None where there is none.
             num_samples: of the training set (memory banks); None: indices are not stable.
             indices: of the training samples, where they are not 0 … num_samples − 1: in training a term that reads
                 ``index`` gets each sample's row among them.

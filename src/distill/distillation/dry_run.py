@@ -4,9 +4,8 @@ import torch
 
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
-from distill.distillation.feature_extractor import FeatureExtractor
+from distill.distillation.feature_extractor import extract
 from distill.distillation.model_info import NamedModel
-from distill.models.outputs import Outputs
 from distill.utils.errors import UserError, first_line
 from distill.utils.modes import evaluating
 
@@ -29,29 +28,24 @@ def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | Non
     batch = Batch(example, torch.arange(n) % student.model_info.logits[1], torch.arange(n))
     if teacher is not None:
         criterion.calibrate(teacher.model, teacher.model_info)
-    student_outputs = _outputs(criterion, "student", student, example)
-    teacher_outputs = _outputs(criterion, "teacher", teacher, example) if teacher is not None else None
-    criterion.eval()  # adapters have running statistics
-    for term in criterion.terms:
-        for phase in [None, term.name] if term.pretraining else [None]:
-            criterion.pretraining_term = phase
-            try:
-                with torch.no_grad():
+    student_outputs, teacher_outputs = (
+        extract(net.model, criterion.extracted_layers(side), example, net.model_info.head) if net is not None else None
+        for side, net in (("student", student), ("teacher", teacher))
+    )
+    assert student_outputs is not None
+    with evaluating(criterion):  # adapters have running statistics
+        for term in criterion.terms:
+            for phase in [None, term.name] if term.pretraining else [None]:
+                criterion.pretraining_term = phase
+                try:
                     value = criterion.term(term, student_outputs, teacher_outputs, batch)
-            except UserError:
-                raise
-            except Exception as error:
-                raise UserError(f"term '{term.name}' fails on a batch of {n}: {first_line(error)}") from error
-            if not isinstance(value, torch.Tensor) or value.dim() != 0:
-                got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
-                raise UserError(f"term '{term.name}' must give one number as a tensor without dimensions, got {got}")
+                except UserError:
+                    raise
+                except Exception as error:
+                    raise UserError(f"term '{term.name}' fails on a batch of {n}: {first_line(error)}") from error
+                if not isinstance(value, torch.Tensor) or value.dim() != 0:
+                    got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+                    raise UserError(
+                        f"term '{term.name}' must give one number as a tensor without dimensions, got {got}"
+                    )
     criterion.pretraining_term = None
-    criterion.train()
-
-
-def _outputs(criterion: Criterion, side: str, net: NamedModel, example: torch.Tensor) -> Outputs:
-    extractor = FeatureExtractor(net.model, criterion.extracted_layers(side), net.model_info.head)
-    with evaluating(net.model):
-        outputs = extractor(example)
-    extractor.remove()
-    return outputs

@@ -20,7 +20,7 @@ def combine(logits: Sequence[Tensor], weights: Tensor, T: float) -> Tensor:
     """Logits of the weighted mean of softened distributions: z = T · log Σ_k w_k · softmax(z_k / T).
 
     softmax(z / T) is that mean exactly, so that T² · KL(mean ‖ student) of any loss at this T is, but for a constant,
-    the weighted mean of the teachers' own losses.
+    the weighted mean of the losses of each teacher.
 
     Args:
         logits: K times (N, C).

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.models.outputs import Outputs
+from distill.utils.modes import evaluating
 
 INPUT, CHANNELS_LAST = ":input", ":channels_last"
 
@@ -132,3 +133,13 @@ class FeatureExtractor:
             return Outputs(logits, features, self._embedding)
         finally:
             self._features = self._embedding = None
+
+
+def extract(model: nn.Module, layers: Iterable[str], inputs: Any, head: str | None = None) -> Outputs:
+    """One forward in eval mode without gradient; the model keeps its modes and gets no hooks."""
+    extractor = FeatureExtractor(model, layers, head)
+    try:
+        with evaluating(model):
+            return extractor(inputs)
+    finally:
+        extractor.remove()

@@ -1,4 +1,4 @@
-"""What one dry forward tells of a model: its layers, their shapes, its stages and its classifier."""
+"""A model's layers, their shapes, its stages and its classifier, from one dry forward."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,15 +17,15 @@ SHORTCUTS = ("downsample", "shortcut")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What one dry forward tells of a model.
+    """Layers, shapes, stages and classifier of a model, as one dry forward recorded them.
 
     Attributes:
         name: how error messages call the model ("the student resnet8").
         shapes: output shape of every module that gave a tensor, by path, in the order in which they finished.
         calls: how often each module was called.
-        stages: paths of the stages: stem, stage 1, … last (the model's own ``stages``, or found by map size).
+        stages: paths of the stages: stem, stage 1, … last (the model's ``stages``, or inferred from the sizes of maps).
         logits: shape of the model's output.
-        head: path of the classifier, whose input is the embedding; None if none was found.
+        head: path of the classifier, whose input is the embedding; None if there is none.
         embedding: shape of the embedding.
         overwritten: modules whose output a later one changes in place.
         inputs: shape of the tensor that every module read (its last call).
@@ -112,7 +112,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model, its name and what a dry forward tells of it."""
+    """A model, its name and its :class:`ModelInfo`."""
 
     name: str
     model: nn.Module
@@ -178,7 +178,7 @@ def inspect_model(model: nn.Module, example: Any, name: str) -> ModelInfo:
         UserError: the model does not run on the example, or its output is not of shape (N, C).
     """
     try:
-        with _Recorder(model) as seen, evaluating(model):
+        with _Recorder(model) as recorded, evaluating(model):
             logits = model(example)
     except Exception as error:
         shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
@@ -186,19 +186,19 @@ def inspect_model(model: nn.Module, example: Any, name: str) -> ModelInfo:
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"{name} must give logits of shape (N, C), got {got}")
-    shapes, outputs, head = seen.shapes, seen.outputs, seen.head(logits.shape)
-    preactivations, norms = _before_activation(model, outputs, seen.read)
+    shapes, outputs, head = recorded.shapes, recorded.outputs, recorded.head(logits.shape)
+    preactivations, norms = _before_activation(model, outputs, recorded.read)
     channels_last = frozenset(path for path, shape in shapes.items() if _is_channels_last(shape, example))
     return ModelInfo(
         name=name,
         shapes=shapes,
-        calls=seen.calls,
+        calls=recorded.calls,
         stages=tuple(getattr(model, "stages", None) or _stages(model, shapes, channels_last, head, example)),
         logits=tuple(logits.shape),
         head=head,
-        embedding=seen.vectors[head] if head else None,
+        embedding=recorded.vectors[head] if head else None,
         overwritten=frozenset(path for path, (tensor, version) in outputs.items() if tensor._version != version),
-        inputs=seen.inputs,
+        inputs=recorded.inputs,
         channels_last=channels_last,
         preactivations=preactivations,
         norms=norms,

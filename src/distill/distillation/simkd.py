@@ -1,17 +1,14 @@
 """SimKD: a student that ends in the teacher's classifier."""
 
 import copy
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, FeatureExtractor
+from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, extract
 from distill.distillation.model_info import ModelInfo
 from distill.losses.adapters import as_map
-from distill.models.outputs import Outputs
-from distill.utils.modes import evaluating
 
 
 class SimKD(nn.Module):
@@ -22,14 +19,14 @@ class SimKD(nn.Module):
     followed by BatchNorm and ReLU. A student's map that is larger than the teacher's is average-pooled to its size
     first. The only loss is ``distill.losses.simkd_loss`` between the layer ``projector`` and the teacher's map.
 
-    The wrapper is built before the teacher is trained; :meth:`adopt` takes the trained classifier over.
+    The wrapper is built before the teacher is trained; :meth:`adopt` copies the trained classifier.
 
     Args:
-        student: taken over and changed: its classifier, and what else runs after ``student_layer`` and has
-            parameters, gives way to ``nn.Identity``, so that nothing is kept that would never be used.
-        student_anatomy: what a dry forward saw of it.
+        student: becomes the backbone: ``nn.Identity`` replaces its classifier and whatever else runs after
+            ``student_layer`` and has parameters.
+        student_info: its :class:`ModelInfo`.
         teacher: its classifier is copied; otherwise left as it is.
-        teacher_anatomy: what a dry forward saw of it.
+        teacher_info: its :class:`ModelInfo`.
         example: a few inputs.
         factor: by how much the projector is narrower inside than C_t, at least 1 (paper: 2; 8 is cheaper).
         student_layer: the student's last map: a stage's number or a module path.
@@ -50,9 +47,9 @@ class SimKD(nn.Module):
     def __init__(
         self,
         student: nn.Module,
-        student_anatomy: ModelInfo,
+        student_info: ModelInfo,
         teacher: nn.Module,
-        teacher_anatomy: ModelInfo,
+        teacher_info: ModelInfo,
         example: Tensor,
         factor: int = 2,
         student_layer: int | str = -1,
@@ -61,44 +58,44 @@ class SimKD(nn.Module):
         super().__init__()
         if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
             raise ValueError(f"factor must be an integer of at least 1, got {factor!r}")
-        self._head, target = _reusable(teacher, teacher_anatomy, teacher_layer, example)
-        self._asked = (teacher_anatomy, teacher_layer, example)
-        key = student_anatomy.layer(student_layer)
+        self._head, target = _reusable(teacher, teacher_info, teacher_layer, example)
+        self._teacher_map = (teacher_info, teacher_layer, example)
+        key = student_info.layer(student_layer)
         if key.endswith(INPUT):
-            raise ValueError(f"SimKD needs what a layer of {student_anatomy.name} gives, not '{key}'")
-        source = _map(student, key, student_anatomy, example)
-        self.stages = tuple(f"backbone.{path}" for path in student_anatomy.stages)
+            raise ValueError(f"SimKD needs what a layer of {student_info.name} gives, not '{key}'")
+        source = _map(student, key, student_info, example)
+        self.stages = tuple(f"backbone.{path}" for path in student_info.stages)
         self.size = (target.shape[2], target.shape[3])
         self._channels_last = key.endswith(CHANNELS_LAST)
-        self._kept: list[Tensor] | None = None  # None outside a call: other forwards leave nothing here
-        self.backbone = _without_tail(student, student_anatomy, key, source, example)
-        self.backbone.get_submodule(key.removesuffix(CHANNELS_LAST)).register_forward_hook(self._keep)
+        self._captured: list[Tensor] | None = None  # None outside a call: other forwards leave nothing here
+        self.backbone = _without_tail(student, student_info, key, source, example)
+        self.backbone.get_submodule(key.removesuffix(CHANNELS_LAST)).register_forward_hook(self._capture)
         self.projector = _projector(source.shape[1], target.shape[1], factor)
         self.classifier = copy.deepcopy(teacher.get_submodule(self._head)).requires_grad_(False)
 
     def adopt(self, teacher: nn.Module) -> None:
-        """Takes over the classifier of the (trained) teacher.
+        """Copy the trained teacher's classifier.
 
         Raises:
             ValueError: trained, its classifier does not read the mean of the map after all (what stood between the two
                 did nothing before training).
         """
-        _reusable(teacher, *self._asked)
+        _reusable(teacher, *self._teacher_map)
         self.classifier.load_state_dict(teacher.get_submodule(self._head).state_dict())
 
-    def _keep(self, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:
-        if self._kept is not None:
-            self._kept.append(output)
+    def _capture(self, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:
+        if self._captured is not None:
+            self._captured.append(output)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs, as the student takes them, to logits (N, C)."""
-        kept: list[Tensor] = []
-        self._kept = kept
+        captured: list[Tensor] = []
+        self._captured = captured
         try:
             self.backbone(x)
         finally:
-            self._kept = None
-        feature = as_map(kept[0].permute(0, 3, 1, 2) if self._channels_last else kept[0])
+            self._captured = None
+        feature = as_map(captured[0].permute(0, 3, 1, 2) if self._channels_last else captured[0])
         size = (min(feature.shape[2], self.size[0]), min(feature.shape[3], self.size[1]))
         if feature.shape[2:] != size:
             feature = F.adaptive_avg_pool2d(feature, size)
@@ -109,24 +106,14 @@ class SimKD(nn.Module):
 def _projector(student: int, teacher: int, factor: int) -> nn.Sequential:
     inside = max(1, teacher // factor)
     layers: list[nn.Module] = []
-    for given, made, kernel in ((student, inside, 1), (inside, inside, 3), (inside, teacher, 1)):
-        layers += [nn.Conv2d(given, made, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(made), nn.ReLU()]
+    for c_in, c_out, kernel in ((student, inside, 1), (inside, inside, 3), (inside, teacher, 1)):
+        layers += [nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
-def _look(model: nn.Module, layers: Iterable[str], example: Tensor) -> Outputs:
-    """What a model gives in eval mode, without gradient; its modes stay as they were."""
-    extractor = FeatureExtractor(model, layers)
-    try:
-        with evaluating(model):
-            return extractor(example)
-    finally:
-        extractor.remove()
-
-
 def _map(model: nn.Module, key: str, model_info: ModelInfo, example: Tensor) -> Tensor:
-    """The map (N, C, H, W) that a layer gives."""
-    feature = _look(model, [key], example).features[key]
+    """A layer's output as a map (N, C, H, W)."""
+    feature = extract(model, [key], example).features[key]
     try:
         return as_map(feature)
     except ValueError as error:
@@ -148,16 +135,16 @@ def _reusable(teacher: nn.Module, model_info: ModelInfo, layer: int | str, examp
         for path, shape in model_info.shapes.items()
         if len(shape) == 4 and shape[1] == head.in_features and model_info.calls[path] == 1
     ]
-    seen = _look(teacher, dict.fromkeys([key, *candidates]), example)
+    outputs = extract(teacher, [key, *candidates], example)
 
     def fits(x: Tensor) -> bool:
         if x.dim() not in (3, 4) or as_map(x).shape[1] != head.in_features:
             return False
         with torch.no_grad():
-            return torch.allclose(head(as_map(x).mean((2, 3))), seen.logits, rtol=1e-3, atol=1e-4)
+            return torch.allclose(head(as_map(x).mean((2, 3))), outputs.logits, rtol=1e-3, atol=1e-4)
 
-    if not fits(seen.features[key]):
-        others = [path for path in candidates if path not in model_info.overwritten and fits(seen.features[path])]
+    if not fits(outputs.features[key]):
+        others = [path for path in candidates if path not in model_info.overwritten and fits(outputs.features[path])]
         raise ValueError(
             f"SimKD needs a teacher whose classifier reads the mean over space of layer '{key}', and {model_info.name} "
             f"is none: that layer gives {tuple(feature.shape)}, the classifier '{model_info.head}' reads "

@@ -13,8 +13,8 @@ def stage_pairs(student: ModelInfo, teacher: ModelInfo, term: str) -> list[tuple
     the shorter list has, spread evenly, the last with the last.
 
     Args:
-        student: what a dry forward saw of the student.
-        teacher: what a dry forward saw of the teacher.
+        student: of the student.
+        teacher: of the teacher.
         term: its name, for the error.
 
     Raises:

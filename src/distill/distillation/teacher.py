@@ -57,7 +57,7 @@ class Teacher:
         return outputs if torch.is_autocast_enabled(device_type) else outputs.map(Tensor.float)
 
     def _ensure_eval(self) -> None:
-        if any(module.training for module in self._modules):  # somebody called .train() on a part of it
+        if any(module.training for module in self._modules):  # .train() was called on a part of it
             self.model.eval()
 
     def live_teachers(self, every_batch: bool = False) -> list["Teacher"]:
@@ -70,7 +70,7 @@ class Teacher:
         return [self]
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
-        """Set what follows a schedule to its value in ``epoch``, counted from 0: nothing, for a single teacher."""
+        """Update scheduled values for ``epoch``, counted from 0: nothing, for a single teacher."""
 
     def flush(self) -> None:
         """Write what is not on disk yet: nothing, for a teacher without a cache."""

@@ -1,4 +1,4 @@
-"""Getting a teacher: loaded from a checkpoint, found from an earlier run, or trained now and kept."""
+"""Obtain a teacher: loaded from a checkpoint or from an earlier run, or trained now and stored."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def _digest(path: Path) -> str:
 
 
 def obtain(net: NamedModel, source: TeacherSource, train: Callable[[Path], None]) -> dict[str, Any]:
-    """Gives ``net.model`` its trained weights.
+    """Load or train the weights of ``net.model``.
 
     A lock on the teacher's folder lets one process train it while the others wait; the system frees it when its
     holder dies, and the next one continues from the last checkpoint. Of the several processes of one job the first
@@ -57,7 +57,7 @@ def obtain(net: NamedModel, source: TeacherSource, train: Callable[[Path], None]
     Args:
         net: the teacher, changed in place.
         source: where it comes from.
-        train: trains ``net.model`` with its recipe, in the folder given.
+        train: trains ``net.model`` with its recipe in a folder.
 
     Returns:
         ``origin`` ("checkpoint", "as built", "found" or "trained") and ``path``.

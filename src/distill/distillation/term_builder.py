@@ -34,8 +34,8 @@ def build_term(term: Term, student: ModelInfo, teacher: ModelInfo | None, num_sa
 
     Args:
         term: left as it is.
-        student: what a dry forward saw of the student.
-        teacher: what a dry forward saw of the teacher; None where there is none.
+        student: of the student.
+        teacher: of the teacher; None where there is none.
         num_samples: of the training set (memory banks); None: indices are not stable.
 
     Raises:

@@ -45,11 +45,10 @@ class Pretraining:
 class Term:
     """One named term of the loss.
 
-    What it reads is said by the parameter names of its ``forward`` (see ``READS``): ``student_feature`` is one
+    The parameter names of its ``forward`` are what it reads (see ``READS``): ``student_feature`` is one
     layer's output and the term is the sum over the pairs of layers (each pair with its own copy of the loss);
     ``student_features`` is the list of all of them, ``student_preactivations`` what comes before each one's last
-    activation. What a loss may define beside ``forward`` (``build``,
-    ``pretraining_loss``, ``calibrate``, …) is listed in ``distill.losses.protocols``.
+    activation. ``distill.losses.protocols`` lists what a loss may define besides ``forward``.
 
     Args:
         name: under which it is logged.
@@ -61,7 +60,7 @@ class Term:
         teacher: the teacher's layers, as many.
         standardize: z-score the logits first (LSKD); of no effect on a term that reads none.
         pretraining: its first phase, if it has one.
-        schedules: of the loss's own arguments, by name.
+        schedules: of the loss's arguments, by name.
     """
 
     name: str
@@ -123,7 +122,7 @@ class Term:
 
     @property
     def accepts_soft_targets(self) -> bool:
-        """Whether ``target`` may be shares (N, C) in place of labels."""
+        """Whether ``target`` may be shares (N, C) instead of labels."""
         return isinstance(self.loss, AcceptsSoftTargets) and self.loss.soft_targets
 
     @property

@@ -5,8 +5,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from distill.training.roles import Role
-from distill.training.summary import FILE, EpochScores, RunSummary, StudentResult
-from distill.training.summary import read as read_summary
+from distill.training.summary import FILE, EpochScores, RunSummary, StudentResult, read as read_summary
 from distill.utils.errors import UserError, nearest
 from distill.utils.invocation import invocation
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from distill.evaluation.runs import Run
 from distill.export import formats, standalone
-from distill.export.deployment import Deployed
-from distill.export.deployment import plain as plain_copy
+from distill.export.deployment import Deployed, plain as plain_copy
 from distill.export.parity import Runner, logits
 from distill.export.pixels import Pixels
 

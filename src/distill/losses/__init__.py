@@ -1,89 +1,42 @@
 """The losses: pure functions of tensors, and thin modules where they keep parameters or settings."""
 
-from distill.losses.features.ab import AB, ab_loss
-from distill.losses.features.at import AT, at_loss
-from distill.losses.features.fitnet import FitNet, hint_loss
-from distill.losses.features.fsp import FSP, fsp_loss
-from distill.losses.features.ft import FT, ft_loss
-from distill.losses.features.nst import NST, nst_loss
-from distill.losses.features.ofd import OFD, batch_margin, bn_margin, ofd_loss
-from distill.losses.features.reviewkd import ABF, ReviewKD, reviewkd_loss
-from distill.losses.features.simkd import simkd_loss
-from distill.losses.features.vid import VID, vid_loss
-from distill.losses.logits.dist import DIST, dist_loss
-from distill.losses.logits.dkd import DKD, dkd_loss
-from distill.losses.logits.kd import KD, kd_loss
-from distill.losses.logits.labels import check_labels, non_target_classes, target_mask
-from distill.losses.logits.mlkd import MLKD, mlkd_loss
-from distill.losses.logits.nkd import NKD, nkd_loss
-from distill.losses.logits.standardize import standardize
-from distill.losses.logits.tfkd import TfKD, tfkd_loss
-from distill.losses.logits.ttm import TTM, transformed_divergence, ttm_loss
-from distill.losses.logits.wttm import WTTM, wttm_loss
-from distill.losses.relations.cc import CC, cc_loss
-from distill.losses.relations.crd import CRD, CRDInBatch, crd_inbatch_loss, nce_loss
-from distill.losses.relations.ickd import ICKD, ickd_loss
-from distill.losses.relations.pkt import PKT, pkt_loss
-from distill.losses.relations.rkd import RKD, rkd_angle, rkd_distance
-from distill.losses.relations.sp import SP, sp_loss
-
-__all__ = [
-    "AB",
-    "ABF",
-    "AT",
-    "CC",
-    "CRD",
-    "DIST",
-    "DKD",
-    "FSP",
-    "FT",
-    "ICKD",
-    "KD",
-    "MLKD",
-    "NKD",
-    "NST",
-    "OFD",
-    "PKT",
-    "RKD",
-    "SP",
-    "TTM",
-    "VID",
-    "WTTM",
-    "CRDInBatch",
-    "FitNet",
-    "ReviewKD",
-    "TfKD",
-    "ab_loss",
-    "at_loss",
-    "batch_margin",
-    "bn_margin",
-    "cc_loss",
-    "check_labels",
-    "crd_inbatch_loss",
-    "dist_loss",
-    "dkd_loss",
-    "fsp_loss",
-    "ft_loss",
-    "hint_loss",
-    "ickd_loss",
-    "kd_loss",
-    "mlkd_loss",
-    "nce_loss",
-    "nkd_loss",
-    "non_target_classes",
-    "nst_loss",
-    "ofd_loss",
-    "pkt_loss",
-    "reviewkd_loss",
-    "rkd_angle",
-    "rkd_distance",
-    "simkd_loss",
-    "sp_loss",
-    "standardize",
-    "target_mask",
-    "tfkd_loss",
-    "transformed_divergence",
-    "ttm_loss",
-    "vid_loss",
-    "wttm_loss",
-]
+from distill.losses.features.ab import AB as AB, ab_loss as ab_loss
+from distill.losses.features.at import AT as AT, at_loss as at_loss
+from distill.losses.features.fitnet import FitNet as FitNet, hint_loss as hint_loss
+from distill.losses.features.fsp import FSP as FSP, fsp_loss as fsp_loss
+from distill.losses.features.ft import FT as FT, ft_loss as ft_loss
+from distill.losses.features.nst import NST as NST, nst_loss as nst_loss
+from distill.losses.features.ofd import (
+    OFD as OFD,
+    batch_margin as batch_margin,
+    bn_margin as bn_margin,
+    ofd_loss as ofd_loss,
+)
+from distill.losses.features.reviewkd import ABF as ABF, ReviewKD as ReviewKD, reviewkd_loss as reviewkd_loss
+from distill.losses.features.simkd import simkd_loss as simkd_loss
+from distill.losses.features.vid import VID as VID, vid_loss as vid_loss
+from distill.losses.logits.dist import DIST as DIST, dist_loss as dist_loss
+from distill.losses.logits.dkd import DKD as DKD, dkd_loss as dkd_loss
+from distill.losses.logits.kd import KD as KD, kd_loss as kd_loss
+from distill.losses.logits.labels import (
+    check_labels as check_labels,
+    non_target_classes as non_target_classes,
+    target_mask as target_mask,
+)
+from distill.losses.logits.mlkd import MLKD as MLKD, mlkd_loss as mlkd_loss
+from distill.losses.logits.nkd import NKD as NKD, nkd_loss as nkd_loss
+from distill.losses.logits.standardize import standardize as standardize
+from distill.losses.logits.tfkd import TfKD as TfKD, tfkd_loss as tfkd_loss
+from distill.losses.logits.ttm import TTM as TTM, transformed_divergence as transformed_divergence, ttm_loss as ttm_loss
+from distill.losses.logits.wttm import WTTM as WTTM, wttm_loss as wttm_loss
+from distill.losses.relations.cc import CC as CC, cc_loss as cc_loss
+from distill.losses.relations.crd import (
+    CRD as CRD,
+    CRDInBatch as CRDInBatch,
+    crd_inbatch_loss as crd_inbatch_loss,
+    nce_loss as nce_loss,
+)
+from distill.losses.relations.ickd import ICKD as ICKD, ickd_loss as ickd_loss
+from distill.losses.relations.pkt import PKT as PKT, pkt_loss as pkt_loss
+from distill.losses.relations.rkd import RKD as RKD, rkd_angle as rkd_angle, rkd_distance as rkd_distance
+from distill.losses.relations.sp import SP as SP, sp_loss as sp_loss

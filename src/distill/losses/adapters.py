@@ -46,6 +46,21 @@ def map_shape(shape: Sequence[int]) -> tuple[int, int, int, int]:
     return (shape[0], shape[2], side, side)
 
 
+def map_shapes(
+    student: Sequence[int], teacher: Sequence[int], problem: str = "cannot be matched"
+) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
+    """:func:`map_shape` of both features.
+
+    Raises:
+        ValueError: features that are no maps; shows both shapes and the ``problem``.
+    """
+    try:
+        return map_shape(student), map_shape(teacher)
+    except ValueError as error:
+        shapes = f"{tuple(student)} (student) and {tuple(teacher)} (teacher)"
+        raise ValueError(f"features of shape {shapes} {problem}: {error}") from None
+
+
 def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Average-pools the larger of two maps (N, C, H, W) to the smaller one's H × W, in float32 at least.
 
@@ -65,7 +80,10 @@ def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normalisable(x: Tensor) -> bool:
-    """Whether BatchNorm of a map is defined in training: more than one value per channel. Other kinds need none."""
+    """Whether BatchNorm of a map is defined in training: more than one value per channel. Other features need none.
+
+    A training batch for which it is not (one sample, 1×1 map) counts as 0 in the losses with adapters.
+    """
     return x.dim() != 4 or x[:, 0].numel() > 1
 
 
@@ -81,8 +99,8 @@ def adapt(module: nn.Module, x: Tensor) -> Tensor:
 def adapter(student: Sequence[int], teacher: Sequence[int], relu: bool = True) -> nn.Module:
     """A module that maps features of the student's shape to the teacher's number of channels.
 
-    Maps (N, C, H, W), or a map and tokens: 1×1 convolution, BatchNorm and, if asked, ReLU. Tokens (N, L, D) and
-    vectors (N, D): linear, LayerNorm and, if asked, ReLU. Give it what :func:`match_size` returns.
+    Maps (N, C, H, W), or a map and tokens: 1×1 convolution, BatchNorm and, with ``relu``, ReLU. Tokens (N, L, D) and
+    vectors (N, D): linear, LayerNorm and, with ``relu``, ReLU. Give it what :func:`match_size` returns.
 
     Args:
         student: shape of the student's features, batch axis first.

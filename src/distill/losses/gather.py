@@ -42,12 +42,15 @@ def gather(x: Tensor) -> Tensor:
     A gradient flows back to the process that the sample came from, *summed* over the losses of all W processes. DDP
     then averages over the processes, so that what is minimised is (1/W) Σ_r L_r: where every process computes the
     same loss L of the whole batch, the gradient is that of L, as on one device; where process r computes a loss L_r of
-    its own anchors against all samples, it is that of the mean of L_r.
+    its anchors against all samples, it is that of the mean of L_r.
 
     Every process must call it equally often, with tensors that differ in their first axis at most (the last batch of
     an epoch need not divide by W). The lengths are exchanged first, which waits for the device; ``torch.compile``
     breaks the graph here where there are several processes, and nowhere else. The losses call it in training mode
     only: an evaluation may run in one process alone, and would wait for the others for ever.
+
+    A loss with the argument ``gather`` compares the samples of all processes in training mode if it is set, and those
+    of this process's part of the batch otherwise.
 
     Args:
         x: (N, ...), this process's part of the batch; labels (integers) have no gradient.

@@ -1,6 +1,6 @@
-"""What a loss may define beside ``forward``: the optional methods and attributes that the criterion looks for.
+"""What a loss may define besides ``forward``: the optional methods and attributes that the criterion looks for.
 
-A loss needs none of them. What ``forward`` is given is said by the names of its parameters, see
+A loss needs none of them. The names of the parameters of ``forward`` say what it reads, see
 :class:`distill.distillation.terms.Term`.
 """
 
@@ -19,7 +19,7 @@ class ShapeDependent(Protocol):
 
         Its parameters are named as those of ``forward`` and receive shapes, batch axis first (a list of shapes for
         ``…_features`` and ``…_preactivations``); ``num_classes`` and ``num_samples`` (of the training set; None
-        where indices are not stable) may be asked for as well.
+        where indices are not stable) may be parameters as well.
 
         Raises:
             ValueError: shapes that the loss cannot match.
@@ -68,7 +68,7 @@ class SoftTarget(Protocol):
 
 @runtime_checkable
 class AcceptsSoftTargets(Protocol):
-    """A loss whose ``target`` may be shares (N, C), as mixup gives them, in place of labels (N,)."""
+    """A loss whose ``target`` may be shares (N, C), as mixup gives them, instead of labels (N,)."""
 
     soft_targets: bool
 

@@ -14,8 +14,7 @@ from typing import Any
 import yaml
 
 from distill.config.command_line import RECORD
-from distill.training.summary import FILE, RunSummary
-from distill.training.summary import read as read_summary
+from distill.training.summary import FILE, RunSummary, read as read_summary
 from distill.utils.errors import UserError
 
 SUMMARY, FAILURE, STATUS = FILE, "failure.json", "status.json"

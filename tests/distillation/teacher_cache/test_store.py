@@ -33,7 +33,7 @@ def test_an_epoch_comes_back(store):
     found = store.read("train", 3, 10)
     assert found.present.nonzero()[:, 0].tolist() == [1, 4]
     assert found.rows["logits"][4].tolist() == [4, 4, 4]
-    assert not found.whole
+    assert not found.complete
     assert not found.empty
     assert store.read("train", 2, 10) is None
     assert store.read("val", 3, 10) is None
@@ -43,7 +43,7 @@ def test_two_that_write_one_epoch_add_up(store):
     store.write("train", 0, some([0, 1, 2, 3, 4]))
     store.write("train", 0, some([4, 5, 6, 7, 8, 9]))
     found = store.read("train", 0, 10)
-    assert found.whole
+    assert found.complete
     assert found.rows["logits"][:, 0].tolist() == list(range(10))
 
 
@@ -75,7 +75,7 @@ def test_processes_that_write_at_once_lose_nothing(store):
         process.join(60)
         assert process.exitcode == 0
     for epoch in range(5):
-        assert store.read("train", epoch, 10).whole
+        assert store.read("train", epoch, 10).complete
     assert not list(store.folder.glob("*.part*"))
 
 
@@ -172,7 +172,7 @@ def test_a_writer_that_is_killed_leaves_nothing_behind(store):
     assert len(list(store.folder.glob("*.part*"))) == 1
     assert store.read("train", 0, 10) is None
     store.write("train", 0, some(range(10)))  # its lock is free
-    assert store.read("train", 0, 10).whole
+    assert store.read("train", 0, 10).complete
     assert not list(store.folder.glob("*.part*"))
 
 
@@ -183,4 +183,4 @@ def test_a_folder_that_another_process_deletes(store, monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(os, "utime", gone)
-    assert store.read("train", 0, 10).whole
+    assert store.read("train", 0, 10).complete

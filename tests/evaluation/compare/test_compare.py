@@ -6,8 +6,7 @@ import shutil
 import pytest
 
 from distill.cli.compare import Options, compare
-from distill.cli.evaluate import Options as Evaluate
-from distill.cli.evaluate import evaluate
+from distill.cli.evaluate import Options as Evaluate, evaluate
 from distill.evaluation.compare.entries import labels
 from distill.utils.errors import UserError
 

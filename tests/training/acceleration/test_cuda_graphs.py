@@ -15,8 +15,7 @@ from distill.distillation.feature_extractor import FixedShapeForward
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
 from distill.tasks.image_classification import ImageClassification
-from distill.training.acceleration import graphed_step, prefetch
-from distill.training.acceleration import teacher as accelerated_teacher
+from distill.training.acceleration import graphed_step, prefetch, teacher as accelerated_teacher
 from distill.training.acceleration.teacher import AcceleratedTeacher
 from distill.training.module import DistillationModule
 from distill.utils.errors import Interrupted

@@ -1,21 +1,10 @@
-"""The teacher cache: answers to views, kept for every later run that shows the same views."""
+"""The teacher cache: outputs for augmented views, stored for later runs with the same views."""
 
-from distill.distillation.teacher_cache.codecs import Codec, Exact, Half, TopK
-from distill.distillation.teacher_cache.plan import CacheOptions, CachePlan, plan
-from distill.distillation.teacher_cache.store import CachedOutputs, Store, make_room
-from distill.distillation.teacher_cache.teacher import CachedTeacher, digest
-
-__all__ = [
-    "CacheOptions",
-    "CachePlan",
-    "CachedOutputs",
-    "CachedTeacher",
-    "Codec",
-    "Exact",
-    "Half",
-    "Store",
-    "TopK",
-    "digest",
-    "make_room",
-    "plan",
-]
+from distill.distillation.teacher_cache.codecs import Codec as Codec, Exact as Exact, Half as Half, TopK as TopK
+from distill.distillation.teacher_cache.plan import CacheOptions as CacheOptions, CachePlan as CachePlan, plan as plan
+from distill.distillation.teacher_cache.store import (
+    CachedOutputs as CachedOutputs,
+    Store as Store,
+    make_room as make_room,
+)
+from distill.distillation.teacher_cache.teacher import CachedTeacher as CachedTeacher, digest as digest

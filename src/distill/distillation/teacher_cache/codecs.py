@@ -1,4 +1,4 @@
-"""How a teacher's logits are kept."""
+"""How a teacher's logits are stored."""
 
 import math
 from collections.abc import Mapping
@@ -12,13 +12,11 @@ LARGEST = 65504.0  # of float16
 
 
 class Codec(Protocol):
-    """Logits to rows of named tensors, and back."""
+    """Encodes logits (N, C) as named tensors of N rows each, and decodes those to float32 (N, C)."""
 
-    def encode(self, logits: Tensor) -> dict[str, Tensor]:
-        """(N, C) to what is kept, N rows each."""
+    def encode(self, logits: Tensor) -> dict[str, Tensor]: ...
 
-    def decode(self, rows: Mapping[str, Tensor]) -> Tensor:
-        """What was kept to float32 (N, C)."""
+    def decode(self, rows: Mapping[str, Tensor]) -> Tensor: ...
 
     @property
     def bytes(self) -> int:
@@ -26,47 +24,36 @@ class Codec(Protocol):
 
 
 def half(x: Tensor) -> Tensor:
-    """float16, the finite range held."""
+    """float16, clamped to its finite range."""
     return x.float().clamp(-LARGEST, LARGEST).half()
 
 
 @dataclass(frozen=True)
 class Exact:
-    """All C logits as float32; for splits that are seen once."""
+    """All C logits as float32; for splits whose views never change."""
 
     classes: int
 
     def encode(self, logits: Tensor) -> dict[str, Tensor]:
-        """(N, C) to what is kept."""
         return {"logits": logits.float()}
 
     def decode(self, rows: Mapping[str, Tensor]) -> Tensor:
-        """What was kept to float32 (N, C)."""
-        return rows["logits"]
-
-    @property
-    def bytes(self) -> int:
-        """Of one sample."""
-        return 4 * self.classes
-
-
-@dataclass(frozen=True)
-class Half:
-    """All C logits as float16: a relative error of at most 2⁻¹¹."""
-
-    classes: int
-
-    def encode(self, logits: Tensor) -> dict[str, Tensor]:
-        """(N, C) to what is kept."""
-        return {"logits": half(logits)}
-
-    def decode(self, rows: Mapping[str, Tensor]) -> Tensor:
-        """What was kept to float32 (N, C)."""
         return rows["logits"].float()
 
     @property
     def bytes(self) -> int:
-        """Of one sample."""
+        return 4 * self.classes
+
+
+@dataclass(frozen=True)
+class Half(Exact):
+    """All C logits as float16: a relative error of at most 2⁻¹¹."""
+
+    def encode(self, logits: Tensor) -> dict[str, Tensor]:
+        return {"logits": half(logits)}
+
+    @property
+    def bytes(self) -> int:
         return 2 * self.classes
 
 
@@ -92,23 +79,20 @@ class TopK:
     k: int
 
     def encode(self, logits: Tensor) -> dict[str, Tensor]:
-        """(N, C) to what is kept."""
         logits = logits.float().clamp(-LARGEST, LARGEST)
         values, chosen = logits.topk(self.k, dim=1)
         others = logits.scatter(1, chosen, float("-inf")).logsumexp(1, keepdim=True)
-        return {"values": values.half(), "classes": chosen.to(self._kind), "others": others}
+        return {"values": values.half(), "classes": chosen.to(self._index_dtype), "others": others}
 
     def decode(self, rows: Mapping[str, Tensor]) -> Tensor:
-        """What was kept to float32 (N, C)."""
         fill = rows["others"] - math.log(self.classes - self.k)
         full = fill.expand(-1, self.classes).clone()
         return full.scatter_(1, rows["classes"].long(), rows["values"].float())
 
     @property
-    def _kind(self) -> torch.dtype:
+    def _index_dtype(self) -> torch.dtype:
         return torch.int16 if self.classes <= 2**15 else torch.int32
 
     @property
     def bytes(self) -> int:
-        """Of one sample."""
-        return self.k * (2 + self._kind.itemsize) + 4
+        return self.k * (2 + self._index_dtype.itemsize) + 4

@@ -28,7 +28,7 @@ class CacheOptions:
         enabled: None: where it can be used and fits; True: the same, but what does not fit is an error; False: never.
         dir: the folder of all caches.
         max_gb: of all of them together, in GB (10⁹ bytes); those used longest ago make room.
-        top_k: keep the k largest logits only; None: all.
+        top_k: store the k largest logits only; None: all.
         cycle: the student's views repeat after so many epochs; None: never. (Without random augmentation: after one.)
     """
 
@@ -45,11 +45,11 @@ class CachePlan:
 
     Attributes:
         options: see ``CacheOptions``.
-        codec: how training logits are kept.
+        codec: how training logits are stored.
         bytes: of the whole cache of one teacher, the first: that of others is as large or smaller.
         samples: index of every sample, by split.
         embedding: whether a term reads the (first) teacher's.
-        key: what shapes the answers beside the teacher.
+        key: what determines the outputs besides the teacher.
         cycle: after how many epochs the views repeat; None: never.
     """
 
@@ -62,7 +62,7 @@ class CachePlan:
     cycle: int | None
 
     def wrap(self, teachers: Sequence[Teacher]) -> list[CachedTeacher]:
-        """The teachers behind their caches; what terms read beside logits is the first one's."""
+        """Each teacher with its cache; embeddings are those of the first."""
         stores = [self._store(teacher) for teacher in teachers]
         make_room(self.options.dir, self.bytes, int(self.options.max_gb * GB), keep=[s.folder for s in stores])
         return [
@@ -88,19 +88,19 @@ def plan(
     precision: Any,
     teachers: int = 1,
 ) -> tuple[CachePlan | None, str]:
-    """A plan, or None, and one line that says what it is or why there is none.
+    """A plan, or None, and one line that describes it or says why there is none.
 
     Args:
         options: as configured.
-        criterion: built; says what is read of the teacher.
-        teacher: its anatomy.
+        criterion: built; which outputs of the teacher it reads decides.
+        teacher: its layers and shapes.
         data: the student's.
         epochs: of the training.
         precision: of the student, and of every evaluation.
         teachers: how many there are; ``teacher`` is the first.
 
     Raises:
-        UserError: ``cache.enabled=true`` and it takes too much or has no place; ``cache.dir`` holds something else.
+        UserError: ``cache.enabled=true`` and it is too large or cannot be written; ``cache.dir`` holds something else.
     """
     uses_features = [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]
     if options.enabled is False:
@@ -108,10 +108,8 @@ def plan(
     if distributed.is_distributed():
         return None, "teacher cache: not used, the job has several processes"
     if uses_features:
-        return (
-            None,
-            f"teacher cache: not used, term '{uses_features[0]}' reads the teacher's inner layers: it runs live",
-        )
+        reason = f"term '{uses_features[0]}' reads the teacher's inner layers: it runs live"
+        return None, f"teacher cache: not used, {reason}"
     classes = teacher.logits[1]
     if options.top_k is not None and options.top_k >= classes:
         raise UserError(f"cache.top_k={options.top_k} must be below the number of classes, {classes}; null keeps all")
@@ -123,16 +121,16 @@ def plan(
     samples = {split: data.indices(split) for split in ("train", "val", "test")}
     train, others = len(samples["train"]), len(samples["val"]) + len(samples["test"])
     size = train * views * (codec.bytes + 2 * width + 1) + others * (4 * (classes + width) + 1)
-    kept = f"{options.top_k} of {classes} logits" if options.top_k else f"{classes} logits"
-    kept += f" + {width} of the embedding" if width else ""
-    sum_ = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({kept})"
-    sum_ += f" × {teachers} teachers" if teachers > 1 else ""
-    sum_ += f" = {_readable(size * teachers)}"
+    stored = f"{options.top_k} of {classes} logits" if options.top_k else f"{classes} logits"
+    stored += f" + {width} of the embedding" if width else ""
+    total = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({stored})"
+    total += f" × {teachers} teachers" if teachers > 1 else ""
+    total += f" = {_readable(size * teachers)}"
     if size * teachers > options.max_gb * GB:
         smaller = "cache.top_k=<k> and cache.cycle=<epochs> make it smaller"
         if options.enabled:
-            raise UserError(f"the teacher cache takes {sum_}, and cache.max_gb={options.max_gb:g}; {smaller}")
-        return None, f"teacher cache: not used, {sum_} is above cache.max_gb={options.max_gb:g}; {smaller}"
+            raise UserError(f"the teacher cache takes {total}, and cache.max_gb={options.max_gb:g}; {smaller}")
+        return None, f"teacher cache: not used, {total} is above cache.max_gb={options.max_gb:g}; {smaller}"
     try:
         claim(options.dir)
     except OSError as error:
@@ -141,6 +139,5 @@ def plan(
             raise UserError(problem) from error
         return None, f"teacher cache: not used, {problem}"
     key = {"data": data.fingerprint, "seed": data.seed, "precision": str(precision)}
-    return CachePlan(
-        options, codec, size, samples, embedding, key, cycle
-    ), f"teacher cache: {options.dir}, at most {sum_}"
+    cache_plan = CachePlan(options, codec, size, samples, embedding, key, cycle)
+    return cache_plan, f"teacher cache: {options.dir}, at most {total}"

@@ -1,7 +1,7 @@
-"""Answers on disk: one file holds one epoch of one split, whole or not at all.
+"""Teacher outputs on disk: one file holds one epoch of one split, complete or not at all.
 
-A view is a function of (seed, epoch, index), so answers kept by (epoch, index) under a key of teacher, data,
-augmentation, seed and precision stay right under augmentation. A file is written when the epoch ends, by each process
+A view is a function of (seed, epoch, index), so outputs stored by (epoch, index) under a key of teacher, data,
+augmentation, seed and precision stay valid under augmentation. A file is written when the epoch ends, by each process
 that computed some of it, and read when the epoch begins.
 """
 
@@ -33,64 +33,64 @@ MARKER = "distill-teacher-cache.json"
 
 @dataclass
 class CachedOutputs:
-    """Answers of one split in one epoch, on any device.
+    """Outputs for one split in one epoch, on any device.
 
     Attributes:
-        present: which rows are there, bool (N,).
+        present: which rows are stored, bool (N,).
         rows: by name, (N, ...).
-        whole: all rows are there.
-        empty: none was there at first, and none is asked for twice: known without waiting for the device.
+        complete: all rows are stored.
+        empty: no row was stored at first and none is read twice, which is known without synchronising the device.
     """
 
     present: Tensor
     rows: dict[str, Tensor] = field(default_factory=dict)
-    whole: bool = False
+    complete: bool = False
     empty: bool = False
-    _put: int = 0
+    _written: int = 0
 
     @classmethod
     def none(cls, samples: int) -> "CachedOutputs":
-        """No answers yet."""
+        """Without rows yet."""
         return cls(torch.zeros(samples, dtype=torch.bool), empty=True)
 
     def to(self, device: torch.device) -> "CachedOutputs":
-        """Moves them, in place."""
+        """Move all tensors, in place."""
         if self.present.device != device:
             self.present = self.present.to(device)
             self.rows = {name: rows.to(device) for name, rows in self.rows.items()}
         return self
 
     def has(self, at: Tensor) -> bool:
-        """Whether these rows are all there."""
-        return self.whole or (not self.empty and bool(self.present[at].all()))
+        """Whether all these rows are stored."""
+        return self.complete or (not self.empty and bool(self.present[at].all()))
 
     def put(self, at: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Keeps the rows of one batch."""
+        """Store the rows of one batch."""
         for name, value in values.items():
             if name not in self.rows:
                 self.rows[name] = value.new_zeros(len(self.present), *value.shape[1:])
             self.rows[name][at] = value
         self.present[at] = True
-        self._put += len(at)
-        if self._put >= len(self.present):
-            self.whole = bool(self.present.all())
+        self._written += len(at)
+        if self._written >= len(self.present):
+            self.complete = bool(self.present.all())
 
     def join(self, other: "CachedOutputs") -> None:
-        """Takes over what is missing here."""
+        """Copy the rows that are missing here."""
         at = (other.present & ~self.present).nonzero()[:, 0]
         if len(at):
             self.put(at, {name: rows[at] for name, rows in other.rows.items()})
 
 
 class Store:
-    """One folder of answers: one teacher, one dataset with its augmentation, one seed, one precision.
+    """One folder of outputs: one teacher, one dataset with its augmentation, one seed, one precision.
 
     Args:
         root: the folder of all caches.
-        key: everything that shapes the answers; its digest names the folder.
+        key: everything that determines the outputs; its digest names the folder.
 
     Attributes:
-        problem: why nothing can be written; None: it can, as far as is known.
+        problem: why nothing can be written, if that is so.
     """
 
     def __init__(self, root: Path, key: Mapping[str, Any]) -> None:
@@ -107,11 +107,11 @@ class Store:
         return self.folder / (f"{split}-{epoch:05d}.safetensors" if split == "train" else f"{split}.safetensors")
 
     def has(self, split: str, epoch: int) -> bool:
-        """Whether there is a file."""
+        """Whether the epoch has a file."""
         return self._path(split, epoch).is_file()
 
     def read(self, split: str, epoch: int, samples: int) -> CachedOutputs | None:
-        """The answers of one epoch; None where there are none. A file that is not whole is deleted."""
+        """The outputs of one epoch, or None. A corrupt file is deleted."""
         path = self._path(split, epoch)
         try:
             with safe_open(path, "pt") as file:
@@ -126,8 +126,8 @@ class Store:
             return self._rejected(path, "its checksum is wrong")
         with suppress(OSError):  # read-only, or deleted meanwhile by a process that needed room
             os.utime(self.folder)  # used now: the last to be deleted
-        here = present.bool()
-        return CachedOutputs(here, rows, whole=bool(here.all()), empty=not bool(here.any()))
+        stored = present.bool()
+        return CachedOutputs(stored, rows, complete=bool(stored.all()), empty=not bool(stored.any()))
 
     @staticmethod
     def _rejected(path: Path, why: str) -> None:
@@ -135,8 +135,8 @@ class Store:
         with suppress(OSError):
             path.unlink()
 
-    def write(self, split: str, epoch: int, answers: CachedOutputs) -> None:
-        """Adds the answers, moved to the CPU, to what another process may have written meanwhile.
+    def write(self, split: str, epoch: int, outputs: CachedOutputs) -> None:
+        """Add the outputs, moved to the CPU, to those that another process may have written meanwhile.
 
         Raises:
             OSError: the disk is full, or cannot be written.
@@ -145,13 +145,13 @@ class Store:
         with FileLock(self.folder / "lock"):
             for left in self.folder.glob("*.part*"):  # by a process that was killed: this one has the lock
                 left.unlink(missing_ok=True)
-            answers.to(torch.device("cpu"))
-            before = self.read(split, epoch, len(answers.present))
-            if before is not None and before.whole and before.rows.keys() >= answers.rows.keys():
-                return  # jobs side by side ask the same; the first to end has written it for all
-            if before is not None and before.rows.keys() == answers.rows.keys():
-                answers.join(before)
-            tensors = {**answers.rows, "present": answers.present.to(torch.uint8)}
+            outputs.to(torch.device("cpu"))
+            before = self.read(split, epoch, len(outputs.present))
+            if before is not None and before.complete and before.rows.keys() >= outputs.rows.keys():
+                return  # written by a concurrent job with the same teacher
+            if before is not None and before.rows.keys() == outputs.rows.keys():
+                outputs.join(before)
+            tensors = {**outputs.rows, "present": outputs.present.to(torch.uint8)}
             try:
                 with atomic_path(path, several_writers=True) as temporary:
                     safetensors.torch.save_file(tensors, temporary, {"crc32": str(_checksum(tensors))})
@@ -159,7 +159,7 @@ class Store:
                 raise OSError(str(error)) from error
 
     def clear(self) -> None:
-        """Deletes the answers."""
+        """Delete the outputs."""
         for path in self.folder.glob("*.safetensors"):
             with suppress(OSError):
                 path.unlink()
@@ -173,11 +173,11 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
 
 
 def claim(root: Path) -> None:
-    """Makes ``root`` a folder of caches.
+    """Mark ``root`` as a folder of caches.
 
     Raises:
         UserError: it holds something else.
-        OSError: it is not there, and cannot be made.
+        OSError: it cannot be created.
     """
     if root.exists() and not root.is_dir():
         raise UserError(f"cache.dir={root} is no folder")
@@ -189,11 +189,11 @@ def claim(root: Path) -> None:
 
 
 def make_room(root: Path, needed: int, limit: int, keep: Sequence[Path]) -> None:
-    """Deletes the caches that were used longest ago until those of ``keep`` can each grow to ``needed`` bytes.
+    """Delete the least recently used caches until those of ``keep`` can each grow to ``needed`` bytes.
 
     Args:
         root: the folder of all caches.
-        needed: bytes of each of ``keep`` in the end, what is there of it included.
+        needed: final size of each of ``keep``, in bytes.
         limit: of all caches together, in bytes.
         keep: folders that are not deleted.
     """
@@ -207,7 +207,7 @@ def make_room(root: Path, needed: int, limit: int, keep: Sequence[Path]) -> None
 
 
 def _used(folder: Path) -> float:
-    """When it was last used; other processes may delete what they find here, and did so long ago then."""
+    """Time of the last use; 0 for a folder that another process has deleted meanwhile."""
     try:
         return folder.stat().st_mtime
     except OSError:
@@ -215,7 +215,7 @@ def _used(folder: Path) -> float:
 
 
 def _bytes(folder: Path) -> int:
-    """What it takes on disk."""
+    """Size on disk."""
     total = 0
     for file in folder.glob("*"):
         with suppress(OSError):

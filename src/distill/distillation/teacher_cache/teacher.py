@@ -43,8 +43,8 @@ def digest(model: nn.Module) -> str:
 class CachedTeacher(Teacher):
     """Reads logits (and embedding) from a cache; what is missing is computed and cached.
 
-    On the training split it returns what the cache can hold even when it has just computed it: a run that fills a
-    cache and one that reads it learn from the same numbers. On the other splits nothing is rounded.
+    On the training split freshly computed outputs pass through the codec too: a run that fills a cache and one that
+    reads it train on the same numbers. On the other splits nothing is rounded.
 
     Args:
         teacher: computes what is missing; no term may read its hidden features.
@@ -56,7 +56,7 @@ class CachedTeacher(Teacher):
 
     Attributes:
         drift: relative difference between cache and teacher, of the samples that were last computed again.
-        found: epochs, of those begun, that were cached completely.
+        complete: epochs, of those begun, that were cached completely.
         begun: epochs begun.
     """
 
@@ -76,7 +76,7 @@ class CachedTeacher(Teacher):
         self.cycle = cycle
         self.embedding = embedding
         self.drift = 0.0
-        self.found = self.begun = 0
+        self.complete = self.begun = 0
         self._order = {split: index.sort().values for split, index in samples.items()}
         self._exact = Exact(0)
         self._epoch = self._shown = 0  # of the views, and of the training
@@ -107,7 +107,7 @@ class CachedTeacher(Teacher):
         self._cached[split] = cached
         if split == "train":
             self.begun += 1
-            self.found += cached.whole
+            self.complete += cached.complete
             self._unchecked = not cached.empty
 
     def _codec(self, split: str) -> Codec:
@@ -156,7 +156,7 @@ class CachedTeacher(Teacher):
 
     def report(self) -> dict[str, Any]:
         """Epochs begun, those of them that were cached completely, the last drift, the folder."""
-        return {"begun": self.begun, "found": self.found, "drift": self.drift, "folder": str(self.store.folder)}
+        return {"begun": self.begun, "found": self.complete, "drift": self.drift, "folder": str(self.store.folder)}
 
     def flush(self) -> None:
         """Write what was computed to disk."""
@@ -181,7 +181,7 @@ class CachedTeacher(Teacher):
             return [self.live] if cached is not None and cached.empty else []
         if "train" not in self._cached:
             self._load("train")
-        return [] if self._cached["train"].whole else [self.live]
+        return [] if self._cached["train"].complete else [self.live]
 
     def to(self, device: torch.device) -> "CachedTeacher":
         """Move the teacher to a device."""

@@ -77,12 +77,10 @@ class AB(nn.Module):
 
     A connector is a 1×1 convolution and BatchNorm (a linear layer and LayerNorm for tokens and vectors) from the
     student's channels to the teacher's. Where the channels are equal there is none, as in the authors' code: the
-    student's own neurons learn the boundaries. Where the maps differ in size, the larger is average-pooled.
-
-    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
+    student's neurons learn the boundaries. Where the maps differ in size, the larger is average-pooled.
 
     The method trains the student by this loss alone at first, and by cross-entropy alone afterwards. Under DDP each
-    process normalises its own part of the batch, as everywhere without synchronised BatchNorm.
+    process normalises its part of the batch, as everywhere without synchronised BatchNorm.
 
     Args:
         margin: μ > 0 (paper: 1).
@@ -98,7 +96,6 @@ class AB(nn.Module):
     def build(
         self, student_preactivations: Sequence[Sequence[int]], teacher_preactivations: Sequence[Sequence[int]]
     ) -> None:
-        """Makes the connectors from the shapes, batch axis first."""
         _same_stages(student_preactivations, teacher_preactivations)
         self.connectors = nn.ModuleList()
         for student, teacher in zip(student_preactivations, teacher_preactivations, strict=True):
@@ -107,7 +104,6 @@ class AB(nn.Module):
             self.connectors.append(nn.Identity() if channels[0] == channels[1] else connector)
 
     def forward(self, student_preactivations: Sequence[Tensor], teacher_preactivations: Sequence[Tensor]) -> Tensor:
-        """See :func:`ab_loss`; shapes as given to :meth:`build`."""
         pairs = [match_size(s, t) for s, t in zip(student_preactivations, teacher_preactivations, strict=True)]
         if self.training and not all(normalisable(s) for s, _ in pairs):
             return torch.stack([upcast(s).sum() for s, _ in pairs]).sum() * 0.0

@@ -25,7 +25,7 @@ def _attention(f: Tensor, p: float) -> Tensor:
 
 @full_precision
 def at_loss(student_feature: Tensor, teacher_feature: Tensor, p: float = 2.0) -> Tensor:
-    """Attention transfer: mean over samples and places of (n(A_s) − n(A_t))².
+    """Attention transfer: mean over samples and positions of (n(A_s) − n(A_t))².
 
     A = mean_c |f|^p is the attention map (N, H·W) of a feature map f, n(·) L2-normalises each sample's. Of two maps
     of different size the larger is average-pooled to the smaller: the attention maps, as in the paper (section 3.1),
@@ -68,5 +68,4 @@ class AT(nn.Module):
         self.p = _power(p)
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
-        """See :func:`at_loss`."""
         return at_loss(student_feature, teacher_feature, self.p)

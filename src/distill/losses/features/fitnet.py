@@ -41,8 +41,6 @@ class FitNet(nn.Module):
     The adapter's shape is inferred: :meth:`build` gets the shapes that one dry forward saw. Where the maps differ
     in size, the larger is average-pooled to the smaller.
 
-    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
-
     Args:
         relu: end the adapter with a ReLU (the hint stages of most networks end with one); turn it off where the
             teacher's features can be negative.
@@ -56,11 +54,9 @@ class FitNet(nn.Module):
         self.adapter: nn.Module = nn.Identity()
 
     def build(self, student_feature: Sequence[int], teacher_feature: Sequence[int]) -> None:
-        """Makes the adapter from the two shapes, batch axis first."""
         self.adapter = adapter(student_feature, teacher_feature, self.relu)
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
-        """See :func:`hint_loss`; shapes as given to :meth:`build`."""
         student, teacher = match_size(student_feature, teacher_feature)
         if self.training and not normalisable(student):
             return upcast(student_feature).sum() * 0.0

@@ -28,7 +28,7 @@ def _check(student: Sequence[Sequence[int]], teacher: Sequence[Sequence[int]]) -
 
 
 def _flow(shallow: Tensor, deep: Tensor) -> Tensor:
-    """G (N, C_1, C_2): mean over the places of the products of two layers' channels."""
+    """G (N, C_1, C_2): mean over the positions of the products of two layers' channels."""
     a, b = (f.flatten(2) for f in match_size(as_map(shallow), as_map(deep)))
     return a @ b.mT / a.shape[2]
 
@@ -80,5 +80,4 @@ class FSP(nn.Module):
         _check(student_features, teacher_features)
 
     def forward(self, student_features: Sequence[Tensor], teacher_features: Sequence[Tensor]) -> Tensor:
-        """See :func:`fsp_loss`."""
         return fsp_loss(student_features, teacher_features)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import as_map, map_shape, match_size, normalisable
+from distill.losses.adapters import as_map, map_shapes, match_size, normalisable
 from distill.losses.checks import full_precision, positive, same_shape, upcast
 from distill.losses.features.fitnet import hint_loss
 
@@ -44,11 +44,11 @@ def ft_loss(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
 
 
 def _layers(channels: Sequence[int], transposed: bool = False) -> nn.Sequential:
-    """3×3 convolutions between the given numbers of channels, each followed by BatchNorm and LeakyReLU."""
+    """3×3 convolutions with these numbers of channels, each followed by BatchNorm and LeakyReLU."""
     layers: list[nn.Module] = []
-    for given, made in pairwise(channels):
-        convolution = (nn.ConvTranspose2d if transposed else nn.Conv2d)(given, made, 3, padding=1, bias=False)
-        layers += [convolution, nn.BatchNorm2d(made), nn.LeakyReLU(SLOPE)]
+    for inputs, outputs in pairwise(channels):
+        convolution = (nn.ConvTranspose2d if transposed else nn.Conv2d)(inputs, outputs, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers)
 
 
@@ -62,8 +62,6 @@ class FT(nn.Module):
     LeakyReLU (slope 0.1): the reference codes leave BatchNorm out of the paraphraser and lower the learning rate of
     its phase instead, which is not possible where a recipe has one rate. Where the maps differ in size, the larger
     factor is average-pooled to the smaller.
-
-    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
 
     Args:
         k: paraphrase rate, > 0: channels of a factor over channels of the teacher's map (paper: 0.5).
@@ -80,14 +78,7 @@ class FT(nn.Module):
         self.translator: nn.Module = nn.Identity()
 
     def build(self, student_feature: Sequence[int], teacher_feature: Sequence[int]) -> None:
-        """Makes paraphraser and translator from the two shapes (maps or tokens), batch axis first."""
-        try:
-            s, t = map_shape(student_feature)[1], map_shape(teacher_feature)[1]
-        except ValueError as error:
-            raise ValueError(
-                f"features of shape {tuple(student_feature)} (student) and {tuple(teacher_feature)} (teacher) have no "
-                f"factors: {error}"
-            ) from None
+        s, t = (shape[1] for shape in map_shapes(student_feature, teacher_feature, "have no factors"))
         factor = max(1, round(self.k * t))
         self.encoder = _layers((t, t, factor, factor))
         self.decoder = _layers((factor, factor, t, t), transposed=True)
@@ -125,7 +116,6 @@ class FT(nn.Module):
             self.after_pretraining()
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
-        """See :func:`ft_loss`; shapes as given to :meth:`build`."""
         feature = as_map(student_feature)
         if self.training and not normalisable(feature):
             return upcast(student_feature).sum() * 0.0

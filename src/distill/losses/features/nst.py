@@ -12,9 +12,9 @@ def nst_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     """Neuron selectivity transfer: mean over samples of the squared MMD between the two sets of channels.
 
     MMD² = mean_ij k(s_i, s_j) + mean_ij k(t_i, t_j) − 2 mean_ij k(s_i, t_j), k(a, b) = (aᵀb)², where s_i, t_j are
-    channels, flattened and L2-normalised over the places. Of two maps of different size the larger is average-pooled.
+    channels, flattened and L2-normalised over the positions. The larger of two maps is average-pooled.
 
-    With S (C_s × P) the student's channels over the P = H·W places, Σ_ij (s_iᵀt_j)² = ⟨SᵀS, TᵀT⟩, hence
+    With S (C_s × P) the student's channels over the P = H·W positions, Σ_ij (s_iᵀt_j)² = ⟨SᵀS, TᵀT⟩, hence
     MMD² = ‖SᵀS / C_s − TᵀT / C_t‖²: P × P instead of C × C products. Whichever form holds fewer numbers is computed.
     That of the channels can fall below 0 by rounding.
 
@@ -41,8 +41,8 @@ def nst_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     student, teacher = (
         F.normalize(f.flatten(2), dim=2) for f in match_size(as_map(student_feature), as_map(teacher_feature))
     )
-    c_s, c_t, places = student.shape[1], teacher.shape[1], student.shape[2]
-    if 2 * places**2 <= c_s**2 + c_t**2 + c_s * c_t:
+    c_s, c_t, positions = student.shape[1], teacher.shape[1], student.shape[2]
+    if 2 * positions**2 <= c_s**2 + c_t**2 + c_s * c_t:
         difference = student.mT @ student / c_s - teacher.mT @ teacher / c_t
         return difference.square().sum(dim=(1, 2)).mean()
     within = (student @ student.mT).square().mean() + (teacher @ teacher.mT).square().mean()
@@ -53,5 +53,4 @@ class NST(nn.Module):
     """:func:`nst_loss` of one pair of layers. Nothing is set or learnt; channels may differ."""
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
-        """See :func:`nst_loss`."""
         return nst_loss(student_feature, teacher_feature)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.losses.adapters import adapt, as_map, map_shape, match_size, normalisable
+from distill.losses.adapters import adapt, as_map, map_shapes, match_size, normalisable
 from distill.losses.checks import full_precision, same_shape, sum_of_squares, upcast
 
 RARE = 1e-3  # a channel that is negative less often than this gets the margin −3·std
@@ -67,7 +67,7 @@ def ofd_loss(
         margins: m_l ≤ 0 per channel, shape (C_l, 1, 1).
 
     Returns:
-        A scalar in squared units of the features: summed over channels and places, mean over samples. With the
+        A scalar in squared units of the features: summed over channels and positions, mean over samples. With the
         weight 1e-3 it is the paper's CIFAR-100 recipe (authors' code: sum over everything / batch size / 1000).
 
     Raises:
@@ -110,8 +110,6 @@ class OFD(nn.Module):
     The margins are buffers. :meth:`calibrate` sets them once the teacher is trained; a stage without BatchNorm takes
     the mean of the teacher's negative values per channel from the batch at hand (under DDP: from this process's part
     of it). Where the maps differ in size, the larger is average-pooled to the smaller.
-
-    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
     """
 
     def __init__(self) -> None:
@@ -121,15 +119,8 @@ class OFD(nn.Module):
     def build(
         self, student_preactivations: Sequence[Sequence[int]], teacher_preactivations: Sequence[Sequence[int]]
     ) -> None:
-        """Makes connectors and margins from the shapes (maps or tokens) of all stages, shallow to deep."""
         for i, (student, teacher) in enumerate(zip(student_preactivations, teacher_preactivations, strict=True)):
-            try:
-                s, t = map_shape(student)[1], map_shape(teacher)[1]
-            except ValueError as error:
-                raise ValueError(
-                    f"features of shape {tuple(student)} (student) and {tuple(teacher)} (teacher) cannot be "
-                    f"matched: {error}"
-                ) from None
+            s, t = (shape[1] for shape in map_shapes(student, teacher))
             convolution = nn.Conv2d(s, t, kernel_size=1, bias=False)
             nn.init.normal_(convolution.weight, std=math.sqrt(2 / t))
             self.connectors.append(nn.Sequential(convolution, nn.BatchNorm2d(t)))
@@ -147,7 +138,7 @@ class OFD(nn.Module):
                 account, as in the authors' code.
 
         Raises:
-            ValueError: another number of stages or of channels than :meth:`build` was given.
+            ValueError: another number of stages or of channels than in :meth:`build`.
         """
         margins = self._margins()
         if len(teacher_norms) != len(margins):
@@ -164,7 +155,6 @@ class OFD(nn.Module):
                 margin.copy_(bn_margin(*norm)[:, None, None])
 
     def forward(self, student_preactivations: list[Tensor], teacher_preactivations: list[Tensor]) -> Tensor:
-        """See :func:`ofd_loss`; shapes as given to :meth:`build`."""
         teachers = [as_map(t) for t in teacher_preactivations]
         pairs = [match_size(as_map(s), t) for s, t in zip(student_preactivations, teachers, strict=True)]
         if self.training and not all(normalisable(s) for s, _ in pairs):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import as_map, map_shape, normalisable
+from distill.losses.adapters import as_map, map_shapes, normalisable
 from distill.losses.checks import full_precision, same_shape, upcast, whole
 
 SIZES = (4, 2, 1)
@@ -111,8 +111,6 @@ class ReviewKD(nn.Module):
     student's stages are taken after their ReLU and the teacher's before it (a fused map ends in a BatchNorm and can
     be negative).
 
-    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
-
     Args:
         max_mid_channels: bound, ≥ 1, on the channels in which stages are fused. Fused are as many as the student's
             deepest level has (64 for a ResNet-20, 256 for a ResNet-8x4), at most this.
@@ -132,16 +130,8 @@ class ReviewKD(nn.Module):
         student_embedding: Sequence[int] | None = None,
         teacher_embedding: Sequence[int] | None = None,
     ) -> None:
-        """Makes the fusions from the shapes (maps or tokens) of all stages, shallow to deep, and of the embeddings."""
-        pairs: list[tuple[int, int]] = []
-        for student, teacher in zip(student_features, teacher_preactivations, strict=True):
-            try:
-                pairs.append((map_shape(student)[1], map_shape(teacher)[1]))
-            except ValueError as error:
-                raise ValueError(
-                    f"features of shape {tuple(student)} (student) and {tuple(teacher)} (teacher) cannot be "
-                    f"matched: {error}"
-                ) from None
+        stages = zip(student_features, teacher_preactivations, strict=True)
+        pairs = [(s[1], t[1]) for s, t in (map_shapes(student, teacher) for student, teacher in stages)]
         if student_embedding is not None and teacher_embedding is not None:
             pairs.append((student_embedding[1], teacher_embedding[1]))
         mid = min(self.max_mid_channels, pairs[-1][0])
@@ -155,7 +145,6 @@ class ReviewKD(nn.Module):
         student_embedding: Tensor | None = None,
         teacher_embedding: Tensor | None = None,
     ) -> Tensor:
-        """See :func:`reviewkd_loss`; shapes as given to :meth:`build`."""
         if student_embedding is None or teacher_embedding is None:
             student_embedding = teacher_embedding = None
         students = _levels(student_features, student_embedding)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import adapt, as_map, map_shape, match_size
+from distill.losses.adapters import adapt, as_map, map_shapes, match_size
 from distill.losses.checks import full_precision, positive, same_shape, whole
 
 EPS = 1e-5
@@ -53,7 +53,7 @@ class VID(nn.Module):
     """:func:`vid_loss` with a regressor μ(f_s) and one variance per channel of the teacher, trained with the student.
 
     μ is three 1×1 convolutions without bias, with a ReLU between them (no BatchNorm), as in the authors' code;
-    σ² = softplus(a) + 1e-5. Tokens become maps, vectors maps of one place; where maps differ in size, the larger is
+    σ² = softplus(a) + 1e-5. Tokens become maps, vectors 1×1 maps; where maps differ in size, the larger is
     average-pooled to the smaller.
 
     Args:
@@ -74,15 +74,8 @@ class VID(nn.Module):
         self.regressor: nn.Module = nn.Identity()
 
     def build(self, student_feature: Sequence[int], teacher_feature: Sequence[int]) -> None:
-        """Makes the regressor and the variances from the two shapes, batch axis first."""
         s, t = tuple(student_feature), tuple(teacher_feature)
-        try:
-            if len(s) == len(t) == 2:
-                c_s, c_t = s[1], t[1]
-            else:
-                c_s, c_t = map_shape(s)[1], map_shape(t)[1]
-        except ValueError as error:
-            raise ValueError(f"features of shape {s} (student) and {t} (teacher) cannot be matched: {error}") from None
+        c_s, c_t = (s[1], t[1]) if len(s) == len(t) == 2 else (shape[1] for shape in map_shapes(s, t))
         width = self.hidden or c_t
         self.regressor = nn.Sequential(
             nn.Conv2d(c_s, width, kernel_size=1, bias=False),
@@ -95,7 +88,6 @@ class VID(nn.Module):
         self.a = nn.Parameter(torch.full((c_t,), start + math.log(-math.expm1(-start))))  # softplus(a) = start
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
-        """See :func:`vid_loss`; shapes as given to :meth:`build`."""
         pair = [f[:, :, None, None] if f.dim() == 2 else as_map(f) for f in (student_feature, teacher_feature)]
         student, teacher = match_size(pair[0], pair[1])
         return vid_loss(adapt(self.regressor, student), teacher, F.softplus(self.a) + EPS)

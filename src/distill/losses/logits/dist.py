@@ -1,4 +1,4 @@
-"""DIST: Pearson correlation between and within classes in place of the KL divergence."""
+"""DIST: Pearson correlation between and within classes instead of the KL divergence."""
 
 import torch
 import torch.nn.functional as F
@@ -80,9 +80,6 @@ def dist_loss(
 class DIST(nn.Module):
     """:func:`dist_loss` with its settings kept; in a batch of 1 sample the columns count as 0.
 
-    Under DDP each process compares the samples of its own part of the batch; with ``gather``, in training, the columns
-    run through the samples of all parts.
-
     Args:
         beta: weight of the rows, ≥ 0 (paper: 1).
         gamma: weight of the columns, ≥ 0 (paper: 1).
@@ -98,7 +95,6 @@ class DIST(nn.Module):
         self.gather = gather
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """See :func:`dist_loss`."""
         if self.gather and self.training:
             student_logits, teacher_logits = gather(student_logits), gather(teacher_logits)
         gamma = self.gamma if len(student_logits) >= 2 else 0.0

@@ -76,5 +76,4 @@ class DKD(nn.Module):
         self.T = positive("T", T)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
-        """See :func:`dkd_loss`."""
         return dkd_loss(student_logits, teacher_logits, target, self.alpha, self.beta, self.T)

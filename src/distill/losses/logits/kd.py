@@ -48,5 +48,4 @@ class KD(nn.Module):
         self.t_squared = t_squared
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """See :func:`kd_loss`."""
         return kd_loss(student_logits, teacher_logits, self.T, self.t_squared)

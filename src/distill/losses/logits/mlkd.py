@@ -23,7 +23,7 @@ def _grams(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     """‖ppᵀ − qqᵀ‖²_F and ‖pᵀp − qᵀq‖²_F from three N × N products: C × C is 2 GB at 22,000 classes.
 
     With d = p − q and s = p + q both differences are symmetric parts, of d·sᵀ and dᵀ·s, and the second norm is
-    ½ [tr(ddᵀ·ssᵀ) + tr(sdᵀ·sdᵀ)]. As every product holds d, equal answers give 0, and no large numbers cancel.
+    ½ [tr(ddᵀ·ssᵀ) + tr(sdᵀ·sdᵀ)]. As every product holds d, equal outputs give 0, and no large numbers cancel.
     """
     d, s = p - q, p + q
     mixed = s @ d.T
@@ -75,9 +75,6 @@ def mlkd_loss(student_logits: Tensor, teacher_logits: Tensor, Ts: Sequence[float
 class MLKD(nn.Module):
     """:func:`mlkd_loss` with its temperatures kept.
 
-    Under DDP each process compares the samples of its own part of the batch; with ``gather``, in training, those of
-    all parts, and N counts them all.
-
     Args:
         Ts: temperatures, each > 0 (the authors' code: 2 to 6).
         gather: compare across processes; see :func:`distill.losses.gather.gather`.
@@ -89,7 +86,6 @@ class MLKD(nn.Module):
         self.gather = gather
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """See :func:`mlkd_loss`."""
         if self.gather and self.training:
             student_logits, teacher_logits = gather(student_logits), gather(teacher_logits)
         return mlkd_loss(student_logits, teacher_logits, self.Ts)

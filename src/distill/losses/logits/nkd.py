@@ -68,5 +68,4 @@ class NKD(nn.Module):
         self.T = positive("T", T)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
-        """See :func:`nkd_loss`."""
         return nkd_loss(student_logits, teacher_logits, target, self.gamma, self.T)

@@ -11,7 +11,7 @@ def standardize(logits: Tensor, eps: float = 1e-7) -> Tensor:
     """Z-score of every row: (z − mean z) / (std z + eps), std with C − 1 in the denominator.
 
     With it, softmax(z / T) is softmax(z / (T · std z)) of the logits as they were: T is the base temperature, in
-    standard deviations of each sample's own logits, and not a number of logits. A student then need not copy the
+    standard deviations of each sample's logits, and not a number of logits. A student then need not copy the
     range of the teacher's logits, only their proportions. Apply it to both models' logits, and not in cross-entropy.
 
     A row that does not vary becomes 0 and has no gradient (the formula's would be of the size 1 / eps).

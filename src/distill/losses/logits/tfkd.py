@@ -23,7 +23,7 @@ def tfkd_loss(
     """Tf-KD by a designed teacher: T² · mean_N KL(σ_T(ln p_d) ‖ softmax(z_s / T)).
 
     p_d is a on the target class and (1 − a) / (C − 1) on each other one; σ_T(ln p_d) = p_d^(1/T) / Σ p_d^(1/T) softens
-    it as a temperature softens a teacher's answer. This is eq. 9 of the paper, with the factor T² that keeps the
+    it as a temperature softens a teacher's output. This is eq. 9 of the paper, with the factor T² that keeps the
     scale of the gradient for every T, as in KD (at T = 20 the plain divergence does next to nothing).
 
     The authors' code does something else: it takes the softmax of p_d / T (of the probabilities, not of their
@@ -79,5 +79,4 @@ class TfKD(nn.Module):
         self.t_squared = t_squared
 
     def forward(self, student_logits: Tensor, target: Tensor) -> Tensor:
-        """See :func:`tfkd_loss`."""
         return tfkd_loss(student_logits, target, self.a, self.T, self.t_squared)

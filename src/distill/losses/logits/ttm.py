@@ -16,8 +16,8 @@ def transformed_divergence(student_logits: Tensor, teacher_logits: Tensor, gamma
 def ttm_loss(student_logits: Tensor, teacher_logits: Tensor, gamma: float = 0.1) -> Tensor:
     """Transformed teacher matching: mean_N KL(p_t^γ / Σ_k p_t(k)^γ ‖ p_s), p the softmax at temperature 1.
 
-    γ = 1 / T of KD, on the teacher's side only: the student's own answer becomes as smooth as the target, where KD
-    asks that of its softened answer only. There is no factor T²: the gradient p_s − p_t^γ / Σ p_t^γ does not shrink
+    γ = 1 / T of KD, on the teacher's side only: the student's plain output becomes as smooth as the target, where KD
+    softens that too. There is no factor T²: the gradient p_s − p_t^γ / Σ p_t^γ does not shrink
     with γ.
 
     Args:
@@ -57,5 +57,4 @@ class TTM(nn.Module):
         self.gamma = positive("gamma", gamma)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """See :func:`ttm_loss`."""
         return ttm_loss(student_logits, teacher_logits, self.gamma)

@@ -52,5 +52,4 @@ class WTTM(nn.Module):
         self.gamma = positive("gamma", gamma)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """See :func:`wttm_loss`."""
         return wttm_loss(student_logits, teacher_logits, self.gamma)

@@ -83,9 +83,6 @@ def cc_loss(
 class CC(nn.Module):
     """:func:`cc_loss` on embeddings; a batch of 1 sample has no pair and counts as 0.
 
-    Under DDP each process compares the samples of its own part of the batch; with ``gather``, in training, those of
-    all parts.
-
     Args:
         kernel: ``gaussian`` or ``bilinear``.
         gamma: γ of the Gaussian, > 0 (paper: 0.4).
@@ -104,7 +101,6 @@ class CC(nn.Module):
         self.gather = gather
 
     def forward(self, student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
-        """See :func:`cc_loss`."""
         if self.gather and self.training:
             student_embedding, teacher_embedding = gather(student_embedding), gather(teacher_embedding)
         if len(student_embedding) < 2:

@@ -68,23 +68,23 @@ class CRD(nn.Module):
     the sphere. Z is estimated from the first batch, Z = M · mean e^score, and then kept.
 
     As the reference does (its "exact" mode): uniform initial banks, positives from the bank as it was before the step,
-    bank ← normalised (momentum · bank + (1 − momentum) · new), negatives of the anchor's own class left out. Our
-    choices:
+    bank ← normalised (momentum · bank + (1 − momentum) · new), without negatives of the anchor's class. Choices
+    here:
 
     - One set of K negatives is drawn in each step, without repetition, and shared by the whole batch: a product of
       N × dim and dim × K instead of a copy of N × K rows. Those of the anchor's class are masked, so that an anchor
       has about K · (1 − share of its class) of them.
-    - Labels of the bank are learnt as samples pass: until a sample has been seen it is random noise that is never
-      masked, and its first embedding goes into the bank as it is. The positive of a sample seen for the first time
-      is its own embedding on the other side, without gradient.
-    - In eval mode (the indices are another split's) every positive is the sample's own embedding, and nothing is
+    - Labels of the bank are learnt as samples pass: until the first visit of a sample it is random noise that is never
+      masked, and its first embedding goes into the bank as it is. The positive of a sample on its first
+      visit is the other side's embedding of it, without gradient.
+    - In eval mode (the indices are another split's) every positive is the sample's embedding, and nothing is
       written; the negatives still come from the bank.
 
     Banks, labels and Z are buffers: a resumed run continues as if it had not stopped. Two banks take
     8 · ``num_samples`` · ``dim`` bytes (51 MB for 50,000 samples, 1.3 GB for ImageNet).
 
-    Under DDP every process draws its own negatives and, in training, what is written to the banks is gathered: all
-    processes keep the same banks. DDP's own broadcast of buffers before each step then only costs time; turn it
+    Under DDP every process draws other negatives and, in training, what is written to the banks is gathered: all
+    processes keep the same banks. DDP's broadcast of buffers before each step then only costs time; turn it
     off (``broadcast_buffers=False``) where the banks are large.
 
     Args:
@@ -113,7 +113,6 @@ class CRD(nn.Module):
     def build(
         self, student_embedding: Sequence[int], teacher_embedding: Sequence[int], num_samples: int | None = None
     ) -> None:
-        """Makes the heads from the two shapes and the banks for indices below ``num_samples``."""
         if num_samples is None:
             raise ValueError("a memory bank needs a dataset with stable indices")
         self.student_head = _head("student_embedding", student_embedding, self.dim)
@@ -153,9 +152,9 @@ class CRD(nn.Module):
         positive_s, positive_t = student.detach(), teacher.detach()
         if self.training:
             allowed = allowed & (drawn != index[:, None])
-            seen = self.labels.index_select(0, index)[:, None] >= 0
-            positive_s = torch.where(seen, self.student_bank.index_select(0, index).to(student.dtype), positive_s)
-            positive_t = torch.where(seen, self.teacher_bank.index_select(0, index).to(teacher.dtype), positive_t)
+            is_set = self.labels.index_select(0, index)[:, None] >= 0
+            positive_s = torch.where(is_set, self.student_bank.index_select(0, index).to(student.dtype), positive_s)
+            positive_t = torch.where(is_set, self.teacher_bank.index_select(0, index).to(teacher.dtype), positive_t)
         allowed = F.pad(allowed, (1, 0), value=True)
         scores_s = self._scores(student, positive_t, self.teacher_bank.index_select(0, drawn))
         scores_t = self._scores(teacher, positive_s, self.student_bank.index_select(0, drawn))
@@ -187,10 +186,10 @@ class CRD(nn.Module):
         """Mixes this step's embeddings, of all processes, into the banks."""
         both = gather(torch.cat([student, teacher], dim=1))
         target, index = gather(torch.stack([target, index], dim=1)).unbind(dim=1)
-        seen = self.labels.index_select(0, index)[:, None] >= 0
+        is_set = self.labels.index_select(0, index)[:, None] >= 0
         for bank, new in ((self.student_bank, both[:, : self.dim]), (self.teacher_bank, both[:, self.dim :])):
             old = bank.index_select(0, index).to(new.dtype)
-            mixed = torch.where(seen, self.momentum * old + (1 - self.momentum) * new, new)
+            mixed = torch.where(is_set, self.momentum * old + (1 - self.momentum) * new, new)
             bank.index_copy_(0, index, F.normalize(mixed, dim=1, eps=EPS).to(bank.dtype))
         self.labels.index_copy_(0, index, target)
 
@@ -226,8 +225,8 @@ def crd_inbatch_loss(student_embedding: Tensor, teacher_embedding: Tensor, targe
     same_shape(student_embedding, teacher_embedding, "student_embedding", "teacher_embedding", dims=2)
     one_each("target", target, len(student_embedding))
     student, teacher = F.normalize(student_embedding, dim=1), F.normalize(teacher_embedding, dim=1)
-    own = torch.eye(len(target), dtype=torch.bool, device=target.device)
-    scores = (student @ teacher.T / tau).masked_fill((target[:, None] == target) & ~own, -math.inf)
+    is_self = torch.eye(len(target), dtype=torch.bool, device=target.device)
+    scores = (student @ teacher.T / tau).masked_fill((target[:, None] == target) & ~is_self, -math.inf)
     diagonal = scores.diagonal()
     return ((scores.logsumexp(dim=1) + scores.logsumexp(dim=0)) / 2 - diagonal).mean()
 
@@ -236,9 +235,6 @@ class CRDInBatch(nn.Module):
     """:func:`crd_inbatch_loss` of embeddings that a linear layer on each side brings to ``dim``: CRD without a bank.
 
     Needs no indices and keeps no state but the two heads; the negatives are as many as the batch has.
-
-    Under DDP each process contrasts the samples of its own part of the batch; with ``gather``, in training, those of
-    all parts, which gives W times the negatives.
 
     Args:
         dim: of the common space.
@@ -255,12 +251,10 @@ class CRDInBatch(nn.Module):
         self.gather = gather
 
     def build(self, student_embedding: Sequence[int], teacher_embedding: Sequence[int]) -> None:
-        """Makes the heads from the two shapes, batch axis first."""
         self.student_head = _head("student_embedding", student_embedding, self.dim)
         self.teacher_head = _head("teacher_embedding", teacher_embedding, self.dim)
 
     def forward(self, student_embedding: Tensor, teacher_embedding: Tensor, target: Tensor) -> Tensor:
-        """See :func:`crd_inbatch_loss`; embeddings as they come, (N, D_s) and (N, D_t)."""
         student, teacher = self.student_head(student_embedding), self.teacher_head(teacher_embedding)
         if self.gather and self.training:
             student, teacher, target = gather(student), gather(teacher), gather(target)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import adapter, as_map, map_shape, normalisable
+from distill.losses.adapters import adapter, as_map, map_shapes, normalisable
 from distill.losses.checks import full_precision, same_samples, upcast
 
 
@@ -25,7 +25,7 @@ def ickd_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
 
     Args:
         student_feature: (N, C, ...), adapted to the teacher's channels.
-        teacher_feature: (N, C, ...), of any height and width of its own.
+        teacher_feature: (N, C, ...), of any height and width.
 
     Returns:
         A scalar without unit, between 0 and 4: the mean squared distance of two unit vectors. Invariant to a
@@ -59,8 +59,6 @@ class ICKD(nn.Module):
 
     The maps may differ in size: only their C × C matrices are compared. Tokens become maps, without the prefix tokens.
     Nothing is compared across the batch.
-
-    A training batch of one value per channel (one sample, 1×1 map), for which BatchNorm is not defined, counts as 0.
     """
 
     def __init__(self) -> None:
@@ -68,18 +66,9 @@ class ICKD(nn.Module):
         self.adapter: nn.Module = nn.Identity()
 
     def build(self, student_feature: Sequence[int], teacher_feature: Sequence[int]) -> None:
-        """Makes the adapter from the two shapes, batch axis first."""
-        try:
-            shapes = map_shape(student_feature), map_shape(teacher_feature)
-        except ValueError as error:
-            raise ValueError(
-                f"features of shape {tuple(student_feature)} (student) and {tuple(teacher_feature)} (teacher) "
-                f"cannot be matched: {error}"
-            ) from None
-        self.adapter = adapter(*shapes, relu=False)
+        self.adapter = adapter(*map_shapes(student_feature, teacher_feature), relu=False)
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
-        """See :func:`ickd_loss`; shapes as given to :meth:`build`."""
         student = as_map(student_feature)
         if self.training and not normalisable(student):
             return upcast(student_feature).sum() * 0.0

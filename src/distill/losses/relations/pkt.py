@@ -52,9 +52,6 @@ def pkt_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
 class PKT(nn.Module):
     """:func:`pkt_loss` on embeddings; a batch of 1 sample has no pair and counts as 0.
 
-    Under DDP each process compares the samples of its own part of the batch; with ``gather``, in training, those of
-    all parts.
-
     Args:
         gather: compare across processes; see :func:`distill.losses.gather.gather`.
     """
@@ -64,7 +61,6 @@ class PKT(nn.Module):
         self.gather = gather
 
     def forward(self, student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
-        """See :func:`pkt_loss`."""
         if self.gather and self.training:
             student_embedding, teacher_embedding = gather(student_embedding), gather(teacher_embedding)
         if len(student_embedding) < 2:

@@ -92,9 +92,6 @@ class RKD(nn.Module):
 
     A batch of fewer than 3 samples has no triplet (fewer than 2, no pair): such a part counts as 0.
 
-    Under DDP each process compares the samples of its own part of the batch; with ``gather``, in training, those of
-    all parts, and N counts them all.
-
     Args:
         distance: weight of the distances, ≥ 0 (paper: 25).
         angle: weight of the angles, ≥ 0 (paper: 50).
@@ -119,7 +116,6 @@ class RKD(nn.Module):
         return self.max_samples if self.angle else None
 
     def forward(self, student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
-        """See :func:`rkd_distance` and :func:`rkd_angle`."""
         if self.gather and self.training:
             student_embedding, teacher_embedding = gather(student_embedding), gather(teacher_embedding)
         loss = upcast(student_embedding).sum() * 0.0

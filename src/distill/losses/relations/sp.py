@@ -18,7 +18,7 @@ def sp_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
 
     Args:
         student_feature: (N, ...), flattened to F (N, D_s).
-        teacher_feature: (N, ...), of any shape of its own.
+        teacher_feature: (N, ...), of any shape.
 
     Returns:
         A scalar without unit: invariant to rotation and to one common scale of the features.
@@ -45,11 +45,8 @@ class SP(nn.Module):
     Any two layers go together (maps, tokens, vectors): only their N × N matrices are compared, and no adapter is
     learnt. Several pairs of layers are summed.
 
-    Under DDP each process compares the samples of its own part of the batch; with ``gather``, in training, those of
-    all parts, for which whole maps travel between the processes.
-
     Args:
-        gather: compare across processes; see :func:`distill.losses.gather.gather`.
+        gather: compare across processes, which exchange whole maps; see :func:`distill.losses.gather.gather`.
     """
 
     def __init__(self, gather: bool = False) -> None:
@@ -57,7 +54,6 @@ class SP(nn.Module):
         self.gather = gather
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
-        """See :func:`sp_loss`."""
         if self.gather and self.training:
             student_feature, teacher_feature = gather(student_feature), gather(teacher_feature)
         if len(student_feature) < 2:

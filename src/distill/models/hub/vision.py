@@ -27,7 +27,7 @@ def torchvision_model(
 ) -> nn.Module:
     """Build a classification model of torchvision whose head and first convolution fit the data.
 
-    With ``pretrained`` the last layer is new wherever ``num_classes`` is not the weights' own 1000, and the first
+    With ``pretrained`` the last layer is new wherever ``num_classes`` is not the weights' 1000, and the first
     convolution's RGB weights are summed over the colours and divided by ``in_channels``, the same for each channel:
     a grey image gives the response that it gave as RGB with equal channels. Without ``pretrained``, a first
     convolution for other than 3 channels is drawn so that its responses keep their variance.
@@ -37,10 +37,10 @@ def torchvision_model(
         name: A name of ``torchvision.models.list_models(module=torchvision.models)``.
         num_classes: Number of logits, at least 2.
         in_channels: Channels of the input image, at least 1.
-        image_size: Side of the input image in pixels; None for the model's own. Only the ``vit_*`` (a multiple of
+        image_size: Side of the input image in pixels; None for the model's default. Only the ``vit_*`` (a multiple of
             the patch size; pretrained position embeddings are interpolated) and ``maxvit_t`` depend on it.
         pretrained: Load torchvision's default weights; downloads them on first use.
-        kwargs: Further arguments of the model's own builder.
+        kwargs: Further arguments of the model's builder.
 
     Returns:
         The model: images N×``in_channels``×H×W to logits N×``num_classes``.
@@ -97,15 +97,15 @@ def timm_model(
     """Build a model of timm; timm itself fits head, first convolution and position embeddings.
 
     With ``pretrained`` and other than 3 channels, timm sums the RGB weights over the colours for one channel and
-    repeats them for more; the head is new where ``num_classes`` is not the weights' own.
+    repeats them for more; the head is new where ``num_classes`` is not that of the weights.
 
     Args:
-        name: A name of ``timm.list_models()``, with or without a weight tag (``resnet10t.c3_in1k``), or a source of
-            timm's own (``hf-hub:owner/model``, ``local-dir:path``).
+        name: A name of ``timm.list_models()``, with or without a weight tag (``resnet10t.c3_in1k``), or a source that
+            timm knows (``hf-hub:owner/model``, ``local-dir:path``).
         num_classes: Number of logits, at least 2.
         in_channels: Channels of the input image, at least 1.
         image_size: Side of the input image in pixels; handed to models that have an ``img_size``, of no effect on
-            the others. None for the model's own.
+            the others. None for the model's default.
         pretrained: Load the weights; downloads them on first use. Offline, the Hub's client retries for most of a
             minute before it fails; with HF_HUB_OFFLINE=1 it fails at once.
         kwargs: Further arguments of ``timm.create_model``.
@@ -151,19 +151,19 @@ def timm_model(
 def _build(
     library: str, name: str, kwargs: dict[str, Any], pretrained: bool, build: Callable[[], nn.Module]
 ) -> nn.Module:
-    """Call ``build``; whatever a library's builder raises on what the user gave becomes one line."""
+    """Call ``build``; whatever a library's builder raises on the user's arguments becomes one line."""
     try:
         return build()
     except Exception as error:
         refused = _refused_argument(error)
         if refused is not None:
             raise UserError(f"{library} model {name!r} takes no argument {refused!r}") from error
-        given = ", ".join(f"{argument}={value!r}" for argument, value in kwargs.items())
-        given = f" with {given}" if given else ""
+        arguments = ", ".join(f"{argument}={value!r}" for argument, value in kwargs.items())
+        arguments = f" with {arguments}" if arguments else ""
         weights = "; pretrained=true needs the network once, or the weights in the cache" if pretrained else ""
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MESSAGE_LENGTH]
         what = "pretrained model" if pretrained else "model"
-        raise UserError(f"cannot build {library} {what} {name!r}{given} ({reason}){weights}") from error
+        raise UserError(f"cannot build {library} {what} {name!r}{arguments} ({reason}){weights}") from error
 
 
 def _refused_argument(error: Exception) -> str | None:
@@ -195,7 +195,7 @@ def _size_options(name: str, image_size: int) -> dict[str, Any]:
 def _pretrained(
     name: str, builder: Callable[..., nn.Module], image_size: int | None, options: dict[str, Any]
 ) -> nn.Module:
-    """Build with torchvision's default weights and their own head, at ``image_size``."""
+    """Build with torchvision's default weights and their head, at ``image_size``."""
     from torchvision.models import get_model_weights
     from torchvision.models.vision_transformer import interpolate_embeddings
 

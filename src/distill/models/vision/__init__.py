@@ -1,1 +1,1 @@
-"""Image models of our own."""
+"""Image models written here."""

@@ -11,19 +11,15 @@ SMALL = 64
 
 
 def resnet18(num_classes: int, in_channels: int = 3, image_size: int = 224, pretrained: bool = False) -> nn.Module:
-    """ResNet-18: 11,220,132 parameters at 100 classes with the small-image stem, 11,227,812 with the ImageNet stem.
-
-    Feature maps at 32×32: 64×32×32, 64×32×32, 128×16×16, 256×8×8, 512×4×4; embedding 512. Stem, ``stages``,
-    arguments and errors as in ``resnet50``.
+    """ResNet-18: 11,220,132 parameters at 100 classes with the small-image stem, 11,227,812 with the ImageNet stem;
+    maps at 32×32: 64×32×32, 64×32×32, 128×16×16, 256×8×8, 512×4×4; see ``resnet50``.
     """
     return _resnet("resnet18", num_classes, in_channels, image_size, pretrained)
 
 
 def resnet34(num_classes: int, in_channels: int = 3, image_size: int = 224, pretrained: bool = False) -> nn.Module:
-    """ResNet-34: 21,328,292 parameters at 100 classes with the small-image stem, 21,335,972 with the ImageNet stem.
-
-    Feature maps at 32×32: 64×32×32, 64×32×32, 128×16×16, 256×8×8, 512×4×4; embedding 512. Stem, ``stages``,
-    arguments and errors as in ``resnet50``.
+    """ResNet-34: 21,328,292 parameters at 100 classes with the small-image stem, 21,335,972 with the ImageNet stem;
+    maps at 32×32: 64×32×32, 64×32×32, 128×16×16, 256×8×8, 512×4×4; see ``resnet50``.
     """
     return _resnet("resnet34", num_classes, in_channels, image_size, pretrained)
 

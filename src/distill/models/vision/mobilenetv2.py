@@ -34,7 +34,6 @@ class InvertedResidual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output; no activation follows it."""
         out: Tensor = self.conv(x)
         return x + out if self.residual else out
 
@@ -43,7 +42,7 @@ class MobileNetV2(nn.Module):
     """MobileNetV2 for small images: a 3×3 stem of stride 2, seven groups of inverted residuals, one linear layer.
 
     One stride fewer than on ImageNet (in the second group), ReLU for ReLU6, no dropout. Any image size works; up to
-    16 pixels the last map is 1×1.
+    16 pixels the last map is 1×1. Maps of a 32×32 image (of ``stages``): 16×16, 16×16, 8×8, 4×4, 2×2.
 
     Args:
         expansion: Factor by which a block widens its input, at least 1.
@@ -105,8 +104,5 @@ def _conv_bn_relu(in_planes: int, planes: int, kernel: int, stride: int) -> nn.S
 
 
 def mobilenetv2(num_classes: int = 100, in_channels: int = 3) -> MobileNetV2:
-    """MobileNetV2, expansion 6, width 0.5: 812,836 parameters at 100 classes, 6.5 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×16×16, 12×16×16, 16×8×8, 48×4×4, 160×2×2; embedding 1280. See ``MobileNetV2``.
-    """
+    """MobileNetV2, expansion 6, width 0.5: 812,836 parameters at 100 classes, 6.5 M MACs on a 32×32 image."""
     return MobileNetV2(6, 0.5, num_classes, in_channels)

@@ -9,6 +9,7 @@ from distill.models.checks import check_sizes
 from distill.models.vision.layers import init_convolutions
 from distill.utils.errors import UserError
 
+# Channels of the stem and the three stages; their maps of a 32×32 image have 32×32, 32×32, 16×16 and 8×8 pixels.
 NARROW = (16, 16, 32, 64)
 WIDE = (32, 64, 128, 256)
 
@@ -28,10 +29,9 @@ class BasicBlock(nn.Module):
                 nn.Conv2d(in_planes, planes, 1, stride, bias=False),
                 nn.BatchNorm2d(planes),
             )
-        self.relu = nn.ReLU()  # a module, so that what comes before it can be tapped
+        self.relu = nn.ReLU()  # a module, so that a hook can read what comes before it
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output after its ReLU."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         active: Tensor = self.relu(out + self.downsample(x))
@@ -94,72 +94,45 @@ def _stage(in_planes: int, planes: int, blocks: int, stride: int) -> nn.Sequenti
 
 
 def resnet8(num_classes: int = 100, in_channels: int = 3) -> ResNet:
-    """CIFAR ResNet-8: 83,892 parameters at 100 classes, 12.5 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``ResNet``.
-    """
+    """CIFAR ResNet-8: 83,892 parameters at 100 classes, 12.5 M MACs on a 32×32 image."""
     return ResNet(8, NARROW, num_classes, in_channels)
 
 
 def resnet14(num_classes: int = 100, in_channels: int = 3) -> ResNet:
-    """CIFAR ResNet-14: 181,108 parameters at 100 classes, 26.7 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``ResNet``.
-    """
+    """CIFAR ResNet-14: 181,108 parameters at 100 classes, 26.7 M MACs on a 32×32 image."""
     return ResNet(14, NARROW, num_classes, in_channels)
 
 
 def resnet20(num_classes: int = 100, in_channels: int = 3) -> ResNet:
-    """CIFAR ResNet-20: 278,324 parameters at 100 classes, 40.8 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``ResNet``.
-    """
+    """CIFAR ResNet-20: 278,324 parameters at 100 classes, 40.8 M MACs on a 32×32 image."""
     return ResNet(20, NARROW, num_classes, in_channels)
 
 
 def resnet32(num_classes: int = 100, in_channels: int = 3) -> ResNet:
-    """CIFAR ResNet-32: 472,756 parameters at 100 classes, 69.1 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``ResNet``.
-    """
+    """CIFAR ResNet-32: 472,756 parameters at 100 classes, 69.1 M MACs on a 32×32 image."""
     return ResNet(32, NARROW, num_classes, in_channels)
 
 
 def resnet44(num_classes: int = 100, in_channels: int = 3) -> ResNet:
-    """CIFAR ResNet-44: 667,188 parameters at 100 classes, 97.4 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``ResNet``.
-    """
+    """CIFAR ResNet-44: 667,188 parameters at 100 classes, 97.4 M MACs on a 32×32 image."""
     return ResNet(44, NARROW, num_classes, in_channels)
 
 
 def resnet56(num_classes: int = 100, in_channels: int = 3) -> ResNet:
-    """CIFAR ResNet-56: 861,620 parameters at 100 classes, 125.8 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``ResNet``.
-    """
+    """CIFAR ResNet-56: 861,620 parameters at 100 classes, 125.8 M MACs on a 32×32 image."""
     return ResNet(56, NARROW, num_classes, in_channels)
 
 
 def resnet110(num_classes: int = 100, in_channels: int = 3) -> ResNet:
-    """CIFAR ResNet-110: 1,736,564 parameters at 100 classes, 253.2 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``ResNet``.
-    """
+    """CIFAR ResNet-110: 1,736,564 parameters at 100 classes, 253.2 M MACs on a 32×32 image."""
     return ResNet(110, NARROW, num_classes, in_channels)
 
 
 def resnet8x4(num_classes: int = 100, in_channels: int = 3) -> ResNet:
-    """CIFAR ResNet-8, four times as wide: 1,233,540 parameters at 100 classes, 177.1 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 32×32×32, 64×32×32, 128×16×16, 256×8×8; embedding 256. See ``ResNet``.
-    """
+    """CIFAR ResNet-8, four times as wide: 1,233,540 parameters at 100 classes, 177.1 M MACs on a 32×32 image."""
     return ResNet(8, WIDE, num_classes, in_channels)
 
 
 def resnet32x4(num_classes: int = 100, in_channels: int = 3) -> ResNet:
-    """CIFAR ResNet-32, four times as wide: 7,433,860 parameters at 100 classes, 1083 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 32×32×32, 64×32×32, 128×16×16, 256×8×8; embedding 256. See ``ResNet``.
-    """
+    """CIFAR ResNet-32, four times as wide: 7,433,860 parameters at 100 classes, 1083 M MACs on a 32×32 image."""
     return ResNet(32, WIDE, num_classes, in_channels)

@@ -24,19 +24,18 @@ class ShuffleUnit(nn.Module):
         super().__init__()
         self.joins = stride == 2
         self.groups = first_groups
-        own = planes - in_planes if self.joins else planes
-        mid = own // 4
+        out_planes = planes - in_planes if self.joins else planes
+        mid = out_planes // 4
         self.conv1 = nn.Conv2d(in_planes, mid, 1, groups=first_groups, bias=False)
         self.bn1 = nn.BatchNorm2d(mid)
         self.conv2 = nn.Conv2d(mid, mid, 3, stride, padding=1, groups=mid, bias=False)
         self.bn2 = nn.BatchNorm2d(mid)
-        self.conv3 = nn.Conv2d(mid, own, 1, groups=GROUPS, bias=False)
-        self.bn3 = nn.BatchNorm2d(own)
+        self.conv3 = nn.Conv2d(mid, out_planes, 1, groups=GROUPS, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_planes)
         self.shortcut: nn.Module = nn.AvgPool2d(3, stride=2, padding=1) if self.joins else nn.Identity()
-        self.relu = nn.ReLU()  # a module, so that what comes before it can be tapped
+        self.relu = nn.ReLU()  # a module, so that a hook can read what comes before it
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the unit's output after its ReLU."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = channel_shuffle(out, self.groups)
         out = F.relu(self.bn2(self.conv2(out)))
@@ -49,8 +48,8 @@ class ShuffleUnit(nn.Module):
 class ShuffleNetV1(nn.Module):
     """ShuffleNet with 3 groups for small images: a 1×1 stem of stride 1, three stages of units, one linear layer.
 
-    Any image size works; up to 8 pixels the last map is 1×1. Weights start at torch's defaults, as in the
-    implementation behind the published results.
+    Any image size works; up to 8 pixels the last map is 1×1. Maps of a 32×32 image: 32×32 (stem), 16×16, 8×8, 4×4.
+    Weights start at torch's defaults, as in the implementation behind the published results.
 
     Args:
         num_classes: Number of logits, at least 2.
@@ -94,8 +93,5 @@ def _stage(in_planes: int, planes: int, units: int, first_groups: int) -> nn.Seq
 
 
 def shufflenetv1(num_classes: int = 100, in_channels: int = 3) -> ShuffleNetV1:
-    """ShuffleNet, 3 groups: 949,258 parameters at 100 classes, 38.7 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 24×32×32, 240×16×16, 480×8×8, 960×4×4; embedding 960. See ``ShuffleNetV1``.
-    """
+    """ShuffleNet, 3 groups: 949,258 parameters at 100 classes, 38.7 M MACs on a 32×32 image."""
     return ShuffleNetV1(num_classes, in_channels)

@@ -1,4 +1,4 @@
-"""ShuffleNet V2 for CIFAR: channel splits in place of grouped convolutions."""
+"""ShuffleNet V2 for CIFAR: channel splits instead of grouped convolutions."""
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +28,9 @@ class SplitUnit(nn.Module):
         self.bn2 = nn.BatchNorm2d(half)
         self.conv3 = nn.Conv2d(half, half, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(half)
-        self.relu = nn.ReLU()  # once for both halves, after the shuffle: what comes before it can be tapped
+        self.relu = nn.ReLU()  # once for both halves, after the shuffle: a hook can read what comes before it
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the shuffled halves; the kept one is ≥ 0 already."""
         kept, out = x.chunk(2, dim=1)
         out = F.relu(self.bn1(self.conv1(out)))
         out = self.bn2(self.conv2(out))
@@ -62,7 +61,6 @@ class DownUnit(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the shuffled branches."""
         left = self.bn2(self.conv2(self.bn1(self.conv1(x))))
         right = F.relu(self.bn3(self.conv3(x)))
         right = self.bn5(self.conv5(self.bn4(self.conv4(right))))
@@ -73,8 +71,8 @@ class DownUnit(nn.Module):
 class ShuffleNetV2(nn.Module):
     """ShuffleNet V2 at width 1 for small images: a 1×1 stem of stride 1, three stages, a 1×1, one linear layer.
 
-    Any image size works; up to 8 pixels the last map is 1×1. Weights start at torch's defaults, as in the
-    implementation behind the published results.
+    Any image size works; up to 8 pixels the last map is 1×1. Maps of a 32×32 image: 32×32 (stem), 16×16, 8×8, 4×4.
+    Weights start at torch's defaults, as in the implementation behind the published results.
 
     Args:
         num_classes: Number of logits, at least 2.
@@ -119,8 +117,5 @@ def _stage(in_planes: int, planes: int, units: int) -> nn.Sequential:
 
 
 def shufflenetv2(num_classes: int = 100, in_channels: int = 3) -> ShuffleNetV2:
-    """ShuffleNet V2, width 1: 1,355,528 parameters at 100 classes, 44.5 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 24×32×32, 116×16×16, 232×8×8, 464×4×4; embedding 1024. See ``ShuffleNetV2``.
-    """
+    """ShuffleNet V2, width 1: 1,355,528 parameters at 100 classes, 44.5 M MACs on a 32×32 image."""
     return ShuffleNetV2(num_classes, in_channels)

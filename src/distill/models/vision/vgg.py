@@ -17,6 +17,7 @@ class VGG(nn.Module):
 
     Images of 64 pixels or more are pooled after the fourth block as well. Pooling rounds up, as the strided
     convolutions of the other networks do, so that any image size works.
+    Maps of a 32×32 image: 32×32, 16×16, 8×8, 4×4, 4×4.
 
     Args:
         depths: Convolutions in each of the five blocks.
@@ -45,7 +46,7 @@ class VGG(nn.Module):
         self.block2 = _block(WIDTHS[1], WIDTHS[2], depths[2])
         self.block3 = _block(WIDTHS[2], WIDTHS[3], depths[3])
         self.block4 = _block(WIDTHS[3], WIDTHS[4], depths[4])
-        # One ReLU for each block, so that each stage's output is that of a module of its own.
+        # One ReLU for each block, so that each stage's output is that of a module.
         self.relu0, self.relu1, self.relu2, self.relu3, self.relu4 = (nn.ReLU() for _ in WIDTHS)
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
         self.classifier = nn.Linear(WIDTHS[4], num_classes)
@@ -76,16 +77,10 @@ def _block(in_planes: int, planes: int, depth: int) -> nn.Sequential:
 
 
 def vgg8(num_classes: int = 100, in_channels: int = 3) -> VGG:
-    """VGG-8 with BatchNorm: 3,965,028 parameters at 100 classes, 96.2 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 64×32×32, 128×16×16, 256×8×8, 512×4×4, 512×4×4; embedding 512. See ``VGG``.
-    """
+    """VGG-8 with BatchNorm: 3,965,028 parameters at 100 classes, 96.2 M MACs on a 32×32 image."""
     return VGG((1, 1, 1, 1, 1), num_classes, in_channels)
 
 
 def vgg13(num_classes: int = 100, in_channels: int = 3) -> VGG:
-    """VGG-13 with BatchNorm: 9,462,180 parameters at 100 classes, 284.9 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 64×32×32, 128×16×16, 256×8×8, 512×4×4, 512×4×4; embedding 512. See ``VGG``.
-    """
+    """VGG-13 with BatchNorm: 9,462,180 parameters at 100 classes, 284.9 M MACs on a 32×32 image."""
     return VGG((2, 2, 2, 2, 2), num_classes, in_channels)

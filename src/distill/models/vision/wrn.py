@@ -26,7 +26,6 @@ class WideBlock(nn.Module):
             self.convShortcut = nn.Conv2d(in_planes, planes, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum, before any normalisation."""
         active = F.relu(self.bn1(x))
         shortcut: Tensor = x if self.convShortcut is None else self.convShortcut(active)
         out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active))))
@@ -50,7 +49,7 @@ class WideStage(nn.Module):
 class WideResNet(nn.Module):
     """A wide residual network of depth 6n + 4: a 3×3 stem, three stages of n blocks, mean pooling, one linear layer.
 
-    Any image size works. There is no dropout.
+    Any image size works. There is no dropout. Maps of a 32×32 image: 32×32 (stem), 32×32, 16×16, 8×8.
 
     Args:
         depth: 6n + 4 with n >= 1, e.g. 10, 16, 28, 40.
@@ -95,32 +94,20 @@ class WideResNet(nn.Module):
 
 
 def wrn_16_1(num_classes: int = 100, in_channels: int = 3) -> WideResNet:
-    """WRN-16-1: 180,916 parameters at 100 classes, 26.7 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``WideResNet``.
-    """
+    """WRN-16-1: 180,916 parameters at 100 classes, 26.7 M MACs on a 32×32 image."""
     return WideResNet(16, 1, num_classes, in_channels)
 
 
 def wrn_16_2(num_classes: int = 100, in_channels: int = 3) -> WideResNet:
-    """WRN-16-2: 703,284 parameters at 100 classes, 101.1 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 32×32×32, 64×16×16, 128×8×8; embedding 128. See ``WideResNet``.
-    """
+    """WRN-16-2: 703,284 parameters at 100 classes, 101.1 M MACs on a 32×32 image."""
     return WideResNet(16, 2, num_classes, in_channels)
 
 
 def wrn_40_1(num_classes: int = 100, in_channels: int = 3) -> WideResNet:
-    """WRN-40-1: 569,780 parameters at 100 classes, 83.3 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 16×32×32, 32×16×16, 64×8×8; embedding 64. See ``WideResNet``.
-    """
+    """WRN-40-1: 569,780 parameters at 100 classes, 83.3 M MACs on a 32×32 image."""
     return WideResNet(40, 1, num_classes, in_channels)
 
 
 def wrn_40_2(num_classes: int = 100, in_channels: int = 3) -> WideResNet:
-    """WRN-40-2: 2,255,156 parameters at 100 classes, 327.6 M MACs on a 32×32 image.
-
-    Feature maps at 32×32: 16×32×32, 32×32×32, 64×16×16, 128×8×8; embedding 128. See ``WideResNet``.
-    """
+    """WRN-40-2: 2,255,156 parameters at 100 classes, 327.6 M MACs on a 32×32 image."""
     return WideResNet(40, 2, num_classes, in_channels)

@@ -10,8 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from distill.config.command_line import RECORD, SWEEP
-from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, swept
-from distill.sweeps.jobs import read as job
+from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, read as job, swept
 from distill.sweeps.report.spread import Spread, shown
 from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
