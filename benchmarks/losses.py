@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from distill.cli.methods import BATCH, build_method, build_pair, enter_working_stage, methods, random_outputs
+from benchmarks.methods import BATCH, build_method, build_pair, enter_working_stage, random_outputs
+from distill.cli.methods import methods
 from distill.data import Batch
 from distill.utils.environment import hardware
 

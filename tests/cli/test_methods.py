@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill.cli.methods import main, methods, table
+from benchmarks.methods import table
+from distill.cli.methods import main, methods
 from distill.training.prepare import prepare
 from jobs import ROOT, TINY, command, composed, run_job
 

@@ -13,9 +13,10 @@ from huggingface_hub import ModelCard
 from distill.cli import export
 from distill.evaluation.runs import Run
 from distill.export import deployment, formats, pipeline
+from distill.export import student as students
 from distill.export.deployment import Deployed
 from distill.export.latency import _timing, timings
-from distill.export.options import Options
+from distill.export.options import FORMATS, Options
 from distill.export.parity import compare
 from distill.export.pixels import Pixels
 from distill.utils.environment import portable
@@ -29,7 +30,7 @@ SHORT = {"seconds": 0, "threads": 1}
 def exported(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("files") / "export"
     options = Options(
-        run=str(folder), format=list(export.FORMATS), output=str(output), quantize="int8", seconds=0.01, threads=1
+        run=str(folder), format=list(FORMATS), output=str(output), quantize="int8", seconds=0.01, threads=1
     )
     assert export.export(options) == 0
     return output
@@ -163,7 +164,7 @@ def test_described_leaves_normalising_to_the_caller(folder, tmp_path):
 
 
 def test_a_file_that_answers_otherwise_is_refused(folder, tmp_path, monkeypatch):
-    right = formats.write_safetensors
+    right = students.save_weights
 
     def wrong(model, path):
         broken = deployment.plain(model)
@@ -171,7 +172,7 @@ def test_a_file_that_answers_otherwise_is_refused(folder, tmp_path, monkeypatch)
             broken.fc.bias += 0.01
         right(broken, path)
 
-    monkeypatch.setattr(formats, "write_safetensors", wrong)
+    monkeypatch.setattr(students, "save_weights", wrong)
     options = Options(run=str(folder), format="safetensors", output=str(tmp_path / "e"), **SHORT)
     with pytest.raises(
         UserError, match=r"model.safetensors: a logit differs by 0.01 from PyTorch's, and tolerance=0.001"

@@ -34,7 +34,7 @@ def compare(options: Options) -> None:
     """Reads the runs, prints the table, writes the page.
 
     Raises:
-        UserError: see :func:`entries`; a page that somebody else wrote.
+        UserError: see :func:`entries`; the page exists and was not written by this command.
     """
     page = Path(options.output)
     if page.suffix != ".html":
@@ -44,12 +44,13 @@ def compare(options: Options) -> None:
     from distill.evaluation.compare.page import render_page
     from distill.evaluation.compare.table import show
 
-    for line in warnings(runs):
+    differences = warnings(runs)
+    for line in differences:
         log.warning(line)
-    write(render_page(runs, warnings(runs)), page)
+    write(render_page(runs, differences), page)
     show(runs, page)
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     launch(Options, compare, ABOUT, invocation("compare"), rest="runs")

@@ -1,4 +1,4 @@
-"""``python evaluate.py``: mistakes first, then the work, then the results."""
+"""``python evaluate.py``."""
 
 import logging
 from dataclasses import dataclass
@@ -47,28 +47,29 @@ class Options:
 
 
 def check(options: Options) -> str:
-    """The path of the run or of its weights.
+    """Checks the keys.
+
+    Returns:
+        The path of the run or of its weights.
 
     Raises:
-        UserError: a value that is none of the allowed ones; neither or both of run and checkpoint.
+        UserError: a value that is not allowed; neither or both of run and checkpoint.
     """
     if (options.run is None) == (options.checkpoint is None):
         raise UserError("give run=<folder of a run>, or checkpoint=<weights file of a run>")
-    for name, allowed in (("split", SPLITS), ("map", MAPS)):
-        given = getattr(options, name)
-        if given not in allowed:
-            raise UserError(f"there is no {name} '{given}'; {nearest(given, allowed)}")
+    for name, allowed in (("split", SPLITS), ("map", MAPS), ("on_broken", BROKEN)):
+        value = getattr(options, name)
+        if value is not None and value not in allowed:
+            raise UserError(f"there is no {name} '{value}'; {nearest(value, allowed)}")
     if options.batch_size is not None and options.batch_size < 1:
         raise UserError(f"batch_size must be 1 or more, got {options.batch_size}")
-    if options.on_broken not in (None, *BROKEN):
-        raise UserError(f"there is no on_broken '{options.on_broken}'; {nearest(options.on_broken, BROKEN)}")
     if options.data is None and (options.root or options.config_dir or options.on_broken):
         raise UserError("root=, config_dir= and on_broken= belong to another dataset: give data= too")
     return str(options.run or options.checkpoint)
 
 
 def suffix(options: Options, weights: str) -> str:
-    """What tells this evaluation's files from the ones of the run's test: "-val", "-best", "-photos-test".
+    """The suffix of this evaluation's files: empty for the run's test, else "-val", "-best", "-photos-test".
 
     Example:
         >>> suffix(Options(split="val"), "student-best.safetensors")
@@ -82,15 +83,12 @@ def suffix(options: Options, weights: str) -> str:
 def evaluate(options: Options) -> None:
     """Evaluates, writes evaluation.json and report.html, prints the table.
 
-    Args:
-        options: the keys of the command line.
-
     Raises:
-        UserError: any mistake, before a model is asked.
+        UserError: any mistake of the user, before a model is evaluated.
     """
     path = Path(check(options))
     run_folder = RunFolder(path)
-    _ = run_folder.tested
+    _ = run_folder.tested  # raises where these weights were not tested
     if options.against:
         run_folder.check_comparable(RunFolder(options.against))
     folder = Path(options.output) if options.output else path if path.is_dir() else path.parent
@@ -98,7 +96,7 @@ def evaluate(options: Options) -> None:
     files = [folder / f"evaluation{end}.json", *([folder / f"report{end}.html"] if options.report else [])]
     claim(files, options.overwrite)
     from distill.evaluation.data import other_data
-    from distill.evaluation.evaluate import Subject, evaluate as work
+    from distill.evaluation.evaluate import Subject, evaluate as evaluate_models
     from distill.evaluation.reporting.page import page
     from distill.evaluation.reporting.table import show
     from distill.evaluation.runs import Run
@@ -107,7 +105,7 @@ def evaluate(options: Options) -> None:
     baseline = Run(options.against) if options.against else None
     for each in (run, baseline):
         if each is not None:
-            _ = each.student  # weights that cannot be read show before the data load
+            _ = each.student  # raises for unreadable weights before the data are loaded
     if options.teacher:
         try:
             _ = run.teacher
@@ -118,16 +116,17 @@ def evaluate(options: Options) -> None:
     else:
         data, order = other_data(run, options.data, options.root, options.split, options.config_dir, options.on_broken)
         name = options.data
-    made = work(Subject(run, baseline, data, order, name, options.split, options.batch_size, options.teacher))
-    _warn(made.results)
-    write(as_json(made.results.as_json()), files[0])
+    subject = Subject(run, baseline, data, order, name, options.split, options.batch_size, options.teacher)
+    evaluation = evaluate_models(subject)
+    _warn(evaluation.results)
+    write(as_json(evaluation.results.as_json()), files[0])
     if options.report:
-        write(page(made, options.map), files[1])
-    show(made.results, files)
+        write(page(evaluation, options.map), files[1])
+    show(evaluation.results, files)
 
 
 def _warn(results: EvaluationResults) -> None:
-    """A line where the run's own numbers did not come out again."""
+    """Warns where the metrics differ from those of the run's own test."""
     reproduced = results.reproduced
     if reproduced is None or reproduced.equal:
         return
@@ -137,5 +136,5 @@ def _warn(results: EvaluationResults) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     launch(Options, evaluate, ABOUT, invocation("evaluate"))

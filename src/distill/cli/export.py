@@ -1,4 +1,4 @@
-"""``python export.py``: checks, exports, reports."""
+"""``python export.py``."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +20,7 @@ writes a model card (README.md) and the measurements (export.json) beside them.
 
 
 def folder_of(options: Options, run: Path) -> Path:
-    """Where the export of the run in a folder goes.
+    """The folder of the export of the run in a folder.
 
     Raises:
         UserError: it exists and may not be replaced, is no export, lies below a file, or is the current folder.
@@ -39,26 +39,26 @@ def folder_of(options: Options, run: Path) -> Path:
 
 
 def export(options: Options) -> int:
-    """Checks, exports, reports; the folder appears whole or not at all."""
+    """Checks the keys, writes the folder (atomically), prints the table."""
     names = check(options)
-    record = RunFolder(options.run)
-    _ = record.tested
+    run_folder = RunFolder(options.run)
+    _ = run_folder.tested  # raises where these weights were not tested
     if options.against:
-        record.check_comparable(RunFolder(options.against))
-    folder = folder_of(options, record.folder)
-    from distill.export.pipeline import export as work
+        run_folder.check_comparable(RunFolder(options.against))
+    folder = folder_of(options, run_folder.folder)
+    from distill.export.pipeline import export as write_files
     from distill.export.table import show
 
     with ExitStack() as stack:
         try:
-            part = stack.enter_context(atomic_folder(folder.resolve()))
+            temporary = stack.enter_context(atomic_folder(folder.resolve()))
         except OSError as error:
             raise cannot_write(folder, error) from error
-        report = work(options, names, part)
+        report = write_files(options, names, temporary)
     show(report, folder)
     return 0
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     launch(Options, export, ABOUT, invocation("export"))

@@ -1,4 +1,4 @@
-"""``python predict.py``: images in, classes out."""
+"""``python predict.py``: classifies images."""
 
 import io
 import logging
@@ -33,7 +33,7 @@ FORMATS = ("csv", "json")
 SOME_FAILED = 3
 MANY = 1000
 DEVICES = ("auto", "cpu", "cuda")
-NAMES = "surrogateescape"  # file names that are no UTF-8 come out with their own bytes
+NAMES = "surrogateescape"  # file names that are not valid UTF-8 are written with their original bytes
 
 
 @dataclass
@@ -52,15 +52,14 @@ class Options:
 
 
 def check(options: Options) -> None:
-    """Values that can be judged before anything heavy is imported.
+    """Checks the keys without importing torch.
 
     Raises:
-        UserError: the first bad one.
+        UserError: a value that is not allowed.
     """
-    if options.format not in FORMATS:
-        raise UserError(f"format={options.format} is unknown; {nearest(options.format, FORMATS)}")
-    if options.device not in DEVICES:
-        raise UserError(f"device={options.device} is unknown; {nearest(options.device, DEVICES)}")
+    for key, allowed in (("format", FORMATS), ("device", DEVICES)):
+        if getattr(options, key) not in allowed:
+            raise UserError(f"{key}={getattr(options, key)} is unknown; {nearest(getattr(options, key), allowed)}")
     for key in ("top", "batch_size", "threads"):
         value = getattr(options, key)
         if value is not None and value < 1:
@@ -74,21 +73,20 @@ def check(options: Options) -> None:
 def _device(name: str) -> str:
     import torch
 
-    available = {"cpu": True, "cuda": torch.cuda.is_available()}
-    chosen = name if name != "auto" else "cuda" if available["cuda"] else "cpu"
-    if not available.get(chosen):
-        raise UserError(
-            f"device={name} is not there; {nearest(name, ['auto', *(n for n, yes in available.items() if yes)])}"
-        )
-    return chosen
+    available = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    if name == "auto":
+        return available[-1]
+    if name not in available:
+        raise UserError(f"device={name} is not there; {nearest(name, ['auto', *available])}")
+    return name
 
 
 def predict(options: Options) -> int:
-    """Classifies all; the exit status is 3 where some files could not be read, else 0."""
+    """Classifies all files; the exit status is 3 where some could not be read, else 0."""
     check(options)
-    record = RunFolder(options.run)
-    if options.top > len(record.classes):
-        raise UserError(f"top={options.top}: the model knows {len(record.classes)} classes")
+    classes = RunFolder(options.run).classes
+    if options.top > len(classes):
+        raise UserError(f"top={options.top}: the model knows {len(classes)} classes")
     files = list_images(options.images, map(os.fsdecode, sys.stdin.buffer))  # names of any bytes, as in arguments
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=NAMES)
@@ -117,16 +115,16 @@ def predict(options: Options) -> int:
 
 @contextmanager
 def _opened(output: Path) -> Iterator[IO[str]]:
-    """A text file that appears whole or not at all; its folder is made."""
+    """Opens a text file for writing, atomically; its folder is created."""
     try:
-        with atomic_path(output) as part, part.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
+        with atomic_path(output) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
             yield file
     except OSError as error:
         raise cannot_write(output, error) from error
 
 
 def _with_bar(predictions: Iterator[Prediction], total: int, stack: ExitStack) -> Iterator[Prediction]:
-    """The predictions, with a progress bar on stderr where there are many and somebody looks."""
+    """The predictions, with a progress bar where there are many and stderr is a terminal."""
     if total < MANY or not sys.stderr.isatty():
         return predictions
     from rich.console import Console
@@ -137,5 +135,5 @@ def _with_bar(predictions: Iterator[Prediction], total: int, stack: ExitStack) -
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     launch(Options, predict, ABOUT, invocation("predict"), rest="images")

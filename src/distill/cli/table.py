@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 
 from distill.config.key_sets import NOT_A_SETTING
 from distill.config.schema import leaves
-from distill.evaluation.compare.strategy import strategy
+from distill.evaluation.compare.entries import strategy
 from distill.training.summary import FILE, RunSummary, StudentResult, read
+from distill.utils.console import markdown_table
 from distill.utils.errors import UserError
 
 
@@ -36,31 +37,30 @@ def load(folders: Sequence[Path]) -> list[StudentRun]:
     """
     paths = sorted({path.parent for folder in folders for path in folder.rglob(FILE)})
     summaries = [(path, read(path)) for path in paths]
-    runs = [StudentRun(found, found.student, _chosen(path, "kd")) for path, found in summaries if found.student]
+    runs = [StudentRun(run, run.student, _kd_option(path)) for path, run in summaries if run.student]
     if not runs:
         raise UserError(f"no {FILE} of a finished run below {', '.join(map(str, folders))}")
     return runs
 
 
-def _chosen(folder: Path, group: str) -> str | None:
-    """The option of a config group that the run's command named, or None."""
+def _kd_option(folder: Path) -> str | None:
+    """The option of the config group kd that the run's command named, or None."""
     record = folder / "command.yaml"
     overrides: Any = OmegaConf.load(record).overrides if record.is_file() else []
-    found = [override.partition("=")[2] for override in overrides if override.startswith(f"{group}=")]
-    return found[-1] if found else None
+    options = [override.partition("=")[2] for override in overrides if override.startswith("kd=")]
+    return options[-1] if options else None
 
 
 def rows(runs: Sequence[StudentRun]) -> list[dict[str, Any]]:
     """One row per configuration, seeds taken together, in the order of the mean test accuracy.
 
-    Shown beside the loss are the keys in which rows of one loss differ.
+    Further columns are the keys in which runs with the same loss differ.
     """
     configs = [run.summary.config for run in runs]
     flat = [dict(leaves(config)) for config in configs]
-    losses = list(map(strategy, configs))
-    named = len({run.kd for run in runs}) > 1
-    labels = [f"{run.kd or '–'}: {loss}" for run, loss in zip(runs, losses, strict=True)]
-    labels = labels if named else losses
+    labels = list(map(strategy, configs))
+    if len({run.kd for run in runs}) > 1:
+        labels = [f"{run.kd or '–'}: {label}" for run, label in zip(runs, labels, strict=True)]
     keys = sorted({key for one in flat for key in one if key not in NOT_A_SETTING})
     keys = [key for key in keys if not key.startswith(("kd.terms", "logger", "callbacks"))]
 
@@ -68,10 +68,8 @@ def rows(runs: Sequence[StudentRun]) -> list[dict[str, Any]]:
         return flat[i].get(key) if configs[i]["kd"]["terms"] or not key.startswith("teacher.") else "–"
 
     def differs(key: str) -> bool:
-        seen: dict[str, set[str]] = {}
-        for i, label in enumerate(labels):
-            seen.setdefault(label, set()).add(json.dumps(value(i, key)))
-        return any(len(values) > 1 for values in seen.values())
+        pairs = {(label, json.dumps(value(i, key))) for i, label in enumerate(labels)}
+        return len(pairs) > len(set(labels))
 
     varied = [key for key in keys if differs(key)]
     groups: dict[str, list[StudentRun]] = {}
@@ -104,12 +102,11 @@ def _spread(values: list[float]) -> str:
 def markdown(table: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
     columns = [column for column in table[0] if column != "mean"]
-    lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in table)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table([columns, *([str(row[column]) for column in columns] for row in table)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Parses the command line and prints the table."""
     parser = argparse.ArgumentParser(prog="distill table", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="run or sweep folders")
     print(markdown(rows(load(parser.parse_args(arguments).folders))))

@@ -1,4 +1,4 @@
-"""The student's predictions beside another model's: agreement, who is right, which classes lost and gained."""
+"""The student's predictions compared with another model's: agreement, correctness, changes by class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torchmetrics.functional.regression import kl_divergence
 
 from distill.evaluation.results import ClassChange, Comparison, Count
 
-SHOWN = 10
+SHOWN = 10  # classes listed as lost and as gained
 
 
 def _count(mask: Tensor) -> Count:

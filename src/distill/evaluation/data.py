@@ -1,4 +1,4 @@
-"""The images a student is judged on: its run's, or another dataset with the same classes."""
+"""Another dataset with the classes of a run, to evaluate its student on."""
 
 from functools import partial
 from pathlib import Path
@@ -51,32 +51,32 @@ def _order(classes: list[str], run: Run, name: str) -> Tensor:
     return torch.tensor([run.classes.index(each) for each in classes])
 
 
-def _chosen(source: Splits, split: str, name: str) -> Splits:
-    """The split asked for in the place of all three; images that came without splits are one split.
+def _as_all_splits(source: Splits, split: str, name: str) -> Splits:
+    """One split as all three; data without splits are one split.
 
     Raises:
-        UserError: the data have splits, and this is not among them.
+        UserError: the data have splits, but not this one.
     """
-    parts = {"train": source.train, "val": source.val, "test": source.test}
-    there = [key for key, images in parts.items() if images is not None]
-    images = parts["train"] if there == ["train"] else parts[split]
+    splits = {"train": source.train, "val": source.val, "test": source.test}
+    names = [key for key, images in splits.items() if images is not None]
+    images = splits["train"] if names == ["train"] else splits[split]
     if images is None:
-        raise UserError(f"data={name} has no split {split}; it has: {', '.join(there)}")
+        raise UserError(f"data={name} has no split {split}; it has: {', '.join(names)}")
     return Splits(images, images, images, source.classes)
 
 
 def other_data(
     run: Run, name: str, root: str | None, split: str, config_dir: str | None, on_broken: str | None = None
 ) -> tuple[DataModule, Tensor]:
-    """Another dataset, seen as the run saw its own: size, channels and normalisation are the run's.
+    """Another dataset with the image size, channels and normalisation of a run.
 
     Args:
         run: the run.
         name: an option of the group data.
-        root: its folder; None: as the option says.
-        split: which of its splits; of images without splits all are taken.
-        config_dir: another one, of the user's.
-        on_broken: what an unreadable image does, "error" or "skip"; None: as the option says.
+        root: its folder; None: the option's.
+        split: "train", "val" or "test"; of data without splits all images are taken.
+        config_dir: the user's own folder of configurations.
+        on_broken: "error" or "skip" on an unreadable image; None: the option's.
 
     Returns:
         The data, and for each of their classes its number in the run, int64 (C,).
@@ -84,35 +84,36 @@ def other_data(
     Raises:
         UserError: no such option or split, data that cannot be read, other classes, another shape.
     """
-    node, preprocess, settings = _node(name, root, config_dir), run.preprocess, run.config["data"]
+    node, preprocess, settings = _node(name, root, config_dir), run.preprocess, run.settings.data
     node["on_broken"] = on_broken or node["on_broken"]
     if "channels" in node["source"]:
         node["source"]["channels"] = preprocess.channels
-    size = settings["image_size"]
+    size = settings.image_size
     try:
         source = as_splits(instantiate(node["source"], "data.source"))
         order = _order(check_labels(source), run, name)
         data = DataModule(
-            partial(_chosen, source, split, name),
-            batch_size=settings["batch_size"],
-            eval_batch_size=settings["eval_batch_size"],
+            partial(_as_all_splits, source, split, name),
+            batch_size=settings.batch_size,
+            eval_batch_size=settings.eval_batch_size,
             image_size=size if size is not None or preprocess.height != preprocess.width else preprocess.height,
             in_memory=False,
-            augment=settings["augment"],
+            augment=settings.augment,
             mean=list(preprocess.mean),
             std=list(preprocess.std),
-            num_workers=settings["num_workers"],
+            num_workers=settings.num_workers,
             on_broken=node["on_broken"],
         )
         data.setup()
     except (UserError, TypeError, ValueError) as error:
-        channels = "data.mean has" in str(error)
-        reason = f"its images do not have the run's {preprocess.channels} channel(s)" if channels else str(error)
-        raise UserError(
-            reason if reason.startswith(("data=", "the classes of")) else f"data={name}: {reason}"
-        ) from error
-    shape, expected = (data.in_channels, data.image_size), (preprocess.channels, preprocess.height)
+        reason = str(error)
+        if "data.mean has" in reason:
+            reason = f"its images do not have the run's {preprocess.channels} channel(s)"
+        prefix = "" if reason.startswith(("data=", "the classes of")) else f"data={name}: "
+        raise UserError(prefix + reason) from error
+    shape, expected = (
+        f"{c}×{s}×{s}" for c, s in ((data.in_channels, data.image_size), (preprocess.channels, preprocess.height))
+    )
     if shape != expected:
-        sizes = ["×".join(map(str, (c, s, s))) for c, s in (shape, expected)]
-        raise UserError(f"data={name}: its images are {sizes[0]}, and the student takes {sizes[1]}")
+        raise UserError(f"data={name}: its images are {shape}, and the student takes {expected}")
     return data, order

@@ -1,4 +1,4 @@
-"""Embeddings as a map."""
+"""Embeddings projected to two dimensions."""
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def tsne(embedding: Tensor) -> Tensor:
         float32 (M, 2).
 
     Source:
-        van der Maaten & Hinton 2008, "Visualizing Data using t-SNE"; scikit-learn's.
+        van der Maaten & Hinton 2008, "Visualizing Data using t-SNE"; scikit-learn's implementation.
     """
     from sklearn.manifold import TSNE
 

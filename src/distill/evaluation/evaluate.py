@@ -1,4 +1,4 @@
-"""The evaluation on objects: every model predicts every sample once; everything is counted from that."""
+"""Evaluation of a run: every model predicts every sample once; all scores are computed from these predictions."""
 
 import math
 from copy import copy
@@ -33,9 +33,7 @@ class Subject:
     """What is evaluated.
 
     Attributes:
-        run: the run.
-        baseline: another run to compare with, as that of the student trained alone; None: none.
-        data: the images.
+        baseline: another run to compare with, as that of the student trained alone.
         order: for each class of the data its number in the run; None: the run's own data.
         name: of the data.
         split: "test", "val" or "train".
@@ -58,13 +56,11 @@ class Evaluation:
     """An evaluation with the predictions behind it.
 
     Attributes:
-        results: what evaluation.json holds.
-        predictions: of every model by role.
+        results: the contents of evaluation.json.
         target: class numbers, int64 (N,).
         index: positions in the source, int64 (N,).
         mapped: positions among the N whose embeddings are kept.
-        reference: the role beside which the student is shown; None where it is alone.
-        subject: what was evaluated.
+        reference: the role that the student is compared with first; None where there is no other model.
     """
 
     results: EvaluationResults
@@ -77,30 +73,27 @@ class Evaluation:
 
 
 def _trainer(run: Run, limited: bool) -> L.Trainer:
-    """A trainer as the run's test had it; ``limited``: its ``limit_*_batches`` hold, as for the run's own splits."""
+    """The run's trainer for evaluation; ``limited``: with its ``limit_*_batches``, as on the run's own splits."""
     trainer = copy(run.settings.trainer)
     try:
         check_device(trainer.accelerator, 1)
     except UserError:
-        trainer.accelerator = "auto"  # a run from a machine with another device
+        trainer.accelerator = "auto"  # the run was trained on another kind of device
     if not limited:
         trainer.limit_val_batches = trainer.limit_test_batches = None
     return evaluator(trainer, run.summary.precision)
 
 
 def reproduced(run: Run, split: str, logged: dict[str, float]) -> Reproduction:
-    """Whether the run's own numbers came out again, to the last bit; of several processes, losses to their rounding.
+    """Compares top-1, top-5, agreement and cross-entropy with those of the run's own test.
 
-    Top-1, top-5, agreement and cross-entropy are compared.
+    They must be equal to the last bit; the cross-entropy of a run with several processes up to rounding.
     """
     then = run.tested.test if split == "test" else run.tested.val
-    values: dict[str, dict[str, float]] = {
-        name: {"then": then[name], "now": logged[name]}
-        for name in ("acc", "top5", "agreement", "hard")
-        if name in then and name in logged
-    }
+    metrics = [name for name in ("acc", "top5", "agreement", "hard") if name in then and name in logged]
+    values: dict[str, dict[str, float]] = {name: {"then": then[name], "now": logged[name]} for name in metrics}
     trainer = run.config["trainer"]
-    rounding = 1e-5 if count(trainer) * trainer.get("num_nodes", 1) > 1 else 0.0  # they add up in another order
+    rounding = 1e-5 if count(trainer) * trainer.get("num_nodes", 1) > 1 else 0.0  # processes sum in another order
     equal = all(
         math.isclose(pair["then"], pair["now"], rel_tol=rounding if name == "hard" else 0.0)
         for name, pair in values.items()
@@ -108,14 +101,8 @@ def reproduced(run: Run, split: str, logged: dict[str, float]) -> Reproduction:
     return Reproduction(equal, values)
 
 
-def _check_finite(role: Role, predictions: Predictions) -> None:
-    broken = int((~predictions.logits.float().isfinite()).any(1).sum())
-    if broken:
-        raise UserError(f"{role} answers {broken} of {len(predictions.logits)} images with no finite numbers")
-
-
 def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
-    """The pass of the student beside its final teacher, as in the run's test, and every model's predictions."""
+    """The pass of the student with its final teacher, as in the run's test, and every model's predictions."""
     run, data = subject.run, subject.data.with_options(eval_batch_size=subject.batch_size)
     role = final_teacher_role(run) if subject.teacher else None
     split: Any = subject.split
@@ -126,35 +113,35 @@ def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
         return data.evaluation_loader(split)
 
     teacher = final_teacher(run, role, run.tested.epoch) if role else None
-    smoothing = run.config["kd"]["label_smoothing"]
-    first = predict(run.student, teacher, loader(), trainer, split, classes, smoothing)
+    first = predict(run.student, teacher, loader(), trainer, split, classes, run.settings.kd.label_smoothing)
     outputs = {STUDENT: first.student}
     if role and first.teacher:
         outputs[role] = first.teacher
-    main = run.teacher if role not in (TEACHER, None) else None
-    if main is not None:
-        outputs[TEACHER] = predict(main, None, loader(), trainer, split, classes).student
-    if subject.baseline is not None:
-        outputs[BASELINE] = predict(subject.baseline.student, None, loader(), trainer, split, classes).student
-    predictions = {
-        each: outputs[each] for each in (TEACHER, role, STUDENT, BASELINE) if each is not None and each in outputs
+    others = {
+        TEACHER: run.teacher if role not in (TEACHER, None) else None,
+        BASELINE: subject.baseline.student if subject.baseline else None,
     }
-    for each, made in predictions.items():
-        _check_finite(each, made)
+    for each, model in others.items():
+        if model is not None:
+            outputs[each] = predict(model, None, loader(), trainer, split, classes).student
+    predictions = {each: outputs[each] for each in (TEACHER, role, STUDENT, BASELINE) if each in outputs}
+    for each, prediction in predictions.items():
+        broken = int((~prediction.logits.float().isfinite()).any(1).sum())
+        if broken:
+            raise UserError(f"{each} answers {broken} of {len(prediction.logits)} images with no finite numbers")
     return first, predictions
 
 
 def _evaluated(subject: Subject, role: Role, logits: Tensor, target: Tensor) -> EvaluatedModel:
-    """Scores of a model, beside its size and speed; of another run the size alone, as speeds vary with time."""
-    models = subject.run.summary.models
+    """Scores, size and speed of a model; no speed of another run, as speeds vary with time."""
+    models, computed = subject.run.summary.models, scores(logits, target)
     if role == TEACHERS:
         name = " + ".join(model.name for each, model in models.items() if each.kind == RoleKind.TEACHER)
-        return EvaluatedModel(name, scores(logits, target), None, None)
+        return EvaluatedModel(name, computed, None, None)
     if role == BASELINE and subject.baseline is not None:
         student = subject.baseline.student_result
-        return EvaluatedModel(student.name, scores(logits, target), student.size, None)
-    model = models[role]
-    return EvaluatedModel(model.name, scores(logits, target), model.size, model.speed)
+        return EvaluatedModel(student.name, computed, student.size, None)
+    return EvaluatedModel(models[role].name, computed, models[role].size, models[role].speed)
 
 
 def sample(
@@ -163,8 +150,8 @@ def sample(
     """One image: its index, its class, every model's prediction, its probability and its loss in nats."""
     true = target[position : position + 1]
     image: dict[str, Any] = {"index": int(index[position]), "class": classes[int(true)]}
-    for role, made in predictions.items():
-        logits = made.logits[position : position + 1]
+    for role, prediction in predictions.items():
+        logits = prediction.logits[position : position + 1]
         predicted, probability = confident(logits)
         image[str(role)] = {
             "answer": classes[int(predicted)], "probability": float(probability), "loss": float(losses(logits, true))
@@ -176,14 +163,14 @@ def evaluate(subject: Subject) -> Evaluation:
     """Evaluates every model on every image.
 
     Raises:
-        UserError: weights that the run did not test, models that are not there, logits that are not finite.
+        UserError: weights that the run did not test, missing models, logits that are not finite.
     """
     quiet()
     run = subject.run
     torch.set_num_threads(min(run.summary.hardware.threads, usable_cores()))
     first, predictions = _predictions(subject)
     target = first.target if subject.order is None else subject.order[first.target]
-    models = {role: _evaluated(subject, role, made.logits, target) for role, made in predictions.items()}
+    models = {role: _evaluated(subject, role, each.logits, target) for role, each in predictions.items()}
     others = [role for role in predictions if role != STUDENT]
     student = predictions[STUDENT].logits
     comparable = subject.order is None and subject.batch_size is None and subject.split != "train" and subject.teacher

@@ -1,14 +1,9 @@
-"""The teacher that a run's student learnt from last, opened again."""
+"""The last teacher of a run's student."""
 
 from distill.distillation.ensemble import Ensemble
-from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.evaluation.runs import Run
 from distill.training.roles import TEACHER, TEACHERS, Role, RoleKind
-
-
-def _teacher(net: NamedModel) -> Teacher:
-    return Teacher(net.model, head=net.model_info.head)
 
 
 def final_teacher_role(run: Run) -> Role | None:
@@ -28,19 +23,21 @@ def final_teacher_role(run: Run) -> Role | None:
 
 
 def final_teacher(run: Run, role: Role, epoch: int) -> Teacher | Ensemble:
-    """The teacher that :func:`final_teacher_role` names.
+    """The teacher with the role that :func:`final_teacher_role` returns.
 
     Args:
         run: the run.
-        role: what :func:`final_teacher_role` gave.
-        epoch: of the student, counted from 1, where the combination of several teachers follows a schedule.
+        role: the teacher's.
+        epoch: the student's, counted from 1: how several teachers are combined may follow a schedule.
 
     Raises:
-        UserError: its weights are not where they were.
+        UserError: its weights are missing.
     """
+    roles = [role] if role != TEACHERS else [each for each in run.roles if each.kind == RoleKind.TEACHER]
+    models = [run.model(each) for each in roles]
+    teachers = [Teacher(model.model, head=model.model_info.head) for model in models]
     if role != TEACHERS:
-        return _teacher(run.model(role))
-    teachers = [_teacher(run.model(each)) for each in run.roles if each.kind == RoleKind.TEACHER]
+        return teachers[0]
     combined = run.flows.combine(len(teachers))(teachers)
     combined.start_epoch(epoch - 1, run.settings.trainer.max_epochs)
     return combined

@@ -1,4 +1,4 @@
-"""Predictions of models on a split, made by the code that tested them in the run."""
+"""Predictions of models on a split, by the module that tested them in the run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -37,8 +37,6 @@ class Pass:
     """One pass over a split.
 
     Attributes:
-        student: the evaluated model.
-        teacher: the one beside it; None where there is none.
         target: class numbers, int64 (N,).
         index: each sample's position in its source, int64 (N,).
         mapped: positions among the N of the samples whose embeddings are kept, int64 (M,).
@@ -54,45 +52,32 @@ class Pass:
 
 
 class Recorder(EvaluationModule):
-    """A module that only evaluates, and keeps the outputs of every batch.
+    """An evaluation module that keeps the outputs of every batch on the CPU.
 
     Args:
-        net: the evaluated model.
-        num_classes: C.
-        teacher: beside it, or None.
-        label_smoothing: of the logged cross-entropy.
         keep: positions of the samples whose embeddings are kept, ascending, int64 (M,).
+        arguments: see :class:`EvaluationModule`.
     """
 
-    def __init__(
-        self,
-        net: NamedModel,
-        num_classes: int,
-        teacher: Teacher | Ensemble | None,
-        label_smoothing: float,
-        keep: Tensor,
-    ) -> None:
-        criterion = Criterion(label_smoothing=label_smoothing)
-        task = ImageClassification(num_classes)
-        super().__init__(net.model, criterion, task, teacher, head=net.model_info.head)
+    def __init__(self, keep: Tensor, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
         self._keep = keep
         self._count = 0
         self._batches: list[tuple[Batch, Outputs, Outputs | None, Tensor]] = []
 
     def compute(self, batch: Batch, split: str) -> StepOutput:
-        """As in the run; and keep the outputs."""
         output = super().compute(batch, split)
         student, teacher = output.student, output.teacher
         n = len(batch.target)
         kept = self._keep[(self._keep >= self._count) & (self._keep < self._count + n)] - self._count
         self._count += n
         labels = Batch(torch.empty(0), batch.target.cpu(), batch.index.cpu())
-        light = _on_cpu(student, kept), teacher and _on_cpu(teacher, kept)
-        self._batches.append((labels, *light, kept + self._count - n))
+        outputs = _on_cpu(student, kept), teacher and _on_cpu(teacher, kept)
+        self._batches.append((labels, *outputs, kept + self._count - n))
         return output
 
     def concatenated(self, logged: dict[str, float]) -> Pass:
-        """All batches as one."""
+        """The outputs of all batches."""
         batches, students, teachers, mapped = zip(*self._batches, strict=True)
         return Pass(
             student=_concatenate(students),
@@ -107,8 +92,8 @@ class Recorder(EvaluationModule):
 def _on_cpu(outputs: Outputs, kept: Tensor) -> Outputs:
     """The logits, and the embeddings at the positions ``kept``, on the CPU."""
     embedding = outputs.embedding
-    some = None if embedding is None else embedding[kept.to(embedding.device)].float().cpu()
-    return Outputs(outputs.logits.cpu(), {}, some)
+    embedding = None if embedding is None else embedding[kept.to(embedding.device)].float().cpu()
+    return Outputs(outputs.logits.cpu(), {}, embedding)
 
 
 def _concatenate(outputs: tuple[Outputs, ...]) -> Predictions:
@@ -125,20 +110,21 @@ def predict(
     num_classes: int,
     label_smoothing: float = 0.0,
 ) -> Pass:
-    """Runs a model, and perhaps one beside it, on every sample of a loader.
+    """Predictions of a model, and of its teacher if given, on every sample of a loader.
 
     Args:
         net: the evaluated model.
-        teacher: beside it, or None.
+        teacher: evaluated in the same pass.
         loader: of the split.
-        trainer: an evaluating one; it brings device and precision.
+        trainer: sets device and precision.
         split: "val" is validated, any other tested, as in the run.
         num_classes: C.
         label_smoothing: of the logged cross-entropy.
     """
     samples = len(loader.dataset)  # type: ignore[arg-type]
     keep = torch.linspace(0, samples - 1, min(MAPPED, samples)).round().long()
-    recorder = Recorder(net, num_classes, teacher, label_smoothing, keep)
+    criterion, task = Criterion(label_smoothing=label_smoothing), ImageClassification(num_classes)
+    recorder = Recorder(keep, net.model, criterion, task, teacher, head=net.model_info.head)
     call: Any = trainer.validate if split == "val" else trainer.test
     results = call(recorder, dataloaders=loader, verbose=False)
     return recorder.concatenated({key.partition("/")[2]: value for key, value in results[0].items()})

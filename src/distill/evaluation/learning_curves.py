@@ -1,4 +1,4 @@
-"""The learning curves of a run, from what its CSV logger wrote."""
+"""The learning curves of a run, from the files of its CSV logger."""
 
 import csv
 import math
@@ -11,7 +11,7 @@ LAST = ("acc", "top5", "agreement")
 
 
 def _number(text: str) -> float:
-    """NaN of what is half written."""
+    """NaN where a line is incomplete."""
     try:
         return float(text)
     except ValueError:
@@ -22,7 +22,7 @@ def curves(folder: Path, only: Collection[str] | None = None) -> dict[str, dict[
     """Every logged quantity over the epochs, counted from 1.
 
     Args:
-        folder: the run's; a resumed run has several files, of which the later one counts.
+        folder: the run's; where a resumed run logged an epoch twice, the later file counts.
         only: columns ("val/acc") that are read; None: all.
 
     Returns:

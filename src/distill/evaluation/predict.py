@@ -1,4 +1,4 @@
-"""Images in, classes out. A file that is no image is reported, and the rest is done."""
+"""Classification of image files. A file that cannot be read gives a prediction with an error."""
 
 import csv
 import json
@@ -30,13 +30,11 @@ class Prediction:
 
 
 class Writer(Protocol):
-    """Writes predictions one by one."""
+    """Writes predictions one by one; ``close`` writes what ends the file."""
 
-    def write(self, prediction: Prediction) -> None:
-        """Writes one more."""
+    def write(self, prediction: Prediction) -> None: ...
 
-    def close(self) -> None:
-        """Ends the file."""
+    def close(self) -> None: ...
 
 
 class CSVWriter:
@@ -49,12 +47,11 @@ class CSVWriter:
         self.writer.writerow(["file", *(name + end for end in ends for name in ("class", "probability")), "error"])
 
     def write(self, prediction: Prediction) -> None:
-        """Writes one row."""
         cells = [cell for name, p in prediction.classes for cell in (name, f"{p:.6f}")]
         self.writer.writerow([prediction.file, *cells, *[""] * (2 * self.top - len(cells)), prediction.error or ""])
 
     def close(self) -> None:
-        """Does nothing: a CSV file has no end."""
+        pass
 
 
 class JSONWriter:
@@ -62,24 +59,20 @@ class JSONWriter:
 
     def __init__(self, file: IO[str]) -> None:
         self.file = file
-        self.before = "[\n"
+        self.separator = "[\n"
 
     def write(self, prediction: Prediction) -> None:
-        """Writes one entry."""
         predictions = [{"class": name, "probability": round(p, 6)} for name, p in prediction.classes]
-        entry = {"file": prediction.file} | (
-            {"error": prediction.error} if prediction.error else {"predictions": predictions}
-        )
-        self.file.write(self.before + _as_json(entry))
-        self.before = ",\n"
+        result = {"error": prediction.error} if prediction.error else {"predictions": predictions}
+        self.file.write(self.separator + _as_json({"file": prediction.file, **result}))
+        self.separator = ",\n"
 
     def close(self) -> None:
-        """Ends the list."""
-        self.file.write(("[" if self.before == "[\n" else "") + "\n]\n")
+        self.file.write(("[" if self.separator == "[\n" else "") + "\n]\n")
 
 
 def _as_json(entry: dict[str, Any]) -> str:
-    """One line; a name that is no UTF-8 is written with JSON's escapes, so that the file stays valid JSON."""
+    """One line of JSON; all of it is escaped to ASCII where a file name is not valid UTF-8."""
     text = json.dumps(entry, ensure_ascii=False)
     try:
         text.encode()
@@ -113,17 +106,15 @@ def list_images(arguments: Iterable[str], lines: Iterable[str]) -> list[str]:
         else:
             paths.append(name)
     if not any(map(os.path.exists, paths)):
-        what = (
-            ", ".join(list(arguments)[:3]) if not paths else ", ".join(paths[:3]) + ("" if len(paths) < 4 else ", ...")
-        )
-        raise UserError(
-            f"no images found in {what}" if arguments else "no images given: name files, folders, or - for stdin"
-        )
+        if not arguments:
+            raise UserError("no images given: name files, folders, or - for stdin")
+        names = ", ".join((paths or list(arguments))[:3]) + (", ..." if len(paths) > 3 else "")
+        raise UserError(f"no images found in {names}")
     return paths
 
 
 def _decode(path: str, predictor: "Predictor") -> "Tensor | str":
-    """The image as the model takes it, or why not, in one line."""
+    """The preprocessed image (C, H, W), or in one line why it cannot be read."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -143,31 +134,31 @@ def predict_files(
     """One prediction per file, in order; while one batch is classified, the next one is decoded.
 
     Args:
-        predictor: what ``distill.load`` gives.
-        files: paths.
+        predictor: see :func:`distill.load`.
+        files: their paths.
         top: classes per prediction.
         batch_size: images per forward.
-        threads: that decode.
+        threads: number that decode.
     """
-    parts = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
+    batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
     with ThreadPoolExecutor(threads) as pool:
-        futures = [[pool.submit(_decode, file, predictor) for file in part] for part in parts[:1]]
-        for i, part in enumerate(parts):
-            if i + 1 < len(parts):
-                futures.append([pool.submit(_decode, file, predictor) for file in parts[i + 1]])
+        futures = [[pool.submit(_decode, file, predictor) for file in batch] for batch in batches[:1]]
+        for i, batch in enumerate(batches):
+            if i + 1 < len(batches):
+                futures.append([pool.submit(_decode, file, predictor) for file in batches[i + 1]])
             images = [future.result() for future in futures.pop(0)]
-            yield from _classify(predictor, part, images, top)
+            yield from _classify(predictor, batch, images, top)
 
 
 def _classify(predictor: "Predictor", files: list[str], images: "list[Tensor | str]", top: int) -> Iterator[Prediction]:
     import torch
 
-    good = [image for image in images if not isinstance(image, str)]
+    decoded = [image for image in images if not isinstance(image, str)]
     rows: Iterator[Any] = iter(())
-    if good:
+    if decoded:
         device = next(predictor.model.parameters()).device
         with torch.inference_mode():
-            values, best = predictor(torch.stack(good).to(device)).float().softmax(1).topk(top)
+            values, best = predictor(torch.stack(decoded).to(device)).float().softmax(1).topk(top)
         rows = zip(values.tolist(), best.tolist(), strict=True)
     for file, image in zip(files, images, strict=True):
         if isinstance(image, str):

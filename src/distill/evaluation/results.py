@@ -1,4 +1,4 @@
-"""What ``evaluation.json`` holds, as typed records. Nothing heavy is imported here."""
+"""The contents of ``evaluation.json`` as typed records; imports neither torch nor Lightning."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +24,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class ClassificationScores:
-    """What is counted of one model.
+    """Scores of one model on one split.
 
     Attributes:
         acc, top5, macro_f1, ece: in [0, 1]; ``top5`` is None where C ≤ 5.
@@ -56,7 +56,7 @@ class EvaluatedModel:
     speed: Speed | None
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON object, flat."""
+        """The JSON object; size and speed share the object ``measured``."""
         speed = asdict(self.speed) if self.speed else dict.fromkeys(Speed.__dataclass_fields__)
         measured = {**asdict(self.size), **speed} if self.size else None
         return {"name": self.name, **asdict(self.scores), "measured": measured}
@@ -82,7 +82,7 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The student beside another model.
+    """The student compared with another model.
 
     Attributes:
         agreement: the share of samples with the same prediction, in [0, 1].
@@ -101,17 +101,17 @@ class Comparison:
     gained: list[ClassChange]
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON object, in which a change says ``class``."""
+        """The JSON object; the name of a class has the key ``class``."""
         changes = {
-            key: [{"class" if k == "name" else k: value for k, value in vars(change).items()} for change in found]
-            for key, found in (("lost", self.lost), ("gained", self.gained))
+            key: [{"class" if k == "name" else k: value for k, value in vars(change).items()} for change in classes]
+            for key, classes in (("lost", self.lost), ("gained", self.gained))
         }
         return asdict(self) | changes
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Whether the run's own numbers came out again: by metric, the number ``then`` and ``now``."""
+    """Whether the metrics equal those of the run's own test: each metric ``then`` and ``now``."""
 
     equal: bool
     values: dict[str, dict[str, float]]
@@ -122,12 +122,11 @@ class EvaluationResults:
     """One evaluation.
 
     Attributes:
-        run, weights, epoch: what was evaluated.
-        data, split, samples: on what.
-        against: the folder of the run to compare with; None: none.
-        reproduced: None where the run has no numbers of its own for this.
-        models: by role, in the order in which they are shown.
-        comparisons: of the student with each other model.
+        run, weights, epoch: folder, file and epoch of the evaluated student.
+        against: the folder of the run to compare with.
+        reproduced: None where the run's own test had other images or batches.
+        models: in the order in which they are shown.
+        comparisons: of the student with each other model; in JSON ``versus``.
         hardest: the samples with the highest loss of the student, with every model's prediction.
     """
 
@@ -151,7 +150,7 @@ class EvaluationResults:
     hardest: list[dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON object; ``versus`` holds the comparisons."""
+        """The JSON object."""
         facts = asdict(replace(self, models={}, comparisons={}))
         node = {"versus" if key == "comparisons" else key: value for key, value in facts.items()}
         node["models"] = {str(role): model.as_json() for role, model in self.models.items()}
@@ -161,7 +160,7 @@ class EvaluationResults:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of an evaluated student: expected calibration error, and negative log-likelihood in nats per sample."""
+    """Expected calibration error, and negative log-likelihood in nats per sample."""
 
     ece: float
     nll: float

@@ -1,4 +1,4 @@
-"""A finished run's folder, read and checked before anything heavy is imported."""
+"""A finished run's folder, read and checked without importing torch."""
 
 from pathlib import Path
 
@@ -11,29 +11,28 @@ from distill.utils.invocation import invocation
 
 
 class RunFolder:
-    """A finished run's summary, and which weights of it are meant.
+    """A finished run's summary and the file of its student's weights.
 
     Args:
         path: the run's folder, or the student's weights in it (``student.safetensors``, ``student-best.safetensors``).
 
     Attributes:
         folder: the run's folder.
-        summary: what ``summary.json`` holds.
+        summary: the contents of ``summary.json``.
         student_result: its entry of the student.
         config: the run's configuration, resolved.
-        weights: the student's file.
+        weights: the file of the student's weights.
 
     Raises:
-        UserError: no such folder, or no finished run in it; a summary that is not ours; weights that are missing,
-            cut short, or not the student's.
+        UserError: there is no finished run; its summary cannot be read; its student's weights are missing or broken.
     """
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
         if not path.exists():
-            raise UserError(f"run {path} does not exist{_neighbours(path)}")
+            raise UserError(f"run {path} does not exist{_nearest_names(path)}")
         self.folder = path if path.is_dir() else path.parent
-        self.summary: RunSummary = _summary(self.folder, path)
+        self.summary = _summary(self.folder, path)
         self.config = self.summary.config
         self.classes = tuple(map(str, self.summary.data.class_names))
         if self.summary.student is None:
@@ -43,7 +42,9 @@ class RunFolder:
         if not self.weights.is_file():
             raise UserError(f"run {self.folder} has no {self.weights.name}: the student's weights are missing")
         if self.weights.suffix != ".safetensors":
-            raise UserError(f"{self.weights} is no weights file of the run; {_known(self.folder, self.weights)}")
+            raise UserError(
+                f"{self.weights} is no weights file of the run; {_nearest_weights(self.folder, self.weights)}"
+            )
         try:
             with safe_open(self.weights, framework="np"):
                 pass
@@ -57,7 +58,7 @@ class RunFolder:
 
     @property
     def tested(self) -> EpochScores:
-        """What the summary says of these weights: its entry "last" or "best".
+        """The scores of these weights in the run's own test: the summary's entry "last" or "best".
 
         Raises:
             UserError: weights that the run did not test.
@@ -68,7 +69,7 @@ class RunFolder:
         raise UserError(f"{self.weights} holds no student that the run tested: give one of its student*.safetensors")
 
     def check_comparable(self, other: "RunFolder") -> None:
-        """Refuses a run to compare with (``against=``) whose student has other classes or inputs.
+        """Checks that the student of a run to compare with (``against=``) has the same classes and inputs.
 
         Raises:
             UserError: the run itself, other classes, other preprocessing.
@@ -84,20 +85,20 @@ class RunFolder:
 def _summary(folder: Path, path: Path) -> RunSummary:
     if not (folder / FILE).is_file():
         if (folder / "config.yaml").is_file():
-            again = f"{invocation('train')} resume={folder}"
-            raise UserError(f"run {folder} is not finished (no summary.json): continue it with {again}")
+            command = f"{invocation('train')} resume={folder}"
+            raise UserError(f"run {folder} is not finished (no summary.json): continue it with {command}")
         if folder.name == "checkpoints" and (folder.parent / FILE).is_file():
-            raise UserError(f"{path} is there to resume from; {_known(folder.parent, path)}")
+            raise UserError(f"{path} is there to resume from; {_nearest_weights(folder.parent, path)}")
         raise UserError(f"{folder} is no run's folder: it has no summary.json")
     return read_summary(folder)
 
 
-def _known(folder: Path, path: Path) -> str:
+def _nearest_weights(folder: Path, path: Path) -> str:
     """The weights files of a run, the nearest to ``path`` first."""
     return nearest(path.name, [str(p) for p in sorted(folder.glob("*.safetensors"))])
 
 
-def _neighbours(path: Path) -> str:
-    """The nearest folders beside a path that does not exist."""
+def _nearest_names(path: Path) -> str:
+    """The names nearest to a path that does not exist, in its folder."""
     names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     return f"; {nearest(path.name, names)}" if names else ""

@@ -1,5 +1,6 @@
-"""Opening a finished run: its models with their weights, its data, what it measured."""
+"""A finished run's models with their weights, and its data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,37 +23,20 @@ from distill.utils.errors import UserError
 
 @dataclass(frozen=True)
 class RecordedData:
-    """What a run's summary says of its data: enough to build its models without them."""
+    """The facts of a run's data that its models are built from, without the data themselves."""
 
-    classes: tuple[str, ...]
-    preprocess: Preprocess
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.classes)
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of every image."""
-        return self.preprocess.channels
-
-    @property
-    def image_size(self) -> int:
-        """Height of every image in pixels."""
-        return self.preprocess.height
-
-    def example(self, n: int = 1) -> Tensor:
-        """Noise in the shape of a batch."""
-        return self.preprocess.example(n)
+    num_classes: int
+    in_channels: int
+    image_size: int
+    example: Callable[[int], Tensor]  # a batch of noise
 
 
 class Run(RunFolder):
-    """A finished run. Its arguments, attributes and errors are those of :class:`RunFolder`.
+    """A finished run; see :class:`RunFolder` for its arguments, attributes and errors.
 
     Attributes:
-        preprocess: from one image to what the models take.
-        data_facts: enough of the data to build models without them.
+        preprocess: of one image.
+        settings: the run's configuration.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -61,7 +45,8 @@ class Run(RunFolder):
             self.preprocess = Preprocess(**self.summary.data.preprocess)
         except TypeError as error:
             raise unreadable(self.folder / FILE, error) from error
-        self.data_facts = RecordedData(self.classes, self.preprocess)
+        preprocess = self.preprocess
+        self._data_facts = RecordedData(len(self.classes), preprocess.channels, preprocess.height, preprocess.example)
         self.settings = schema.typed(self.config)
         self.flows = Flows(self.settings)
 
@@ -70,7 +55,7 @@ class Run(RunFolder):
         """The run's data, loaded again.
 
         Raises:
-            UserError: they are not there, or are not the ones the run saw.
+            UserError: they are missing, or differ from those of the run.
         """
         data = load_data(self.settings.data, self.settings.seed)
         if data.fingerprint != self.summary.data.fingerprint:
@@ -87,76 +72,63 @@ class Run(RunFolder):
         Raises:
             UserError: the weights do not fit, or cannot be read.
         """
-        cfg, wrapper = self.settings, self.settings.kd.student_wrapper
-        net = self._built(cfg.model, "model", "the student")
+        settings, wrapper = self.settings, self.settings.kd.student_wrapper
+        student = self._build(settings.model, "model", "the student")
         if wrapper:
-            teacher = self._built(cfg.teacher, "teacher", "the teacher")
-            net = wrap_student(wrapper, net, teacher, self.data_facts.example(4), cfg.channels_last)
-        return self._loaded(net, self.weights)
+            teacher = self._build(settings.teacher, "teacher", "the teacher")
+            student = wrap_student(wrapper, student, teacher, self.preprocess.example(4), settings.channels_last)
+        return _with_weights(student, self.weights)
 
     @cached_property
     def teacher(self) -> NamedModel | None:
-        """The (first) teacher with its weights, in eval mode; None where the student learnt without.
+        """The (first) teacher with its weights, in eval mode; None where there was none.
 
         Raises:
-            UserError: its weights are not where they were.
+            UserError: its weights are missing.
         """
         return self.model(TEACHER) if self.summary.teacher else None
 
     def model(self, role: Role) -> NamedModel:
-        """Any model of the run but the student with its weights, in eval mode.
-
-        Args:
-            role: one of ``roles``, not the student's.
+        """A model of the run other than the student, with its weights, in eval mode.
 
         Raises:
-            UserError: its weights are not where they were.
+            UserError: its weights are missing.
         """
-        config = self.flows.models()[str(role)]
-        node, key = config.node, config.key
-        who, result = f"the {role.label}", self.summary.models[role]
-        if not isinstance(result, TeacherResult):
-            subfolder = "" if role.kind == RoleKind.PEER else str(role)
-            weights = self.folder / subfolder / result.last.weights
-            if not weights.is_file():
-                missing = weights.relative_to(self.folder)
-                raise UserError(f"run {self.folder} has no {missing}: {who}'s weights are missing")
-            return self._loaded(self._built(node, key, who), weights)
-        net = self._built(node, key, who, pretrained=result.path is None)
-        if result.path is None:
-            net.model.eval()
-            return net
-        path = next((p for p in self._candidates(Path(result.path)) if p.is_file()), None)
-        if path is None:
-            raise UserError(f"{who} of run {self.folder} is not where it was: {result.path}")
-        return self._loaded(net, path)
+        config, name, result = self.flows.models()[str(role)], f"the {role.label}", self.summary.models[role]
+        if isinstance(result, TeacherResult):
+            model = self._build(config.node, config.key, name, pretrained=result.path is None)
+            if result.path is None:
+                model.model.eval()
+                return model
+            # a relative path starts in the folder of the training command: here, or above the run's folder
+            folders = (Path(), *self.folder.resolve().parents)
+            path = next((p for p in (folder / result.path for folder in folders) if p.is_file()), None)
+            if path is None:
+                raise UserError(f"{name} of run {self.folder} is not where it was: {result.path}")
+            return _with_weights(model, path)
+        folder = self.folder if role.kind == RoleKind.PEER else self.folder / str(role)
+        path = folder / result.last.weights
+        if not path.is_file():
+            missing = path.relative_to(self.folder)
+            raise UserError(f"run {self.folder} has no {missing}: {name}'s weights are missing")
+        return _with_weights(self._build(config.node, config.key, name), path)
 
-    def _candidates(self, path: Path) -> list[Path]:
-        """Where a path that was relative to the folder of the command may be: here, or above the run's folder."""
-        return [path] if path.is_absolute() else [path, *(parent / path for parent in self.folder.resolve().parents)]
-
-    def _built(self, node: dict[str, Any], key: str, who: str, pretrained: bool = False) -> NamedModel:
-        """A model of the run before it gets its weights, which are never fetched where others follow."""
+    def _build(self, node: dict[str, Any], key: str, name: str, pretrained: bool = False) -> NamedModel:
+        """A model of the run without its weights; pretrained ones are fetched only if ``pretrained``."""
         if "pretrained" in node and not pretrained:
             node = {**node, "pretrained": False}
         with torch.random.fork_rng(devices=[]):
-            return build_model(node, key, who, self.data_facts, self.settings.channels_last)
+            return build_model(node, key, name, self._data_facts, self.settings.channels_last)
 
-    @staticmethod
-    def _loaded(net: NamedModel, path: Path) -> NamedModel:
-        load_weights(net.model, path, net.model_info.name)
-        net.model.eval()
-        return net
+
+def _with_weights(model: NamedModel, path: Path) -> NamedModel:
+    load_weights(model.model, path, model.model_info.name)
+    model.model.eval()
+    return model
 
 
 class Predictor(nn.Module):
-    """A run's student with its preprocessing: what :func:`load` gives.
-
-    Args:
-        model: the student, in eval mode.
-        preprocess: from one image to a tensor.
-        classes: the classes' names.
-    """
+    """A run's student (in eval mode) with its preprocessing and the names of its classes."""
 
     def __init__(self, model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...]) -> None:
         super().__init__()
@@ -174,8 +146,8 @@ class Predictor(nn.Module):
         """Class and probability of each PIL image (or tensor C×H×W)."""
         device = next(self.model.parameters()).device
         inputs = torch.stack([self.preprocess(image) for image in images]).to(device)
-        values, best = self(inputs).float().softmax(1).max(1)
-        return [(self.classes[i], float(p)) for i, p in zip(best.tolist(), values.tolist(), strict=True)]
+        probabilities, predicted = self(inputs).float().softmax(1).max(1)
+        return [(self.classes[i], p) for i, p in zip(predicted.tolist(), probabilities.tolist(), strict=True)]
 
 
 def load(path: str | Path) -> Predictor:

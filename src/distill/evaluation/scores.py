@@ -38,7 +38,7 @@ def brier(probabilities: Tensor, target: Tensor) -> Tensor:
 
 
 def below_one(probabilities: Tensor) -> Tensor:
-    """Probabilities with 1.0 as the largest float32 below it: torchmetrics gives exactly 1.0 a bin of its own."""
+    """Probabilities clamped to the largest float32 below 1: torchmetrics puts exactly 1.0 into an extra bin."""
     return probabilities.float().clamp(max=1 - 2**-24)
 
 
@@ -62,20 +62,21 @@ def reliability(probabilities: Tensor, target: Tensor, bins: int = BINS) -> list
     """
     confidence, prediction = below_one(probabilities).max(1)
     bin_index = (confidence * bins).long().clamp(max=bins - 1)
-    right = (prediction == target).double()
+    correct = (prediction == target).double()
     count = bin_index.bincount(minlength=bins)
-    sums = [bin_index.bincount(weights=values, minlength=bins) for values in (confidence.double(), right)]
-
-    def mean(total: Tensor, i: int) -> float | None:
-        return float(total[i] / count[i]) if count[i] else None
-
-    return [
-        ReliabilityBin(i / bins, (i + 1) / bins, int(count[i]), mean(sums[0], i), mean(sums[1], i)) for i in range(bins)
+    means = [
+        [
+            float(total / n) if n else None
+            for total, n in zip(bin_index.bincount(values, minlength=bins), count, strict=True)
+        ]
+        for values in (confidence.double(), correct)
     ]
+    edges = [i / bins for i in range(bins + 1)]
+    return list(map(ReliabilityBin, edges, edges[1:], count.tolist(), *means))
 
 
 def scores(logits: Tensor, target: Tensor) -> ClassificationScores:
-    """Scores one model; see docs/evaluate.md for each formula.
+    """Scores of one model; see docs/evaluate.md for each formula.
 
     Args:
         logits: (N, C), in the type in which the model gave them, so that ties stay ties.

@@ -1,4 +1,4 @@
-"""The models of an export beside one another on the same test images."""
+"""Comparison of the models of an export on the same test images."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +13,15 @@ from distill.export.report import Row
 from distill.export.student import Student, write
 from distill.training.roles import TEACHER
 
-TIMED = 64  # images that a batch is filled with
+TIMED = 64  # images that timed batches are made of
 
 
 class Comparison:
-    """The rows of an export and the models behind them, which are timed in turn at the end.
+    """The rows of an export's table and their models, which are timed in turn at the end.
 
     Args:
         threads: of onnxruntime.
-        calibration: training images, which set the ranges of activations in int8; None: int8 is not asked for.
+        calibration: training images that set the ranges of activations in int8; None: no int8.
         method: of calibration.
     """
 
@@ -33,7 +33,7 @@ class Comparison:
         self._models: dict[str, Runner] = {}
 
     def add_pytorch(self, role: str, student: Student, size: int) -> None:
-        """The row of a run's teacher or student; ``size`` in bytes."""
+        """Adds a run's teacher or student; ``size`` in bytes."""
         run = student.run
         model = run.student.model if role != "teacher" else run.model(TEACHER).model
         outputs = logits(student.on_pixels(model), student.test.images) if role == "teacher" else student.reference
@@ -41,18 +41,15 @@ class Comparison:
         self._add(f"{role}, PyTorch", size, None, outputs, student, timed)
 
     def add_file(self, role: str, name: str, path: Path, student: Student, kept: bool) -> Row:
-        """Writes a file in a format and makes its row."""
+        """Writes a file in a format and adds it; that of safetensors is not timed."""
         model = write(name, path, student, self.threads)
-        if name == "safetensors":
-            outputs = logits(student.on_pixels(model), student.test.images)
-        else:
-            outputs = logits(lambda x: model(student.graph_inputs(x)), student.test.images)
-        timed = None if name == "safetensors" else model
-        file = path.name if kept else None
-        return self._add(f"{role}, {name}", path.stat().st_size, file, outputs, student, timed)
+        is_graph = name != "safetensors"
+        on_pixels = (lambda x: model(student.graph_inputs(x))) if is_graph else student.on_pixels(model)
+        outputs, file = logits(on_pixels, student.test.images), path.name if kept else None
+        return self._add(f"{role}, {name}", path.stat().st_size, file, outputs, student, model if is_graph else None)
 
     def add_int8(self, role: str, onnx: Path, path: Path, student: Student, kept: bool) -> Row:
-        """Quantises an ONNX file and makes its row."""
+        """Quantises an ONNX file and adds it."""
         assert self.calibration is not None
         quantise(onnx, path, student.graph_inputs(self.calibration), self.method)
         model = formats.open_onnx(path, self.threads)

@@ -1,4 +1,4 @@
-"""What is deployed: the student, perhaps behind its normalisation, without anything of the training."""
+"""The deployed model: the student with or without its normalisation."""
 
 import copy
 
@@ -12,9 +12,9 @@ class Deployed(nn.Module):
     """Pixels to logits: (x · unit − mean) / std, then the model.
 
     Args:
-        model: in eval mode; copied, so that memory formats and hooks of the original stay its own.
-        preprocess: whose mean and std are used.
-        dtype: of the pixels: uint8 counts as x/255, float32 as it is.
+        model: in eval mode; it is copied.
+        preprocess: mean and std.
+        dtype: of the pixels; uint8 is divided by 255.
     """
 
     scale: Tensor
@@ -34,6 +34,6 @@ class Deployed(nn.Module):
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """A frozen copy in eval mode and plain memory format, which exporters read best."""
+    """A frozen copy in eval mode and contiguous memory format, as exporters need it."""
     frozen = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     return frozen.to(memory_format=torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""Which operator or module an exporter failed on, in one line."""
+"""The operator or module that an exporter failed on, in one line."""
 
 import re
 from types import TracebackType
@@ -19,20 +19,18 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _innermost(traceback: TracebackType | None, paths: dict[int, str]) -> str | None:
-    """Path of the deepest of the model's modules whose forward was running."""
+    """Path of the innermost module whose forward was running."""
     deepest = None
     while traceback is not None:
-        owner = traceback.tb_frame.f_locals.get("self")
-        if id(owner) in paths:
-            deepest = paths[id(owner)]
+        deepest = paths.get(id(traceback.tb_frame.f_locals.get("self")), deepest)
         traceback = traceback.tb_next
     return deepest
 
 
 def _owner(program: torch.export.ExportedProgram, operator: str) -> str | None:
-    """The module whose code called an operator, by its path."""
+    """Path of the module that called an operator."""
     name = operator.replace("::", ".")
-    for target in (name, name.rpartition(".")[2]):  # the exporter may have taken aten.special_x apart into prims.x
+    for target in (name, name.rpartition(".")[2]):  # the exporter may have decomposed aten.special_x into prims.x
         for node in program.graph.nodes:
             if node.op == "call_function" and target in str(node.target):
                 stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
@@ -41,7 +39,7 @@ def _owner(program: torch.export.ExportedProgram, operator: str) -> str | None:
 
 
 def _named(model: nn.Module, path: str | None) -> str:
-    """How a module is called: its path in the student and its class."""
+    """A module's path in the student and its class."""
     if path is None:
         return "a module that could not be found"
     path = re.sub(r"\.slice\(.*?\)", "", path)
@@ -51,12 +49,12 @@ def _named(model: nn.Module, path: str | None) -> str:
 
 
 def reason(error: Exception, model: nn.Module, program: torch.export.ExportedProgram | None = None) -> str:
-    """Operator and module, as far as they can be told.
+    """Names operator and module, as far as they are known.
 
     Args:
-        error: what the exporter raised.
-        model: what was exported; "model." before a path is left out.
-        program: its graph, where it was captured.
+        error: of the exporter.
+        model: the exported model; "model." before a path is left out.
+        program: its graph, if it was captured.
     """
     chain = _chain(error)
     if program is not None:

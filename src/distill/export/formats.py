@@ -1,4 +1,4 @@
-"""The files: how each is written, and how it is opened again to be run."""
+"""The file formats: writing each, and opening it again to run it."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from distill.export.failures import reason
 from distill.export.parity import Runner
-from distill.utils.checkpoints import load_weights, save_weights
+from distill.utils.checkpoints import load_weights
 from distill.utils.errors import UserError
 
 FILES = {"onnx": "model.onnx", "torch_export": "model.pt2", "safetensors": "model.safetensors"}
@@ -25,41 +25,41 @@ INPUT, OUTPUT = "images", "logits"
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silences the exporters' logs, warnings and prints."""
-    before = logging.root.manager.disable
+    disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        logging.disable(disabled)
 
 
 def _capture(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """The model's graph with a free batch size, without the paths of the source files it came from.
+    """The model's graph with a dynamic batch size, without the paths of its source files.
 
     Raises:
-        UserError: it cannot be captured; its module is named.
+        UserError: it cannot be captured; the message names the module.
     """
     batch = torch.export.Dim("batch")
     try:
         program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
     except Exception as error:
         raise UserError(f"torch.export cannot capture the student: {reason(error, model)}") from error
-    graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)]
+    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)]
     for node in (node for graph in graphs for node in graph.nodes):
         node.meta.pop("stack_trace", None)
     return program
 
 
 def write_onnx(model: nn.Module, example: Tensor, path: Path, facts: dict[str, Any]) -> None:
-    """One ONNX file with weights inside; ``facts`` become its metadata, as JSON.
+    """Writes one ONNX file with weights inside; ``facts`` become its metadata, as JSON.
 
     Args:
-        model: what is exported, in eval mode.
+        model: in eval mode.
         example: at least 2 inputs.
         path: the file.
-        facts: by key; "classes" among them.
+        facts: by key, "classes" among them.
 
     Raises:
         UserError: an operator without ONNX counterpart, or a model that cannot be captured; its module is named.
@@ -74,7 +74,7 @@ def write_onnx(model: nn.Module, example: Tensor, path: Path, facts: dict[str, A
         graph: Any = onnx.model.graph
         graph.inputs[0].shape[0] = graph.outputs[0].shape[0] = "batch"
         for value in (value for node in graph for value in node.outputs if value.name != OUTPUT):
-            value.shape = None  # it is inferred anew, under the new name
+            value.shape = None  # inferred again, with the new name of the batch dimension
         onnx.model.metadata_props.update({key: json.dumps(value) for key, value in facts.items()})
         onnx.save(path, external_data=False)
 
@@ -92,7 +92,7 @@ def open_onnx(path: Path, threads: int) -> Runner:
 
 
 def write_torch_export(model: nn.Module, example: Tensor, path: Path, facts: dict[str, Any]) -> None:
-    """One ``torch.export`` archive; ``facts`` as ``facts.json`` in it. Arguments and errors as in ``write_onnx``."""
+    """Writes one ``torch.export`` archive, ``facts.json`` in it. Arguments and errors as in :func:`write_onnx`."""
     with quiet():
         program = _capture(model, example)
         torch.export.save(program, path, extra_files={"facts.json": json.dumps(facts)})
@@ -101,40 +101,22 @@ def write_torch_export(model: nn.Module, example: Tensor, path: Path, facts: dic
 def open_torch_export(path: Path) -> Runner:
     """A ``torch.export`` archive as a function of images."""
     with quiet():
-        module = torch.export.load(path).module()
-
-    def run(images: Tensor) -> Tensor:
-        logits: Tensor = module(images)
-        return logits
-
-    return run
+        return torch.export.load(path).module()
 
 
-def write_safetensors(model: nn.Module, path: Path) -> None:
-    """The weights alone, under the names that the architecture's own code gives them."""
-    save_weights(model, path)
-
-
-def open_safetensors(path: Path, fresh: nn.Module, code: str | None) -> Runner:
-    """The weights in a model again: the one that ``code`` builds without this project, else ``fresh``."""
+def open_safetensors(path: Path, model: nn.Module, code: str | None) -> Runner:
+    """The weights in the model that ``code`` builds without this project; where ``code`` is None, in ``model``."""
     if code is None:
-        load_weights(fresh, path, path.name)
-        model = fresh
+        load_weights(model, path, path.name)
     else:
-        names: dict[str, Any] = {}
+        names: dict[str, Any] = {"model": model}
         exec(code.replace(path.name, str(path)), names)
         model = names["model"]
-    model.eval()
-
-    def run(images: Tensor) -> Tensor:
-        logits: Tensor = model(images)
-        return logits
-
-    return run
+    return model.eval()
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that write and run the files, where they are installed."""
+    """Versions of the installed packages that write and run the files."""
     installed = {}
     for package in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
         try:

@@ -1,4 +1,4 @@
-"""Speed of several models, measured in turn, so that noise of the machine meets all alike."""
+"""Speed of several models, measured in turn, so that noise of the machine affects all alike."""
 
 import random
 import time
@@ -15,17 +15,13 @@ WARM_UP, LEAST_ONE, LEAST_MANY = 5, 100, 5
 
 @dataclass(frozen=True)
 class Timing:
-    """Latency of one sample in ms (median, 95th and 99th percentile), and the batch that gives most samples per second.
+    """Latency of one sample in ms (median, 95th and 99th percentile), and the batch size with the highest throughput.
 
     Attributes:
-        median_ms: at batch 1.
-        p95_ms: likewise.
-        p99_ms: likewise.
-        best_batch: of those tried.
-        throughput: samples per second at that batch, from its median time.
-        best_median_ms: time of such a batch.
-        best_p95_ms: likewise.
-        best_p99_ms: likewise.
+        median_ms, p95_ms, p99_ms: of a call at batch 1.
+        best_batch: of ``BATCHES``.
+        throughput: samples per second at ``best_batch``, from its median time.
+        best_median_ms, best_p95_ms, best_p99_ms: of a call at ``best_batch``.
         rounds: calls measured at batch 1.
     """
 
@@ -43,12 +39,12 @@ class Timing:
 def timings(models: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, seconds: float) -> dict[str, Timing]:
     """Times every model at every batch size of ``BATCHES``, one call of each in turn.
 
-    The order is drawn anew in each round: who follows a model that fills the caches would always look slower.
+    The order is shuffled in each round: a model that always ran after one that fills the caches would look slower.
 
     Args:
-        models: by name; each takes a batch as ``images`` holds them. Threads are theirs.
+        models: by name; each takes a batch of ``images``.
         images: at least one; repeated to fill a batch.
-        seconds: time to spend per model and batch size; at least 100 calls at batch 1, 5 at others.
+        seconds: per model and batch size; at least 100 calls at batch 1, 5 at others.
     """
     times_of: dict[int, dict[str, np.ndarray]] = {}
     for size in BATCHES:

@@ -7,6 +7,7 @@ from distill.export import standalone
 from distill.export.report import ExportReport
 from distill.export.table import COLUMNS, NOTE, cells
 from distill.utils import environment
+from distill.utils.console import markdown_table
 from distill.utils.units import percent, short
 
 TASK = "image-classification"
@@ -23,7 +24,7 @@ def metadata(run: Run, report: ExportReport) -> ModelCardData:
     return ModelCardData(
         model_name=f"{student}-{data}",
         license=report.license,
-        library_name=standalone.library(run.config["model"]) or "pytorch",
+        library_name=standalone.library(run.settings.model) or "pytorch",
         pipeline_tag=TASK,
         tags=[TASK, "knowledge-distillation", "distill", *sorted(formats)],
         metrics=["accuracy"],
@@ -33,31 +34,28 @@ def metadata(run: Run, report: ExportReport) -> ModelCardData:
 
 def _method(run: Run) -> list[str]:
     """How the student learnt, in a few lines."""
-    kd, teacher = run.config["kd"], run.summary.teacher
+    kd, teacher = run.settings.kd, run.summary.teacher
     last, epoch = run.student_result.last.epoch, run.tested.epoch
     best = "" if epoch == last else f" These are the weights of epoch {epoch}, the best on validation."
     lines = [f"Trained for {last} epochs, seed {run.summary.seed}.{best}"]
-    if not kd["terms"]:
+    if not kd.terms:
         return [*lines, "It learnt from the labels alone."]
     if teacher:
         lines.append(
             f"Its teacher: {teacher.name}, {short(teacher.size.parameters)} parameters, test top-1 "
             f"{percent(teacher.test.acc)}."
         )
-    lines.append(f"α (weight of the loss with the labels): {kd['alpha']}. T: {kd['T']}.")
+    lines.append(f"α (weight of the loss with the labels): {kd.alpha}. T: {kd.T}.")
     terms = [
-        f"- `{name}`: `{term['loss']['_target_'].rpartition('.')[2]}`, weight {term['weight']}"
-        for name, term in kd["terms"].items()
+        f"- `{name}`: `{term.loss['_target_'].rpartition('.')[2]}`, weight {term.weight}"
+        for name, term in kd.terms.items()
     ]
     return [*lines, "", "Terms beside the cross-entropy:", "", *terms]
 
 
-def _table(report: ExportReport) -> list[str]:
-    lines = [["model", "file", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
-    for row in report.rows:
-        file = f"`{row.file}`" if row.file else ""
-        lines.append([row.model, *(text or "–" for text in (file, *cells(row)))])
-    return ["| " + " | ".join(line) + " |" for line in lines]
+def _table(report: ExportReport) -> str:
+    rows = [(row.model, f"`{row.file}`" if row.file else "", *cells(row)) for row in report.rows]
+    return markdown_table([("model", "file", *COLUMNS), *([text or "–" for text in row] for row in rows)])
 
 
 def _use(report: ExportReport, code: str | None) -> list[str]:
@@ -84,13 +82,7 @@ def _use(report: ExportReport, code: str | None) -> list[str]:
 
 
 def card(run: Run, report: ExportReport, code: str | None) -> str:
-    """The whole card.
-
-    Args:
-        run: the finished run.
-        report: what ``export.json`` will hold.
-        code: loads the weights without this project; None where there is none.
-    """
+    """The whole card; ``code`` loads the weights without this project (None: no other library has the model)."""
     data, student, hardware = run.summary.data, run.student_result, report.hardware
     tested = report.tested
     names = list(run.classes)
@@ -126,7 +118,7 @@ def card(run: Run, report: ExportReport, code: str | None) -> str:
         f"from PyTorch's. Speed after warm-up on {hardware['cpu']} with {hardware['threads']} thread(s); {NOTE}.",
         *([f"Other: the student of `{report.against}`, for comparison."] if report.against else []),
         "",
-        *_table(report),
+        _table(report),
         "",
     ]  # fmt: skip
     return f"---\n{metadata(run, report)}\n---\n\n" + "\n".join(rest)

@@ -1,4 +1,4 @@
-"""What an export takes, and what is refused before anything heavy is imported."""
+"""The keys of ``export.py`` and their checks; imports neither torch nor Lightning."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -36,12 +36,8 @@ class Options:
     license: str = arg("licence of the model card, by its Hugging Face identifier", "unknown")
 
 
-def formats(options: Options) -> list[str]:
-    """The formats asked for, each once.
-
-    Raises:
-        UserError: one that does not exist, or int8 without ONNX.
-    """
+def _formats(options: Options) -> list[str]:
+    """The formats, each once."""
     names = options.format if isinstance(options.format, list) else str(options.format or "").split(",")
     names = list(dict.fromkeys(str(name).strip() for name in names))
     for name in names or [""]:
@@ -51,24 +47,21 @@ def formats(options: Options) -> list[str]:
 
 
 def check(options: Options) -> list[str]:
-    """The formats, after every key was looked at.
+    """Checks every key.
+
+    Returns:
+        The formats, each once.
 
     Raises:
-        UserError: a value out of range, a package that is missing.
+        UserError: an unknown format, int8 without ONNX, a value out of range, a missing package.
     """
-    names = formats(options)
+    names = _formats(options)
     for key, allowed in (("preprocess", PREPROCESS), ("quantize", QUANTIZE), ("calibration", CALIBRATION)):
         value = getattr(options, key)
         if value is not None and value not in allowed:
             raise UserError(f"{key}={value} is unknown; {nearest(value, allowed)}")
-    for key, least in (
-        ("images", 1),
-        ("calibration_images", 1),
-        ("tolerance", 0),
-        ("max_accuracy_drop", 0),
-        ("seconds", 0),
-        ("threads", 1),
-    ):
+    positive, nonnegative = ("images", "calibration_images", "threads"), ("tolerance", "max_accuracy_drop", "seconds")
+    for key, least in (dict.fromkeys(positive, 1) | dict.fromkeys(nonnegative, 0)).items():
         value = getattr(options, key)
         if value is not None and not value >= least:
             raise UserError(f"{key} must be at least {least}, got {value}")

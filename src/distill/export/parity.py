@@ -1,4 +1,4 @@
-"""An exported file beside the model it came from, on the same images."""
+"""Comparison of an exported file with the model that it was made of, on the same images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Parity:
 
     Attributes:
         difference: largest absolute difference of a logit.
-        accuracy: share of images that the file gets right, top 1.
-        reference: the same of the original.
-        agreement: share of images with the same first class.
-        images: how many were looked at.
+        accuracy: top-1 accuracy of the file.
+        reference: top-1 accuracy of the original.
+        agreement: share of images with the same predicted class.
+        images: number of images.
     """
 
     difference: float
@@ -31,22 +31,22 @@ class Parity:
 
 @torch.inference_mode()
 def logits(run: Runner, inputs: Tensor) -> Tensor:
-    """Logits (N, C) in float32, computed in batches; the last one is smaller."""
+    """Logits (N, C) in float32, computed in batches."""
     return torch.cat([run(batch).float() for batch in torch.split(inputs, BATCH)])
 
 
 def compare(outputs: Tensor, reference: Tensor, labels: Tensor) -> Parity:
-    """Logits (N, C) of a file beside those of its original; NaN counts as infinitely far.
+    """Compares logits (N, C) of a file with those of its original; NaN counts as an infinite difference.
 
     Example:
         >>> compare(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.5]]), torch.tensor([1]))
         Parity(difference=0.5, accuracy=1.0, reference=1.0, agreement=1.0, images=1)
     """
-    best, right = outputs.argmax(1), reference.argmax(1)
+    predicted, expected = outputs.argmax(1), reference.argmax(1)
     return Parity(
         difference=float((outputs - reference).abs().nan_to_num(nan=float("inf")).max()),
-        accuracy=float((best == labels).float().mean()),
-        reference=float((right == labels).float().mean()),
-        agreement=float((best == right).float().mean()),
+        accuracy=float((predicted == labels).float().mean()),
+        reference=float((expected == labels).float().mean()),
+        agreement=float((predicted == expected).float().mean()),
         images=len(labels),
     )

@@ -1,4 +1,4 @@
-"""One export: every file written, run on test images, measured, described."""
+"""One export: writes every file, compares it with the student on test images, measures it, writes the model card."""
 
 import logging
 import tempfile
@@ -23,11 +23,11 @@ from distill.utils.units import percent
 
 log = logging.getLogger(__name__)
 
-ROUNDED = 0.01  # share of test images whose answer rounding to bf16 may change
+ROUNDED = 0.01  # share of test images whose prediction rounding to bf16 may change
 
 
 def _has_teacher(run: Run) -> bool:
-    """Whether the teacher can stand in the table; that it is gone is a line on stderr, as no file needs it."""
+    """Whether the teacher's row can be computed; a missing teacher is a warning, as no file needs it."""
     try:
         return run.teacher is not None
     except UserError as error:
@@ -36,10 +36,10 @@ def _has_teacher(run: Run) -> bool:
 
 
 def _check(row: Row, options: Options) -> None:
-    """Refuses a file that answers otherwise than the student.
+    """Checks that a file predicts what the student predicts.
 
     Raises:
-        UserError: a logit of a float32 file differs too much, or int8 costs too much accuracy.
+        UserError: a logit of a float32 file differs too much, or int8 loses too much accuracy.
     """
     if "int8" not in row.model:
         if not row.difference <= options.tolerance:
@@ -55,26 +55,22 @@ def _check(row: Row, options: Options) -> None:
         )
 
 
-def _own_test(run: Run, student: Student) -> dict[str, Any]:
-    """The run's own test of these weights; a line on stderr where the whole test split in float32 gives another number.
+def _test_of_the_run(run: Run, student: Student) -> dict[str, Any]:
+    """The run's own test of these weights; warns where its accuracy is not the one computed here on all test images.
 
-    The files are held to the student on the same images. That these are what the run saw is only shown by its own
-    number: in float32 it must come out again up to rounding, in bf16 within ``ROUNDED``.
+    They may differ by two images, in bf16 by ``ROUNDED`` more.
     """
-    then, now = (
-        run.tested.test.acc,
-        float((student.reference.argmax(1) == student.test.labels).float().mean()),
-    )
+    then, now = run.tested.test.acc, float((student.reference.argmax(1) == student.test.labels).float().mean())
     precision, count = run.summary.precision, len(student.test.labels)
-    near = ROUNDED if precision != "32-true" else 0.0
-    whole = count == run.summary.data.test and run.config["trainer"]["limit_test_batches"] in (None, 1.0)
-    if whole and abs(now - then) > near + 2 / count:
+    rounding = ROUNDED if precision != "32-true" else 0.0
+    complete = count == run.summary.data.test and run.settings.trainer.limit_test_batches in (None, 1.0)
+    if complete and abs(now - then) > rounding + 2 / count:
         log.warning(f"the run's own test in {precision} gave {percent(then)}, and here the student has {percent(now)}")
     return {"accuracy": then, "precision": precision, "epoch": run.tested.epoch}
 
 
 def _add_other_run(comparison: Comparison, options: Options, student: Student) -> None:
-    """The rows of another run's student, whose files are made, asked, measured and not kept."""
+    """Adds another run's student, whose files are not kept."""
     assert options.against is not None
     other = open_student(Run(options.against), student.test, student.embedded)
     comparison.add_pytorch("other", other, other.run.student_result.size.bytes)
@@ -88,11 +84,8 @@ def _add_other_run(comparison: Comparison, options: Options, student: Student) -
 def export(options: Options, names: list[str], folder: Path) -> ExportReport:
     """Writes all files in ``folder``.
 
-    Returns:
-        What ``export.json`` holds.
-
     Raises:
-        UserError: a file that cannot be written or answers otherwise than the student; see also ``Run``.
+        UserError: a file that cannot be written or differs from the student; see also ``Run``.
     """
     run = Run(options.run)
     torch.set_num_threads(options.threads or run.summary.hardware.threads)
@@ -121,7 +114,7 @@ def export(options: Options, names: list[str], folder: Path) -> ExportReport:
         preprocess=options.preprocess,
         calibration=None if calibration is None else {"method": options.calibration, "images": len(calibration)},
         license=options.license,
-        tested=_own_test(run, student),
+        tested=_test_of_the_run(run, student),
         rows=comparison.rows,
         hardware=environment.hardware(torch.device("cpu")),
         versions=environment.versions() | formats.versions(),

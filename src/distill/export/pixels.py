@@ -1,4 +1,4 @@
-"""Images as the exported files see them, before normalisation."""
+"""Images as exported files take them, before normalisation."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +20,7 @@ class Pixels:
 
 
 def pixels(data: DataModule, split: Literal["train", "test"], limit: int) -> Pixels:
-    """At most ``limit`` images of a split, resized and cut, not normalised; spread evenly over it.
+    """At most ``limit`` images of a split at even distances, resized and cropped, not normalised.
 
     Raises:
         UserError: an image that cannot be read.

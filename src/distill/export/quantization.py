@@ -19,13 +19,13 @@ def quantise(source: Path, target: Path, images: Tensor, method: str) -> None:
     The normalisation at the input stays in float32.
 
     Args:
-        source: an ONNX file as ``write_onnx`` writes it.
+        source: an ONNX file of :func:`distill.export.formats.write_onnx`.
         target: the file to write; metadata are kept.
-        images: what the ranges of activations are measured on, as the file takes them.
+        images: inputs of the file, on which the ranges of activations are measured.
         method: "minmax" or "entropy".
 
     Raises:
-        UserError: the quantiser refuses the graph.
+        UserError: the quantiser fails on the graph.
     """
     from onnx import load
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -33,13 +33,10 @@ def quantise(source: Path, target: Path, images: Tensor, method: str) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """The images in batches."""
-
         def __init__(self) -> None:
             self.batches = iter(torch.split(images, BATCH))
 
         def get_next(self) -> dict[str, object] | None:
-            """One batch, None after the last."""
             batch = next(self.batches, None)
             return None if batch is None else {INPUT: batch.numpy()}
 
@@ -47,7 +44,7 @@ def quantise(source: Path, target: Path, images: Tensor, method: str) -> None:
         prepared = Path(folder) / "prepared.onnx"
         try:
             quant_pre_process(source, prepared)
-            front = _before_the_model(load(prepared))
+            normalisation = _normalisation_nodes(load(prepared))
             quantize_static(
                 prepared,
                 target,
@@ -56,15 +53,15 @@ def quantise(source: Path, target: Path, images: Tensor, method: str) -> None:
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=front,
+                nodes_to_exclude=normalisation,
                 calibrate_method={"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy}[method],
             )
-        except Exception as error:  # it raises whatever its passes stumble over
+        except Exception as error:  # its passes raise many types
             raise UserError(f"onnxruntime cannot quantise {source.name}: {first_line(error)}") from error
 
 
-def _before_the_model(model: object) -> list[str]:
-    """Names of the nodes that normalise: from the input on, as long as they only cast, scale and shift."""
+def _normalisation_nodes(model: object) -> list[str]:
+    """Names of the nodes that normalise: the first ones from the input that cast, scale or shift."""
     names: list[str] = []
     value = INPUT
     while True:

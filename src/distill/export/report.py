@@ -1,4 +1,4 @@
-"""What an export measured: ``export.json``."""
+"""The contents of ``export.json``."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,17 +8,12 @@ from distill.export.latency import Timing
 
 @dataclass(kw_only=True)
 class Row:
-    """A model of the table.
+    """A model in the table; see :class:`distill.export.parity.Parity` for its comparison with the student in PyTorch.
 
     Attributes:
         model: role and format.
-        file: name of the file that is kept; None: there is none.
+        file: name of the file; None: it is not kept.
         bytes: size of the weights or the file.
-        difference: largest absolute difference of a logit from the student's in PyTorch.
-        accuracy: share of the test images that it gets right, top 1.
-        reference: the same of the student in PyTorch.
-        agreement: share of test images with the student's first class.
-        images: number of test images.
         speed: None where it is not measured.
     """
 
@@ -35,21 +30,16 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportReport:
-    """What ``export.json`` holds.
+    """The contents of ``export.json``; paths are not absolute.
 
     Attributes:
-        run: the run's folder, without absolute paths.
         weights: name of the weights file.
         against: folder of the other run in the table.
-        command: that exported.
-        tolerance: largest difference of a logit in float32 that was allowed.
-        max_accuracy_drop: largest loss of accuracy in int8 that was allowed.
+        tolerance: largest allowed difference of a logit in float32.
+        max_accuracy_drop: largest allowed loss of accuracy in int8, as a share.
         preprocess: "embedded" or "described".
         calibration: method and number of images of int8.
-        license: of the model card.
         tested: the run's own test of these weights: accuracy, precision, epoch.
-        rows: a row per model.
-        hardware: see ``environment.hardware``.
         versions: by package.
     """
 
@@ -73,6 +63,9 @@ class ExportReport:
         return [row for row in self.rows if row.file]
 
     def as_json(self) -> dict[str, Any]:
-        """A row without measured speed has none."""
-        rows = [{key: v for key, v in asdict(row).items() if (key, v) != ("speed", None)} for row in self.rows]
-        return asdict(self) | {"rows": rows}
+        """The JSON object; a row without measured speed has no key ``speed``."""
+        node = asdict(self)
+        for row in node["rows"]:
+            if row["speed"] is None:
+                del row["speed"]
+        return node

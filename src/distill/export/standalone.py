@@ -1,4 +1,4 @@
-"""Code that loads the exported weights without this project, where the architecture is torchvision's or timm's."""
+"""Code that loads the exported weights without this project, for architectures of torchvision and timm."""
 
 from typing import Any
 
@@ -13,11 +13,7 @@ PROJECT_KEYS = ("_target_", "name", "pretrained", "num_classes", "in_channels", 
 
 
 def library(node: dict[str, Any]) -> str | None:
-    """The library that defines the architecture: "timm", "torchvision", or None.
-
-    Args:
-        node: the run's ``model``.
-    """
+    """The library that defines the architecture of the run's ``model``: "timm", "torchvision", or None."""
     name = node["_target_"].rpartition(".")[2] if node["_target_"].startswith("distill.models.") else ""
     if name == "timm_model":
         return "timm"
@@ -31,15 +27,15 @@ def code(node: dict[str, Any], preprocess: Preprocess, classes: int, model: nn.M
         node: the run's ``model``.
         preprocess: of the run.
         classes: number of logits.
-        model: the student; its first convolution is looked at.
+        model: the student, for the shape of its first convolution.
         file: name of the weights file.
     """
-    owner = library(node)
-    if owner is None:
+    package = library(node)
+    if package is None:
         return None
     name = node.get("name") or node["_target_"].rpartition(".")[2]
     extra = {key: value for key, value in node.items() if key not in PROJECT_KEYS}
-    if owner == "timm":
+    if package == "timm":
         arguments = {"num_classes": classes, "in_chans": preprocess.channels, **extra}
         if _takes_image_size(model):
             arguments.setdefault("img_size", preprocess.height)

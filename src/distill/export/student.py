@@ -1,4 +1,4 @@
-"""The student of a run as an export starts from it."""
+"""The student of a run with the inputs of its export."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +12,18 @@ from distill.export import formats, standalone
 from distill.export.deployment import Deployed, plain as plain_copy
 from distill.export.parity import Runner, logits
 from distill.export.pixels import Pixels
+from distill.utils.checkpoints import save_weights
 
 
 @dataclass(frozen=True)
 class Student:
-    """What an export starts from.
+    """A run's student and the inputs of its export.
 
     Attributes:
-        run: the finished run.
         test: test images before normalisation.
-        reference: the student's own logits on them in float32.
+        reference: the student's logits on them in float32, in PyTorch.
         embedded: whether graphs normalise.
-        facts: what graphs carry along.
+        facts: metadata of graphs.
         code: loads the weights without this project; None where only this project can.
     """
 
@@ -36,45 +36,46 @@ class Student:
 
     @property
     def graph(self) -> nn.Module:
-        """The model that graphs are made of."""
+        """The exported model."""
         model = self.run.student.model
         return Deployed(model, self.run.preprocess, self.test.images.dtype) if self.embedded else plain_copy(model)
 
     def graph_inputs(self, pixels: Tensor) -> Tensor:
-        """Images (N, C, H, W) as graphs take them."""
+        """The input of graphs for images (N, C, H, W)."""
         return pixels if self.embedded else self.run.preprocess.scaling(pixels)
 
     def on_pixels(self, model: Runner) -> Runner:
-        """A model of normalised images as one of pixels."""
+        """Puts the normalisation before a model of normalised images."""
         scaling = self.run.preprocess.scaling
         return lambda pixels: model(scaling(pixels))
 
 
 def open_student(run: Run, test: Pixels, embedded: bool) -> Student:
-    """Asks a run's student once about the test images.
+    """Opens a run's student and computes its logits on the test images.
 
     Raises:
         UserError: see ``Run``.
     """
-    model, scaling, node = run.student.model, run.preprocess.scaling, run.config["model"]
+    model, scaling = run.student.model, run.preprocess.scaling
     reference = logits(lambda pixels: model(scaling(pixels)), test.images)
     facts = {"classes": list(run.classes), "preprocess": _described(run, test.images.dtype, embedded)}
-    wrapped = bool(run.config["kd"]["student_wrapper"])
-    file = formats.FILES["safetensors"]
-    code = None if wrapped else standalone.code(node, run.preprocess, len(run.classes), model, file)
+    code, file = None, formats.FILES["safetensors"]
+    if not run.settings.kd.student_wrapper:
+        code = standalone.code(run.settings.model, run.preprocess, len(run.classes), model, file)
     return Student(run, test, reference, embedded, facts, code)
 
 
 def _described(run: Run, dtype: torch.dtype, embedded: bool) -> dict[str, Any]:
-    """What to do with an image before it goes into a file, in words and numbers."""
-    see = run.preprocess
-    resize = f"shorter side to {see.resize} px (bilinear, antialiased), central {see.height}×{see.width} px"
+    """The preprocessing of an image before a graph, for ``preprocess.json``."""
+    preprocess = run.preprocess
+    size = f"{preprocess.height}×{preprocess.width}"
+    resize = f"shorter side to {preprocess.resize} px (bilinear, antialiased), central {size} px"
     uint8 = dtype == torch.uint8
     scale = "(x / 255 − mean) / std per channel, RGB order" if uint8 else "(x − mean) / std per channel"
     return {
-        **see.as_dict(),
+        **preprocess.as_dict(),
         "layout": "NCHW, batch free",
-        "steps": [*([resize] if see.resize else []), *([] if embedded else [scale])],
+        "steps": [*([resize] if preprocess.resize else []), *([] if embedded else [scale])],
         "graph": {
             "input": formats.INPUT,
             "dtype": str(dtype).removeprefix("torch.") if embedded else "float32",
@@ -91,23 +92,23 @@ def write(name: str, path: Path, student: Student, threads: int) -> Runner:
     Args:
         name: one of ``formats.FILES``.
         path: of the file.
-        student: what is written.
+        student: the model that is written.
         threads: of onnxruntime.
 
     Returns:
-        The file as a model: of what graphs take (:meth:`Student.graph_inputs`); of safetensors, of normalised images.
+        The file as a function of :meth:`Student.graph_inputs`; that of safetensors takes normalised images.
 
     Raises:
-        UserError: it cannot be written; operator and module are named.
+        UserError: it cannot be written; the message names operator and module.
     """
     if name == "safetensors":
-        formats.write_safetensors(student.run.student.model, path)
-        fresh = Run(student.run.weights).student.model if student.code is None else nn.Identity()
-        return formats.open_safetensors(path, fresh, student.code)
-    some = student.test.images[:2]
-    example = student.graph_inputs(
-        some if len(some) > 1 else some.repeat(2, 1, 1, 1)
-    ).clone()  # a slice holds all images
-    writer = formats.write_onnx if name == "onnx" else formats.write_torch_export
-    writer(student.graph, example, path, student.facts)
-    return formats.open_onnx(path, threads) if name == "onnx" else formats.open_torch_export(path)
+        save_weights(student.run.student.model, path)
+        new = Run(student.run.weights).student.model if student.code is None else nn.Identity()
+        return formats.open_safetensors(path, new, student.code)
+    images = student.test.images[:2]
+    example = student.graph_inputs(images if len(images) > 1 else images.repeat(2, 1, 1, 1)).clone()  # no slice of all
+    if name == "onnx":
+        formats.write_onnx(student.graph, example, path, student.facts)
+        return formats.open_onnx(path, threads)
+    formats.write_torch_export(student.graph, example, path, student.facts)
+    return formats.open_torch_export(path)

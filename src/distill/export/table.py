@@ -2,20 +2,16 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from distill.export.report import ExportReport, Row
+from distill.utils.console import print_table
 from distill.utils.units import percent, short
 
 COLUMNS = ("test top-1", "max. diff.", "size", "batch 1, ms", "best batch", "its ms", "images/s")
-WIDTH = 140  # where no terminal says
+WIDTH = 140  # where stdout is no terminal
 NOTE = "ms: median / 95th / 99th percentile of a batch, all models in turn"
-
-
-def _percentiles(*times_ms: float) -> str:
-    return " / ".join(f"{ms:.3g}" for ms in times_ms)
 
 
 def cells(row: Row) -> list[str]:
@@ -25,8 +21,8 @@ def cells(row: Row) -> list[str]:
     if row.speed is None:
         return [*texts, "", "", "", ""]
     speed = row.speed
-    one = _percentiles(speed.median_ms, speed.p95_ms, speed.p99_ms)
-    best = _percentiles(speed.best_median_ms, speed.best_p95_ms, speed.best_p99_ms)
+    one = f"{speed.median_ms:.3g} / {speed.p95_ms:.3g} / {speed.p99_ms:.3g}"
+    best = f"{speed.best_median_ms:.3g} / {speed.best_p95_ms:.3g} / {speed.best_p99_ms:.3g}"
     return [*texts, one, str(speed.best_batch), best, short(speed.throughput)]
 
 
@@ -45,11 +41,7 @@ def table(report: ExportReport) -> Table:
 
 
 def show(report: ExportReport, folder: Path) -> None:
-    """Prints the table and where the files are."""
-    console = Console(width=None if Console().is_terminal else WIDTH)
-    console.print(table(report))
-    for row in report.rows:
-        if row.file:
-            console.print(f"{folder / row.file}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"model card: {folder / 'README.md'}; measurements: {folder / 'export.json'}",
-                  soft_wrap=True, highlight=False, markup=False)  # fmt: skip
+    """Prints the table and the paths of the files."""
+    files = [f"{folder / row.file}" for row in report.rows if row.file]
+    card = f"model card: {folder / 'README.md'}; measurements: {folder / 'export.json'}"
+    print_table(table(report), [*files, card], WIDTH)

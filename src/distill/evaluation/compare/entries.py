@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distill.evaluation.results import Calibration, read_calibration
 from distill.evaluation.run_folder import RunFolder
@@ -11,14 +12,9 @@ from distill.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of the comparison.
+    """One run of the comparison: its label (the end of its path) and what its JSON files hold.
 
-    Attributes:
-        label: what tells it from the others: the end of its path.
-        folder: the run's.
-        summary: its summary.json.
-        student: its entry of the student.
-        calibration: of its evaluation.json; None where there is none.
+    ``calibration`` is None where the run was not evaluated.
     """
 
     label: str
@@ -26,6 +22,21 @@ class Entry:
     summary: RunSummary
     student: StudentResult
     calibration: Calibration | None
+
+
+def strategy(config: dict[str, Any]) -> str:
+    """A run's distillation strategy in a few words: the terms of its loss, and its flow.
+
+    Example:
+        >>> strategy({"kd": {"terms": {"kd": {}, "sp": {}}, "generations": 3}})
+        'CE + kd + sp, 3 generations'
+    """
+    kd = config["kd"]
+    flows = [f"{kd['generations']} generations"] if kd.get("generations", 1) > 1 else []
+    for key, extra in (("assistants", 0), ("teachers", 1), ("peers", 1)):
+        if kd.get(key):
+            flows.append(f"{len(kd[key]) + extra} {'students' if key == 'peers' else key}")
+    return ", ".join([" + ".join(["CE", *kd["terms"]]) if kd["terms"] else "CE alone", *flows])
 
 
 def labels(folders: list[Path]) -> list[str]:
@@ -54,10 +65,11 @@ def entries(folders: list[Path]) -> list[Entry]:
     for folder in folders:
         if folder.is_file():
             raise UserError(f"runs are compared by their folders, got the file {folder}")
-    resolved = [folder.resolve() for folder in folders]
-    for i, folder in enumerate(folders):
-        if resolved[i] in resolved[:i]:
+    resolved: set[Path] = set()
+    for folder in folders:
+        if folder.resolve() in resolved:
             raise UserError(f"run {folder} is given twice")
+        resolved.add(folder.resolve())
     runs = [RunFolder(folder) for folder in folders]
     return [
         Entry(label, run.folder, run.summary, run.student_result, read_calibration(run.folder))
@@ -66,19 +78,13 @@ def entries(folders: list[Path]) -> list[Entry]:
 
 
 def warnings(runs: list[Entry]) -> list[str]:
-    """What makes numbers of these runs no match for one another, a line each."""
-    lines = []
-    for what, reach, values in (
-        (
-            "data (images, splits, size, normalisation or augmentation)",
-            "accuracies may not be",
-            [run.summary.data.fingerprint for run in runs],
-        ),
-        ("device", "speeds are not", [run.summary.hardware.device for run in runs]),
-        ("CPU", "speeds are not", [run.summary.hardware.cpu for run in runs]),
-        ("threads", "speeds are not", [str(run.summary.hardware.threads) for run in runs]),
-        ("precision", "accuracies and speeds are not", [run.summary.precision for run in runs]),
-    ):
-        if len(set(values)) > 1:
-            lines.append(f"the runs differ in {what}: their {reach} comparable")
-    return lines
+    """Why numbers of these runs cannot be compared, a line for each difference."""
+    data = "data (images, splits, size, normalisation or augmentation)"
+    facts = [
+        (data, "accuracies may not be", {run.summary.data.fingerprint for run in runs}),
+        ("device", "speeds are not", {run.summary.hardware.device for run in runs}),
+        ("CPU", "speeds are not", {run.summary.hardware.cpu for run in runs}),
+        ("threads", "speeds are not", {str(run.summary.hardware.threads) for run in runs}),
+        ("precision", "accuracies and speeds are not", {run.summary.precision for run in runs}),
+    ]
+    return [f"the runs differ in {fact}: their {reach} comparable" for fact, reach, values in facts if len(values) > 1]

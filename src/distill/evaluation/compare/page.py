@@ -1,8 +1,8 @@
-"""compare.html."""
+"""The page compare.html."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from markupsafe import Markup
+from typing import Any
 
 from distill.evaluation.compare.entries import Entry
 from distill.evaluation.compare.table import filled
@@ -11,56 +11,53 @@ from distill.evaluation.reporting.charts import Bar, Figure, Line, bars, legend,
 from distill.utils.units import percent, short
 
 TEMPLATES = Path(__file__).parent / "templates"
-DRAWN = 10  # runs with a curve of their own colour
+DRAWN = 10  # runs whose curves are drawn, each in one colour
 
 
 def _bars(runs: list[Entry]) -> list[Figure]:
-    """What a run is chosen by, each as bars."""
-    accuracy = [run.student.test.acc for run in runs]
-    figures: list[tuple[str, list[float], list[str], float | None]] = [
-        ("top-1, test", accuracy, [percent(value) for value in accuracy], 1.0)
-    ]
+    """Accuracy, calibration, size and speed of every run as bars."""
     ece = [run.calibration.ece if run.calibration else None for run in runs]
-    if any(value is not None for value in ece):
-        figures.append(("ECE, evaluated", [v or 0.0 for v in ece], [percent(v) or "not evaluated" for v in ece], None))
-    parameters = [float(run.student.size.parameters) for run in runs]
-    figures.append(("parameters", parameters, list(map(short, parameters)), None))
-    latency = [run.student.speed.latency_ms for run in runs]
-    figures.append(("latency, batch 1", latency, [f"{value:.2f} ms" for value in latency], None))
-    throughput = [run.student.speed.throughput for run in runs]
-    figures.append(("throughput", throughput, [short(value, "/s") for value in throughput], None))
+    parameters = [run.student.size.parameters for run in runs]
+    accuracy, speeds = [run.student.test.acc for run in runs], [run.student.speed for run in runs]
+    quantities: list[tuple[str, Sequence[float | None], Callable[[Any], str], float | None]] = [
+        ("top-1, test", accuracy, percent, 1.0),
+        ("ECE, evaluated", ece, lambda value: percent(value) or "not evaluated", None),
+        ("parameters", parameters, short, None),
+        ("latency, batch 1", [speed.latency_ms for speed in speeds], "{:.2f} ms".format, None),
+        ("throughput", [speed.throughput for speed in speeds], lambda value: short(value, "/s"), None),
+    ]
     return [
         Figure(
             heading,
             bars(
                 [
-                    Bar(run.label, value, text, f"k{i % 10}")
-                    for i, (run, value, text) in enumerate(zip(runs, values, texts, strict=True))
+                    Bar(run.label, value or 0.0, text(value), f"k{i % 10}")
+                    for i, (run, value) in enumerate(zip(runs, values, strict=True))
                 ],
                 largest,
             ),
         )
-        for heading, values, texts, largest in figures
+        for heading, values, text, largest in quantities
+        if any(value is not None for value in values)
     ]
 
 
 def _curves(runs: list[Entry]) -> list[Figure]:
-    """Validation accuracy and cross-entropy of the runs that kept them."""
-    read = [(run.label, curves(run.folder)) for run in runs[:DRAWN]]
+    """Validation accuracy and cross-entropy of the runs that logged them."""
+    curves_by_run = [(run.label, curves(run.folder)) for run in runs[:DRAWN]]
     figures = []
     for name, heading, share in (("acc", "top-1, validation", True), ("hard", "cross-entropy, validation", False)):
-        series = [Line(label, by_name.get(name, {}).get("val", []), f"k{i}") for i, (label, by_name) in enumerate(read)]
+        series = [
+            Line(label, by_name.get(name, {}).get("val", []), f"k{i}")
+            for i, (label, by_name) in enumerate(curves_by_run)
+        ]
         if any(line.points for line in series):
             figures.append(Figure(heading, lines(series, heading, share=share)))
     return figures
 
 
-def _names(runs: list[Entry]) -> Markup:
-    return legend([(run.label, f"k{i}", "") for i, run in enumerate(runs[:DRAWN])])
-
-
 def render_page(runs: list[Entry], warnings: list[str]) -> str:
-    """The page as HTML, complete in itself."""
+    """The page as one HTML file."""
     columns, table = filled(runs)
     return render(
         "compare.html",
@@ -71,7 +68,7 @@ def render_page(runs: list[Entry], warnings: list[str]) -> str:
         table=table,
         bars=_bars(runs),
         curves=_curves(runs),
-        curves_legend=_names(runs),
+        curves_legend=legend([(run.label, f"k{i}", "") for i, run in enumerate(runs[:DRAWN])]),
         left_out=max(0, len(runs) - DRAWN),
         commands=[(run.label, run.summary.command) for run in runs],
     )

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from distill.evaluation.compare.entries import Entry
-from distill.evaluation.compare.strategy import strategy
+from distill.evaluation.compare.entries import Entry, strategy
+from distill.utils.console import print_table
 from distill.utils.units import percent, short
 
 COLUMNS = (
@@ -47,7 +46,6 @@ def filled(runs: list[Entry]) -> tuple[list[str], list[list[str]]]:
 
 def show(runs: list[Entry], page: Path) -> None:
     """Prints the table (a column per run), each run's command, and where the page is."""
-    console = Console(width=None if Console().is_terminal else 120)
     columns, table = filled(runs)
     view = Table(title=f"{len(runs)} runs, test split, last epoch")
     view.add_column("")
@@ -55,7 +53,4 @@ def show(runs: list[Entry], page: Path) -> None:
         view.add_column(Text(row[0]), justify="right", overflow="fold")  # a folder's name may hold brackets
     for i, column in enumerate(columns[1:], 1):
         view.add_row(column, *(Text(row[i]) for row in table))
-    console.print(view)
-    for run in runs:
-        console.print(f"{run.label}: {run.summary.command}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"page: {page}", soft_wrap=True, highlight=False, markup=False)
+    print_table(view, [*(f"{run.label}: {run.summary.command}" for run in runs), f"page: {page}"])

@@ -13,8 +13,9 @@ from distill.evaluation.reporting.charts import Bar, Figure, Line, Point, bars, 
 from distill.evaluation.results import ClassChange
 from distill.evaluation.scores import losses
 from distill.training.roles import BASELINE, STUDENT, TEACHER, TEACHERS, Role
+from distill.utils.units import percent
 
-READABLE = 20  # classes up to which a square of them can be read
+READABLE = 20  # largest number of classes whose confusion matrix is shown
 TONES = {STUDENT: "student", TEACHER: "teacher", TEACHERS: "teacher", BASELINE: "alone"}
 LABELS = {"acc": "top-1", "top5": "top-5", "hard": "hard (cross-entropy)", "loss": "loss (total)"}
 SHARES = ("acc", "top5", "agreement")
@@ -22,26 +23,26 @@ CARDS = 12
 
 
 def tone(role: Role, reference: Role | None = None) -> str:
-    """The colour of a role; the model beside which the student is shown has the teacher's."""
+    """The colour of a role; the model that the student is compared with has the teacher's."""
     return "teacher" if role == reference else TONES.get(role, "other")
 
 
 def learning(evaluation: Evaluation) -> list[Figure]:
-    """A chart per logged quantity; the accuracy of the student alone beside it."""
+    """A chart per logged quantity, with the curves of the student trained alone."""
     baseline = evaluation.subject.baseline
-    other = curves(baseline.folder) if baseline else {}
+    baseline_curves = curves(baseline.folder) if baseline else {}
     figures = []
     for name, by_split in curves(evaluation.subject.run.folder).items():
         series = [Line(split, points, "student", dashed=split == "train") for split, points in by_split.items()]
-        if name in ("acc", "top5", "hard") and "val" in other.get(name, {}):
-            series.append(Line("alone, val", other[name]["val"], "alone"))
+        if name in ("acc", "top5", "hard") and "val" in baseline_curves.get(name, {}):
+            series.append(Line("alone, val", baseline_curves[name]["val"], "alone"))
         label = LABELS.get(name, name)
         figures.append(Figure(label, lines(series, f"{label} over the epochs", share=name in SHARES)))
     return figures
 
 
 def differences(evaluation: Evaluation) -> Figure | None:
-    """Confusions of the student less those of the other model: a square, or the largest as bars."""
+    """The student's confusion matrix less the other model's; of many classes the largest differences as bars."""
     models, role = evaluation.results.models, evaluation.reference
     if role is None:
         return None
@@ -50,12 +51,11 @@ def differences(evaluation: Evaluation) -> Figure | None:
     if len(names) <= READABLE:
         chart = heatmap(change.tolist(), names, f"confusion of the student less the {role.label}'s")
         return Figure(f"images, student − {role.label}", chart)
-    off = change.clone().fill_diagonal_(0)
-    order = off.flatten().abs().argsort(descending=True, stable=True)[:READABLE].tolist()
-    pairs = [(divmod(at, len(names)), int(off.flatten()[at])) for at in order]
+    change.fill_diagonal_(0)
+    cells = [(divmod(i, len(names)), int(change.flatten()[i])) for i in most(change.flatten().abs(), shown=READABLE)]
     rows = [
-        Bar(f"{names[i]} → {names[j]}", value, f"{value:+d}", "student" if value > 0 else "teacher")
-        for (i, j), value in pairs
+        Bar(f"{names[true]} → {names[predicted]}", value, f"{value:+d}", "student" if value > 0 else "teacher")
+        for (true, predicted), value in cells
         if value
     ]
     return Figure(f"the {len(rows)} confusions that changed most (true → answer), images", bars(rows))
@@ -82,7 +82,7 @@ def shifted(evaluation: Evaluation) -> list[Figure]:
 
 
 def outcomes(evaluation: Evaluation) -> Markup | None:
-    """Who is right where."""
+    """How often both, one or none of two models is right."""
     if evaluation.reference is None:
         return None
     comparison, name = evaluation.results.comparisons[evaluation.reference], evaluation.reference.label
@@ -92,17 +92,12 @@ def outcomes(evaluation: Evaluation) -> Markup | None:
         ("only the student right", comparison.only_student_right, "student"),
         ("both wrong", comparison.both_wrong, "bad"),
     ]
-    return bars(
-        [
-            Bar(label, samples.share, f"{samples.count} ({100 * samples.share:.2f} %)", colour)
-            for label, samples, colour in rows
-        ],
-        largest=1,
-    )
+    texts = [f"{samples.count} ({percent(samples.share)})" for _, samples, _ in rows]
+    return bars([Bar(row[0], row[1].share, text, row[2]) for row, text in zip(rows, texts, strict=True)], largest=1)
 
 
 def maps(evaluation: Evaluation, method: str) -> tuple[list[Figure], list[tuple[str, str, str]]]:
-    """The same images in the embedding of every model that has one, and the legend of the classes."""
+    """A scatter plot of every model's embeddings, and the legend of the classes."""
     mapped, classes = evaluation.mapped, evaluation.subject.run.classes
     target = evaluation.target[mapped]
     common = target.bincount(minlength=len(classes)).argsort(descending=True, stable=True)[:10].sort().values.tolist()
@@ -150,9 +145,9 @@ def _card(position: int, evaluation: Evaluation) -> dict[str, Any]:
     size = max(image.shape[1:]) if isinstance(image, torch.Tensor) else max(image.size)
     answers = [
         {
-            "who": role.label, "right": made["answer"] == facts["class"], "answer": made["answer"],
-            "probability": f"{100 * made['probability']:.0f} %",
+            "who": role.label, "right": prediction["answer"] == facts["class"], "answer": prediction["answer"],
+            "probability": f"{100 * prediction['probability']:.0f} %",
         }
-        for role, made in ((role, facts[str(role)]) for role in models)
+        for role, prediction in ((role, facts[str(role)]) for role in models)
     ]  # fmt: skip
     return {"uri": data_uri(image), "small": size <= 64, "answers": answers, **facts}

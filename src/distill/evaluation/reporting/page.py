@@ -1,4 +1,4 @@
-"""report.html of a run."""
+"""The page report.html of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def tiles(results: EvaluationResults, reference: Role | None) -> list[dict[str, str]]:
-    """The headline ratios: a number, what it is, the two values behind it."""
+    """The headline numbers: each with its label and the two values that it compares."""
     student = results.models[STUDENT]
     acc = student.scores.acc
     if reference is None:
@@ -27,15 +27,10 @@ def tiles(results: EvaluationResults, reference: Role | None) -> list[dict[str, 
         ]
     other, comparison = results.models[reference], results.comparisons[reference]
     kept = acc / max(other.scores.acc, 1e-12)
-    headline = [
-        {
-            "value": f"{100 * kept:.1f} %",
-            "label": "of the accuracy kept",
-            "detail": f"{percent(acc)} of {percent(other.scores.acc)}",
-        }
-    ]
+    accuracies = f"{percent(acc)} of {percent(other.scores.acc)}"
+    headline = [{"value": f"{100 * kept:.1f} %", "label": "of the accuracy kept", "detail": accuracies}]
     cells = {row.label: row.cells for row in rows(results)}
-    for record, key, label, row, more in (
+    for record, key, label, row, more_is_better in (
         ("size", "parameters", "fewer parameters", "parameters", False),
         ("size", "macs", "fewer multiply-accumulates", "multiply-accumulates", False),
         ("speed", "latency_ms", "faster, one image", "latency, batch 1", False),
@@ -44,21 +39,15 @@ def tiles(results: EvaluationResults, reference: Role | None) -> list[dict[str, 
         costs: list[Any] = [getattr(getattr(model, record), key, None) for model in (student, other)]
         if None in costs:
             continue
-        ratio = costs[0] / costs[1] if more else costs[1] / max(costs[0], 1e-12)
+        ratio = costs[0] / costs[1] if more_is_better else costs[1] / max(costs[0], 1e-12)
         detail = " beside ".join(cells[row][role].replace(" ", "\N{NO-BREAK SPACE}") for role in (STUDENT, reference))
         headline.append({"value": f"{ratio:.2f} ×", "label": label, "detail": detail})
-    headline.append(
-        {
-            "value": f"{100 * comparison.agreement:.1f} %",
-            "label": f"agreement with the {reference.label}",
-            "detail": f"KL {comparison.kl:.3f} nats",
-        }
-    )
-    return headline
+    agreement, label = f"{100 * comparison.agreement:.1f} %", f"agreement with the {reference.label}"
+    return [*headline, {"value": agreement, "label": label, "detail": f"KL {comparison.kl:.3f} nats"}]
 
 
 def lead(results: EvaluationResults, reference: Role | None) -> str:
-    """The page in a sentence."""
+    """The result in a sentence."""
     student, acc = results.models[STUDENT].name, {role: model.scores.acc for role, model in results.models.items()}
     text = f"{student} is right on {percent(acc[STUDENT])} of the {results.split} images of {results.data}"
     if reference is not None:
@@ -71,7 +60,7 @@ def lead(results: EvaluationResults, reference: Role | None) -> str:
 
 
 def per_class(results: EvaluationResults) -> list[tuple[str, list[str]]]:
-    """Every class with each model's accuracy; empty where there are too many to read."""
+    """Top-1 accuracy per class of each model; empty where there are more than ``READABLE`` classes."""
     if len(results.classes) > figures.READABLE:
         return []
     return [
@@ -81,12 +70,7 @@ def per_class(results: EvaluationResults) -> list[tuple[str, list[str]]]:
 
 
 def page(evaluation: Evaluation, map_method: str) -> str:
-    """The page as HTML, complete in itself.
-
-    Args:
-        evaluation: what is shown.
-        map_method: of the map of embeddings: "tsne", "pca" or "none".
-    """
+    """The page as one HTML file; ``map_method`` projects the embeddings: "tsne", "pca" or "none"."""
     results, reference, subject = evaluation.results, evaluation.reference, evaluation.subject
     maps, classes = figures.maps(evaluation, map_method) if map_method != "none" else ([], [])
     summary = subject.run.summary

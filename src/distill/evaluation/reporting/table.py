@@ -4,25 +4,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from distill.evaluation.results import EvaluationResults
 from distill.training.roles import Role
+from distill.utils.console import print_table
 from distill.utils.units import percent, short
 
-Format = Callable[[Any], str]
+Lines = tuple[tuple[str, str, Callable[[Any], str]], ...]  # label, attribute, format
 
 
 class Row(NamedTuple):
-    """One number of every model: its label, and its text by role (empty where there is none)."""
+    """A quantity: its label, and its value as text by role (empty where a model has none)."""
 
     label: str
     cells: dict[Role, str]
 
 
-SCORES: tuple[tuple[str, str, Format], ...] = (
+SCORES: Lines = (
     ("top-1", "acc", percent),
     ("top-5", "top5", percent),
     ("macro F1", "macro_f1", percent),
@@ -30,19 +30,19 @@ SCORES: tuple[tuple[str, str, Format], ...] = (
     ("Brier score", "brier", "{:.4f}".format),
     ("ECE, 15 bins", "ece", percent),
 )
-COMPARISONS: tuple[tuple[str, str, Format], ...] = (
+COMPARISONS: Lines = (
     ("student agrees with it", "agreement", percent),
     ("KL(it ‖ student), nats", "kl", "{:.4f}".format),
     ("student right, it wrong", "only_student_right", lambda count: percent(count.share)),
     ("student wrong, it right", "only_other_right", lambda count: percent(count.share)),
 )
-SIZE: tuple[tuple[str, str, Format], ...] = (
+SIZE: Lines = (
     ("parameters", "parameters", short),
     ("multiply-accumulates", "macs", short),
     ("size on disk", "bytes", lambda value: short(value, "B")),
 )
-SPEED: tuple[tuple[str, str, Format], ...] = (
-    ("latency, batch 1", "latency_ms", lambda value: f"{value:.2f} ms"),
+SPEED: Lines = (
+    ("latency, batch 1", "latency_ms", "{:.2f} ms".format),
     ("throughput", "throughput", lambda value: short(value, "/s")),
 )
 
@@ -50,7 +50,7 @@ SPEED: tuple[tuple[str, str, Format], ...] = (
 def rows(results: EvaluationResults) -> list[Row]:
     """Every number that at least one model has."""
     models = results.models
-    groups: tuple[tuple[tuple[tuple[str, str, Format], ...], dict[Role, Any]], ...] = (
+    groups: tuple[tuple[Lines, dict[Role, Any]], ...] = (
         (SCORES, {role: model.scores for role, model in models.items()}),
         (COMPARISONS, dict(results.comparisons)),
         (SIZE, {role: model.size for role, model in models.items()}),
@@ -58,11 +58,10 @@ def rows(results: EvaluationResults) -> list[Row]:
     )
     table = []
     for lines, records in groups:
-        for label, field, form in lines:
+        for label, field, text in lines:
             values = {role: getattr(records.get(role), field, None) for role in models}
-            cells = {role: "" if value is None else form(value) for role, value in values.items()}
-            if any(cells.values()):
-                table.append(Row(label, cells))
+            if any(value is not None for value in values.values()):
+                table.append(Row(label, {role: "" if v is None else text(v) for role, v in values.items()}))
     return table
 
 
@@ -79,7 +78,7 @@ def table(results: EvaluationResults) -> Table:
 
 
 def changes(results: EvaluationResults) -> list[str]:
-    """The classes that lost and gained most beside the first other model, a line each."""
+    """The classes that lost and gained most against the first other model, a line each."""
     if not results.comparisons:
         return []
     role, by_class = next(iter(results.comparisons.items()))
@@ -101,8 +100,6 @@ def reproduction(results: EvaluationResults) -> str:
 
 
 def show(results: EvaluationResults, files: list[Path]) -> None:
-    """Prints the table, what changed, and where everything is."""
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(table(results))
-    for line in [*changes(results), reproduction(results), f"results: {', '.join(map(str, files))}"]:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    """Prints the table, the classes that changed most, and the paths of the results."""
+    lines = [*changes(results), reproduction(results), f"results: {', '.join(map(str, files))}"]
+    print_table(table(results), lines)
