@@ -12,7 +12,7 @@ from typing import IO
 
 from distill.cli.commands import launch
 from distill.config.options import arg
-from distill.evaluation.predict import CSVWriter, JSONWriter, Prediction, Writer, list_images, predict_files
+from distill.evaluation.predict import CSVWriter, JSONWriter, Prediction, list_images, predict_files
 from distill.evaluation.run_folder import RunFolder
 from distill.utils.atomic import atomic_path
 from distill.utils.errors import UserError, nearest
@@ -98,7 +98,7 @@ def predict(options: Options) -> int:
     failed = 0
     with ExitStack() as stack:
         file = stack.enter_context(_opened(Path(options.output))) if options.output else sys.stdout
-        writer: Writer = CSVWriter(file, options.top) if options.format == "csv" else JSONWriter(file)
+        writer = CSVWriter(file, options.top) if options.format == "csv" else JSONWriter(file)
         predictions = predict_files(
             predictor, files, options.top, options.batch_size, options.threads or usable_cores()
         )

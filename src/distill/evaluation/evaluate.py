@@ -53,13 +53,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation with the predictions behind it.
+    """An evaluation with its predictions; ``index`` and ``mapped`` as in :class:`Pass`.
 
     Attributes:
         results: the contents of evaluation.json.
-        target: class numbers, int64 (N,).
-        index: positions in the source, int64 (N,).
-        mapped: positions among the N whose embeddings are kept.
+        target: class numbers in the run, int64 (N,).
         reference: the role that the student is compared with first; None where there is no other model.
     """
 
@@ -171,8 +169,12 @@ def evaluate(subject: Subject) -> Evaluation:
     first, predictions = _predictions(subject)
     target = first.target if subject.order is None else subject.order[first.target]
     models = {role: _evaluated(subject, role, each.logits, target) for role, each in predictions.items()}
-    others = [role for role in predictions if role != STUDENT]
     student = predictions[STUDENT].logits
+    comparisons = {
+        role: compare_predictions(student, each.logits, target, run.classes)
+        for role, each in predictions.items()
+        if role != STUDENT
+    }
     comparable = subject.order is None and subject.batch_size is None and subject.split != "train" and subject.teacher
     results = EvaluationResults(
         run=str(run.folder),
@@ -186,9 +188,7 @@ def evaluate(subject: Subject) -> Evaluation:
         precision=run.summary.precision,
         reproduced=reproduced(run, subject.split, first.logged) if comparable else None,
         models=models,
-        comparisons={
-            role: compare_predictions(student, predictions[role].logits, target, run.classes) for role in others
-        },
+        comparisons=comparisons,
         classes=list(run.classes),
         hardware=Hardware(**environment.hardware(_trainer(run, limited=True).strategy.root_device)),
         versions=environment.versions(),
@@ -199,4 +199,4 @@ def evaluate(subject: Subject) -> Evaluation:
             for position in most(losses(student, target), shown=HARDEST)
         ],
     )
-    return Evaluation(results, predictions, target, first.index, first.mapped, others[0] if others else None, subject)
+    return Evaluation(results, predictions, target, first.index, first.mapped, next(iter(comparisons), None), subject)

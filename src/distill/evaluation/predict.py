@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 from distill.utils.errors import UserError, first_line
 
@@ -29,14 +29,6 @@ class Prediction:
     error: str | None = None
 
 
-class Writer(Protocol):
-    """Writes predictions one by one; ``close`` writes what ends the file."""
-
-    def write(self, prediction: Prediction) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class CSVWriter:
     """Columns ``file``, ``class``, ``probability`` (``class_2``, ``probability_2``, ...), ``error``."""
 
@@ -50,8 +42,7 @@ class CSVWriter:
         cells = [cell for name, p in prediction.classes for cell in (name, f"{p:.6f}")]
         self.writer.writerow([prediction.file, *cells, *[""] * (2 * self.top - len(cells)), prediction.error or ""])
 
-    def close(self) -> None:
-        pass
+    def close(self) -> None: ...
 
 
 class JSONWriter:
@@ -64,21 +55,15 @@ class JSONWriter:
     def write(self, prediction: Prediction) -> None:
         predictions = [{"class": name, "probability": round(p, 6)} for name, p in prediction.classes]
         result = {"error": prediction.error} if prediction.error else {"predictions": predictions}
-        self.file.write(self.separator + _as_json({"file": prediction.file, **result}))
+        entry = {"file": prediction.file, **result}
+        text = json.dumps(entry, ensure_ascii=False)
+        if text != text.encode(errors="ignore").decode():  # a file name that is not valid UTF-8
+            text = json.dumps(entry)
+        self.file.write(self.separator + text)
         self.separator = ",\n"
 
     def close(self) -> None:
         self.file.write(("[" if self.separator == "[\n" else "") + "\n]\n")
-
-
-def _as_json(entry: dict[str, Any]) -> str:
-    """One line of JSON; all of it is escaped to ASCII where a file name is not valid UTF-8."""
-    text = json.dumps(entry, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(entry)
-    return text
 
 
 def list_images(arguments: Iterable[str], lines: Iterable[str]) -> list[str]:
@@ -140,14 +125,12 @@ def predict_files(
         batch_size: images per forward.
         threads: number that decode.
     """
-    batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
+    batches = [files[start : start + batch_size] for start in range(0, max(len(files), 1), batch_size)]
     with ThreadPoolExecutor(threads) as pool:
-        futures = [[pool.submit(_decode, file, predictor) for file in batch] for batch in batches[:1]]
-        for i, batch in enumerate(batches):
-            if i + 1 < len(batches):
-                futures.append([pool.submit(_decode, file, predictor) for file in batches[i + 1]])
-            images = [future.result() for future in futures.pop(0)]
-            yield from _classify(predictor, batch, images, top)
+        following = [pool.submit(_decode, file, predictor) for file in batches[0]]
+        for batch, next_batch in zip(batches, [*batches[1:], []], strict=True):
+            current, following = following, [pool.submit(_decode, file, predictor) for file in next_batch]
+            yield from _classify(predictor, batch, [future.result() for future in current], top)
 
 
 def _classify(predictor: "Predictor", files: list[str], images: "list[Tensor | str]", top: int) -> Iterator[Prediction]:

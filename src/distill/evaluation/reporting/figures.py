@@ -9,7 +9,18 @@ from distill.evaluation.compare_predictions import most
 from distill.evaluation.embedding_map import project
 from distill.evaluation.evaluate import Evaluation, sample
 from distill.evaluation.learning_curves import curves
-from distill.evaluation.reporting.charts import Bar, Figure, Line, Point, bars, data_uri, heatmap, lines, scatter
+from distill.evaluation.reporting.charts import (
+    Bar,
+    Figure,
+    Line,
+    Point,
+    bars,
+    data_uri,
+    heatmap,
+    lines,
+    reliability_diagram,
+    scatter,
+)
 from distill.evaluation.results import ClassChange
 from distill.evaluation.scores import losses
 from distill.training.roles import BASELINE, STUDENT, TEACHER, TEACHERS, Role
@@ -86,14 +97,23 @@ def outcomes(evaluation: Evaluation) -> Markup | None:
     if evaluation.reference is None:
         return None
     comparison, name = evaluation.results.comparisons[evaluation.reference], evaluation.reference.label
-    rows = [
+    counts = [
         ("both right", comparison.both_right, "k9"),
         (f"only the {name} right", comparison.only_other_right, "teacher"),
         ("only the student right", comparison.only_student_right, "student"),
         ("both wrong", comparison.both_wrong, "bad"),
     ]
-    texts = [f"{samples.count} ({percent(samples.share)})" for _, samples, _ in rows]
-    return bars([Bar(row[0], row[1].share, text, row[2]) for row, text in zip(rows, texts, strict=True)], largest=1)
+    return bars([Bar(label, n.share, f"{n.count} ({percent(n.share)})", colour) for label, n, colour in counts], 1)
+
+
+def reliability(evaluation: Evaluation) -> list[Figure]:
+    """The reliability diagram of every model."""
+    figures = []
+    for role, model in evaluation.results.models.items():
+        bins, colour = [vars(each) for each in model.scores.reliability], tone(role, evaluation.reference)
+        chart = reliability_diagram(bins, colour, f"reliability of the {role.label}")
+        figures.append(Figure(f"{role.label} {model.name}: ECE {percent(model.scores.ece)}", chart))
+    return figures
 
 
 def maps(evaluation: Evaluation, method: str) -> tuple[list[Figure], list[tuple[str, str, str]]]:

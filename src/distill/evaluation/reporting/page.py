@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.reporting import figures
-from distill.evaluation.reporting.charts import Figure, legend, reliability_diagram, render
+from distill.evaluation.reporting.charts import legend, render
 from distill.evaluation.reporting.table import reproduction, rows
 from distill.evaluation.results import EvaluationResults
 from distill.training.roles import BASELINE, STUDENT, Role
@@ -73,18 +73,8 @@ def page(evaluation: Evaluation, map_method: str) -> str:
     """The page as one HTML file; ``map_method`` projects the embeddings: "tsne", "pca" or "none"."""
     results, reference, subject = evaluation.results, evaluation.reference, evaluation.subject
     maps, classes = figures.maps(evaluation, map_method) if map_method != "none" else ([], [])
-    summary = subject.run.summary
-    diagrams = [
-        Figure(
-            f"{role.label} {model.name}: ECE {percent(model.scores.ece)}",
-            reliability_diagram(
-                [vars(each) for each in model.scores.reliability],
-                figures.tone(role, reference),
-                f"reliability of the {role.label}",
-            ),
-        )
-        for role, model in results.models.items()
-    ]
+    summary, hardware = subject.run.summary, vars(subject.run.summary.hardware)
+    alone = [("student alone, validation", "alone", "")] if subject.baseline else []
     return render(
         "run.html",
         TEMPLATES,
@@ -99,11 +89,8 @@ def page(evaluation: Evaluation, map_method: str) -> str:
         per_class=per_class(results),
         reproduction=reproduction(results),
         learning=figures.learning(evaluation),
-        learning_legend=legend(
-            [("validation", "student", ""), ("training", "student", "dashed")]
-            + ([("student alone, validation", "alone", "")] if subject.baseline else [])
-        ),
-        diagrams=diagrams,
+        learning_legend=legend([("validation", "student", ""), ("training", "student", "dashed"), *alone]),
+        diagrams=figures.reliability(evaluation),
         outcomes=figures.outcomes(evaluation),
         shifted=figures.shifted(evaluation),
         difference=figures.differences(evaluation),
@@ -116,9 +103,7 @@ def page(evaluation: Evaluation, map_method: str) -> str:
         evaluate_command=results.command,
         config=OmegaConf.to_yaml(OmegaConf.create(subject.run.config)),
         versions=", ".join(f"{name} {version}" for name, version in summary.versions.items()),
-        hardware=", ".join(
-            f"{name} {value}" for name, value in vars(summary.hardware).items() if value is not None and name != "pid"
-        ),
+        hardware=", ".join(f"{name} {v}" for name, v in hardware.items() if v is not None and name != "pid"),
         seed=summary.seed,
         commit=summary.git_commit,
     )
