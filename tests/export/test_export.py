@@ -12,8 +12,7 @@ from huggingface_hub import ModelCard
 
 from distill.cli import export
 from distill.evaluation.runs import Run
-from distill.export import deployment, formats, pipeline
-from distill.export import student as students
+from distill.export import deployment, formats, pipeline, student as students
 from distill.export.deployment import Deployed
 from distill.export.latency import _timing, timings
 from distill.export.options import FORMATS, Options
