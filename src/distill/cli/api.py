@@ -1,4 +1,4 @@
-"""The commands as functions, for scripts and notebooks: they return what a run found and raise instead of exiting."""
+"""The commands as functions, for scripts and notebooks: they return results and raise instead of exiting."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from distill.utils.errors import UserError
 
 @contextmanager
 def _called_as_command(arguments: list[str]) -> Iterator[None]:
-    """Sets the process up as the command ``distill train`` does, and puts back what it found."""
+    """Set ``sys.argv`` and environment as the command ``distill train`` does, and restore them."""
     from distill.cli.train import FULL_ERROR
     from distill.utils import invocation
 
@@ -70,7 +70,7 @@ def train(
         overrides: as on the command line (``["model=resnet8", "kd.T=4"]``), or as a mapping
             (``{"model": "resnet8", "kd.T": 4}``).
         output_dir: the run's folder; None: ``outputs/<date>/<time>``.
-        config_dir: a folder with YAML files of your own, as ``--config-dir``.
+        config_dir: a folder with your YAML files, as ``--config-dir``.
 
     Returns:
         What ``summary.json`` of the run holds, typed.
@@ -121,7 +121,7 @@ def sweep(
         overrides: as of :func:`train`; those of a list may have several values (``["kd.T=1,2,4"]``).
         over: the values of each swept key (``{"kd.T": [1, 2, 4], "seed": [0, 1]}``).
         output_dir: the sweep's folder; None: ``outputs/sweeps/<date>/<time>``.
-        config_dir: a folder with YAML files of your own, as ``--config-dir``.
+        config_dir: a folder with your YAML files, as ``--config-dir``.
 
     Raises:
         UserError: a mistake in the configuration. A job that fails is no error of the others: see :class:`Sweep`.

@@ -59,7 +59,7 @@ def claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
 
 
 def _plain(cfg: Any) -> Any:
-    """The configuration in YAML's own types."""
+    """The configuration in plain YAML types."""
     if isinstance(cfg, dict):
         return {str(key): _plain(value) for key, value in cfg.items()}
     return [_plain(value) for value in cfg] if isinstance(cfg, list) else cfg.name if isinstance(cfg, Enum) else cfg

@@ -17,13 +17,13 @@ TRACEBACK = "DISTILL_TRACEBACK"  # in the environment: errors of users have trac
 
 
 def wants_traceback() -> bool:
-    """Whether tracebacks were asked for."""
+    """Whether errors are to be shown with tracebacks."""
     return os.environ.get(TRACEBACK, "0") not in ("0", "")
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
     """Ends the process with one line on stderr and an exit status."""
-    if processes.is_rank_zero() or "torch" in sys.modules:  # before that, all of several processes find the same
+    if processes.is_rank_zero() or "torch" in sys.modules:  # before that, all processes of a job find the same error
         print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
     raise SystemExit(status)
 

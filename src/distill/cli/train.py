@@ -50,7 +50,7 @@ def execute(arguments: Sequence[str]) -> Path:
         folders.append(Path(os.path.relpath(HydraConfig.get().runtime.output_dir)))
         try:
             return job(cfg)
-        except UserError as error:  # through Hydra it would come with a line of Hydra's own
+        except UserError as error:  # Hydra would add a line
             errors.append(error)
 
     schema.register()
@@ -117,8 +117,8 @@ def _current_names(arguments: list[str]) -> list[str]:
 
 def _warn_hidden(arguments: list[str]) -> None:
     """Hydra prefers the built-in of two files with one name: warns of it."""
-    own = command_line.config_dir(arguments)
-    for file in sorted(Path(own).rglob("*.yaml")) if own else []:
-        twin = CONF / file.relative_to(str(own))
+    folder = command_line.config_dir(arguments)
+    for file in sorted(Path(folder).rglob("*.yaml")) if folder else []:
+        twin = CONF / file.relative_to(str(folder))
         if twin.exists():
             log.warning(f"{file} is hidden by the built-in {twin.name}; give it another name")

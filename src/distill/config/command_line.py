@@ -61,18 +61,18 @@ def config_dir(argv: Sequence[str]) -> str | None:
 
 
 def record(argv: Sequence[str]) -> dict[str, Any]:
-    """What it takes to give a command again from any folder: its overrides, and the folder of its own YAML files."""
+    """What is needed to repeat a command from any folder: its overrides, and the absolute ``--config-dir``."""
     overrides = [o for o in split(argv)[1] if not o.startswith((f"{RESUME}=", f"{RESUME_SWEEP}="))]
-    own = config_dir(argv)
-    return {"overrides": overrides, "config_dir": str(Path(own).resolve()) if own else None}
+    folder = config_dir(argv)
+    return {"overrides": overrides, "config_dir": str(Path(folder).resolve()) if folder else None}
 
 
 def resumed(argv: Sequence[str]) -> list[str]:
     """The command that ``resume=`` or ``sweep.resume=`` stands for; any other one as it is, flags first.
 
-    - ``resume=<folder or checkpoint>``: the run's own overrides before the given ones, its folder as the output folder.
-    - ``sweep.resume=<folder>``, or ``resume=<a sweep's folder>``: the sweep's overrides before the given ones (a key
-      given again counts), as a multirun into the sweep's folder.
+    - ``resume=<folder or checkpoint>``: the recorded overrides before those of ``argv``, in the run's folder.
+    - ``sweep.resume=<folder>``, or ``resume=<a sweep's folder>``: the recorded overrides before those of ``argv``
+      (which win), as a multirun into the sweep's folder.
 
     Raises:
         UserError: there is no such run or sweep.
@@ -106,12 +106,12 @@ def _resumed_sweep(key: str, folder: Path, flags: list[str], overrides: list[str
 
 
 def _again(file: Path, flags: list[str], overrides: list[str]) -> list[str]:
-    """The recorded command with ``overrides`` after its own; of two for one key, the later one."""
-    found: Any = OmegaConf.to_container(OmegaConf.load(file))
-    if found["config_dir"] and not config_dir(flags):
-        flags = [*flags, "--config-dir", found["config_dir"]]
-    given = {o.partition("=")[0] for o in overrides}
-    return [*flags, *(o for o in found["overrides"] if o.partition("=")[0] not in given), *overrides]
+    """The recorded command with ``overrides`` appended; these replace recorded ones of the same key."""
+    recorded: Any = OmegaConf.to_container(OmegaConf.load(file))
+    if recorded["config_dir"] and not config_dir(flags):
+        flags = [*flags, "--config-dir", recorded["config_dir"]]
+    replaced = {o.partition("=")[0] for o in overrides}
+    return [*flags, *(o for o in recorded["overrides"] if o.partition("=")[0] not in replaced), *overrides]
 
 
 def quoted(path: Path | str) -> str:

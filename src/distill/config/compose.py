@@ -20,8 +20,8 @@ def compose(
 
     Args:
         overrides: as on the command line.
-        config_dirs: folders with YAML files of the user's own.
-        return_hydra_config: whether Hydra's own part is in it.
+        config_dirs: folders with the user's YAML files.
+        return_hydra_config: whether to include the node ``hydra``.
 
     Raises:
         HydraException, OmegaConfBaseException: an option or a key that does not exist, a value of another type.

@@ -20,13 +20,13 @@ def _root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def instantiate(node: dict[str, Any], path: str, **given: Any) -> Any:
+def instantiate(node: dict[str, Any], path: str, **optional: Any) -> Any:
     """Instantiates one node.
 
     Args:
         node: ``_target_`` and its arguments.
         path: the node's dotted key, for error messages.
-        given: arguments from elsewhere; those that the target takes and the node does not set are passed on.
+        optional: arguments that are passed on if the target takes them and the node does not set them.
 
     Raises:
         UserError: a target that cannot be imported, arguments it does not take, values it refuses.
@@ -44,7 +44,7 @@ def instantiate(node: dict[str, Any], path: str, **given: Any) -> Any:
     for key in node:
         if key not in RESERVED and not anything and key not in known:
             raise UserError(f"{path}: {name} takes no '{key}'; {nearest(key, known)}")
-    extra = {key: value for key, value in given.items() if key in known and key not in node}
+    extra = {key: value for key, value in optional.items() if key in known and key not in node}
     try:
         return hydra_instantiate(node, **extra, _convert_="all")
     except InstantiationException as error:

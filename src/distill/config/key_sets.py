@@ -7,15 +7,15 @@ A key of a set is a dotted key or its beginning, as ``str.startswith`` compares 
 FREE = ("resume", "logger", "log_level", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
         "trainer.enable_progress_bar", "trainer.log_every_n_steps")  # fmt: skip
 
-# What does not belong to the student's own recipe: it may differ between a baseline and a taught student.
+# What does not belong to the student's recipe: it may differ between a baseline and a distilled student.
 NOT_THE_STUDENTS = (*FREE, "kd.", "teacher.", "seed", "callbacks", "cache.", "compile", "channels_last", "only",
                     "data.in_memory", "data.memory_gb")  # fmt: skip
 
 # What tells no two settings of a table of runs apart (whole keys): seeds are taken together.
 NOT_A_SETTING = ("seed", "resume", "threads", "teachers_dir")
 
-# Arguments of the Trainer (names) that do not shape a teacher which is trained here; the recipe has its own of the
-# first line.
+# Arguments of the Trainer (names) that do not shape a teacher which is trained here; the recipe has those of the
+# first line itself.
 NOT_THE_TEACHERS = (
     "_target_", "max_epochs", "gradient_clip_val", "precision",
     "accelerator", "devices", "num_nodes", "strategy", "deterministic", "benchmark", "profiler",

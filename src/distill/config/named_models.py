@@ -53,9 +53,9 @@ def expand(cfg: DictConfig, load: Callable[[str], dict[str, Any]] = load) -> Non
     """
     resolved: Any = OmegaConf.to_container(cfg.kd, resolve=True) if cfg.kd else {}
     for name in LISTS:
-        given = resolved.get(name)
-        if given is None:
+        entries = resolved.get(name)
+        if entries is None:
             continue
-        if not isinstance(given, list):
-            raise UserError(f"kd.{name} must be a list of models, got {given!r}")
-        cfg.kd[name] = [_expanded(entry, f"kd.{name}.{i}", load) for i, entry in enumerate(given)]
+        if not isinstance(entries, list):
+            raise UserError(f"kd.{name} must be a list of models, got {entries!r}")
+        cfg.kd[name] = [_expanded(entry, f"kd.{name}.{i}", load) for i, entry in enumerate(entries)]

@@ -1,4 +1,4 @@
-"""Schedules: a weight, T or α that follows the epochs. (Learning rates have their own, ``distill.schedulers``.)"""
+"""Schedules: a weight, T or α that follows the epochs. (For learning rates: ``distill.schedulers``.)"""
 
 import math
 from dataclasses import dataclass

@@ -54,12 +54,12 @@ class KDConfig:
     label_smoothing: float = 0.0
     standardize: bool = False  # z-score the logits of every logit term (LSKD)
     terms: dict[str, TermConfig] = field(default_factory=dict)
-    teachers: Any = None  # a list: more teachers beside the main one
+    teachers: Any = None  # a list: more teachers besides the main one
     ensemble: Any = None  # how several teachers become one
-    assistants: Any = None  # a list: models between teacher and student, each taught by the one before
-    generations: int = 1  # how often the student is taught, each time by the student before
-    peers: Any = None  # a list: students that learn beside the student, all from each other
-    flow: Any = None  # a node: another way in which models teach each other, see ``distill.training.flows``
+    assistants: Any = None  # a list: models between teacher and student, each distilled from the one before
+    generations: int = 1  # number of students, each distilled from the one before
+    peers: Any = None  # a list: further students; all learn from each other (mutual learning)
+    flow: Any = None  # a node: another training flow, see ``distill.training.flows``
     student_wrapper: Node | None = None  # makes another student of student and teacher
 
 

@@ -1,4 +1,4 @@
-"""The parameters of our own classes and functions, read from their source without importing it.
+"""The parameters of this package's classes and functions, read from their source without importing it.
 
 A mistyped argument in a YAML file is so found in milliseconds, before torch loads.
 """
@@ -46,13 +46,13 @@ def _find(dotted: str, name: str) -> ast.stmt | None:
 def names_in(dotted: str) -> list[str]:
     """The public names of a module of this package."""
     module = _module(dotted)
-    found: list[str] = []
+    names: list[str] = []
     for node in module.body if module else []:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            found.append(node.name)
+            names.append(node.name)
         elif isinstance(node, ast.ImportFrom):
-            found += [alias.asname or alias.name for alias in node.names]
-    return sorted(name for name in set(found) if not name.startswith("_"))
+            names += [alias.asname or alias.name for alias in node.names]
+    return sorted(name for name in set(names) if not name.startswith("_"))
 
 
 def exists(target: str) -> bool:

@@ -58,9 +58,9 @@ def _target(path: str, node: Node) -> None:
         module, _, name = target.rpartition(".")
         raise UserError(f"{path}._target_: {module} has no '{name}'; {nearest(name, signatures.names_in(module))}")
     allowed = signatures.parameters(target)
-    own = TEACHER_KEYS if path == "teacher" or path.startswith("kd.teachers.") else ()
+    extra = TEACHER_KEYS if path == "teacher" or path.startswith("kd.teachers.") else ()
     for key in node:
-        if allowed is not None and key not in allowed and key not in RESERVED and key not in own:
+        if allowed is not None and key not in allowed and key not in RESERVED and key not in extra:
             raise UserError(f"{path}: {target} takes no '{key}'; {nearest(key, allowed)}")
 
 
@@ -227,8 +227,8 @@ def _files(cfg: TrainConfig) -> None:
         pool = root / "train" if (root / "train").is_dir() else root
         classes = [path.name for path in pool.iterdir() if path.is_dir() and not path.name.startswith(".")]
         if len(classes) < 2:
-            found = f"one class folder only ({classes[0]})" if classes else "no class folders"
-            raise UserError(f"data.root: {pool} holds {found}: at least 2 are needed")
+            content = f"one class folder only ({classes[0]})" if classes else "no class folders"
+            raise UserError(f"data.root: {pool} holds {content}: at least 2 are needed")
     if kind == "parquet":
         for pattern in train if isinstance(train := source.get("train"), list) else [train]:
             path = Path(str(pattern))
@@ -243,7 +243,7 @@ def check(cfg: TrainConfig) -> None:
         cfg: from ``distill.config.schema.typed``.
 
     Raises:
-        UserError: the first bad value: its key, what was given, what is allowed.
+        UserError: the first bad value: its key, its value, the allowed values.
     """
     _present(cfg)
     for path, node in _nodes(cfg):

@@ -34,7 +34,7 @@ class Task(Protocol):
 
     @staticmethod
     def model_arguments(data: Any) -> dict[str, Any]:
-        """What a model's constructor is given so that it fits the data."""
+        """Arguments of a model's constructor that depend on the data."""
 
     def metrics(self, with_agreement: bool) -> nn.Module:
         """Metrics of one split: ``update(student, teacher, target)``, and ``compute()`` to values by name.

@@ -62,7 +62,7 @@ class Metrics(nn.Module):
             cast(Metric, self.counts["agreement"]).update(*map(torch.cat, zip(*pairs, strict=True)))
 
     def compute(self) -> dict[str, Tensor]:
-        """The shares by name, over all processes, and reset; no agreement where no teacher was asked."""
+        """The shares by name, over all processes, and reset; no agreement where there was no teacher output."""
         self._update()
         values = {}
         for name, metric in self.counts.items():

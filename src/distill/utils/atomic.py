@@ -15,8 +15,8 @@ def atomic_path(path: Path, several_writers: bool = False) -> Iterator[Path]:
 
     Args:
         path: the file; its folder is created.
-        several_writers: whether other processes may write the same file at the same time; each then has a temporary
-            file of its own. Otherwise what a killed process left behind is overwritten.
+        several_writers: whether other processes may write the same file at the same time; each then has another
+            temporary name. Otherwise the leftover of a killed process is overwritten.
 
     Raises:
         OSError: the folder or the file cannot be written.

@@ -19,15 +19,13 @@ PREFIXES = ("module.", "_orig_mod.", "student.", "model.")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint file, written beside its final name and renamed: a kill never leaves half a file."""
+    """Lightning's checkpoint file, written under a temporary name and renamed: a kill never leaves half a file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """See ``TorchCheckpointIO``."""
         with atomic_path(Path(path)) as temporary:
             super().save_checkpoint(checkpoint, temporary, storage_options)
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        """See :func:`read_checkpoint`."""
         return read_checkpoint(Path(path))
 
 
@@ -74,7 +72,7 @@ def read_weights(path: Path, expected: Collection[str] = ()) -> dict[str, Tensor
 
     Args:
         path: of the checkpoint.
-        expected: the model's own names; a prefix that they have as well is kept.
+        expected: the model's names; a prefix that they have as well is kept.
 
     Raises:
         UserError: see :func:`read_checkpoint`; or no tensors in it.
@@ -112,11 +110,11 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
         UserError: see :func:`read_weights`; or missing keys, unexpected keys, other shapes (another architecture,
             another number of classes).
     """
-    own = model.state_dict()
-    weights = read_weights(path, own)
-    missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in weights if key not in own]
-    shapes = [key for key in own if key in weights and weights[key].shape != own[key].shape]
+    state = model.state_dict()
+    weights = read_weights(path, state)
+    missing = [key for key in state if key not in weights and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in weights if key not in state]
+    shapes = [key for key in state if key in weights and weights[key].shape != state[key].shape]
 
     def some(keys: list[str]) -> str:
         return f"{len(keys)} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
@@ -132,6 +130,6 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
         key = shapes[-1]
         raise UserError(
             f"checkpoint {path} does not fit {name}: {key} has shape {tuple(weights[key].shape)} in the file and "
-            f"{tuple(own[key].shape)} in the model ({len(shapes)} such); another number of classes or another width?"
+            f"{tuple(state[key].shape)} in the model ({len(shapes)} such); another number of classes or another width?"
         )
-    model.load_state_dict({**own, **weights})
+    model.load_state_dict({**state, **weights})

@@ -20,17 +20,17 @@ _ABSOLUTE = re.compile(r"(?<![\w.:~/-])(?:file://|~)?(?P<path>/[^\s,'\"\[\]{}]+)
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that shape a result."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = torch.__version__ if package == "torch" else version(package)
+            installed[package] = torch.__version__ if package == "torch" else version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The device that was used and the machine around it; ``visible_devices``: those that the job was given."""
+    """Device and machine of this process; ``visible_devices``: CUDA_VISIBLE_DEVICES."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

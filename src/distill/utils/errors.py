@@ -1,4 +1,4 @@
-"""The errors a user can cause: one line that says what was wrong, what was given, what is allowed."""
+"""The errors a user can cause: one line with the problem, the value and the allowed values."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ class Interrupted(BaseException):
 
 
 class Pruned(Exception):  # noqa: N818
-    """Raised after an epoch that leaves a trial of a search without hope."""
+    """Raised after an epoch that the pruner of a search stops a trial at."""
 
     def __init__(self, epoch: int, accuracy: float) -> None:
         super().__init__(f"pruned after epoch {epoch} at {100 * accuracy:.2f} % on validation")
@@ -30,15 +30,15 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def nearest(given: str, allowed: Iterable[str], shown: int = 8) -> str:
-    """The end of an error line: the allowed names nearest to ``given``, or all of them where few.
+def nearest(name: str, allowed: Iterable[str], shown: int = 8) -> str:
+    """The end of an error line: the allowed names nearest to ``name``, or all of them where few.
 
     Example:
         >>> nearest("resnt8", ["resnet8", "vgg8"])
         "did you mean 'resnet8'? Allowed: resnet8, vgg8"
     """
-    names = [str(name) for name in allowed]
-    close = get_close_matches(str(given), names, n=3, cutoff=0.6)
+    names = [str(option) for option in allowed]
+    close = get_close_matches(str(name), names, n=3, cutoff=0.6)
     listed = names if len(names) <= shown else (close or [*names[:shown], f"... ({len(names)} in all)"])
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}Allowed: {', '.join(listed)}" if listed else f"{hint}Allowed: none"

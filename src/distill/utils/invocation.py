@@ -34,6 +34,6 @@ def remember() -> None:
 
 
 def restart() -> list[str]:
-    """The training command without its arguments, for a process of its own."""
+    """The training command without its arguments, for a new process."""
     script = os.environ.get(STARTED_AS, "")
     return [sys.executable, *([script] if script.endswith(".py") else ["-m", "distill", "train"])]

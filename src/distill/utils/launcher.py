@@ -19,12 +19,12 @@ from distill.utils.invocation import restart
 from distill.utils.processes import OURS
 
 PATIENCE_S = 24 * 3600  # after Ctrl-C, for the step and the checkpoint; another Ctrl-C is passed on as well
-GRACE_S = 30  # torch's own, for the others once one has failed
+GRACE_S = 30  # as torch waits for the others once one has failed
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # torch handles them and does not give back
 
 
 class _Logs(LogsSpecs):
-    """``rank-<i>.log`` holds what process i writes to stderr; the first has the terminal, and a log if asked for."""
+    """``rank-<i>.log`` holds the stderr of process i; the first has the terminal, with ``log_rank_zero`` also a log."""
 
     root_log_dir = ""
 
@@ -100,7 +100,7 @@ def _wait(context: PContext) -> int:
 
 
 def failure_reason(status: int, folder: Path) -> str:
-    """Why the processes failed: one was killed; or what the first one said; or what the others did."""
+    """Why the processes failed: the signal, the error of rank 0, or the last line of another rank."""
     if status < 0:
         return f"one of its processes was killed ({signal.Signals(-status).name})"
     logs = {log: log.read_text(errors="replace").splitlines() for log in sorted(folder.glob("rank-*.log"))}
@@ -108,6 +108,6 @@ def failure_reason(status: int, folder: Path) -> str:
         if match := re.match(r"error: (.*)", line):
             return match.group(1)
     for log, lines in logs.items():
-        if said := [line for line in lines if line.strip()]:
-            return f"{log.stem}: {said[-1]} (see {log})"
+        if written := [line for line in lines if line.strip()]:
+            return f"{log.stem}: {written[-1]} (see {log})"
     return f"its processes ended with status {status}"

@@ -1,6 +1,6 @@
 """What ``trainer.precision=auto`` means, from the hardware and the model.
 
-The answer is a function of the configuration and the machine, never of a measurement: a run and its continuation
+The choice is a function of the configuration and the machine, never of a measurement: a run and its continuation
 choose alike, and so do two runs that want the same teacher.
 """
 
@@ -46,11 +46,11 @@ def choose(accelerator: str, model: nn.Module, step: float) -> tuple[str, str]:
     return "bf16-mixed", f"the CPU has {'AMX' if amx else 'AVX512-BF16'}"
 
 
-def context(kind: str, device_type: str) -> AbstractContextManager[Any]:
+def context(precision: str, device_type: str) -> AbstractContextManager[Any]:
     """In which a forward computes in a precision, whatever is set around it."""
-    return torch.autocast(device_type, dtype=HALF.get(kind), enabled=kind in HALF)
+    return torch.autocast(device_type, dtype=HALF.get(precision), enabled=precision in HALF)
 
 
-def resolve(asked: Any, accelerator: str, model: nn.Module, step: float) -> tuple[Any, str]:
-    """``trainer.precision`` as it was given, or what :func:`choose` says for "auto"."""
-    return choose(accelerator, model, step) if asked == "auto" else (asked, "as asked")
+def resolve(configured: Any, accelerator: str, model: nn.Module, step: float) -> tuple[Any, str]:
+    """``trainer.precision`` as configured, or :func:`choose` for "auto"."""
+    return choose(accelerator, model, step) if configured == "auto" else (configured, "as asked")

@@ -69,7 +69,7 @@ def speed(
             weights is part of every forward.
         example: a batch at the training batch size, in ``device``'s memory; its first sample is the batch of 1.
         device: where to measure.
-        autocast: data type of autocast; None for the models' own.
+        autocast: data type of autocast; None: none.
         seconds: time to spend per model and batch size, at least 5 rounds.
     """
     frozen = {name: copy.deepcopy(model).eval().requires_grad_(False).to(device) for name, model in models.items()}
