@@ -53,7 +53,7 @@ def main(argument: str) -> None:
     given = json.loads(argument)
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
-    data = DataModule(
+    data = DataModule.from_options(
         lambda: task.images(given["folder"]), task.BATCH, mean=task.MEAN, std=task.STD,
         augment={"crop_padding": 4, "flip": True},
     )  # fmt: skip

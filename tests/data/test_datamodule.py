@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 
 def test_digits_from_end_to_end():
-    data = DataModule(digits, batch_size=64, augment={"crop_padding": 1})
+    data = DataModule.from_options(digits, batch_size=64, augment={"crop_padding": 1})
     data.prepare_data()
     data.setup("fit")
     data.setup()
@@ -64,7 +64,7 @@ def test_digits_from_end_to_end():
 
 
 def test_the_splits_are_disjoint_and_stratified():
-    data = DataModule(source(200, 4), 16, val_fraction=0.25, test_fraction=0.2)
+    data = DataModule.from_options(source(200, 4), 16, val_fraction=0.25, test_fraction=0.2)
     seen = {}
     for name, loader in (
         ("train", data.train_dataloader()),
@@ -79,19 +79,19 @@ def test_the_splits_are_disjoint_and_stratified():
         )
         assert torch.equal(torch.cat([b.index for b in found]) % 4, torch.cat([b.target for b in found]))
     assert sorted(torch.cat(list(seen.values())).tolist()) == list(range(200))
-    again = DataModule(source(200, 4), 7, seed=9, val_fraction=0.25, test_fraction=0.2)
+    again = DataModule.from_options(source(200, 4), 7, seed=9, val_fraction=0.25, test_fraction=0.2)
     assert torch.equal(torch.cat([b.index for b in again.val_dataloader()]), seen["val"])
-    other = DataModule(source(200, 4), 7, split_seed=1, val_fraction=0.25, test_fraction=0.2)
+    other = DataModule.from_options(source(200, 4), 7, split_seed=1, val_fraction=0.25, test_fraction=0.2)
     assert not torch.equal(torch.cat([b.index for b in other.val_dataloader()]), seen["val"])
 
 
 def test_normalisation_is_by_the_training_split():
-    data = DataModule(source(), 60)
+    data = DataModule.from_options(source(), 60)
     loader = data.train_dataloader()
     inputs = torch.cat([b.inputs for b in loader])
     assert torch.allclose(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
     assert torch.allclose(inputs.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5)
-    given = DataModule(source(), 60, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
+    given = DataModule.from_options(source(), 60, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
     batch = next(iter(given.test_dataloader()))
     raw = source()().train.pixels[batch.index].double() / 255
     expected = (raw - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor([0.2, 0.3, 0.4])[:, None, None]
@@ -100,7 +100,7 @@ def test_normalisation_is_by_the_training_split():
 
 def test_views_do_not_depend_on_batch_size_workers_or_memory(folder):
     def views(batch_size, epoch=1, **kwargs):
-        data = DataModule(
+        data = DataModule.from_options(
             functools.partial(image_folder, folder),
             batch_size,
             augment=AUGMENT,
@@ -120,7 +120,7 @@ def test_views_do_not_depend_on_batch_size_workers_or_memory(folder):
 
 def test_views_from_files_do_not_depend_on_batch_size_or_workers(folder):
     def data(batch_size, workers, **kwargs):
-        return DataModule(
+        return DataModule.from_options(
             functools.partial(image_folder, folder),
             batch_size,
             image_size=10,
@@ -147,7 +147,7 @@ def test_views_from_files_do_not_depend_on_batch_size_or_workers(folder):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_goes_on_in_its_middle(folder, workers):
-    data = DataModule(
+    data = DataModule.from_options(
         functools.partial(image_folder, folder), 5, augment=AUGMENT, in_memory=workers == 0, num_workers=workers
     )
     whole = batches(data.train_dataloader(), 2)
@@ -167,21 +167,21 @@ def test_with_options_shares_the_data():
         calls.append(1)
         return source()()
 
-    data = DataModule(counted, 10, augment=AUGMENT)
+    data = DataModule.from_options(counted, 10, augment=AUGMENT)
     other = data.with_options(seed=5, batch_size=20)
     other.setup()
     data.setup()
     assert len(calls) == 1
     assert data.fingerprint == other.fingerprint
     assert (data.batch_size, other.batch_size, data.seed, other.seed) == (10, 20, 0, 5)
-    assert other._state is data._state
+    assert other.images is data.images
     assert len(other.train_dataloader()) < len(data.train_dataloader())
     assert data.with_options(batch_size=4).seed == 0
 
 
 def test_the_fingerprint(folder, tmp_path):
     def of(where=folder, batch_size=8, **kwargs):
-        return DataModule(functools.partial(image_folder, where), batch_size, **kwargs).fingerprint
+        return DataModule.from_options(functools.partial(image_folder, where), batch_size, **kwargs).fingerprint
 
     for streaming in ({}, {"in_memory": False}):
         first = of(**streaming)
@@ -222,10 +222,10 @@ def test_looking_at_images_in_memory_copies_few_of_them():
 
 
 def test_evaluation_sees_no_augmentation_and_order():
-    data = DataModule(source(), 8, augment=AUGMENT, eval_batch_size=7)
+    data = DataModule.from_options(source(), 8, augment=AUGMENT, eval_batch_size=7)
     found = batches(data.val_dataloader(), 0) + batches(data.test_dataloader(), 4)
     for batch in found:
-        assert torch.equal(batch.inputs, data._state.scaling(source()().train.pixels[batch.index]))
+        assert torch.equal(batch.inputs, data.images.scaling(source()().train.pixels[batch.index]))
     index = torch.cat([b.index for b in batches(data.test_dataloader())])
     assert torch.equal(index, index.sort().values)
     assert len(found[0].index) == 5
@@ -235,7 +235,7 @@ def test_evaluation_sees_no_augmentation_and_order():
 def test_half_of_the_views_are_mirrored_and_the_global_generator_is_left_alone():
     pixels = torch.zeros(2000, 1, 4, 4, dtype=torch.uint8)
     pixels[..., 0] = 255
-    data = DataModule(
+    data = DataModule.from_options(
         lambda: Splits(TensorImages(pixels, torch.arange(2000) % 2)), 50, augment={"flip": True}, mean=[0.0], std=[1.0]
     )
     before = torch.get_rng_state()
@@ -245,32 +245,32 @@ def test_half_of_the_views_are_mirrored_and_the_global_generator_is_left_alone()
 
 
 def test_subset():
-    data = DataModule(source(), 8, subset=9)
+    data = DataModule.from_options(source(), 8, subset=9)
     assert data.num_train == 9
     assert torch.cat([b.target for b in data.train_dataloader()]).bincount().tolist()[0] > 0
-    whole = DataModule(source(), 8)
-    assert DataModule(source(), 8, subset=1000).num_train == whole.num_train
+    whole = DataModule.from_options(source(), 8)
+    assert DataModule.from_options(source(), 8, subset=1000).num_train == whole.num_train
     assert torch.equal(next(iter(data.val_dataloader())).index, next(iter(whole.val_dataloader())).index)
 
 
 def test_a_batch_larger_than_the_training_split():
-    data = DataModule(source(), 4096)
+    data = DataModule.from_options(source(), 4096)
     assert [len(b.target) for b in data.train_dataloader()] == [data.num_train]
 
 
 def test_sizes(folder, tmp_path):
     partial = functools.partial(image_folder, folder)
-    assert DataModule(partial, 8, image_size=7).example().shape == (2, 3, 7, 7)
-    assert DataModule(partial, 8, image_size=7, in_memory=False).example().shape == (2, 3, 7, 7)
-    assert not DataModule(partial, 8, memory_gb=1e-6).in_memory
-    assert DataModule(partial, 8, memory_gb=1e-3).in_memory
-    assert DataModule(source(), 8, memory_gb=1e-6).in_memory  # they are there anyway
-    assert not DataModule(source(), 8, memory_gb=1e-6, image_size=7).in_memory
+    assert DataModule.from_options(partial, 8, image_size=7).example().shape == (2, 3, 7, 7)
+    assert DataModule.from_options(partial, 8, image_size=7, in_memory=False).example().shape == (2, 3, 7, 7)
+    assert not DataModule.from_options(partial, 8, memory_gb=1e-6).in_memory
+    assert DataModule.from_options(partial, 8, memory_gb=1e-3).in_memory
+    assert DataModule.from_options(source(), 8, memory_gb=1e-6).in_memory  # they are there anyway
+    assert not DataModule.from_options(source(), 8, memory_gb=1e-6, image_size=7).in_memory
     write_folder(tmp_path / "root", count=10)
     picture(0, (9, 5)).save(tmp_path / "root" / "bee" / "0.png")
     for held, message in ((True, r"3×12×12 and 3×5×9"), (False, r"12×12 and 5×9")):
         with pytest.raises(UserError, match=rf"differ in size: {message} \(.*0\.png\); set data\.image_size"):
-            DataModule(functools.partial(image_folder, tmp_path / "root"), 8, in_memory=held).setup()
+            DataModule.from_options(functools.partial(image_folder, tmp_path / "root"), 8, in_memory=held).setup()
 
 
 class Pairs(Dataset):
@@ -299,14 +299,16 @@ class Pairs(Dataset):
     ],
 )
 def test_a_users_dataset(make, shape):
-    data = DataModule(lambda: Pairs(make), 6)
+    data = DataModule.from_options(lambda: Pairs(make), 6)
     assert data.example().shape == (2, *shape)
     assert data.num_classes == 3
     first = by_index(data.test_dataloader())
-    files = DataModule(lambda: Pairs(make), 6, in_memory=False, mean=[0.0] * shape[0], std=[1.0] * shape[0])
+    files = DataModule.from_options(
+        lambda: Pairs(make), 6, in_memory=False, mean=[0.0] * shape[0], std=[1.0] * shape[0]
+    )
     for i, inputs in by_index(files.test_dataloader()).items():
         image = np.asarray(make(i)).astype(np.float64) / (
-            255 if data._state.splits["train"].pixels.dtype == torch.uint8 else 1
+            255 if data.images.splits["train"].pixels.dtype == torch.uint8 else 1
         )
         image = image[None] if image.ndim == 2 else image
         image = image.transpose(2, 0, 1) if image.shape != shape else image
@@ -321,29 +323,31 @@ def test_the_forms_of_a_source():
         {"train": pairs, "test": pairs, "classes": ["a", "b", "c"]},
         type("Source", (), {"train": pairs, "test": pairs, "val": None, "classes": ["a", "b", "c"]})(),
     ):
-        data = DataModule(lambda given=given: given, 6)
+        data = DataModule.from_options(lambda given=given: given, 6)
         assert data.classes == ["a", "b", "c"]
         assert data.describe()["test"] == 60
         assert data.describe()["carved"] == ["val"]
-    subset = DataModule(lambda: Subset(pairs, range(48)), 6)
+    subset = DataModule.from_options(lambda: Subset(pairs, range(48)), 6)
     assert subset.num_train + len(subset.val_dataloader().dataset) + len(subset.test_dataloader().dataset) == 48
     tensors = TensorDataset(torch.rand(60, 1, 4, 4), torch.arange(60) % 3)
-    assert DataModule(lambda: tensors, 6).example().shape == (2, 1, 4, 4)
+    assert DataModule.from_options(lambda: tensors, 6).example().shape == (2, 1, 4, 4)
 
 
 def test_labels_come_from_targets_only_where_they_agree():
     pairs = Pairs(picture)
     pairs.targets = [9] * 60
-    assert DataModule(lambda: pairs, 6).num_classes == 3
+    assert DataModule.from_options(lambda: pairs, 6).num_classes == 3
     pairs.targets = [i % 3 for i in range(60)]
     pairs.__class__ = type("Same", (Pairs,), {})
-    assert DataModule(lambda: pairs, 6).num_classes == 3
+    assert DataModule.from_options(lambda: pairs, 6).num_classes == 3
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_transform_of_the_users(folder, workers):
     def of(**kwargs):
-        return DataModule(functools.partial(image_folder, folder), 6, num_workers=workers, image_size=8, **kwargs)
+        return DataModule.from_options(
+            functools.partial(image_folder, folder), 6, num_workers=workers, image_size=8, **kwargs
+        )
 
     crop = v2.Compose([v2.RandomCrop(8), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
     data = of(transform=crop, augment={"flip": True})
@@ -385,14 +389,14 @@ def test_a_transform_of_the_users(folder, workers):
 )
 def test_wrong_arguments(options, message):
     with pytest.raises(UserError, match=message) as caught:
-        DataModule(**{"source": source(), "batch_size": 8, **options})
+        DataModule.from_options(**{"source": source(), "batch_size": 8, **options})
     assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_key_of_augment():
     with pytest.raises(TypeError, match="crop"):
-        DataModule(source(), 8, augment={"crop": 4})
-    assert DataModule(source(), 8, augment=Augment(flip=True))._augment.flip
+        DataModule.from_options(source(), 8, augment={"crop": 4})
+    assert DataModule.from_options(source(), 8, augment=Augment(flip=True)).image_options.augment.flip
 
 
 def labelled(labels, classes=None, test=None):
@@ -437,13 +441,13 @@ def labelled(labels, classes=None, test=None):
 )
 def test_wrong_data(given, options, message):
     with pytest.raises(UserError, match=message) as caught:
-        DataModule(given, **{"batch_size": 8, **options}).setup()
+        DataModule.from_options(given, **{"batch_size": 8, **options}).setup()
     assert "\n" not in str(caught.value)
 
 
 def test_one_image_suffices_where_nothing_is_carved():
     pixels = TensorImages(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 0, 0, 1]))
-    data = DataModule(lambda: Splits(pixels, pixels, pixels), 2)
+    data = DataModule.from_options(lambda: Splits(pixels, pixels, pixels), 2)
     assert data.num_train == 4
 
 
@@ -466,7 +470,7 @@ def test_lightning_takes_it_as_it_is():
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), 0.1)
 
-    module, data = Seen(), DataModule(source(), 16, augment=AUGMENT)
+    module, data = Seen(), DataModule.from_options(source(), 16, augment=AUGMENT)
     quiet = {
         "logger": False,
         "enable_checkpointing": False,
@@ -494,11 +498,11 @@ def test_unnamed_classes_without_gaps(labels):
     pixels = torch.zeros(30, 1, 4, 4, dtype=torch.uint8)
     images = TensorImages(pixels, torch.tensor(labels * 10))
     with pytest.raises(UserError, match=r"the labels must be 0..C-1 without gaps: .* 3 different ones from"):
-        DataModule(lambda: Splits(images), batch_size=4).setup()
+        DataModule.from_options(lambda: Splits(images), batch_size=4).setup()
 
 
 def test_training_is_shuffled_anew_in_every_epoch():
-    data = DataModule(source(), batch_size=16)
+    data = DataModule.from_options(source(), batch_size=16)
     data.setup()
     first, second = ([int(i) for b in batches(data.train_dataloader(), epoch) for i in b.index] for epoch in (0, 1))
     assert sorted(first) == sorted(second)
@@ -511,13 +515,13 @@ def test_batches_of_workers_are_made_on_the_host(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**34, 2**34))
     strategy = type("Strategy", (), {"root_device": torch.device("cuda", 0)})
     for workers, place in ((None, "cuda"), (0, "cuda"), (2, "cpu")):
-        data = DataModule(digits, 8, num_workers=workers)
+        data = DataModule.from_options(digits, 8, num_workers=workers)
         data.trainer = type("Trainer", (), {"strategy": strategy})
         assert data._device(torch.zeros(4, dtype=torch.uint8)).type == place
 
 
 def test_a_batch_is_shown_one_step_before_it_is_handed_out():
-    loader = DataModule(source(), 8).train_dataloader()
+    loader = DataModule.from_options(source(), 8).train_dataloader()
     handed, shown = [], []
     for count, batch in enumerate(loader):
         handed.append(batch)
@@ -534,7 +538,9 @@ def test_a_batch_is_shown_one_step_before_it_is_handed_out():
 
 
 def test_what_is_left_out_counts_where_batches_are_shown(folder):
-    loader = DataModule(functools.partial(image_folder, folder), 4, in_memory=False, num_workers=0).train_dataloader()
+    loader = DataModule.from_options(
+        functools.partial(image_folder, folder), 4, in_memory=False, num_workers=0
+    ).train_dataloader()
     loader.prefetch, get, calls = lambda batch: None, type(loader.dataset).__getitem__, []
 
     class Leaky(type(loader.dataset)):
@@ -549,7 +555,9 @@ def test_what_is_left_out_counts_where_batches_are_shown(folder):
 
 
 def test_what_cannot_be_shown_comes_in_its_turn(folder):
-    loader = DataModule(functools.partial(image_folder, folder), 4, in_memory=False, num_workers=0).train_dataloader()
+    loader = DataModule.from_options(
+        functools.partial(image_folder, folder), 4, in_memory=False, num_workers=0
+    ).train_dataloader()
     shown, failing = [], 3
     read = loader.dataset.read
     calls = []

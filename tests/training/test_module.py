@@ -31,7 +31,7 @@ class Dropping(nn.Module):
 
 @pytest.fixture(scope="module")
 def data():
-    module = DataModule(digits, batch_size=32, subset=100, augment={"crop_padding": 1})
+    module = DataModule.from_options(digits, batch_size=32, subset=100, augment={"crop_padding": 1})
     module.setup()
     return module
 

@@ -59,7 +59,7 @@ def test_reported_test_accuracy_is_that_of_the_kept_weights(done):
     model = resnet8(10, in_channels=1)
     model.load_state_dict(weights(folder))
     model.eval()
-    data = DataModule(digits, batch_size=64, subset=200, augment={"crop_padding": 1})
+    data = DataModule.from_options(digits, batch_size=64, subset=200, augment={"crop_padding": 1})
     with torch.no_grad():
         right = torch.cat([model(b.inputs).argmax(1) == b.target for b in data.test_dataloader()])
     assert report["student"]["last"]["test"]["acc"] == pytest.approx(right.float().mean().item())
@@ -182,7 +182,7 @@ def test_the_test_split_is_touched_only_after_training(tmp_path, monkeypatch):
     assert "test split" not in events[:last]
     assert 2 <= events[last:].count("test split") <= 3  # teacher, student, perhaps its best epoch
     monkeypatch.undo()
-    data = DataModule(digits, batch_size=64, subset=200, augment={"crop_padding": 1})
+    data = DataModule.from_options(digits, batch_size=64, subset=200, augment={"crop_padding": 1})
     tested = {int(i) for batch in data.test_dataloader() for i in batch.index}
     validated_on = {i for event in events if isinstance(event, list) for i in event}
     assert len(tested) == 359

@@ -63,7 +63,7 @@ def test_last_and_best_are_apart(done):
     assert best["epoch"] == min(e for e, acc in curve.items() if acc == max(curve.values()))
     if best["epoch"] == last["epoch"]:  # not so where this was written: epoch 14 of 20
         pytest.skip("on this machine's arithmetic the last epoch is the best, and the two cannot be told apart")
-    data = DataModule(digits, batch_size=64, augment={"crop_padding": 1})
+    data = DataModule.from_options(digits, batch_size=64, augment={"crop_padding": 1})
     for entry, checkpoint in ((last, "last.ckpt"), (best, "best.ckpt")):
         weights = load_file(folder / entry["weights"])
         state = torch.load(folder / "checkpoints" / checkpoint, weights_only=True)["state_dict"]

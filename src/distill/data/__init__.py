@@ -1,13 +1,14 @@
 """Data: a source's images become batches whose every random choice is a pure function of (seed, epoch, index)."""
 
 from distill.data.batch import Batch
-from distill.data.datamodule import DataModule
+from distill.data.datamodule import DataModule, Source
 from distill.data.loader import ViewLoader
 from distill.data.rng import uniform
 from distill.data.sampler import ViewSampler
 from distill.data.splits import Splits, as_splits
 from distill.data.vision.augment import Augment, BatchAugment, FileAugment
 from distill.data.vision.images import ImageSet, TensorImages, as_image_set
+from distill.data.vision.pipeline import ImageOptions
 from distill.data.vision.preprocess import Preprocess
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "BatchAugment",
     "DataModule",
     "FileAugment",
+    "ImageOptions",
     "ImageSet",
     "Preprocess",
+    "Source",
     "Splits",
     "TensorImages",
     "ViewLoader",

@@ -92,7 +92,7 @@ def other_data(
     try:
         source = as_splits(instantiate(node["source"], "data.source"))
         order = _order(check_labels(source), run, name)
-        data = DataModule(
+        data = DataModule.from_options(
             partial(_as_all_splits, source, split, name),
             batch_size=settings.batch_size,
             eval_batch_size=settings.eval_batch_size,

@@ -25,11 +25,11 @@ def pixels(data: DataModule, split: Literal["train", "test"], limit: int) -> Pix
     Raises:
         UserError: an image that cannot be read.
     """
-    views = data.views(split, train=False)
-    count = min(limit, len(views))
-    positions = torch.linspace(0, len(views) - 1, count).round().long()
+    dataset = data.dataset(split, train=False)
+    count = min(limit, len(dataset))
+    positions = torch.linspace(0, len(dataset) - 1, count).round().long()
     try:
-        images, kept = views.read(0, positions)
+        images, kept = dataset.read(0, positions)
     except Exception as error:
         raise UserError(Failure(str(error)).message) from error
-    return Pixels(images, views.part.images.labels[views.part.rows[kept]])
+    return Pixels(images, dataset.split.images.labels[dataset.split.rows[kept]])

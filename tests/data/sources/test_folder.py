@@ -29,7 +29,7 @@ def odd_files(root):
 @pytest.mark.parametrize("memory", [True, False])
 def test_any_format_mode_and_size(tmp_path, channels, memory):
     source = functools.partial(image_folder, odd_files(tmp_path / "root"), channels=channels)
-    data = DataModule(source, 4, image_size=16, in_memory=memory, num_workers=0, val_fraction=0.2)
+    data = DataModule.from_options(source, 4, image_size=16, in_memory=memory, num_workers=0, val_fraction=0.2)
     assert data.example(2).shape == (2, channels, 16, 16)
     assert data.classes == ["ant", "bee"]
     assert sum(data.describe()[name] for name in ("train", "val", "test")) == 2 * len(MODES)
@@ -65,7 +65,7 @@ def test_split_folders(tmp_path, val):
     splits = image_folder(tmp_path)
     assert [len(s) for s in (splits.train, splits.val, splits.test)] == [18, 8, 6]
     assert torch.equal(splits.train.labels, torch.tensor([0] * 9 + [1] * 9))
-    data = DataModule(functools.partial(image_folder, tmp_path), 4)
+    data = DataModule.from_options(functools.partial(image_folder, tmp_path), 4)
     assert data.describe()["carved"] == []
 
 

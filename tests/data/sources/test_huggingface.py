@@ -31,10 +31,10 @@ def test_a_local_folder(local):
     assert splits.classes == NAMES
     assert splits.train.labels.tolist() == LABELS
     np.testing.assert_array_equal(np.asarray(splits.train.image(7)), np.asarray(picture(7)))
-    data = DataModule(lambda: splits, 8)
+    data = DataModule.from_options(lambda: splits, 8)
     assert data.example().shape == (2, 3, 12, 12)
-    files = DataModule(lambda: splits, 8, in_memory=False, num_workers=0)
-    assert files.fingerprint == DataModule(lambda: splits, 4, in_memory=False).fingerprint
+    files = DataModule.from_options(lambda: splits, 8, in_memory=False, num_workers=0)
+    assert files.fingerprint == DataModule.from_options(lambda: splits, 4, in_memory=False).fingerprint
     assert next(iter(files.train_dataloader())).inputs.shape == (8, 3, 12, 12)
 
 

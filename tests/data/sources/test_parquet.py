@@ -25,10 +25,10 @@ def test_the_hubs_layout(tmp_path):
     assert splits.train.labels.tolist() == LABELS
     np.testing.assert_array_equal(np.asarray(splits.train.image(37)), np.asarray(picture(7)))
     assert splits.train.name(37) == "row 7 of train-1.parquet"
-    data = DataModule(lambda: splits, 8)
+    data = DataModule.from_options(lambda: splits, 8)
     assert data.classes == NAMES
     assert data.example().shape == (2, 3, 12, 12)
-    files = DataModule(lambda: splits, 8, in_memory=False, num_workers=2)
+    files = DataModule.from_options(lambda: splits, 8, in_memory=False, num_workers=2)
     batch = next(iter(files.train_dataloader()))
     assert torch.equal(batch.target, torch.tensor(LABELS)[batch.index])
 
@@ -70,14 +70,14 @@ def test_broken_rows_are_named(tmp_path, memory):
     contents[41] = contents[41][:60]
     file = write_parquet(tmp_path / "t.parquet", LABELS, NAMES, contents)
     with pytest.raises(UserError, match=r"row 41 of t\.parquet cannot be read"):
-        DataModule(functools.partial(parquet, file), 8, in_memory=memory).setup()
+        DataModule.from_options(functools.partial(parquet, file), 8, in_memory=memory).setup()
 
 
 def test_errors(tmp_path):
     def message(*args, labels=LABELS, names=NAMES, **kwargs):
         file = write_parquet(tmp_path / "t.parquet", labels, names)
         with pytest.raises(UserError) as caught:
-            DataModule(functools.partial(parquet, *(args or (file,)), **kwargs), 8).setup()
+            DataModule.from_options(functools.partial(parquet, *(args or (file,)), **kwargs), 8).setup()
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -115,7 +115,7 @@ def test_the_shared_cifar10():
     splits = parquet(f"{REAL}/train*.parquet", f"{REAL}/test*.parquet", f"{REAL}/val*.parquet")
     assert (len(splits.train), len(splits.test), splits.val) == (50_000, 10_000, None)
     assert splits.classes[:2] == ["airplane", "automobile"]
-    data = DataModule(lambda: splits, 64, in_memory=False, num_workers=0, subset=500)
+    data = DataModule.from_options(lambda: splits, 64, in_memory=False, num_workers=0, subset=500)
     assert data.num_train == 500
     assert next(iter(data.train_dataloader())).inputs.shape == (64, 3, 32, 32)
 
@@ -123,9 +123,9 @@ def test_the_shared_cifar10():
 @real
 @pytest.mark.slow
 def test_the_whole_shared_cifar10_in_memory():
-    data = DataModule(functools.partial(parquet, f"{REAL}/train*.parquet", f"{REAL}/test*.parquet"), 64)
+    data = DataModule.from_options(functools.partial(parquet, f"{REAL}/train*.parquet", f"{REAL}/test*.parquet"), 64)
     assert data.in_memory
     assert data.num_train == 45_000
-    assert data._state.scaling.mean == pytest.approx((0.491, 0.482, 0.447), abs=2e-3)
-    assert data._state.scaling.std == pytest.approx((0.245, 0.243, 0.261), abs=2e-3)
+    assert data.images.scaling.mean == pytest.approx((0.491, 0.482, 0.447), abs=2e-3)
+    assert data.images.scaling.std == pytest.approx((0.245, 0.243, 0.261), abs=2e-3)
     assert sum(len(batch.target) for batch in data.test_dataloader()) == 10_000

@@ -57,7 +57,9 @@ def test_cifar10(small_cifar10):
     assert torch.equal(splits.train.pixels[20], torch.from_numpy(cifar_rows(20, 1)[0].reshape(3, 32, 32)))
     assert splits.train.labels.tolist() == [j % 10 for j in range(20)] * 5
     assert (len(splits.test), splits.val, splits.classes[3]) == (20, None, "class 3")
-    data = DataModule(functools.partial(cifar10, small_cifar10), 8, augment={"crop_padding": 4, "flip": True})
+    data = DataModule.from_options(
+        functools.partial(cifar10, small_cifar10), 8, augment={"crop_padding": 4, "flip": True}
+    )
     assert next(iter(data.train_dataloader())).inputs.shape == (8, 3, 32, 32)
 
 
@@ -125,7 +127,7 @@ def test_imagenet(tmp_path):
     assert (len(splits.train), splits.val, len(splits.test)) == (40, None, 6)
     assert splits.classes == ["tench", "goldfish"]
     assert splits.train.labels.tolist() == [0] * 20 + [1] * 20
-    data = DataModule(
+    data = DataModule.from_options(
         functools.partial(imagenet, tmp_path),
         8,
         image_size=32,

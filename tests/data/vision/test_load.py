@@ -23,7 +23,7 @@ def truncated(tmp_path):
 @pytest.mark.parametrize("options", [{"in_memory": True}, {"in_memory": False}, {"image_size": 16}])
 def test_a_truncated_image_is_named_before_training(truncated, options):
     with pytest.raises(UserError, match=r"bee/007\.jpg cannot be read: .*truncated") as caught:
-        DataModule(functools.partial(image_folder, truncated), 4, **options).setup()
+        DataModule.from_options(functools.partial(image_folder, truncated), 4, **options).setup()
     assert "\n" not in str(caught.value)
 
 
@@ -31,7 +31,9 @@ def test_a_truncated_image_is_named_before_training(truncated, options):
 def test_broken_images_are_skipped_and_counted(truncated, memory, caplog):
     (truncated / "ant" / "003.jpg").write_bytes(b"")
     (truncated / "ant" / "004.jpg").write_text("no image")
-    data = DataModule(functools.partial(image_folder, truncated), 4, in_memory=memory, num_workers=0, on_broken="skip")
+    data = DataModule.from_options(
+        functools.partial(image_folder, truncated), 4, in_memory=memory, num_workers=0, on_broken="skip"
+    )
     with caplog.at_level(logging.WARNING, "distill"):
         facts = data.describe()
     assert facts["train"] + facts["val"] + facts["test"] == 27
@@ -54,7 +56,7 @@ def test_an_image_that_breaks_during_training(truncated, workers, caplog):
     strict, lenient = make(), make(on_broken="skip")
     whole = [batch.index.item() for batch in lenient.train_dataloader()]
     row = whole[0]
-    lost = lenient._state.splits["train"].part.images
+    lost = lenient.images.splits["train"].split.images
     strict.setup()
     file = lost.root / lost.names[row]
     file.write_bytes(b"")
@@ -70,7 +72,7 @@ def test_nothing_left(tmp_path):
         file.write_bytes(b"")
     for memory in (True, False):
         with pytest.raises(UserError, match="none of the 14 images of the train split can be read"):
-            DataModule(
+            DataModule.from_options(
                 functools.partial(image_folder, root), 4, in_memory=memory, on_broken="skip", val_fraction=0.15
             ).setup()
 
@@ -96,7 +98,9 @@ def test_decoding_in_processes_gives_the_same(tmp_path, monkeypatch):
 
 def test_float_images_keep_their_values():
     pixels = torch.rand(40, 2, 3, 3) * 10 - 5
-    data = DataModule(lambda: Splits(TensorImages(pixels, torch.arange(40) % 2)), 8, mean=[0, 0], std=[1, 1])
+    data = DataModule.from_options(
+        lambda: Splits(TensorImages(pixels, torch.arange(40) % 2)), 8, mean=[0, 0], std=[1, 1]
+    )
     batch = next(iter(data.test_dataloader()))
     assert torch.allclose(batch.inputs, pixels[batch.index])
     with pytest.raises(UserError, match=r"must be \(N, C, H, W\) with N labels"):
@@ -105,21 +109,21 @@ def test_float_images_keep_their_values():
 
 def test_a_constant_channel_has_std_one():
     images = TensorImages(torch.full((40, 1, 2, 2), 51, dtype=torch.uint8), torch.arange(40) % 2)
-    scaling = DataModule(lambda: Splits(images), 8)._state.scaling
+    scaling = DataModule.from_options(lambda: Splits(images), 8).images.scaling
     assert scaling.mean == pytest.approx((0.2,), abs=1e-6)
     assert scaling.std == (1.0,)
 
 
 def test_images_of_another_size_than_pixels_are_fitted():
     images = TensorImages(torch.full((40, 1, 6, 6), 51, dtype=torch.uint8), torch.arange(40) % 2)
-    assert DataModule(lambda: Splits(images), 8, image_size=4).example().shape == (2, 1, 4, 4)
-    assert DataModule(lambda: Splits(images), 8, image_size=6).example().shape == (2, 1, 6, 6)
+    assert DataModule.from_options(lambda: Splits(images), 8, image_size=4).example().shape == (2, 1, 4, 4)
+    assert DataModule.from_options(lambda: Splits(images), 8, image_size=6).example().shape == (2, 1, 6, 6)
 
 
 def test_files_without_statistics_of_their_own(truncated):
     (truncated / "bee" / "007.jpg").unlink()
-    data = DataModule(functools.partial(image_folder, truncated, channels=1), 4, in_memory=False)
-    assert data._state.scaling.mean == (0.449,)
+    data = DataModule.from_options(functools.partial(image_folder, truncated, channels=1), 4, in_memory=False)
+    assert data.images.scaling.mean == (0.449,)
     images = TensorImages(torch.zeros(40, 2, 6, 6, dtype=torch.uint8), torch.arange(40) % 2)
     with pytest.raises(UserError, match=r"data\.mean and data\.std must be given for images of 2 channels"):
-        DataModule(lambda: Splits(images), 4, in_memory=False).setup()
+        DataModule.from_options(lambda: Splits(images), 4, in_memory=False).setup()

@@ -20,7 +20,9 @@ def of(mixup=0.0, cutmix=0.0, **kwargs):
     images = TensorImages(torch.randint(0, 255, (60, 3, 8, 8), dtype=torch.uint8), torch.arange(60) % 3)
     options = {"mean": [0.5] * 3, "std": [0.2] * 3, "seed": 3, **kwargs}
     augment = {"mixup": mixup, "cutmix": cutmix, "crop_padding": 1, "flip": True}
-    return DataModule(lambda: Splits(images, images, images), augment=augment, **{"batch_size": 20, **options})
+    return DataModule.from_options(
+        lambda: Splits(images, images, images), augment=augment, **{"batch_size": 20, **options}
+    )
 
 
 def epoch(data, number=0):
@@ -101,13 +103,15 @@ def test_targets_are_distributions_over_two_classes():
 def test_files_are_mixed_as_memory_is_and_broken_partners_left_out(tmp_path):
     folder = write_folder(tmp_path / "train", count=10, size=(8, 8))
     source = {"augment": {"mixup": 1.0}, "val_fraction": 0.2, "test_fraction": 0.2, "mean": [0.5] * 3, "std": [0.2] * 3}
-    held = DataModule(lambda: image_folder(tmp_path), 6, in_memory=True, **source)
-    read = DataModule(lambda: image_folder(tmp_path), 6, in_memory=False, num_workers=0, **source)
+    held = DataModule.from_options(lambda: image_folder(tmp_path), 6, in_memory=True, **source)
+    read = DataModule.from_options(lambda: image_folder(tmp_path), 6, in_memory=False, num_workers=0, **source)
     first, second = epoch(held), epoch(read)
     assert all(torch.equal(first[i][0], second[i][0]) and torch.equal(first[i][1], second[i][1]) for i in first)
     for file in sorted(folder.glob("*/*.png"))[:3]:
         file.write_bytes(b"no image")
-    skipping = DataModule(lambda: image_folder(tmp_path), 6, in_memory=False, num_workers=0, on_broken="skip", **source)
+    skipping = DataModule.from_options(
+        lambda: image_folder(tmp_path), 6, in_memory=False, num_workers=0, on_broken="skip", **source
+    )
     seen = epoch(skipping)
     assert all(torch.isfinite(x).all() and float(y.sum()) == pytest.approx(1) for x, y in seen.values())
 
@@ -120,8 +124,8 @@ def test_a_negative_alpha():
 def test_a_batch_whose_partners_can_all_not_be_read(tmp_path):
     folder = write_folder(tmp_path / "train", count=10, size=(8, 8))
     options = {"augment": {"mixup": 1.0}, "mean": [0.5] * 3, "std": [0.2] * 3, "on_broken": "skip", "in_memory": False}
-    data = DataModule(lambda: image_folder(tmp_path), 2, num_workers=0, **options)
-    views, whole = data.views("train", train=True), data.views("train", train=False)
+    data = DataModule.from_options(lambda: image_folder(tmp_path), 2, num_workers=0, **options)
+    views, whole = data.dataset("train", train=True), data.dataset("train", train=False)
     for file in folder.glob("*/*.png"):
         file.write_bytes(b"no image")
     images = torch.zeros(2, 3, 8, 8)

@@ -64,7 +64,7 @@ def test_training_reads_small_and_evaluation_reads_whole(tmp_path, monkeypatch):
         monkeypatch.setattr(
             EncodedImages, name, lambda self, *a, f=original, s=seen: s.append((i := f(self, *a)).size) or i
         )
-    data = DataModule(
+    data = DataModule.from_options(
         functools.partial(image_folder, folder.parent), 4, image_size=16, num_workers=0, val_fraction=0.25,
         test_fraction=0.25, augment={"scale": [0.3, 1.0]},
     )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from distill.data.loader import as_it_is
+from distill.data.loader import identity_collate
 from distill.data.splits import Split
 from distill.data.vision.augment import fit
 from distill.data.vision.images import BrokenImageError, ImageSet, digest, to_tensor
@@ -28,10 +28,10 @@ _CHUNK_BYTES = 1_000_000  # what a process hands over at a time
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """One split, ready for views: in memory, ``pixels[at]`` are its images; else ``pixels`` is None."""
+class LoadedSplit:
+    """One split: decoded, ``pixels[at]`` are its images; in files, ``pixels`` is None."""
 
-    part: Split
+    split: Split
     pixels: Tensor | None
     at: Tensor
     _copies: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
@@ -55,12 +55,12 @@ def shape(images: ImageSet, row: int, image_size: int | None) -> tuple[int, int,
 
 
 def load(
-    part: Split, name: str, size: tuple[int, int], image_size: int | None, memory: bool, broken: OnBroken
-) -> Loaded:
+    split: Split, name: str, size: tuple[int, int], image_size: int | None, memory: bool, broken: OnBroken
+) -> LoadedSplit:
     """Decode a split into memory, or check that its images are whole and (without image_size) of one size.
 
     Args:
-        part: the split.
+        split: the rows to load.
         name: its name, for messages.
         size: height and width that every image must have where ``image_size`` is None.
         image_size: side to which images are fitted.
@@ -70,11 +70,11 @@ def load(
     Raises:
         UserError: for a broken image (named) unless they are skipped, for images of two sizes, or for none left.
     """
-    images, rows = part.images, part.rows
-    if memory and images.pixels is not None and held(images, image_size):
+    images, rows = split.images, split.rows
+    if memory and images.pixels is not None and is_decoded(images, image_size):
         if image_size is None and tuple(images.pixels.shape[-2:]) != size:
             raise _mismatch(images, 0, size, tuple(images.pixels.shape[-2:]))
-        return Loaded(part, images.pixels, rows)
+        return LoadedSplit(split, images.pixels, rows)
     if memory:
         pixels: Tensor | None
         pixels, whole = _decode(images, rows, size, image_size, broken)
@@ -88,23 +88,23 @@ def load(
         log.warning("skipped %d broken of %d images in the %s split", count, len(rows), name)
         if count == len(rows):
             raise UserError(f"none of the {len(rows)} images of the {name} split can be read")
-        part, pixels = Split(images, rows[whole]), None if pixels is None else pixels[whole]
-    return Loaded(part, pixels, torch.arange(len(part.rows)))
+        split, pixels = Split(images, rows[whole]), None if pixels is None else pixels[whole]
+    return LoadedSplit(split, pixels, torch.arange(len(split.rows)))
 
 
-def held(images: ImageSet, image_size: int | None) -> bool:
+def is_decoded(images: ImageSet, image_size: int | None) -> bool:
     """Whether the images are in memory already, as they are needed."""
     return images.pixels is not None and (image_size is None or images.pixels.shape[-2:] == (image_size, image_size))
 
 
-def _mismatch(images: ImageSet, row: int, size: tuple[int, ...], found: tuple[int, ...]) -> UserError:
+def _mismatch(images: ImageSet, row: int, size: tuple[int, ...], other_size: tuple[int, ...]) -> UserError:
     """Both sizes are height × width, or channels × height × width."""
-    one, other = ("×".join(map(str, values)) for values in (size, found))
+    one, other = ("×".join(map(str, values)) for values in (size, other_size))
     return UserError(f"images differ in size: {one} and {other} ({images.name(row)}); set data.image_size")
 
 
 class _Decoder(Dataset[Any]):
-    """Chunks of a split, decoded: pixels, and of each image that is broken its place and what is wrong."""
+    """Chunks of a split, decoded: pixels, and position and error message of each broken image."""
 
     def __init__(self, images: ImageSet, rows: Tensor, image_size: int | None, like: Tensor) -> None:
         self.images = images
@@ -119,16 +119,16 @@ class _Decoder(Dataset[Any]):
         rows = self.chunks[chunk].tolist()
         pixels = torch.zeros(len(rows), *self.like.shape, dtype=self.like.dtype)
         broken = []
-        for place, row in enumerate(rows):
+        for position, row in enumerate(rows):
             try:
                 image = self.images.image(row)
             except BrokenImageError as error:
-                broken.append((place, str(error)))
+                broken.append((position, str(error)))
                 continue
             tensor = to_tensor(image if self.image_size is None else fit(image, self.image_size))
             if tensor.shape != self.like.shape:
                 return _mismatch(self.images, row, tuple(self.like.shape), tuple(tensor.shape))
-            pixels[place] = tensor
+            pixels[position] = tensor
         return pixels, broken
 
 
@@ -151,11 +151,13 @@ def _decode(
     like = torch.empty(first.shape[0], height, width, dtype=first.dtype)
     pixels = torch.zeros(len(rows), *like.shape, dtype=like.dtype)
     decoder = _Decoder(images, rows, image_size, like)
-    long = len(rows) * first.shape[1] * first.shape[2] >= _MANY_PIXELS
-    workers = usable_cores() if long and not multiprocessing.current_process().daemon else 0
+    parallel = len(rows) * first.shape[1] * first.shape[2] >= _MANY_PIXELS
+    workers = usable_cores() if parallel and not multiprocessing.current_process().daemon else 0
     begin = 0
     problem: UserError | None = None
-    for result in DataLoader(decoder, None, num_workers=workers, collate_fn=as_it_is, generator=torch.Generator()):
+    for result in DataLoader(
+        decoder, None, num_workers=workers, collate_fn=identity_collate, generator=torch.Generator()
+    ):
         if isinstance(result, UserError):
             problem = result
         elif result[1] and broken == "error":
@@ -163,9 +165,9 @@ def _decode(
         if problem is not None:
             break  # raised below, when the workers have ended
         pixels[begin : begin + len(result[0])] = result[0]
-        for place, message in result[1]:
+        for position, message in result[1]:
             log.warning("skipped: %s", message)
-            whole[begin + place] = False
+            whole[begin + position] = False
         begin += len(result[0])
     if problem is not None:
         raise problem
@@ -178,25 +180,25 @@ def _check(images: ImageSet, rows: Tensor, size: tuple[int, int], image_size: in
 
     def check(row: int) -> str | None:
         try:
-            found = images.check(row)
+            actual = images.check(row)
         except BrokenImageError as error:
             return str(error)
-        if image_size is None and found != size:
-            raise _mismatch(images, row, size, found)
+        if image_size is None and actual != size:
+            raise _mismatch(images, row, size, actual)
         return None
 
     with ThreadPoolExecutor() as pool:
-        for place, message in enumerate(pool.map(check, rows.tolist())):
+        for position, message in enumerate(pool.map(check, rows.tolist())):
             if message is None:
                 continue
             if broken == "error":
                 raise UserError(message)
             log.warning("skipped: %s", message)
-            whole[place] = False
+            whole[position] = False
     return whole
 
 
-def statistics(loaded: Loaded) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(loaded: LoadedSplit) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over a split in memory; uint8 counts as x/255."""
     assert loaded.pixels is not None
     unit = 255 if loaded.pixels.dtype == torch.uint8 else 1
@@ -210,17 +212,17 @@ def statistics(loaded: Loaded) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple((mean / unit).tolist()), tuple(value if value > 1e-6 else 1.0 for value in std.tolist())
 
 
-def fingerprint(splits: dict[str, Loaded], settings: Sequence[object]) -> str:
+def fingerprint(splits: dict[str, LoadedSplit], settings: Sequence[object]) -> str:
     """Hex digest of each split's rows, labels and content, and of the settings that shape a view."""
     hasher = hashlib.sha256(repr(list(settings)).encode())
     for name, loaded in splits.items():
-        part = loaded.part
-        content = part.images.identity(part.rows) if loaded.pixels is None else _content(loaded)
-        for piece in (name.encode(), digest(part.rows), digest(part.labels), content):
+        split = loaded.split
+        content = split.images.identity(split.rows) if loaded.pixels is None else _content(loaded)
+        for piece in (name.encode(), digest(split.rows), digest(split.labels), content):
             hasher.update(hashlib.sha256(piece).digest())
     return hasher.hexdigest()
 
 
-def _content(loaded: Loaded) -> bytes:
+def _content(loaded: LoadedSplit) -> bytes:
     assert loaded.pixels is not None
     return b"".join(digest(loaded.pixels[at]) for at in torch.split(loaded.at, 4096))

@@ -1,21 +1,41 @@
-"""From one image to what a model takes: the evaluation view, as plain numbers that a file can hold."""
+"""Normalisation, and the evaluation transform of one image as plain numbers that a file can hold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from distill.data.loader import Scaling
 from distill.data.vision.augment import fit
 from distill.data.vision.images import convert, to_tensor
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """Normalise pixels: (x/255 − mean)/std for uint8, (x − mean)/std for float; per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) to float32."""
+        unit = 1 / 255 if images.dtype == torch.uint8 else 1.0
+        mean, std = self._constants(images.device)
+        return images.to(torch.float32).mul_(unit / std).sub_(mean / std)
+
+    @lru_cache(maxsize=4)  # noqa: B019 - a few devices, and as long as the data
+    def _constants(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, (C, 1, 1), copied to a device once."""
+        mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (self.mean, self.std))
+        return mean, std
+
+
+@dataclass(frozen=True)
 class Preprocess:
-    """The evaluation view of one image: its channels, its size, its scale.
+    """The evaluation transform of one image: convert, resize, centre crop, normalise.
 
     The shorter side is resized to ``resize`` pixels (bilinear, antialiased), the central ``height`` × ``width`` is
     cut out, uint8 counts as x/255, and each channel becomes (x − mean) / std.
@@ -50,8 +70,8 @@ class Preprocess:
             image = fit(image, self.height, self.resize)
         pixels = to_tensor(image)
         if pixels.shape[1:] != (self.height, self.width):
-            given = "×".join(map(str, pixels.shape[1:]))
-            raise ValueError(f"an image must have {self.height}×{self.width} pixels, got {given}")
+            actual = "×".join(map(str, pixels.shape[1:]))
+            raise ValueError(f"an image must have {self.height}×{self.width} pixels, got {actual}")
         return self.scaling(pixels[None])[0]
 
     @property

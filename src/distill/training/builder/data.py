@@ -29,7 +29,7 @@ def load_data(config: DataConfig, seed: int) -> DataModule:
     node["source"] = partial(instantiate, config.source, "data.source")
     node["transform"] = instantiate(config.transform, "data.transform") if config.transform else None
     try:
-        data = DataModule(**node, seed=seed)
+        data = DataModule.from_options(**node, seed=seed)
         data.prepare_data()
         data.setup()
     except (TypeError, ValueError) as error:

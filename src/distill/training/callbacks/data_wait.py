@@ -37,7 +37,7 @@ class DataWait(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
         """Count the time since the last step as waiting, except for a teacher's forward launched by the loader."""
-        now, prefetch_s = time.perf_counter(), getattr(trainer.train_dataloader, "ahead_s", 0.0)
+        now, prefetch_s = time.perf_counter(), getattr(trainer.train_dataloader, "prefetch_s", 0.0)
         launched, self._prefetch_s = max(0.0, prefetch_s - self._prefetch_s), prefetch_s
         self._wait_s += now - self._mark - launched
         self._step_s += launched

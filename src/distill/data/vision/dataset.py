@@ -1,0 +1,190 @@
+"""Datasets of image batches: held in memory, or decoded by workers."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from distill.data.batch import Batch
+from distill.data.loader import Failure
+from distill.data.rng import sample_seed, seeded, uniform
+from distill.data.sampler import Key
+from distill.data.splits import Split
+from distill.data.vision.augment import BatchAugment, fit
+from distill.data.vision.images import BrokenImageError, to_tensor
+from distill.data.vision.mixing import Mixing
+from distill.data.vision.preprocess import Scaling
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 16  # samples whose random numbers are drawn together
+
+
+@dataclass(frozen=True)
+class BatchTransform:
+    """What is done to a batch of decoded images.
+
+    Args:
+        scaling: the normalisation.
+        augment: the batched augmentation; None for evaluation.
+        mixing: mixup and CutMix; None: neither.
+        seed: of the random numbers.
+        cycle: the random numbers repeat after so many epochs; None: never.
+    """
+
+    scaling: Scaling
+    augment: BatchAugment | None
+    mixing: Mixing | None
+    seed: int
+    cycle: int | None
+
+
+class ImageDataset(Dataset[Batch | Failure | None]):
+    """Turns (epoch, positions in the split) into a finished batch on ``device``."""
+
+    def __init__(self, split: Split, transform: BatchTransform, device: torch.device | None = None) -> None:
+        self.split = split
+        self.batch_transform = transform
+        self._rows = split.rows.to(device or "cpu")
+        self._labels = split.images.labels.to(device or "cpu")
+
+    def __getitem__(self, key: Key) -> Batch | Failure | None:
+        epoch, positions = key
+        cycle, mixing = self.batch_transform.cycle, self.batch_transform.mixing
+        epoch = epoch % cycle if cycle else epoch
+        try:
+            images, kept = self._augmented(epoch, positions.to(self._rows.device))
+            if not len(kept):
+                return None
+            index = self._rows[kept]
+            if mixing is None:
+                return Batch(images, self._labels[index], index)
+            return self._mixed(mixing, images, kept, epoch)
+        except BrokenImageError as error:
+            return Failure(str(error))
+
+    def _augmented(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Augmented, normalised images, and the positions that could be read."""
+        images, kept = self.read(epoch, positions)
+        augment = self.batch_transform.augment
+        if augment is not None and len(kept):
+            images = augment(images, self.draws(epoch, kept, BatchAugment.columns))
+        return (self.batch_transform.scaling(images) if len(kept) else images), kept
+
+    def _mixed(self, mixing: Mixing, images: Tensor, kept: Tensor, epoch: int) -> Batch:
+        """Mix every image with its partner, augmented in this epoch; without a readable partner it stays unmixed."""
+        index = self._rows[kept]
+        u = self.draws(epoch, kept, BatchAugment.columns + mixing.columns)[:, BatchAugment.columns :]
+        partners = mixing.partners(u, len(self))
+        others, readable = self._augmented(epoch, partners)
+        mask = torch.isin(partners, readable) if len(readable) < len(partners) else slice(None)
+        lam, labels = torch.ones_like(u[:, 0]), self._labels[index]
+        if len(readable):
+            images[mask], lam[mask] = mixing(images[mask], others, u[mask])
+        return Batch(images, mixing.target(labels, self._labels[self._rows[partners]], lam), index)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the batches."""
+        return self._rows.device
+
+    def draws(self, epoch: int, positions: Tensor, n: int) -> Tensor:
+        """``n`` uniform numbers for the sample at each position, (B, n)."""
+        return uniform(self.batch_transform.seed, epoch, self._rows[positions], n)
+
+    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The images before batched augmentation, and the positions that could be read."""
+        raise NotImplementedError
+
+
+class MemoryDataset(ImageDataset):
+    """Images decoded once: ``pixels[at]`` are the split's, (N, C, H, W)."""
+
+    def __init__(self, split: Split, transform: BatchTransform, pixels: Tensor, at: Tensor) -> None:
+        super().__init__(split, transform, pixels.device)
+        self.pixels = pixels
+        self.at = at
+        self._drawn: tuple[int, Tensor] | None = None
+
+    def draws(self, epoch: int, positions: Tensor, n: int) -> Tensor:
+        """One gather: an epoch's numbers are drawn at its start, which saves fifty operations per step."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            mixing = self.batch_transform.mixing
+            columns = BatchAugment.columns + (mixing.columns if mixing is not None else 0)
+            seed = self.batch_transform.seed
+            chunks = [uniform(seed, epoch, rows, columns) for rows in torch.split(self._rows, _CHUNK)]
+            self._drawn = epoch, torch.cat(chunks)
+        return self._drawn[1][positions, :n]
+
+    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """One gather."""
+        return self.pixels[self.at[positions]], positions
+
+
+class FileDataset(ImageDataset):
+    """Images that are decoded in every epoch.
+
+    Args:
+        transform: of one image, with torch's, numpy's and Python's generators seeded from
+            (seed, epoch, index); None: ``fit`` alone.
+        size: side of the result; None: images as they are.
+        shorter: see ``fit``.
+        skip: leave broken images out, with a warning, instead of failing.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_transform: BatchTransform,
+        transform: Callable[[Any], Any] | None,
+        size: int | None,
+        shorter: int | None,
+        skip: bool,
+    ) -> None:
+        super().__init__(split, batch_transform)
+        self.transform = transform
+        self.size = size
+        self.shorter = shorter
+        self.skip = skip
+
+    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode one by one."""
+        images, kept = [], []
+        for position in positions.tolist():
+            row = int(self.split.rows[position])
+            try:
+                images.append(self._transformed(self._decoded(row), epoch, row))
+                kept.append(position)
+            except BrokenImageError as error:
+                if not self.skip:
+                    raise
+                log.warning("skipped: %s", error)
+        shapes = {tuple(image.shape) for image in images}
+        if len(shapes) > 1:
+            raise BrokenImageError(f"one batch has images of the shapes {sorted(shapes)}: {self._advice()}")
+        return torch.stack(images) if images else torch.empty(0), torch.tensor(kept, dtype=torch.int64)
+
+    def _decoded(self, row: int) -> Image.Image | Tensor:
+        at_least = getattr(self.transform, "at_least", None)
+        return self.split.images.image(row) if at_least is None else self.split.images.reduced(row, at_least)
+
+    def _transformed(self, image: Image.Image | Tensor, epoch: int, row: int) -> Tensor:
+        if self.transform is not None:
+            with seeded(sample_seed(self.batch_transform.seed, epoch, row)):
+                image = self.transform(image)
+            if not isinstance(image, Image.Image | Tensor):
+                raise BrokenImageError(f"data.transform must return an image or a tensor, got {type(image).__name__}")
+        elif self.size is not None:
+            image = fit(image, self.size, self.shorter)
+        return to_tensor(image)
+
+    def _advice(self) -> str:
+        return "end data.transform with a crop to one size" if self.transform is not None else "set data.image_size"
