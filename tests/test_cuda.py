@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from distill.data import Batch
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
-from distill.sweeps.callbacks import Heartbeat
+from distill.sweeps.lightning_callbacks import Heartbeat
 from distill.training.acceleration import cuda_graphs, graphed_step, prefetch
 from distill.training.acceleration.cuda_graphs import GraphedCallable
 from distill.training.acceleration.prefetch import SideStream

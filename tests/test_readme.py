@@ -11,7 +11,7 @@ from PIL import Image
 
 from distill.config import command_line
 from distill.config.compose import compose
-from distill.sweeps import callback
+from distill.sweeps import hydra_callback
 from jobs import ROOT, command, run_job
 
 README = (ROOT / "README.md").read_text()
@@ -66,7 +66,7 @@ def test_a_command_composes(line, tmp_path):
     words = shlex.split(line)
     flags, overrides = command_line.split(words[words.index("train.py") + 1 :])
     own = command_line.config_dir(flags)
-    jobs = callback.grid(overrides, {}) if "-m" in flags else [overrides]
+    jobs = hydra_callback.grid(overrides, {}) if "-m" in flags else [overrides]
     searched = [o for o in overrides if "interval(" not in o]  # a range takes values when its sweeper has chosen them
     for job in jobs or [searched]:
         assert compose(job, [tmp_path / own] if own else [], return_hydra_config=True).model._target_

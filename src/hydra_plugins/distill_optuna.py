@@ -1,9 +1,10 @@
 """``hydra/sweeper=optuna``: a search through ranges with Optuna, by validation accuracy after the last epoch.
 
-hydra-optuna-sweeper asks for Optuna below 3, so this is a thin sweeper over today's: ask, launch, tell.
+hydra-optuna-sweeper asks for Optuna below 3, so this is a thin sweeper over the current one: ask, launch, tell.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,59 +14,48 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from distill.sweeps.optuna import space, trial
+from distill.sweeps.optuna import search_space, trial
 from distill.utils.errors import UserError
 from distill.utils.invocation import invocation
 
 if TYPE_CHECKING:
-    from distill.sweeps.optuna.search import Search, Taken
+    from distill.sweeps.optuna.search import ClaimedTrial, Search
 
 
+@dataclass(eq=False)
 class OptunaSweeper(Sweeper):
-    """Asks a study for settings, has them run, and tells it the validation accuracies.
+    """Asks a study for settings, launches them as jobs, and tells it the validation accuracies.
 
-    Several commands with one ``storage`` and ``study_name`` share the trials. A sweep that was stopped goes on: trials
-    that were not finished, or failed, are run again with their settings.
+    Several commands with one ``storage`` and ``study_name`` share the trials. A stopped sweep resumes: trials that
+    were not finished, or failed, are run again with their settings.
 
     Args:
         n_trials: of the whole study.
-        at_once: asked for together.
+        at_once: trials asked for and launched together.
         sampler: a key of ``trial.SAMPLERS``.
         sampler_args: its arguments.
         pruner: a key of ``trial.PRUNERS``.
         pruner_args: its arguments.
         seed: of the sampler; None: another one each time.
-        storage: see ``trial.StudyPlace``; None: a journal in the sweep's folder.
+        storage: see ``trial.StudyConfig``; None: a journal in the sweep's folder.
         study_name: the study's.
     """
 
-    def __init__(
-        self,
-        n_trials: int,
-        at_once: int,
-        sampler: str,
-        sampler_args: Any,
-        pruner: str,
-        pruner_args: Any,
-        seed: int | None,
-        storage: str | None,
-        study_name: str,
-    ) -> None:
-        self.n_trials = n_trials
-        self.at_once = at_once
-        self.sampler = sampler
-        self.sampler_args = sampler_args
-        self.pruner = pruner
-        self.pruner_args = pruner_args
-        self.seed = seed
-        self.storage = storage
-        self.study_name = study_name
+    n_trials: int
+    at_once: int
+    sampler: str
+    sampler_args: Any
+    pruner: str
+    pruner_args: Any
+    seed: int | None
+    storage: str | None
+    study_name: str
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Checks the knobs and sets up the launcher.
+        """Checks the options and sets up the launcher.
 
         Raises:
-            UserError: Optuna is missing, or a knob's value is none.
+            UserError: Optuna is missing, or an option is invalid.
         """
         for key in ("n_trials", "at_once"):
             value = getattr(self, key)
@@ -74,7 +64,7 @@ class OptunaSweeper(Sweeper):
         if self.seed is not None and (type(self.seed) is not int or self.seed < 0):
             raise UserError(f"hydra.sweeper.seed must be a whole number from 0 or null, got {self.seed!r}")
         for key in ("sampler_args", "pruner_args"):
-            setattr(self, key, _plain(key, getattr(self, key)))
+            setattr(self, key, _keyword_arguments(key, getattr(self, key)))
         try:
             import optuna  # noqa: F401
         except ImportError as error:
@@ -85,10 +75,10 @@ class OptunaSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def _made_sampler(self) -> Any:
+    def _make_sampler(self) -> Any:
         from distill.sweeps.optuna.sampler import SeededByTrial
 
-        make = partial(trial.made, "sampler", trial.SAMPLERS, self.sampler)
+        make = partial(trial.instantiate, "sampler", trial.SAMPLERS, self.sampler)
         if self.seed is None or "seed" in self.sampler_args:
             return make(self.sampler_args)
         if self.sampler == "qmc":  # its numbers are a sequence that all commands share
@@ -96,64 +86,63 @@ class OptunaSweeper(Sweeper):
         return SeededByTrial(lambda seed: make({**self.sampler_args, "seed": seed}), self.seed)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs what is left of the trials, and says which one was the best."""
+        """Runs the remaining trials, and prints the best one."""
         from distill.sweeps.optuna.search import Search
 
         assert self.config is not None
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
-        fixed, ranges = space.space(arguments, self.loader)
-        for sample in space.samples(ranges):  # a mistyped key or option is found before the first trial
+        fixed, distributions = search_space.search_space(arguments, self.loader)
+        for sample in search_space.samples(distributions):  # finds a mistyped key or option before the first trial
             self.loader.load_sweep_config(self.config, [*fixed, *sample])
-        sampler = self._made_sampler()
+        sampler = self._make_sampler()
         storage = self.storage or str(folder / "study.journal")
-        place = trial.StudyPlace(storage, self.study_name, self.pruner, self.pruner_args)
-        study = trial.open_study(place, sampler)
-        space.check_same(study, ranges)
-        search = Search(study, place, folder, ranges, self.n_trials)
-        with search.at_work():
-            waiting = search.left(failed=True)
-            while waiting := waiting or search.left() or self._asked(search):
-                now, waiting = waiting[: self.at_once], waiting[self.at_once :]
-                self._run(search, now, fixed)
+        config = trial.StudyConfig(storage, self.study_name, self.pruner, self.pruner_args)
+        study = trial.open_study(config, sampler)
+        search_space.check_same_space(study, distributions)
+        search = Search(study, config, folder, distributions, self.n_trials)
+        with search.worker_lock():
+            queue = search.resume(retry_failed=True)
+            while queue := queue or search.resume() or self._ask(search):
+                batch, queue = queue[: self.at_once], queue[self.at_once :]
+                self._launch(search, batch, fixed)
         print(_best(search, fixed), flush=True)
 
-    def _asked(self, search: "Search") -> list["Taken"]:
+    def _ask(self, search: "Search") -> list["ClaimedTrial"]:
         """New trials, until there are ``n_trials``."""
-        return [one for _ in range(self.at_once) if (one := search.ask())]
+        return [claimed for _ in range(self.at_once) if (claimed := search.ask())]
 
-    def _run(self, search: "Search", taken: Sequence["Taken"], fixed: list[str]) -> None:
-        """One call of the launcher."""
+    def _launch(self, search: "Search", batch: Sequence["ClaimedTrial"], fixed: list[str]) -> None:
         overrides = [
-            [*fixed, *(f"{key}={value}" for key, value in one.params.items()), f"hydra.sweep.subdir='{one.job}'"]
-            for one in taken
+            [*fixed, *(f"{key}={value}" for key, value in each.params.items()), f"hydra.sweep.subdir='{each.job}'"]
+            for each in batch
         ]
         assert self.launcher is not None
-        self.launcher.launch(overrides, initial_job_idx=taken[0].job)
-        for one in taken:
-            search.tell(one)
+        self.launcher.launch(overrides, initial_job_idx=batch[0].job)
+        for each in batch:
+            search.tell(each)
 
 
 def _best(search: "Search", fixed: Sequence[str]) -> str:
     """The best trial in one line."""
-    trials = search.counted()
+    n_trials = len(search.counted())
     try:
         best = search.study.best_trial
     except ValueError:
-        return f"optuna: none of {len(trials)} trials finished"
-    own = [f"{key}={value}" for key, value in best.params.items()]
+        return f"optuna: none of {n_trials} trials finished"
+    overrides = [f"{key}={value}" for key, value in best.params.items()]
     return (
-        f"optuna: best of {len(trials)} trials: number {best.user_attrs.get('again', best.number)}, "
-        f"{100 * best.value:.2f} % on validation: {invocation('train', *fixed, *own)}"
+        f"optuna: best of {n_trials} trials: number {best.user_attrs.get('again', best.number)}, "
+        f"{100 * best.value:.2f} % on validation: {invocation('train', *fixed, *overrides)}"
     )
 
 
-def _plain(key: str, node: Any) -> dict[str, Any]:
-    """Arguments that the configuration gives by name.
+def _keyword_arguments(key: str, node: Any) -> dict[str, Any]:
+    """The arguments in a node of the configuration.
 
     Raises:
-        UserError: it gives something else.
+        UserError: it is no mapping.
     """
-    found: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    if found is not None and not isinstance(found, dict):
-        raise UserError(f"hydra.sweeper.{key} must be arguments by name, as in {{n_startup_trials: 5}}, got {found!r}")
-    return {str(name): value for name, value in (found or {}).items()}
+    value: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"hydra.sweeper.{key} must be arguments by name, as in {{n_startup_trials: 5}}, got {value!r}")
+    return {str(name): argument for name, argument in (value or {}).items()}

@@ -8,6 +8,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,21 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from distill.sweeps import record
-from distill.sweeps.remote import RemoteJob, at_least, lost, prepared, without_result
+from distill.sweeps.remote import RemoteJob, check_number, empty_result, fail_lost_job, remote_jobs
 from distill.utils.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 DIED = "its worker process died (killed, or out of memory)"
 
 
-class Slot:
-    """A process that runs one job after the other on the devices that Ray gave it, and pays for imports once."""
+class Worker:
+    """A Ray actor that runs one job after the other on its devices, and imports torch once."""
 
     def ready(self) -> None:
-        """Returns as soon as the process is there."""
+        """Returns as soon as the process has started."""
 
     def run(self, job: RemoteJob) -> JobReturn | None:
-        """One job; None: it was asked to stop."""
+        """Runs a job; None: it was asked to stop."""
         from distill.utils.errors import Interrupted
 
         try:
@@ -40,8 +41,9 @@ class Slot:
             return None
 
 
+@dataclass(eq=False)
 class RayLauncher(Launcher):
-    """Gives every job a slot of its own; a slot whose process dies is replaced, and only its job has failed.
+    """Runs every job in a worker process; a worker that dies is replaced, and only its job fails.
 
     Args:
         gpus_per_job: a whole number, or a fraction below 1; None: 1 where there are GPUs, else 0.
@@ -49,56 +51,46 @@ class RayLauncher(Launcher):
         memory_gb: that a job is counted with, in gigabytes; None: not counted.
         jobs_at_once: at most; None: as many as the machines hold.
         address: of a cluster ("auto": the one that this machine belongs to); None: Ray is started here for the sweep.
-        gpus: that Ray may give away when it is started here; None: those found.
+        gpus: that Ray may give away when it is started here; None: all.
         cpus: likewise.
 
     Raises:
         UserError: Ray is missing, a number is out of range, or no machine has what a job asks for.
     """
 
-    def __init__(
-        self,
-        gpus_per_job: float | None = None,
-        cpus_per_job: float | None = None,
-        memory_gb: float | None = None,
-        jobs_at_once: int | None = None,
-        address: str | None = None,
-        gpus: int | None = None,
-        cpus: int | None = None,
-    ) -> None:
-        self.gpus_per_job = gpus_per_job
-        self.cpus_per_job = cpus_per_job
-        self.memory_gb = memory_gb
-        self.jobs_at_once = jobs_at_once
-        self.address = address
-        self.gpus = gpus
-        self.cpus = cpus
-        self._idle: list[Any] = []  # between two calls of a sweeper that asks for jobs bit by bit
+    gpus_per_job: float | None = None
+    cpus_per_job: float | None = None
+    memory_gb: float | None = None
+    jobs_at_once: int | None = None
+    address: str | None = None
+    gpus: int | None = None
+    cpus: int | None = None
+    _idle: list[Any] = field(default_factory=list, init=False)  # workers, kept for the sweeper's next call
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Checks the knobs and starts Ray, or joins the cluster."""
+        """Checks the options."""
         self.config = config
         self.context = hydra_context
         self.function = task_function
         for key in ("gpus_per_job", "cpus_per_job", "memory_gb"):
-            at_least(key, getattr(self, key), 0)
-        at_least("jobs_at_once", self.jobs_at_once, 1, whole=True)
+            check_number(key, getattr(self, key), 0)
+        check_number("jobs_at_once", self.jobs_at_once, 1, whole=True)
         for key in ("gpus", "cpus"):
-            at_least(key, getattr(self, key), 0, whole=True)
+            check_number(key, getattr(self, key), 0, whole=True)
             if self.address is not None and getattr(self, key) is not None:
                 raise UserError(f"hydra.launcher.{key} is for a machine alone; a cluster (address) knows its own")
         if (self.gpus_per_job or 0) > 1 and self.gpus_per_job != int(self.gpus_per_job or 0):
             raise UserError(
                 f"hydra.launcher.gpus_per_job must be a whole number or a fraction below 1, got {self.gpus_per_job}"
             )
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray reads it when it is imported: each job's lines are its own
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # read when Ray is imported: jobs print equal lines
         try:
             import ray  # noqa: F401
         except ImportError as error:
             raise UserError("hydra/launcher=ray needs Ray: pip install 'distill[ray]'") from error
 
     def _start(self) -> None:
-        """Starts Ray here, or joins the cluster."""
+        """Starts Ray on this machine, or joins the cluster."""
         import ray
 
         if ray.is_initialized():
@@ -112,8 +104,8 @@ class RayLauncher(Launcher):
             where = f"hydra.launcher.address={self.address}" if self.address else "Ray could not be started"
             raise UserError(f"{where}: {first_line(error)}") from error
 
-    def _width(self) -> tuple[dict[str, float], int]:
-        """What a job asks for, and how many such jobs the machines hold."""
+    def _resources(self) -> tuple[dict[str, float], int]:
+        """The resources of a job, and how many such jobs the machines hold."""
         import ray
 
         nodes = [
@@ -121,74 +113,70 @@ class RayLauncher(Launcher):
             for node in ray.nodes()  # type: ignore[no-untyped-call]
             if node["Alive"]
         ]
-        has = {kind: [node.get(kind, 0.0) for node in nodes] for kind in ("GPU", "CPU", "memory")}
-        gpus = self.gpus_per_job if self.gpus_per_job is not None else float(sum(has["GPU"]) > 0)
-        share = min((c * gpus / g for c, g in zip(has["CPU"], has["GPU"], strict=True) if gpus and g), default=1.0)
-        cpus = self.cpus_per_job if self.cpus_per_job is not None else max(1.0, float(int(share)))
-        asked = {"GPU": gpus, "CPU": cpus, "memory": (self.memory_gb or 0) * 1e9}
-        knobs = {"GPU": "gpus_per_job", "CPU": "cpus_per_job", "memory": "memory_gb"}
-        for kind, amount in asked.items():
-            if amount > max(has[kind]):
-                unit = 1e9 if kind == "memory" else 1
-                most = max(has[kind]) / unit
+        available = {resource: [node.get(resource, 0.0) for node in nodes] for resource in ("GPU", "CPU", "memory")}
+        gpus = self.gpus_per_job if self.gpus_per_job is not None else float(sum(available["GPU"]) > 0)
+        shares = (c * gpus / g for c, g in zip(available["CPU"], available["GPU"], strict=True) if gpus and g)
+        cpus = self.cpus_per_job if self.cpus_per_job is not None else max(1.0, float(int(min(shares, default=1.0))))
+        required = {"GPU": gpus, "CPU": cpus, "memory": (self.memory_gb or 0) * 1e9}
+        options = {"GPU": "gpus_per_job", "CPU": "cpus_per_job", "memory": "memory_gb"}
+        for resource, amount in required.items():
+            if amount > max(available[resource]):
+                unit = 1e9 if resource == "memory" else 1
                 raise UserError(
-                    f"hydra.launcher.{knobs[kind]}={amount / unit:g}: no machine has so many, at most {most:g}"
+                    f"hydra.launcher.{options[resource]}={amount / unit:g}: no machine has so many, "
+                    f"at most {max(available[resource]) / unit:g}"
                 )
-        fits = [min((int(has[kind][i] / amount + 1e-6) for kind, amount in asked.items() if amount), default=1)
-                for i in range(len(nodes))]  # fmt: skip
-        return asked, sum(fits)
+        fits = [min((int(available[resource][i] / amount + 1e-6) for resource, amount in required.items() if amount),
+                    default=1) for i in range(len(nodes))]  # fmt: skip
+        return required, sum(fits)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs the jobs and waits for them.
-
-        Returns:
-            What each gave, in their order.
-        """
         import ray
 
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         self._start()
-        asked, width = self._width()
-        jobs = deque(prepared(self.config, self.context, self.function, job_overrides, initial_job_idx))
-        width = min(width, self.jobs_at_once or width, len(jobs))
-        log.info(f"Launching {len(jobs)} jobs with Ray, {width} at once")
-        actor: Any = ray.remote(num_gpus=asked["GPU"], num_cpus=asked["CPU"], memory=asked["memory"])(Slot)
-        done: dict[int, JobReturn] = {}
-        for job, result in self._results(jobs, width, actor.remote):
-            done[job.number] = result
+        resources, capacity = self._resources()
+        jobs = deque(remote_jobs(self.config, self.context, self.function, job_overrides, initial_job_idx))
+        n_workers = min(capacity, self.jobs_at_once or capacity, len(jobs))
+        log.info(f"Launching {len(jobs)} jobs with Ray, {n_workers} at once")
+        gpus, cpus, memory = resources["GPU"], resources["CPU"], resources["memory"]
+        actor: Any = ray.remote(num_gpus=gpus, num_cpus=cpus, memory=memory)(Worker)
+        results: dict[int, JobReturn] = {}
+        for job, result in self._results(jobs, n_workers, actor.remote):
+            results[job.number] = result
             print(record.progress(Path(str(self.config.hydra.sweep.dir))), flush=True)
-        return [done[number] for number in sorted(done)]
+        return [results[number] for number in sorted(results)]
 
     def _results(
-        self, jobs: deque[RemoteJob], width: int, make: Callable[[], Any]
+        self, jobs: deque[RemoteJob], n_workers: int, start_worker: Callable[[], Any]
     ) -> Iterator[tuple[RemoteJob, JobReturn]]:
-        """Every job with what it gave, as they end; at most ``width`` slots work, and stay for later jobs."""
+        """Every job with its result, as they end; the workers stay for later calls."""
         import ray
         from ray.exceptions import RayActorError, RayError
 
-        slots = self._idle + [make() for _ in range(width - len(self._idle))]
+        workers = self._idle + [start_worker() for _ in range(n_workers - len(self._idle))]
         self._idle = []
-        pending: dict[Any, tuple[Any, RemoteJob | None]] = {slot.ready.remote(): (slot, None) for slot in slots}
+        pending: dict[Any, tuple[Any, RemoteJob | None]] = {worker.ready.remote(): (worker, None) for worker in workers}
         while jobs or any(job for _, job in pending.values()):
             (first, *_), _ = ray.wait(list(pending), num_returns=1)
-            slot, job = pending.pop(first)
+            worker, job = pending.pop(first)
             try:
                 result = ray.get(first)
             except RayError as error:
                 if job is None:
                     raise UserError(f"Ray could not start a worker: {first_line(error)}") from error
                 died = isinstance(error, RayActorError)
-                yield job, lost(job, DIED if died else first_line(error))
-                ray.kill(slot)
+                yield job, fail_lost_job(job, DIED if died else first_line(error))
+                ray.kill(worker)
                 if jobs:
-                    slot = make()
-                    pending[slot.ready.remote()] = (slot, None)
+                    worker = start_worker()
+                    pending[worker.ready.remote()] = (worker, None)
                 continue
             if job is not None:
-                yield job, result or without_result(job)
+                yield job, result or empty_result(job)
             if jobs:
                 job = jobs.popleft()
-                pending[slot.run.remote(job)] = (slot, job)
+                pending[worker.run.remote(job)] = (worker, job)
             else:
-                self._idle.append(slot)
-        self._idle += [slot for slot, _ in pending.values()]
+                self._idle.append(worker)
+        self._idle += [worker for worker, _ in pending.values()]

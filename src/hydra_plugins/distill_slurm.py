@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,24 +24,25 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.sweeps import record
 from distill.sweeps.jobs import State, load, read
-from distill.sweeps.remote import RemoteJob, at_least, lost, prepared, without_result
+from distill.sweeps.remote import RemoteJob, check_number, empty_result, fail_lost_job, remote_jobs, without_hydra
 from distill.sweeps.slurm import queue as slurm
-from distill.sweeps.slurm.queue import SLURM, Place, SlurmJob
+from distill.sweeps.slurm.queue import SLURM, QueueEntry, SlurmJob
 from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
-PATIENT = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning"}  # waiting for these is normal
-PATIENCE_S = 60.0  # for the last files of a job on another machine to be seen here
+NORMAL_REASONS = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning"}  # to be pending
+FILES_TIMEOUT_S = 60.0  # for the last files of a job on another machine to appear here
 
 
-class SlurmLauncher(Launcher):
-    """Submits the jobs, says how they come along, and waits for them; they go on without it.
+@dataclass(frozen=True)
+class SlurmOptions:
+    """The options of the launcher.
 
     Args:
         gpus_per_job: a whole number; None: 1 where the partition has any, else 0.
         cpus_per_job: cores; None: Slurm's default.
         memory_gb: of main memory; None: Slurm's default.
-        timeout_min: after which a job makes room, and is queued again to go on; None: the partition's limit.
+        timeout_min: after which a job is stopped, and queued again to resume; None: the partition's limit.
         stop_before_s: seconds before that limit at which a job is told to write its checkpoint.
         jobs_at_once: at most; None: as many as Slurm gives.
         partition: None: the default one.
@@ -49,64 +51,60 @@ class SlurmLauncher(Launcher):
         constraint: features that a node must have; None: any node.
         sbatch: further options of ``sbatch``, by their long names.
         setup: shell lines before a job.
-        poll_s: seconds between two looks at the queue.
-
-    Raises:
-        UserError: submitit or Slurm is missing, a knob is out of range, or Slurm refuses the jobs.
+        poll_s: seconds between two queries of the queue.
     """
 
-    def __init__(
-        self,
-        gpus_per_job: int | None = None,
-        cpus_per_job: int | None = None,
-        memory_gb: float | None = None,
-        timeout_min: int | None = None,
-        stop_before_s: int = 120,
-        jobs_at_once: int | None = None,
-        partition: str | None = None,
-        account: str | None = None,
-        qos: str | None = None,
-        constraint: str | None = None,
-        sbatch: Any = None,
-        setup: Any = None,
-        poll_s: float = 5.0,
-    ) -> None:
-        self.gpus_per_job = gpus_per_job
-        self.cpus_per_job = cpus_per_job
-        self.memory_gb = memory_gb
-        self.timeout_min = timeout_min
-        self.stop_before_s = stop_before_s
-        self.jobs_at_once = jobs_at_once
-        self.partition = partition
-        self.account = account
-        self.qos = qos
-        self.constraint = constraint
-        self.sbatch = sbatch
-        self.extra_lines = setup
-        self.poll_s = poll_s
-        self._said: set[str] = set()
+    gpus_per_job: int | None = None
+    cpus_per_job: int | None = None
+    memory_gb: float | None = None
+    timeout_min: int | None = None
+    stop_before_s: int = 120
+    jobs_at_once: int | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    sbatch: Any = None
+    setup: Any = None
+    poll_s: float = 5.0
+
+
+class SlurmLauncher(Launcher):
+    """Submits the jobs, reports their progress, and waits for them; they go on without it.
+
+    Args:
+        options: see ``SlurmOptions``.
+
+    Raises:
+        UserError: submitit or Slurm is missing, an option is out of range, or Slurm refuses the jobs.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = SlurmOptions(**{key: _plain(value) for key, value in options.items()})
+        self._warned: set[str] = set()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Checks the knobs, and that Slurm is there."""
+        """Checks the options, and that Slurm's commands exist."""
         self.config = config
         self.context = hydra_context
         self.function = task_function
-        at_least("gpus_per_job", self.gpus_per_job, 0, whole=True)
+        options = self.options
+        check_number("gpus_per_job", options.gpus_per_job, 0, whole=True)
         for key in ("cpus_per_job", "timeout_min", "jobs_at_once"):
-            at_least(key, getattr(self, key), 1, whole=True)
-        at_least("memory_gb", self.memory_gb, 0.001)
+            check_number(key, getattr(options, key), 1, whole=True)
+        check_number("memory_gb", options.memory_gb, 0.001)
         for key, least in (("stop_before_s", 1), ("poll_s", 0.1)):
-            at_least(key, getattr(self, key), least, whole=key == "stop_before_s")
-            if getattr(self, key) is None:
+            check_number(key, getattr(options, key), least, whole=key == "stop_before_s")
+            if getattr(options, key) is None:
                 raise UserError(f"hydra.launcher.{key} must be a number, got None")
-        if self.timeout_min is not None and self.stop_before_s >= 60 * self.timeout_min:
+        if options.timeout_min is not None and options.stop_before_s >= 60 * options.timeout_min:
             raise UserError(
-                f"hydra.launcher.stop_before_s={self.stop_before_s} must be below "
-                f"timeout_min={self.timeout_min} ({60 * self.timeout_min} s)"
+                f"hydra.launcher.stop_before_s={options.stop_before_s} must be below "
+                f"timeout_min={options.timeout_min} ({60 * options.timeout_min} s)"
             )
-        for key, node, kind in (("sbatch", self.sbatch, dict), ("setup", self.extra_lines, list)):
-            if not isinstance(_plain(node), kind | None):
-                raise UserError(f"hydra.launcher.{key} must be a {kind.__name__} or null, got {_plain(node)!r}")
+        for key, value, expected in (("sbatch", options.sbatch, dict), ("setup", options.setup, list)):
+            if not isinstance(value, expected | None):
+                raise UserError(f"hydra.launcher.{key} must be a {expected.__name__} or null, got {value!r}")
         if shutil.which("sbatch") is None:
             raise UserError(
                 "hydra/launcher=slurm needs Slurm's commands, and this machine has no sbatch: give the command on a "
@@ -118,70 +116,72 @@ class SlurmLauncher(Launcher):
             raise UserError("hydra/launcher=slurm needs submitit: pip install 'distill[slurm]'") from error
 
     def _executor(self, folder: Path) -> Any:
-        """What writes the batch scripts and pickles the jobs, in ``folder``."""
+        """Submitit's executor, which writes the batch scripts and the pickled jobs into ``folder``."""
         from submitit.slurm.slurm import SlurmExecutor
 
         # The batch process is Python itself ("exec", no srun), so that "B:" sends the signal to it and not to its
-        # children: the workers that load data would die of it.
+        # child processes: the data loader workers would die of it.
         executor = SlurmExecutor(folder, python=f"exec {shlex.quote(sys.executable)}")
-        gpus = int(slurm.has_gpus(self.partition)) if self.gpus_per_job is None else self.gpus_per_job
+        options = self.options
+        gpus = int(slurm.has_gpus(options.partition)) if options.gpus_per_job is None else options.gpus_per_job
         executor.update_parameters(
-            job_name="distill", time=self.timeout_min, gpus_per_node=gpus or None, cpus_per_task=self.cpus_per_job,
-            mem=None if self.memory_gb is None else f"{max(1, round(1024 * self.memory_gb))}M",
-            partition=self.partition, account=self.account, qos=self.qos, constraint=self.constraint,
-            setup=_plain(self.extra_lines), use_srun=False, stderr_to_stdout=True, wckey=None,
+            job_name="distill", time=options.timeout_min, gpus_per_node=gpus or None,
+            cpus_per_task=options.cpus_per_job,
+            mem=None if options.memory_gb is None else f"{max(1, round(1024 * options.memory_gb))}M",
+            partition=options.partition, account=options.account, qos=options.qos, constraint=options.constraint,
+            setup=options.setup, use_srun=False, stderr_to_stdout=True, wckey=None,
             additional_parameters={
-                "requeue": True, "signal": f"B:USR2@{self.stop_before_s}", **(_plain(self.sbatch) or {})
+                "requeue": True, "signal": f"B:USR2@{options.stop_before_s}", **(options.sbatch or {})
             },
         )  # fmt: skip
         return executor
 
     def _submit(self, jobs: Sequence[RemoteJob], folder: Path) -> dict[str, RemoteJob]:
-        """One array, by identity."""
+        """Submits the jobs as one array; returns them by their ids."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         executor = self._executor(folder)
-        executor.update_parameters(array_parallelism=self.jobs_at_once or len(jobs))
+        executor.update_parameters(array_parallelism=self.options.jobs_at_once or len(jobs))
         for job in jobs:
             record.clear(job.folder)
         try:
-            with redirect_stderr(StringIO()):  # submitit repeats what sbatch says
+            with redirect_stderr(StringIO()):  # submitit repeats sbatch's messages
                 submitted = executor.map_array(SlurmJob.__call__, [SlurmJob(job) for job in jobs])
         except (FailedJobError, FailedSubmissionError, OSError) as error:
-            raise UserError(f"Slurm does not take the jobs: {slurm.complaint(str(error))}") from error
-        found = {entry.job_id: job for entry, job in zip(submitted, jobs, strict=True)}
-        for identity, job in found.items():
-            slurm.write(job.folder, identity, job.overrides)
-        return found
+            raise UserError(f"Slurm does not take the jobs: {slurm.errors(str(error))}") from error
+        by_id = {entry.job_id: job for entry, job in zip(submitted, jobs, strict=True)}
+        for job_id, job in by_id.items():
+            slurm.write(job.folder, job_id, job.overrides)
+        return by_id
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submits the jobs that are neither finished nor in the queue already, and waits for all.
 
         Returns:
-            Nothing but their configurations, in their order: what a job gives is in its folder.
+            Their configurations, in their order: the result of a job is in its folder.
         """
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep = Path(str(self.config.hydra.sweep.dir))
-        jobs = list(prepared(self.config, self.context, self.function, job_overrides, initial_job_idx))
-        waiting, missing = self._known(jobs)
+        jobs = list(remote_jobs(self.config, self.context, self.function, job_overrides, initial_job_idx))
+        waiting, missing = self._split(jobs)
         finished = len(jobs) - len(waiting) - len(missing)
-        most = int(slurm.setting("MaxArraySize") or 1001)
-        parts = [missing[i : i + most] for i in range(0, len(missing), most)]
+        array_size = int(slurm.setting("MaxArraySize") or 1001)
+        arrays = [missing[i : i + array_size] for i in range(0, len(missing), array_size)]
         log.info(f"Slurm: {len(missing)} jobs to submit, {len(waiting)} in its queue already, {finished} finished")
         try:
-            while parts or waiting:
-                while parts and not (waiting and self.jobs_at_once):  # which holds within an array
-                    waiting |= self._submit(parts.pop(0), (sweep / ".submitit").absolute())
-                for _ in self._ends(waiting, sweep):
+            while arrays or waiting:
+                while arrays and not (waiting and self.options.jobs_at_once):  # a limit that holds within one array
+                    waiting |= self._submit(arrays.pop(0), (sweep / ".submitit").absolute())
+                for _ in self._ended(waiting, sweep):
                     print(record.progress(sweep), flush=True)
         except KeyboardInterrupt:
-            arrays = " ".join(sorted({identity.split("_")[0] for identity in waiting}))
-            print(f"\nSlurm's jobs go on by themselves; to stop them: scancel {arrays}", file=sys.stderr, flush=True)
+            array_ids = " ".join(sorted({job_id.split("_")[0] for job_id in waiting}))
+            print(f"\nSlurm's jobs go on by themselves; to stop them: scancel {array_ids}", file=sys.stderr, flush=True)
             raise
-        return [without_result(job) for job in jobs]
+        return [empty_result(job) for job in jobs]
 
-    def _known(self, jobs: Sequence[RemoteJob]) -> tuple[dict[str, RemoteJob], list[RemoteJob]]:
-        """Jobs that are in Slurm's queue since an earlier command, and those that must be submitted.
+    def _split(self, jobs: Sequence[RemoteJob]) -> tuple[dict[str, RemoteJob], list[RemoteJob]]:
+        """The unfinished jobs: those in Slurm's queue since an earlier command, and those to be submitted.
 
         Raises:
             UserError: one of the former has other settings than are asked for now.
@@ -193,63 +193,60 @@ class SlurmLauncher(Launcher):
             if read(job.folder).state == State.finished:
                 continue
             entry = load(job.folder / SLURM) or {}
-            if entry and not queue.get(entry["id"], Place("COMPLETED", "")).ended:
-                if slurm.settings(entry["overrides"]) != slurm.settings(job.overrides):
+            if entry and not queue.get(entry["id"], QueueEntry("COMPLETED", "")).ended:
+                if without_hydra(entry["overrides"]) != without_hydra(job.overrides):
                     raise UserError(f"job {job.number} is in Slurm's queue with other settings: scancel {entry['id']}")
                 waiting[entry["id"]] = job
             else:
                 missing.append(job)
         return waiting, missing
 
-    def _ends(self, waiting: dict[str, RemoteJob], sweep: Path) -> Iterator[RemoteJob]:
+    def _ended(self, waiting: dict[str, RemoteJob], sweep: Path) -> Iterator[RemoteJob]:
         """Every job as it ends; taken out of ``waiting``."""
-        gone: dict[str, float] = {}  # since when Slurm has done with it, and its folder does not say how it ended
+        left_at: dict[str, float] = {}  # when jobs left the queue whose folder does not show how they ended
         while waiting:
-            time.sleep(self.poll_s)
+            time.sleep(self.options.poll_s)
             try:
                 queue = slurm.queue()
             except UserError as error:
-                self._say(f"{error}; still waiting")
+                self._warn_once(f"{error}; still waiting")
                 continue
-            held = [queue[i].reason for i in waiting if i in queue and queue[i].state == "PENDING"]
-            for reason in {reason.strip("()") for reason in held} - PATIENT:
-                self._say(f"Slurm holds {held.count(reason)} jobs back: {reason}")
-            for identity, job in list(waiting.items()):
-                place = queue.get(identity)
-                if place is not None and not place.ended:
-                    gone.pop(identity, None)
+            reasons = [queue[i].reason for i in waiting if i in queue and queue[i].state == "PENDING"]
+            for reason in {reason.strip("()") for reason in reasons} - NORMAL_REASONS:
+                self._warn_once(f"Slurm holds {reasons.count(reason)} jobs back: {reason}")
+            for job_id, job in list(waiting.items()):
+                entry = queue.get(job_id)
+                if entry is not None and not entry.ended:
+                    left_at.pop(job_id, None)
                     continue
-                found = read(job.folder)
-                if found.state == State.failed:
-                    why = (found.failure or {}).get("reason")
-                    print(f"error: job {job.number}: {why}", file=sys.stderr, flush=True)
-                elif found.state not in (State.finished, State.pruned):
-                    since = gone.setdefault(identity, time.monotonic())
-                    if time.monotonic() - since < self._patience(place):
+                result = read(job.folder)
+                if result.state == State.failed:
+                    failure = (result.failure or {}).get("reason")
+                    print(f"error: job {job.number}: {failure}", file=sys.stderr, flush=True)
+                elif result.state not in (State.finished, State.pruned):
+                    waited_s = time.monotonic() - left_at.setdefault(job_id, time.monotonic())
+                    # A killed job is lost at the second look, for Slurm may requeue it; files of others may be late.
+                    killed = entry is not None and entry.state != "COMPLETED"
+                    if waited_s < (self.options.poll_s / 2 if killed else FILES_TIMEOUT_S):
                         continue
-                    lost(job, _why(place, identity, sweep))
-                del waiting[identity]
+                    fail_lost_job(job, _lost_reason(entry, job_id, sweep))
+                del waiting[job_id]
                 yield job
 
-    def _patience(self, place: Place | None) -> float:
-        """Seconds: a job that was killed is called so at the second look, for Slurm may put it in the queue again."""
-        return PATIENCE_S if place is None or place.state == "COMPLETED" else self.poll_s / 2
-
-    def _say(self, what: str) -> None:
-        """Once."""
-        if what not in self._said:
-            self._said.add(what)
-            print(f"warning: {what}", file=sys.stderr, flush=True)
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
-def _why(place: Place | None, identity: str, sweep: Path) -> str:
+def _lost_reason(entry: QueueEntry | None, job_id: str, sweep: Path) -> str:
     """Why a job has no result."""
-    logs = f"see {os.path.relpath(sweep / '.submitit' / f'{identity}_0_log.out')}"
-    if place is None:
+    logs = f"see {os.path.relpath(sweep / '.submitit' / f'{job_id}_0_log.out')}"
+    if entry is None:
         return f"it left Slurm's queue without a word ({logs})"
-    if place.state == "FAILED":
+    if entry.state == "FAILED":
         return f"its process died (killed, or out of memory); {logs}"
-    return f"Slurm ended it: {place.state}; {logs}"
+    return f"Slurm ended it: {entry.state}; {logs}"
 
 
 def _plain(node: Any) -> Any:

@@ -12,7 +12,7 @@ TEACHER, MODEL = "teacher", "model"
 
 
 class TeacherSource(ConfigSource):
-    """Answers ``teacher/<option>`` with ``model/<option>`` of the other sources, unless they have the former."""
+    """Resolves ``teacher/<option>`` to ``model/<option>`` of the other sources, unless they have the former."""
 
     @staticmethod
     def scheme() -> str:
@@ -31,9 +31,9 @@ class TeacherSource(ConfigSource):
         return next(((source, path) for source in others if source.is_config(path)), None)
 
     def load_config(self, config_path: str) -> ConfigResult:
-        found = self._find(config_path)
-        assert found is not None  # Hydra asks is_config first
-        source, path = found
+        match = self._find(config_path)
+        assert match is not None  # Hydra asks is_config first
+        source, path = match
         return replace(source.load_config(path), provider=self.provider)
 
     def is_group(self, config_path: str) -> bool:

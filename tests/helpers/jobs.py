@@ -62,7 +62,7 @@ def composed(*overrides, config_dirs=()):
 def run_job(folder, *overrides, config_dirs=()):
     """The main job in this process, in ``folder``; teachers are kept beside it. What its ``summary.json`` holds."""
     from distill.config.schema import typed
-    from distill.sweeps.callbacks import trainer_callbacks
+    from distill.sweeps.lightning_callbacks import trainer_callbacks
     from distill.training.flows import check
     from distill.training.pipeline import run
     from distill.training.prepare import prepare

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from distill.sweeps import callback, record
-from distill.sweeps.callback import check_same, grid, total
-from distill.sweeps.jobs import FAILURE, SILENCE_S, STATUS, State, born, jobs, load, swept
+from distill.sweeps import hydra_callback, record
+from distill.sweeps.hydra_callback import check_same_jobs, count_jobs, grid
+from distill.sweeps.jobs import FAILURE, HEARTBEAT_TIMEOUT_S, STATUS, State, jobs, load, start_time, swept_keys
 from distill.utils.errors import UserError
 from jobs import command
 from summaries import epoch, student, write_summary
@@ -29,7 +29,7 @@ def test_states_overrides_and_swept_keys(tmp_path):
     for number in ("2", "10"):
         (tmp_path / number).mkdir()
         (tmp_path / number / "command.yaml").write_text("overrides: [kd.T=4, seed=0]\nconfig_dir: null")
-    record.beat(tmp_path / "10", epoch=3)
+    record.write_status(tmp_path / "10", epoch=3)
     (tmp_path / "2/checkpoints").mkdir()
     found = jobs(tmp_path)
     assert [(job.folder.name, job.state) for job in found] == [
@@ -39,7 +39,7 @@ def test_states_overrides_and_swept_keys(tmp_path):
     assert found[1].failure["reason"] == "no such T"
     assert found[1].failure["traceback"] is None
     assert found[3].status["epoch"] == 3
-    assert swept(found) == ["kd.T", "x"]
+    assert swept_keys(found) == ["kd.T", "x"]
 
 
 def test_folders_of_any_depth(tmp_path):
@@ -53,21 +53,21 @@ def test_folders_of_any_depth(tmp_path):
 def test_a_process_that_is_gone_has_stopped(tmp_path):
     (tmp_path / "command.yaml").write_text("overrides: []\nconfig_dir: null")
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    record.beat(tmp_path)
+    record.write_status(tmp_path)
     status = json.loads((tmp_path / STATUS).read_text())
 
     def state(**changes):
         (tmp_path / STATUS).write_text(json.dumps(status | changes | {"x": os.urandom(4).hex()}))
         return jobs(tmp_path)[0].state
 
-    its = {"pid": child.pid, "born": born(child.pid)}
+    its = {"pid": child.pid, "born": start_time(child.pid)}
     assert state(**its) == State.running
     child.communicate(b"\n")
     assert state(**its) == State.stopped
     assert state() == State.running
     assert state(born="1") == State.stopped  # after a restart another process may have the number
     assert state(host="elsewhere", pid=child.pid) == State.running
-    assert state(host="elsewhere", updated=time.time() - SILENCE_S - 1) == State.stopped
+    assert state(host="elsewhere", updated=time.time() - HEARTBEAT_TIMEOUT_S - 1) == State.stopped
 
 
 def test_an_error_of_ours_keeps_its_traceback(tmp_path):
@@ -132,7 +132,7 @@ def test_the_verdict_names_failed_and_missing_jobs(tmp_path):
     ],
 )
 def test_the_number_of_jobs(overrides, sweeper, expected):
-    assert total(overrides, sweeper) == expected
+    assert count_jobs(overrides, sweeper) == expected
 
 
 def begun(sweep, jobs):
@@ -145,7 +145,7 @@ def begun(sweep, jobs):
 
 def test_a_grid_may_grow_where_its_jobs_keep_their_numbers(tmp_path):
     begun(tmp_path, grid(["kd.T=1,2", "seed=0,1"], {}))
-    check_same(tmp_path, grid(["kd.T=1,2,4", "seed=0,1", "data.num_workers=1"], {}))
+    check_same_jobs(tmp_path, grid(["kd.T=1,2,4", "seed=0,1", "data.num_workers=1"], {}))
     for other, said in (
         (["kd.T=1,2", "seed=0,1,2"], "number 2 has kd.T=2, and would have kd.T=1 now"),
         (["kd.T=1,3", "seed=0,1"], "number 2 has kd.T=2, and would have kd.T=3 now"),
@@ -155,10 +155,10 @@ def test_a_grid_may_grow_where_its_jobs_keep_their_numbers(tmp_path):
         ),
     ):
         with pytest.raises(UserError, match=said):
-            check_same(tmp_path, grid(other, {}))
+            check_same_jobs(tmp_path, grid(other, {}))
     (tmp_path / "2/config.yaml").unlink()  # refused before it began, as for a value out of range
     (tmp_path / "3/config.yaml").unlink()
-    check_same(tmp_path, grid(["kd.T=1,3", "seed=0,1"], {}))
+    check_same_jobs(tmp_path, grid(["kd.T=1,3", "seed=0,1"], {}))
 
 
 def test_a_command_that_asks_for_other_jobs_changes_nothing(tmp_path):
@@ -169,15 +169,16 @@ def test_a_command_that_asks_for_other_jobs_changes_nothing(tmp_path):
     assert done.stderr.startswith("error: sweep holds other jobs: number 2 has kd.T=2, and would have kd.T=1 now; ")
     assert done.stderr.count("\n") == 1
     after = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
-    assert {path: text for path, text in after.items() if path.name != callback.LOCK} == before
+    assert {path: text for path, text in after.items() if path.name != hydra_callback.LOCK_FILE} == before
 
 
 def test_two_commands_do_not_run_one_grid(tmp_path):
     """The second is refused while the first lives, and not once it was killed."""
     begun(tmp_path / "sweep", grid(["kd.T=1,2", "seed=0,1"], {}))
     code = (
-        "import sys; from pathlib import Path; from distill.sweeps import callback; callback.PATIENCE_S = 0.1; "
-        "callback._alone(Path('sweep')); print('mine', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from distill.sweeps import hydra_callback as callback; "
+        "callback.LOCK_TIMEOUT_S = 0.1; callback._lock_sweep(Path('sweep')); "
+        "print('mine', flush=True); sys.stdin.read()"
     )
 
     def other():
@@ -223,5 +224,5 @@ def test_the_time_left_counts_the_place_that_has_become_free(tmp_path):
     for number in ("1", "2", "3"):
         (tmp_path / number).mkdir()
         (tmp_path / number / "command.yaml").write_text("overrides: []\nconfig_dir: null")
-        record.beat(tmp_path / number)
+        record.write_status(tmp_path / number)
     assert record.progress(tmp_path).endswith("3 running, best 50.00 % on validation, about 2 min left")

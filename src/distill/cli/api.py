@@ -48,12 +48,12 @@ def _run(arguments: list[str]) -> Path:
 
     from distill.cli.train import execute
     from distill.config.explain import explain, explain_value
-    from distill.sweeps import callback
+    from distill.sweeps import hydra_callback
 
     with _called_as_command(arguments):
         try:
             return execute(arguments)
-        except callback.Refused as error:
+        except hydra_callback.SweepRefused as error:
             raise UserError(str(error)) from None
         except HydraException as error:
             raise UserError(explain(error)) from error

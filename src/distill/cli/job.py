@@ -21,7 +21,7 @@ from distill.cli.claim import claim, task_overrides, user_config_dir
 from distill.cli.commands import fail, wants_traceback
 from distill.config import command_line, named_models, schema
 from distill.config.explain import explain_value
-from distill.sweeps import callback, record
+from distill.sweeps import hydra_callback, record
 from distill.sweeps.jobs import STATUS, SUMMARY, State, read
 from distill.training.flows import check
 from distill.utils import processes
@@ -57,7 +57,7 @@ def _job_of_sweep(cfg: DictConfig, folder: Path) -> Any:
     hydra = HydraConfig.get()
     finished = read(folder).state == State.finished
     record.clear(folder)
-    record.beat(folder)
+    record.write_status(folder)
     try:
         return _run(cfg, folder, sweep=True)
     except SystemExit as stop:
@@ -75,8 +75,8 @@ def _job_of_sweep(cfg: DictConfig, folder: Path) -> Any:
     finally:
         (folder / STATUS).unlink(missing_ok=True)
         gc.collect()  # the next job in this process may need the memory
-        if callback.current is not None and not finished:  # other launchers print it themselves
-            log.info(record.progress(callback.current))
+        if hydra_callback.current_sweep is not None and not finished:  # other launchers print it themselves
+            log.info(record.progress(hydra_callback.current_sweep))
 
 
 def _run(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
@@ -98,7 +98,7 @@ def _run(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
     if count > 1 and not processes.inside():
         return _in_processes(count, cfg, folder, sweep)
     with importing():
-        from distill.sweeps.callbacks import trainer_callbacks
+        from distill.sweeps.lightning_callbacks import trainer_callbacks
         from distill.training.pipeline import run
         from distill.training.prepare import prepare
 

@@ -18,7 +18,7 @@ from distill.cli.job import job
 from distill.config import command_line, schema
 from distill.config.compose import CONF
 from distill.config.explain import explain
-from distill.sweeps import callback, record
+from distill.sweeps import hydra_callback, record
 from distill.utils import invocation, processes
 from distill.utils.errors import Interrupted, UserError, first_line
 from distill.utils.logging import setup_logging
@@ -40,7 +40,7 @@ def execute(arguments: Sequence[str]) -> Path:
     Raises:
         UserError: a mistake in the configuration, the data or the models.
         HydraException, OmegaConfBaseException: a configuration that cannot be composed.
-        callback.Refused: a multirun that must not begin.
+        hydra_callback.SweepRefused: a multirun that must not begin.
     """
     folders: list[Path] = []
     errors: list[UserError] = []
@@ -55,7 +55,7 @@ def execute(arguments: Sequence[str]) -> Path:
 
     schema.register()
     setup_logging()
-    callback.current = None
+    hydra_callback.current_sweep = None
     sys.argv[1:] = _current_names(command_line.resumed(arguments))
     _warn_hidden(sys.argv[1:])
     try:
@@ -63,9 +63,9 @@ def execute(arguments: Sequence[str]) -> Path:
         if errors:
             raise errors[0]
     except (UserError, HydraException, OmegaConfBaseException):
-        callback.undo()
+        hydra_callback.restore_sweep_record()
         raise
-    return callback.current or (folders or [Path()])[0]
+    return hydra_callback.current_sweep or (folders or [Path()])[0]
 
 
 def main() -> None:
@@ -75,17 +75,19 @@ def main() -> None:
     os.environ[FULL_ERROR] = "1"  # Hydra then raises instead of printing, and the lines below are the only ones
     try:
         execute(sys.argv[1:])
-        if callback.current is not None and (wrong := record.verdict(callback.current)) is not None:
-            fail(wrong)
+        sweep = hydra_callback.current_sweep
+        if sweep is not None and (problem := record.verdict(sweep)) is not None:
+            fail(problem)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback():
             raise
         fail(str(error) if isinstance(error, UserError) else explain(error))
-    except callback.Refused as error:
+    except hydra_callback.SweepRefused as error:
         fail(str(error))
     except (KeyboardInterrupt, Interrupted) as error:
         train = invocation.invocation("train")
-        again = f"; continue with: {train} -m sweep.resume={callback.current}" if callback.current else ""
+        sweep = hydra_callback.current_sweep
+        again = f"; continue with: {train} -m sweep.resume={sweep}" if sweep else ""
         fail(f"{str(error) or 'interrupted'}{again}", status=130)
     except BrokenPipeError:
         raise SystemExit(broken_pipe()) from None

@@ -4,12 +4,12 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -17,17 +17,18 @@ from distill.config.command_line import RECORD
 from distill.training.summary import FILE, RunSummary, read as read_summary
 from distill.utils.errors import UserError
 
+T = TypeVar("T")
 SUMMARY, FAILURE, STATUS = FILE, "failure.json", "status.json"
 TRIAL, PRUNED = "trial.json", "pruned.json"  # of a search, see ``distill.sweeps.optuna.trial``
-SILENCE_S = 600.0  # a job on another machine that has said nothing for so long is taken for stopped
+HEARTBEAT_TIMEOUT_S = 600.0  # a job on another machine without a heartbeat for so long counts as stopped
 
 
 class State(StrEnum):
-    """Where a job is."""
+    """The state of a job."""
 
     finished = "finished"
     failed = "failed"
-    pruned = "pruned"  # ended early by a search, without hope
+    pruned = "pruned"  # ended early by a search
     running = "running"
     stopped = "stopped"  # begun, neither ended nor running: killed, or interrupted
 
@@ -38,9 +39,9 @@ class SweepJob:
 
     Attributes:
         folder: the run's.
-        state: where it is.
-        overrides: its settings by key, as its command gave them (``{"kd.T": "4", "seed": "0"}``).
-        summary: what ``summary.json`` holds; None before the end.
+        state: see ``State``.
+        overrides: by key (``{"kd.T": "4", "seed": "0"}``).
+        summary: the content of ``summary.json``; None before the end.
         failure: ``{"reason", "kind", "overrides", "host", "time"}`` of a failed job.
         status: ``{"host", "pid", "born", "begun", "updated", "training", "epoch", "max_epochs", "val_acc"}`` of a job
             that has begun to train and has not ended; of a pruned one its last ``{"epoch", "val_acc"}``.
@@ -54,111 +55,108 @@ class SweepJob:
     status: dict[str, Any] | None = None
 
 
-@lru_cache(maxsize=4096)
-def _parsed(path: Path, _version: tuple[int, int]) -> dict[str, Any] | None:
-    """A file's content; the same version of a file is parsed once."""
+def _cached(parse: Callable[[Path], T]) -> Callable[[Path], T | None]:
+    """A reader of files that parses the same version of a file once; None where there is no file."""
+    cached = lru_cache(maxsize=4096)(lambda path, _version: parse(path))
+
+    def read(path: Path) -> T | None:
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        return cached(path, (stat.st_mtime_ns, stat.st_size))
+
+    return read
+
+
+def _parse(path: Path) -> dict[str, Any] | None:
     try:
         text = path.read_bytes()
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has that
-        found = json.loads(text) if path.suffix == ".json" else yaml.load(text, loader)
+        content = json.loads(text) if path.suffix == ".json" else yaml.load(text, loader)
     except (OSError, ValueError, yaml.YAMLError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
-def load(path: Path) -> dict[str, Any] | None:
-    """A JSON or YAML file of ours; None where there is none that can be read (it may be gone since it was listed)."""
+def _parse_summary(path: Path) -> RunSummary | None:
     try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return _parsed(path, (stat.st_mtime_ns, stat.st_size))
-
-
-@lru_cache(maxsize=4096)
-def _summary(folder: Path, _version: tuple[int, int]) -> RunSummary | None:
-    """A job's summary; the same version of a file is parsed once."""
-    try:
-        return read_summary(folder)
+        return read_summary(path.parent)
     except UserError:
         return None
 
 
-def summary(folder: Path) -> RunSummary | None:
-    """What ``summary.json`` of a job holds; None where there is none that can be read."""
-    try:
-        stat = (folder / SUMMARY).stat()
-    except OSError:
-        return None
-    return _summary(folder, (stat.st_mtime_ns, stat.st_size))
+load = _cached(_parse)  # a JSON or YAML file; None where there is none, or it cannot be read
+_load_summary = _cached(_parse_summary)
 
 
-def settings(overrides: list[str]) -> dict[str, str]:
+def overrides_by_key(overrides: list[str]) -> dict[str, str]:
     """Overrides by key.
 
     Example:
-        >>> settings(["kd.T=4", "+data.x=1", "~logger"])
+        >>> overrides_by_key(["kd.T=4", "+data.x=1", "~logger"])
         {'kd.T': '4', 'data.x': '1'}
     """
     pairs = (override.partition("=") for override in overrides)
     return {key.lstrip("+~"): value for key, equals, value in pairs if equals}
 
 
-def born(pid: int) -> str | None:
-    """When a process of this machine was started, as Linux says it; None: no such process, or no Linux."""
+def start_time(pid: int) -> str | None:
+    """When a process of this machine was started, in clock ticks of Linux; None: no such process, or no Linux."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return None
 
 
-def alive(status: dict[str, Any]) -> bool:
-    """Whether the job that wrote a status still runs: its process, or on another machine a sign of life."""
+def is_alive(status: dict[str, Any]) -> bool:
+    """Whether the job that wrote a status still runs: by its process, on another machine by its heartbeat."""
     if status.get("host") != socket.gethostname():
-        return bool(time.time() - status.get("updated", 0) < SILENCE_S)
+        return bool(time.time() - status.get("updated", 0) < HEARTBEAT_TIMEOUT_S)
     try:
         os.kill(int(status["pid"]), 0)
     except PermissionError:
         return True
     except (OSError, KeyError, ValueError):
         return False
-    return status.get("born") is None or born(int(status["pid"])) == status["born"]  # its number may be another's now
+    return status.get("born") is None or start_time(int(status["pid"])) == status["born"]  # pids are reused
 
 
-def folders(sweep: Path) -> Iterator[Path]:
+def run_folders(sweep: Path) -> Iterator[Path]:
     """Every run's folder below a sweep's, in the order of their names (numbers as numbers)."""
-    names = {entry.name: entry for entry in os.scandir(sweep)} if sweep.is_dir() else {}
-    if RECORD in names or FAILURE in names:
+    entries = {entry.name: entry for entry in os.scandir(sweep)} if sweep.is_dir() else {}
+    if RECORD in entries or FAILURE in entries:
         yield sweep
         return
-    found = [name for name, entry in names.items() if entry.is_dir() and not name.startswith(".")]
-    for name in sorted(found, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)):
-        yield from folders(sweep / name)
+    names = [name for name, entry in entries.items() if entry.is_dir() and not name.startswith(".")]
+    for name in sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)):
+        yield from run_folders(sweep / name)
 
 
 def read(folder: Path) -> SweepJob:
-    """One job."""
-    failure = load(folder / FAILURE)
+    """One job, from the files in its folder."""
+    failure, status = load(folder / FAILURE), None
     command = load(folder / RECORD) or {}
-    overrides = settings((failure or {}).get("overrides") or command.get("overrides") or [])
-    result = summary(folder)
+    overrides = overrides_by_key((failure or {}).get("overrides") or command.get("overrides") or [])
+    summary = _load_summary(folder / SUMMARY)
     if failure is not None:
-        return SweepJob(folder, State.failed, overrides, result, failure)
-    if result is not None:
-        return SweepJob(folder, State.finished, overrides, result)
-    status = load(folder / STATUS)
-    if (folder / PRUNED).is_file():
-        return SweepJob(folder, State.pruned, overrides, status=load(folder / PRUNED))
-    running = status is not None and alive(status)
-    return SweepJob(folder, State.running if running else State.stopped, overrides, status=status)
+        state = State.failed
+    elif summary is not None:
+        state = State.finished
+    elif (folder / PRUNED).is_file():
+        state, status = State.pruned, load(folder / PRUNED)
+    else:
+        status = load(folder / STATUS)
+        state = State.running if status is not None and is_alive(status) else State.stopped
+    return SweepJob(folder, state, overrides, summary, failure, status)
 
 
 def jobs(sweep: Path) -> list[SweepJob]:
-    """All jobs that have begun, one after the other as their folders are named."""
-    return [read(folder) for folder in folders(sweep)]
+    """All jobs that have begun, in the order of their folders' names."""
+    return [read(folder) for folder in run_folders(sweep)]
 
 
-def swept(found: list[SweepJob]) -> list[str]:
+def swept_keys(sweep_jobs: list[SweepJob]) -> list[str]:
     """The keys in which the jobs differ, in the order of the command."""
-    keys = list(dict.fromkeys(key for job in found for key in job.overrides))
-    return [key for key in keys if len({job.overrides.get(key) for job in found}) > 1]
+    keys = list(dict.fromkeys(key for job in sweep_jobs for key in job.overrides))
+    return [key for key in keys if len({job.overrides.get(key) for job in sweep_jobs}) > 1]

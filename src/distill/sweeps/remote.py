@@ -1,4 +1,4 @@
-"""One job of a multirun in a process that is not the launcher's: what launchers of such processes share."""
+"""A job of a multirun in another process than the launcher's: what the Ray and the Slurm launcher share."""
 
 import os
 import sys
@@ -22,16 +22,16 @@ _ENVIRONMENT = ("HYDRA_FULL_ERROR", "DISTILL_TRACEBACK", STARTED_AS)
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A job that can be pickled and called anywhere where this machine's folders are; it then takes its place there.
+    """A job that can be pickled and called in any process that sees this machine's folders.
 
     Attributes:
         number: the job's.
-        overrides: its own.
+        overrides: the job's.
         folder: where its results go, absolute.
         config: composed for it, Hydra's part included.
         context: Hydra's loader and callbacks.
-        function: what a job calls with its configuration.
-        process: of the launcher, see ``_process``.
+        function: the task function.
+        process: state of the launcher's process, see ``_process_state``.
     """
 
     number: int
@@ -43,7 +43,7 @@ class RemoteJob:
     process: dict[str, Any]
 
     def __call__(self) -> JobReturn:
-        """Runs it here.
+        """Runs the job in this process.
 
         Raises:
             Interrupted: the process was asked to stop; the job's checkpoint is written.
@@ -62,8 +62,8 @@ class RemoteJob:
         )
 
 
-def _process() -> dict[str, Any]:
-    """What a job may ask of the process that it seems to run in."""
+def _process_state() -> dict[str, Any]:
+    """What a job reads of the launcher's process: it is set in the job's."""
     return {
         "singletons": Singleton.get_state(),
         "argv": sys.argv,
@@ -73,47 +73,48 @@ def _process() -> dict[str, Any]:
     }
 
 
-def prepared(
-    config: DictConfig, context: HydraContext, function: TaskFunction, overrides: Sequence[Sequence[str]], first: int
+def remote_jobs(
+    config: DictConfig,
+    context: HydraContext,
+    function: TaskFunction,
+    job_overrides: Sequence[Sequence[str]],
+    initial_job_idx: int,
 ) -> Iterator[RemoteJob]:
-    """The jobs that a launcher was asked for.
-
-    Args:
-        config: the multirun's.
-        context: see ``RemoteJob``.
-        function: likewise.
-        overrides: of each job.
-        first: the first one's number.
-    """
-    process = _process()
-    for number, own in enumerate(overrides, first):
-        composed = context.config_loader.load_sweep_config(config, list(own))
+    """The jobs of one call of a launcher; see ``RemoteJob``, and Hydra's ``Launcher.launch`` for the last two."""
+    process = _process_state()
+    for number, overrides in enumerate(job_overrides, initial_job_idx):
+        composed = context.config_loader.load_sweep_config(config, list(overrides))
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
         folder = Path(str(composed.hydra.sweep.dir), str(composed.hydra.sweep.subdir)).absolute()
-        yield RemoteJob(number, list(own), folder, composed, context, function, process)
+        yield RemoteJob(number, list(overrides), folder, composed, context, function, process)
 
 
-def lost(job: RemoteJob, reason: str) -> JobReturn:
-    """What is left of a job whose process died: its reason in its folder, unless it had finished."""
+def without_hydra(overrides: list[str]) -> list[str]:
+    """A job's overrides without Hydra's own."""
+    return [override for override in overrides if not override.startswith(("hydra.", "hydra/"))]
+
+
+def fail_lost_job(job: RemoteJob, reason: str) -> JobReturn:
+    """The result of a job whose process died; writes the reason into its folder, unless it had finished."""
     if read(job.folder).state != State.finished:
-        record.fail(job.folder, [o for o in job.overrides if not o.startswith("hydra.")], reason)
+        record.fail(job.folder, without_hydra(job.overrides), reason)
         print(f"error: job {job.folder.name}: {reason}", file=sys.stderr, flush=True)
-    return without_result(job)
+    return empty_result(job)
 
 
-def without_result(job: RemoteJob) -> JobReturn:
-    """A job that gives its sweeper nothing; as one does that failed by itself."""
+def empty_result(job: RemoteJob) -> JobReturn:
+    """The result of a job that returns nothing to its sweeper, like one that failed by itself."""
     return JobReturn(overrides=job.overrides, cfg=job.config, status=JobStatus.COMPLETED, _return_value=None)
 
 
-def at_least(key: str, value: Any, least: float, whole: bool = False) -> None:
-    """Checks a launcher's knob; null is allowed.
+def check_number(key: str, value: Any, least: float, whole: bool = False) -> None:
+    """Checks an option of a launcher; None is allowed.
 
     Raises:
         UserError: it is no such number.
     """
-    right = type(value) is int or (type(value) is float and not whole)
-    if value is not None and not (right and value >= least):
-        kind = "whole number" if whole else "number"
-        raise UserError(f"hydra.launcher.{key} must be a {kind} from {least:g} or null, got {value!r}")
+    right_type = type(value) is int or (type(value) is float and not whole)
+    if value is not None and not (right_type and value >= least):
+        expected = "whole number" if whole else "number"
+        raise UserError(f"hydra.launcher.{key} must be a {expected} from {least:g} or null, got {value!r}")

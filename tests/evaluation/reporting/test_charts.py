@@ -22,15 +22,15 @@ from distill.evaluation.reporting.charts import (  # fmt: skip
     Mean,
     Point,
     bars,
-    cells,
     data_uri,
-    dots,
+    dot_plot,
     heatmap,
+    heatmap_table,
     lines,
+    percent_axis,
     reliability_diagram,
-    robust,
+    robust_range,
     scatter,
-    shares,
     viridis,
 )
 from distill.evaluation.reporting.charts.axes import ticks
@@ -74,7 +74,7 @@ def test_cells_have_their_colours_and_numbers():
         [Cell(0.5, "50.00", "± 1.00", "<a>"), None],
         [Cell(1.0, "100", "", "b", True), Cell(float("nan"), "failed", "", "c")],
     ]
-    chart = parsed(cells(table, ["r<", "s"], ["1", "2"], "rows", "columns", (0.5, 1.0)))
+    chart = parsed(heatmap_table(table, ["r<", "s"], ["1", "2"], "rows", "columns", (0.5, 1.0)))
     found = chart.findall(".//td")
     assert [viridis(0)[0] in (td.get("style") or "") for td in found] == [True, False, False, False]
     assert viridis(1)[0] in found[2].get("style")
@@ -90,11 +90,13 @@ def test_viridis_is_matplotlibs_at_its_ends_and_in_the_middle():
 
 @pytest.mark.parametrize("values", [[1, 2, 3], [0.001, 1, 50], [5], [-1, 3]])
 def test_dots_lie_inside_and_a_low_one_on_the_edge(values):
-    x, y = Axis.of(values, "key"), shares(0.9, 0.95)
+    x, y = Axis.of(values, "key"), percent_axis(0.9, 0.95)
     points = [Dot(value, 0.92, "red", "said") for value in values] + [Dot(values[0], 0.1, "red", "low", True)]
     points.append(Dot(values[0], 0.1, "red", "lower"))
     chart = parsed(
-        dots(points, "t", x, y, [Mean(values[0], 0.93, 0.5, "m")], [Level("l", 0.94, "alone"), Level("far", 0.1, "k0")])
+        dot_plot(
+            points, "t", x, y, [Mean(values[0], 0.93, 0.5, "m")], [Level("l", 0.94, "alone"), Level("far", 0.1, "k0")]
+        )
     )
     circles = chart.findall("circle")
     assert [c.get("class") for c in circles] == ["dot"] * len(values) + ["marked", "ring"]
@@ -105,7 +107,9 @@ def test_dots_lie_inside_and_a_low_one_on_the_edge(values):
 
 
 def test_many_long_names_under_an_axis_do_not_overlap():
-    chart = parsed(dots([], "t", Axis.named([f"a_rather_long_name_{i}" for i in range(40)]), shares(0, 1)))
+    chart = parsed(
+        dot_plot([], "t", Axis.categorical([f"a_rather_long_name_{i}" for i in range(40)]), percent_axis(0, 1))
+    )
     slanted = [each for each in chart.findall("text") if "rotate(-35)" in (each.get("transform") or "")]
     places = [float(each.get("transform")[10:].split()[0]) for each in slanted]
     assert min(b - a for a, b in pairwise(places)) >= 13
@@ -121,10 +125,10 @@ def test_a_line_begins_where_it_reaches_the_floor():
 
 
 def test_robust_ends_leave_out_what_lies_far_below():
-    assert robust([0.1, 0.94, 0.95, 0.96, 0.97]) == (0.89, 0.97)
-    assert robust([0.94, 0.97]) == (0.94, 0.97)
-    assert robust([]) == (0.0, 1.0)
-    assert robust([0.5, 0.5, 0.5]) == (0.5, 0.5)
+    assert robust_range([0.1, 0.94, 0.95, 0.96, 0.97]) == (0.89, 0.97)
+    assert robust_range([0.94, 0.97]) == (0.94, 0.97)
+    assert robust_range([]) == (0.0, 1.0)
+    assert robust_range([0.5, 0.5, 0.5]) == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.513, 0.514), (-3, 1e5), (2, 2)])

@@ -19,12 +19,12 @@ from jobs import ROOT, command
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'distill[optuna]'")
 
 from distill.sweeps.optuna import trial  # noqa: E402
-from distill.sweeps.optuna.search import AGAIN, EXTRA, UNTAKEN, Search  # noqa: E402
-from distill.sweeps.optuna.space import check_same, space  # noqa: E402
+from distill.sweeps.optuna.search import AGAIN, EXTRA, UNCLAIMED, Search  # noqa: E402
+from distill.sweeps.optuna.search_space import check_same_space, search_space  # noqa: E402
 from hydra_plugins.distill_optuna import OptunaSweeper  # noqa: E402
 
 STATE = optuna.trial.TrialState
-RANGES = space(["kd.T=interval(1,10)"])[1]
+RANGES = search_space(["kd.T=interval(1,10)"])[1]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ RANGES = space(["kd.T=interval(1,10)"])[1]
     ],
 )
 def test_ranges(given, expected):
-    fixed, ranges = space(["kd=none", given, "model=resnet8"])
+    fixed, ranges = search_space(["kd=none", given, "model=resnet8"])
     assert fixed[-1] == "model=resnet8"
     (found,) = ranges.values()
     if isinstance(expected, optuna.distributions.FloatDistribution):
@@ -66,7 +66,7 @@ def test_ranges(given, expected):
 )
 def test_what_is_no_range(given, message):
     with pytest.raises(UserError) as caught:
-        space([given])
+        search_space([given])
     assert message in str(caught.value)
 
 
@@ -109,35 +109,35 @@ def test_mistakes_of_the_knobs(knobs, message):
 )
 def test_mistakes_of_samplers_and_pruners(kind, name, arguments, message):
     with pytest.raises(UserError) as caught:
-        trial.made(kind, {"sampler": trial.SAMPLERS, "pruner": trial.PRUNERS}[kind], name, arguments)
+        trial.instantiate(kind, {"sampler": trial.SAMPLERS, "pruner": trial.PRUNERS}[kind], name, arguments)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", trial.PRUNERS)
 def test_every_pruner_can_be_made(name):
-    trial.made("pruner", trial.PRUNERS, name, {"percentile": 25} if name == "percentile" else {})
+    trial.instantiate("pruner", trial.PRUNERS, name, {"percentile": 25} if name == "percentile" else {})
 
 
 @pytest.mark.parametrize("storage", ["sqlite:////no/such/folder/x.db", "oracle7://x", "/proc/x/journal", "/"])
 def test_a_storage_that_cannot_be_opened(storage):
     with pytest.raises(UserError, match="cannot be opened: "):
-        trial.storage_of(storage)
+        trial.open_storage(storage)
 
 
 def test_a_study_of_another_search_is_refused(tmp_path):
-    study = trial.open_study(trial.StudyPlace(str(tmp_path / "j"), "s"))
+    study = trial.open_study(trial.StudyConfig(str(tmp_path / "j"), "s"))
     study.tell(study.ask(fixed_distributions=RANGES), 0.5)
-    check_same(study, RANGES)
+    check_same_space(study, RANGES)
     for other in (["kd.T=interval(1,9)"], ["kd.T=interval(1,10)", "seed=1,2"], ["seed=1,2"]):
         with pytest.raises(UserError, match="searched other ranges before"):
-            check_same(study, space(other)[1])
+            check_same_space(study, search_space(other)[1])
     with pytest.raises(UserError, match="does not look for one highest value"):
-        check_same(optuna.create_study(direction="minimize"), RANGES)
+        check_same_space(optuna.create_study(direction="minimize"), RANGES)
 
 
 def search(folder, n_trials=3, storage=None, **knobs):
-    place = trial.StudyPlace(storage or str(folder / "study.journal"), "s")
-    sampler = sweeper(sampler="random", sampler_args={}, **knobs)._made_sampler() if knobs else None
+    place = trial.StudyConfig(storage or str(folder / "study.journal"), "s")
+    sampler = sweeper(sampler="random", sampler_args={}, **knobs)._make_sampler() if knobs else None
     study = trial.open_study(place, sampler)
     return Search(study, place, folder, RANGES, n_trials)
 
@@ -194,18 +194,18 @@ def test_commands_that_ask_together_take_n_trials_and_no_more(tmp_path, kind):
 
 def test_what_a_command_left_is_taken_by_one_other(tmp_path):
     gone = search(tmp_path)
-    with gone.at_work():
+    with gone.worker_lock():
         stopped, finished, failed = (gone.ask() for _ in range(3))
         ended(tmp_path, finished.job, 0.5)
         record.fail(tmp_path / str(failed.job), [], "killed")
         gone.tell(failed)
-        assert search(tmp_path).left(failed=True) == []  # it lives
+        assert search(tmp_path).resume(retry_failed=True) == []  # it lives
     heir, late = search(tmp_path), search(tmp_path)
-    with heir.at_work():
-        taken = heir.left(failed=True)
+    with heir.worker_lock():
+        taken = heir.resume(retry_failed=True)
         assert [(t.number, t.job) for t in taken] == [(stopped.number, stopped.job), (3, failed.job)]
         assert [t.params for t in taken] == [stopped.params, failed.params]
-        assert late.left(failed=True) == heir.left(failed=True) == []
+        assert late.resume(retry_failed=True) == heir.resume(retry_failed=True) == []
         states = [t.state for t in heir.study.get_trials()]
         assert states == [STATE.RUNNING, STATE.COMPLETE, STATE.FAIL, STATE.RUNNING]
         record.clear(tmp_path / str(failed.job))
@@ -219,16 +219,16 @@ def test_what_a_command_left_is_taken_by_one_other(tmp_path):
 def test_a_trial_asked_for_by_a_process_that_was_killed_meanwhile_is_replaced(tmp_path, monkeypatch):
     one = search(tmp_path, n_trials=1)
     one.study.ask()
-    assert one.left() == []
+    assert one.resume() == []
     assert one.ask() is None
 
     class Later(datetime):
         @classmethod
         def now(cls):
-            return datetime.now() + UNTAKEN + timedelta(seconds=1)
+            return datetime.now() + UNCLAIMED + timedelta(seconds=1)
 
     monkeypatch.setattr("distill.sweeps.optuna.search.datetime", Later)
-    assert one.left() == []
+    assert one.resume() == []
     assert one.ask().number == 1
 
 
@@ -243,7 +243,7 @@ def test_proposals_depend_on_the_seed_and_the_number_alone(tmp_path):
 
 
 def test_the_job_reports_each_epoch_once_and_hears_when_there_is_no_hope(tmp_path, recwarn):
-    place = trial.StudyPlace(str(tmp_path / "j"), "s", "median", {"n_startup_trials": 2})
+    place = trial.StudyConfig(str(tmp_path / "j"), "s", "median", {"n_startup_trials": 2})
     study = trial.open_study(place)
     for _ in range(2):
         good = study.ask(fixed_distributions=RANGES)
@@ -346,7 +346,7 @@ def best_line(done):
 def test_the_best_is_that_of_the_summaries_and_its_command_gives_it_again(searched):
     done, sweep = searched
     best = max(end for _, state, end in results(sweep).values() if state == "finished")
-    study = trial.open_study(trial.StudyPlace(str(sweep / "study.journal"), "distill"))
+    study = trial.open_study(trial.StudyConfig(str(sweep / "study.journal"), "distill"))
     assert study.best_value == best
     line = best_line(done)
     assert line.startswith(f"optuna: best of 6 trials: number {study.best_trial.number}, {100 * best:.2f} %")
@@ -400,7 +400,7 @@ def test_two_commands_share_a_study_and_a_failed_trial_stays_with_its_own(tmp_pa
         assert process.returncode == bool(failed[name]), said[name]
         assert "Traceback" not in said[name][1]
         assert ("run these again with: python train.py -m sweep.resume=" in said[name][1]) == bool(failed[name])
-    study = trial.open_study(trial.StudyPlace(f"sqlite:///{tmp_path}/shared.db", "distill"))
+    study = trial.open_study(trial.StudyConfig(f"sqlite:///{tmp_path}/shared.db", "distill"))
     states = {t.number: t.state.name for t in study.get_trials()}
     assert len(states) == 6
     named = {"finished": "COMPLETE", "failed": "FAIL"}

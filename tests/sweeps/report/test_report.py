@@ -193,7 +193,7 @@ def test_while_it_runs(distilled, tmp_path, capsys):
     for number in ("1", "2"):
         (tmp_path / number).mkdir()
         (tmp_path / number / "command.yaml").write_text(json.dumps({"overrides": [f"kd.T={int(number) * 2}"]}))
-    record.beat(tmp_path / "1", epoch=3, max_epochs=9, val_acc=0.5)
+    record.write_status(tmp_path / "1", epoch=3, max_epochs=9, val_acc=0.5)
     (tmp_path / "1/csv/version_0").mkdir(parents=True)
     (tmp_path / "1/csv/version_0/metrics.csv").write_text("epoch,val/acc\n0,0.5\n1,0.")  # half written
     write_report(tmp_path)

@@ -1,4 +1,4 @@
-"""What of hydra/launcher=slurm needs no Slurm: its knobs, what it says where Slurm is missing, what it reads.
+"""What of hydra/launcher=slurm needs no Slurm: its options, what it says where Slurm is missing, what it reads.
 
 tests/cluster/test_slurm.py runs it on a real one.
 """
@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from distill.sweeps.slurm import queue as slurm
-from distill.sweeps.slurm.queue import Place
+from distill.sweeps.slurm.queue import QueueEntry
 from distill.utils.errors import UserError
-from hydra_plugins.distill_slurm import SlurmLauncher, _why
+from hydra_plugins.distill_slurm import SlurmLauncher, _lost_reason
 from jobs import command
 
 
@@ -22,12 +22,12 @@ def programs(folder, **scripts):
     return str(folder)
 
 
-def set_up(**knobs):
-    SlurmLauncher(**knobs).setup(hydra_context=None, task_function=None, config=None)
+def set_up(**options):
+    SlurmLauncher(**options).setup(hydra_context=None, task_function=None, config=None)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
         ({"gpus_per_job": 0.5}, "hydra.launcher.gpus_per_job must be a whole number from 0 or null, got 0.5"),
         ({"cpus_per_job": 0}, "hydra.launcher.cpus_per_job must be a whole number from 1 or null, got 0"),
@@ -40,9 +40,9 @@ def set_up(**knobs):
         ({"setup": "module load cuda"}, "hydra.launcher.setup must be a list or null, got 'module load cuda'"),
     ],
 )
-def test_bad_knobs(knobs, message):
+def test_bad_knobs(options, message):
     with pytest.raises(UserError, match=message):
-        set_up(**knobs)
+        set_up(**options)
 
 
 def test_without_submitit(monkeypatch):
@@ -68,9 +68,9 @@ def test_a_mistyped_knob_is_named(tmp_path):
 def test_the_queue_is_read(tmp_path, monkeypatch):
     rows = "12_0|RUNNING|None\\n12_1|PENDING|JobArrayTaskLimit\\n9|CANCELLED by 0|None\\n7|FAILED|NonZeroExitCode\\n"
     monkeypatch.setenv("PATH", programs(tmp_path, squeue=f"printf '{rows}'"), prepend=":")
-    found = slurm.queue()
-    assert found["12_1"] == Place("PENDING", "JobArrayTaskLimit")
-    assert [identity for identity, place in found.items() if place.ended] == ["9", "7"]
+    queue = slurm.queue()
+    assert queue["12_1"] == QueueEntry("PENDING", "JobArrayTaskLimit")
+    assert [job_id for job_id, entry in queue.items() if entry.ended] == ["9", "7"]
 
 
 def test_a_silent_slurm_is_no_empty_queue(tmp_path, monkeypatch):
@@ -89,13 +89,13 @@ def test_gpus_are_looked_for_in_the_partition(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("place", "reason"),
+    ("entry", "reason"),
     [
-        (Place("FAILED", ""), "its process died (killed, or out of memory); see s/.submitit/1_2_0_log.out"),
-        (Place("TIMEOUT", ""), "Slurm ended it: TIMEOUT; see s/.submitit/1_2_0_log.out"),
+        (QueueEntry("FAILED", ""), "its process died (killed, or out of memory); see s/.submitit/1_2_0_log.out"),
+        (QueueEntry("TIMEOUT", ""), "Slurm ended it: TIMEOUT; see s/.submitit/1_2_0_log.out"),
         (None, "it left Slurm's queue without a word (see s/.submitit/1_2_0_log.out)"),
     ],
 )
-def test_why_a_job_has_no_result(place, reason, tmp_path, monkeypatch):
+def test_why_a_job_has_no_result(entry, reason, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert _why(place, "1_2", tmp_path / "s") == reason
+    assert _lost_reason(entry, "1_2", tmp_path / "s") == reason

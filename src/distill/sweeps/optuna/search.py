@@ -1,4 +1,4 @@
-"""A study as the commands that share it work it off: each trial is taken by one of them, and told how it ended."""
+"""A study as the commands that share it work it off: each trial is claimed by one of them, and told how it ended."""
 
 import math
 import uuid
@@ -16,14 +16,14 @@ from distill.sweeps import jobs, record
 from distill.sweeps.jobs import State
 from distill.sweeps.optuna import trial
 
-# A trial's attributes: whose it is; the job that it repeats; that it is none of the n_trials.
+# A trial's attributes: its sweep's folder; the job that it repeats; that it is none of the n_trials.
 FOLDER, AGAIN, EXTRA = "folder", "again", "extra"
-UNTAKEN = timedelta(minutes=5)  # so old, a trial that nobody has taken is of a process killed while it asked
+UNCLAIMED = timedelta(minutes=5)  # a trial unclaimed for so long belongs to a process killed while it asked
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A trial that this process has taken.
+class ClaimedTrial:
+    """A trial that this process runs.
 
     Attributes:
         number: the trial's in the study.
@@ -37,31 +37,31 @@ class Taken:
 
 
 class Search:
-    """What is left to do of a study, for one of the commands that work on it.
+    """The remaining trials of a study, for one of the commands that work on it.
 
-    A command holds a lock as long as it lives; what it has taken and not ended is free when the lock is.
+    A command holds a lock as long as it lives; others take over its unfinished trials when the lock is free.
 
     Args:
         study: of Optuna.
-        place: where it is.
+        config: how it is opened.
         folder: of the sweep.
-        ranges: see ``distill.sweeps.optuna.space``.
+        distributions: see ``distill.sweeps.optuna.search_space``.
         n_trials: of the study, whoever runs them; failed ones are counted once, however often they are repeated.
     """
 
     def __init__(
-        self, study: Any, place: trial.StudyPlace, folder: Path, ranges: dict[str, Any], n_trials: int
+        self, study: Any, config: trial.StudyConfig, folder: Path, distributions: dict[str, Any], n_trials: int
     ) -> None:
         self.study = study
-        self.place = place
+        self.config = config
         self.folder = folder
-        self.ranges = ranges
+        self.distributions = distributions
         self.n_trials = n_trials
         self.worker = uuid.uuid4().hex
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """While this command takes trials."""
+    def worker_lock(self) -> Iterator[None]:
+        """Held while this command claims and runs trials."""
         lock = self._lock_of(self.worker)
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         with lock:
@@ -73,14 +73,15 @@ class Search:
     def _lock_of(self, worker: str) -> FileLock:
         return FileLock(self.folder / ".workers" / f"{worker}.lock", timeout=0)
 
-    def _works(self, worker: str) -> bool:
-        """Whether the command of that name still runs."""
+    def _is_alive(self, worker: str) -> bool:
+        """Whether the command of that worker still runs."""
         if worker == self.worker:
             return True
-        if not Path(self._lock_of(worker).lock_file).exists():
+        lock = self._lock_of(worker)
+        if not Path(lock.lock_file).exists():
             return False
         try:
-            with self._lock_of(worker):
+            with lock:
                 return False
         except Timeout:
             return True
@@ -89,80 +90,80 @@ class Search:
         """The study's trials, each once: without repetitions."""
         return [t for t in self.study.get_trials(deepcopy=False) if not {AGAIN, EXTRA} & set(t.user_attrs)]
 
-    def ask(self) -> Taken | None:
+    def ask(self) -> ClaimedTrial | None:
         """A new trial; None: there are ``n_trials``.
 
-        Of several commands that ask for the last one together, the one with the lowest number has it.
+        Of several commands that ask for the last one together, the one with the lowest number gets it.
         """
         if len(self.counted()) >= self.n_trials:
             return None
-        asked = self.study.ask(fixed_distributions=self.ranges)
-        if sum(t.number < asked.number for t in self.counted()) >= self.n_trials:
-            self._drop(asked.number, asked._trial_id)
+        new = self.study.ask(fixed_distributions=self.distributions)
+        if sum(t.number < new.number for t in self.counted()) >= self.n_trials:
+            self._drop(new.number, new._trial_id)
             return None
-        asked.set_user_attr(FOLDER, str(self.folder))
-        return self._take(Taken(asked.number, asked.number, asked.params))
+        new.set_user_attr(FOLDER, str(self.folder))
+        return self._claim(ClaimedTrial(new.number, new.number, new.params))
 
-    def left(self, failed: bool = False) -> list[Taken]:
-        """Takes trials of this folder that nobody works on any more; those that have ended since are told.
+    def resume(self, retry_failed: bool = False) -> list[ClaimedTrial]:
+        """Claims trials of this folder whose command has ended; tells the study of those whose jobs have ended since.
 
         Args:
-            failed: whether jobs that failed are repeated, each as a trial of its own with the same settings.
+            retry_failed: failed jobs are repeated, each as a new trial with the same settings.
         """
-        taken = []
+        claimed = []
         with FileLock(self.folder / ".search.lock"):
-            trials = self.study.get_trials(deepcopy=False)
-            for one in trials:
-                number = int(one.user_attrs.get(AGAIN, one.number))
-                entry = jobs.load(self.folder / str(number) / jobs.TRIAL)
-                mine = entry is not None and entry["number"] == one.number
-                if one.state == TrialState.RUNNING and not mine:
-                    unknown = one.user_attrs.get(FOLDER) in (None, str(self.folder))
-                    if unknown and one.datetime_start and datetime.now() - one.datetime_start > UNTAKEN:
-                        self._drop(one.number, one._trial_id)
-                if not mine or self._works((entry or {})["worker"]):
+            for each in self.study.get_trials(deepcopy=False):
+                job = int(each.user_attrs.get(AGAIN, each.number))
+                entry = jobs.load(self.folder / str(job) / jobs.TRIAL)
+                if entry is None or entry["number"] != each.number:
+                    unknown = each.user_attrs.get(FOLDER) in (None, str(self.folder))
+                    started = each.datetime_start if each.state == TrialState.RUNNING else None
+                    if unknown and started and datetime.now() - started > UNCLAIMED:
+                        self._drop(each.number, each._trial_id)
                     continue
-                found = Taken(one.number, number, one.params)
-                state = jobs.read(self.folder / str(number)).state
-                if one.state == TrialState.FAIL and failed and state == State.failed:
-                    taken.append(self._take(self._repeated(found, one)))
-                elif one.state == TrialState.RUNNING and state == State.stopped:
-                    taken.append(self._take(found))
-                elif one.state == TrialState.RUNNING:
-                    self.tell(found)
-        return taken
+                if self._is_alive(entry["worker"]):
+                    continue
+                candidate = ClaimedTrial(each.number, job, each.params)
+                state = jobs.read(self.folder / str(job)).state
+                if each.state == TrialState.FAIL and retry_failed and state == State.failed:
+                    claimed.append(self._claim(self._repeat(candidate, each)))
+                elif each.state == TrialState.RUNNING and state == State.stopped:
+                    claimed.append(self._claim(candidate))
+                elif each.state == TrialState.RUNNING:
+                    self.tell(candidate)
+        return claimed
 
-    def _repeated(self, found: Taken, one: FrozenTrial) -> Taken:
-        """A new trial with the settings of one that has ended."""
+    def _repeat(self, failed: ClaimedTrial, frozen: FrozenTrial) -> ClaimedTrial:
+        """A new trial with the settings of one that has failed."""
         token = uuid.uuid4().hex
         self.study.add_trial(
             create_trial(
-                state=TrialState.RUNNING, params=one.params, distributions=one.distributions,
-                user_attrs={FOLDER: str(self.folder), AGAIN: found.job, "token": token},
+                state=TrialState.RUNNING, params=frozen.params, distributions=frozen.distributions,
+                user_attrs={FOLDER: str(self.folder), AGAIN: failed.job, "token": token},
             )
         )  # fmt: skip
         trials = self.study.get_trials(deepcopy=False)
         number = next(t.number for t in trials if t.user_attrs.get("token") == token)
-        return Taken(number, found.job, found.params)
+        return ClaimedTrial(number, failed.job, failed.params)
 
-    def _take(self, taken: Taken) -> Taken:
-        trial.write(self.folder / str(taken.job), self.place, taken.number, self.worker)
-        return taken
+    def _claim(self, claimed: ClaimedTrial) -> ClaimedTrial:
+        trial.write(self.folder / str(claimed.job), self.config, claimed.number, self.worker)
+        return claimed
 
     def _drop(self, number: int, trial_id: int) -> None:
-        """Closes a trial that nobody runs."""
+        """Closes a trial that no command runs."""
         self.study._storage.set_trial_user_attr(trial_id, EXTRA, True)
         self.study.tell(number, state=TrialState.FAIL)
 
-    def tell(self, taken: Taken) -> None:
-        """How a trial's job ended; nothing while it runs, or where it was stopped."""
-        job = jobs.read(self.folder / str(taken.job))
+    def tell(self, claimed: ClaimedTrial) -> None:
+        """Tells the study how a trial's job ended; nothing while it runs, or where it was stopped."""
+        job = jobs.read(self.folder / str(claimed.job))
         if job.state == State.finished and math.isnan(record.val_acc(job)):
-            own = [f"{key}={value}" for key, value in job.overrides.items()]
-            record.fail(job.folder, own, "no validation accuracy to search by (trainer.limit_val_batches)")
+            overrides = [f"{key}={value}" for key, value in job.overrides.items()]
+            record.fail(job.folder, overrides, "no validation accuracy to search by (trainer.limit_val_batches)")
             job = jobs.read(job.folder)
         if job.state == State.finished:
-            self.study.tell(taken.number, record.val_acc(job), skip_if_finished=True)
+            self.study.tell(claimed.number, record.val_acc(job), skip_if_finished=True)
         elif job.state in (State.pruned, State.failed):
             state = TrialState.PRUNED if job.state == State.pruned else TrialState.FAIL
-            self.study.tell(taken.number, state=state, skip_if_finished=True)
+            self.study.tell(claimed.number, state=state, skip_if_finished=True)

@@ -1,8 +1,8 @@
-"""A job that is a trial of an Optuna study: what its folder says of it, and how the study is reached."""
+"""A job that is a trial of an Optuna study: its ``trial.json``, and access to the study."""
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,12 @@ PRUNERS = {
     "successive_halving": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner",
 }  # fmt: skip
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "gp": "GPSampler", "qmc": "QMCSampler"}
-_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,)}  # those of Optuna's annotations that YAML can give
+_YAML_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,)}  # those of Optuna's annotations that YAML has
 
 
 @dataclass(frozen=True)
-class StudyPlace:
-    """Where a study is.
+class StudyConfig:
+    """How a study is opened.
 
     Attributes:
         storage: a file of Optuna's journal, or the URL of a database ("sqlite:///...", "mysql://...").
@@ -38,13 +38,13 @@ class StudyPlace:
     pruner_args: Mapping[str, Any] | None = None
 
 
-def made(kind: str, choices: Mapping[str, str], name: str, arguments: Mapping[str, Any]) -> Any:
-    """A sampler or pruner of Optuna's.
+def instantiate(group: str, classes: Mapping[str, str], name: str, arguments: Mapping[str, Any]) -> Any:
+    """A sampler or pruner of Optuna.
 
     Args:
-        kind: "sampler" or "pruner".
-        choices: names as in the configuration, and Optuna's.
-        name: one of the former.
+        group: "sampler" or "pruner".
+        classes: Optuna's classes by their names in the configuration.
+        name: one of the latter.
         arguments: of its constructor.
 
     Raises:
@@ -52,24 +52,24 @@ def made(kind: str, choices: Mapping[str, str], name: str, arguments: Mapping[st
     """
     import optuna
 
-    if name not in choices:
-        raise UserError(f"hydra.sweeper.{kind}={name} is unknown; {nearest(name, choices)}")
-    its_class = getattr(getattr(optuna, f"{kind}s"), choices[name])
-    known = inspect.signature(its_class).parameters
+    if name not in classes:
+        raise UserError(f"hydra.sweeper.{group}={name} is unknown; {nearest(name, classes)}")
+    cls = getattr(getattr(optuna, f"{group}s"), classes[name])
+    parameters = inspect.signature(cls).parameters
     for key, value in arguments.items():
-        if key not in known:
-            raise UserError(f"hydra.sweeper.{kind}_args: {name} takes no {key}; {nearest(key, known, shown=20)}")
-        wanted = str(getattr(known[key].annotation, "__name__", known[key].annotation))
-        if type(value) not in _TYPES.get(wanted, (type(value),)):
-            raise UserError(f"hydra.sweeper.{kind}_args: {key} must be {wanted}, got {value!r}")
+        if key not in parameters:
+            raise UserError(f"hydra.sweeper.{group}_args: {name} takes no {key}; {nearest(key, parameters, shown=20)}")
+        expected = str(getattr(parameters[key].annotation, "__name__", parameters[key].annotation))
+        if type(value) not in _YAML_TYPES.get(expected, (type(value),)):
+            raise UserError(f"hydra.sweeper.{group}_args: {key} must be {expected}, got {value!r}")
     try:
-        return its_class(**arguments)
+        return cls(**arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"hydra.sweeper.{kind}_args: {first_line(error)}") from error
+        raise UserError(f"hydra.sweeper.{group}_args: {first_line(error)}") from error
 
 
-def storage_of(place: str) -> Any:
-    """The storage that a path or URL means.
+def open_storage(storage: str) -> Any:
+    """The storage at a path or URL.
 
     Raises:
         UserError: it cannot be opened.
@@ -78,55 +78,55 @@ def storage_of(place: str) -> Any:
     from optuna.storages.journal import JournalFileBackend
 
     try:
-        if place.startswith("sqlite:"):
-            return RDBStorage(place, engine_kwargs={"connect_args": {"timeout": 60}})
-        if "://" in place:
-            return RDBStorage(place)
-        path = Path(place).absolute()  # the lock beside it is a link to it
+        if storage.startswith("sqlite:"):
+            return RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
+        if "://" in storage:
+            return RDBStorage(storage)
+        path = Path(storage).absolute()  # the journal's lock file is a symlink to it
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))
-    except Exception as error:  # SQLAlchemy's and its drivers' own
-        raise UserError(f"hydra.sweeper.storage={place} cannot be opened: {first_line(error)}") from error
+    except Exception as error:  # SQLAlchemy and its drivers have their own types
+        raise UserError(f"hydra.sweeper.storage={storage} cannot be opened: {first_line(error)}") from error
 
 
-def open_study(place: StudyPlace, sampler: Any = None) -> "optuna.Study":
-    """The study, begun where there is none.
+def open_study(config: StudyConfig, sampler: Any = None) -> "optuna.Study":
+    """The study, created where there is none.
 
     Raises:
-        UserError: see ``made`` and ``storage_of``.
+        UserError: see ``instantiate`` and ``open_storage``.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruner = made("pruner", PRUNERS, place.pruner, place.pruner_args or {})
+    pruner = instantiate("pruner", PRUNERS, config.pruner, config.pruner_args or {})
     return optuna.create_study(
-        storage=storage_of(place.storage), study_name=place.name, sampler=sampler, pruner=pruner,
+        storage=open_storage(config.storage), study_name=config.name, sampler=sampler, pruner=pruner,
         direction="maximize", load_if_exists=True,
     )  # fmt: skip
 
 
-def write(folder: Path, place: StudyPlace, number: int, worker: str) -> None:
-    """``trial.json``: the job in ``folder`` is a trial of a study, taken by a command that names itself ``worker``."""
-    write_json(folder / TRIAL, {"number": number, **asdict(place), "worker": worker})
+def write(folder: Path, config: StudyConfig, number: int, worker: str) -> None:
+    """Writes ``trial.json``: the job in ``folder`` is a trial of a study, run by the command with that worker id."""
+    write_json(folder / TRIAL, {"number": number, **asdict(config), "worker": worker})
 
 
 def pruning_callback(folder: Path) -> Callable[[int, float], bool] | None:
-    """How the job in ``folder`` asks its study, after an epoch with an accuracy, whether to go on.
+    """A function of (epoch, accuracy) that reports to the study and returns whether the job in ``folder`` shall go on.
 
     Returns:
-        None where the job is no trial, or one that the study has closed (a pruned one that somebody continues).
+        None where the job is no trial, or the study has closed it (a pruned trial that is resumed by hand).
     """
     entry = load(folder / TRIAL)
     if entry is None:
         return None
     import optuna
 
-    study = open_study(StudyPlace(**{key: entry[key] for key in ("storage", "name", "pruner", "pruner_args")}))
-    found = next((one for one in study.get_trials(deepcopy=False) if one.number == entry["number"]), None)
-    if found is None or found.state.is_finished():
+    study = open_study(StudyConfig(**{field.name: entry[field.name] for field in fields(StudyConfig)}))
+    frozen = next((each for each in study.get_trials(deepcopy=False) if each.number == entry["number"]), None)
+    if frozen is None or frozen.state.is_finished():
         return None
-    trial = optuna.trial.Trial(study, found._trial_id)
-    reported = set(found.intermediate_values)
+    trial = optuna.trial.Trial(study, frozen._trial_id)
+    reported = set(frozen.intermediate_values)
 
     def go_on(epoch: int, accuracy: float) -> bool:
         if epoch not in reported:  # a resumed job repeats the epoch it was stopped in

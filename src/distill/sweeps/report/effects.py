@@ -5,7 +5,17 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from distill.evaluation.reporting.charts import Axis, Dot, Figure, Level, Mean, dots, legend, robust, shares
+from distill.evaluation.reporting.charts import (
+    Axis,
+    Dot,
+    Figure,
+    Level,
+    Mean,
+    dot_plot,
+    legend,
+    percent_axis,
+    robust_range,
+)
 from distill.sweeps.report.findings import SEED, Findings, Outcome
 from distill.sweeps.report.references import References
 from distill.sweeps.report.spread import Spread, number, ordered, shown
@@ -29,17 +39,17 @@ def levels(references: References, split: str = "test") -> list[Level]:
 def effects(findings: Findings, references: References) -> tuple[list[Figure], Markup]:
     """A chart per swept key, the seed's last: test accuracy of every run over the key's values; and their legend."""
     finished = [outcome for outcome in findings.outcomes if outcome.finished and not math.isnan(outcome.test)]
-    low, high = robust([outcome.test for outcome in finished])
+    low, high = robust_range([outcome.test for outcome in finished])
     reach = 2 * (high - low) or 0.05  # levels further away would press the runs together
     beside = [level for level in levels(references) if low - reach <= level.value <= high + reach]
-    y = shares(min([low, *(level.value for level in beside)]), max([high, *(level.value for level in beside)]))
+    y = percent_axis(min([low, *(level.value for level in beside)]), max([high, *(level.value for level in beside)]))
     found = []
     for i, key in [*enumerate(findings.keys), (-1, SEED)]:
         values = [outcome.seed if i < 0 else outcome.values[i] for outcome in finished]
         if len(set(values)) > 1:
             found.append(_effect(key, values, finished, findings, y, beside))
     drawn = [
-        (f"{level.name} {percent(level.value)}{'' if level in beside else ', beyond the axis'}", level.tone, "dashed")
+        (f"{level.name} {percent(level.value)}{'' if level in beside else ', beyond the axis'}", level.color, "dashed")
         for level in levels(references)
     ]
     return found, legend([("a run", "k9", "spot"), ("mean ± std of the runs with that value", "student", ""), *drawn])
@@ -61,7 +71,7 @@ def _effect(
         note = Markup('<p class="note">{} values from {} to {}</p>').format(
             len(distinct), shown(distinct[0]), shown(distinct[-1])
         )
-        return Figure(key, note + dots(points, f"accuracy over {key}", Axis.of(places), y, levels=beside))
+        return Figure(key, note + dot_plot(points, f"accuracy over {key}", Axis.of(places), y, levels=beside))
     groups = [[o.test for o, value in zip(finished, values, strict=True) if value == each] for each in distinct]
     spreads = [Spread.of(group) for group in groups]
     means = [
@@ -75,8 +85,8 @@ def _effect(
     apart = 100 * (max(spread.mean for spread in spreads) - min(spread.mean for spread in spreads))
     note = Markup('<p class="note">means up to {:.2f} points apart</p>').format(apart)
     joined = key != SEED and all(number(value) is not None for value in distinct)
-    axis = Axis.named([shown(each) for each in distinct])
-    return Figure(key, note + dots(points, f"accuracy by {key}", axis, y, means, beside, joined))
+    axis = Axis.categorical([shown(each) for each in distinct])
+    return Figure(key, note + dot_plot(points, f"accuracy by {key}", axis, y, means, beside, joined))
 
 
 def _aside(n: int) -> float:

@@ -10,7 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from distill.config.command_line import RECORD, SWEEP
-from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, read as job, swept
+from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, swept_keys
+from distill.sweeps.jobs import read as job
 from distill.sweeps.report.spread import Spread, shown
 from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
@@ -170,7 +171,7 @@ def read(folder: Path) -> Findings:
     if record is None and not found:
         raise UserError(f"{folder} is no sweep's folder: it has neither {SWEEP} nor a run's {RECORD}")
     named = _named(record or {})
-    keys = [key for key in dict.fromkeys([*named, *swept(found)]) if key != SEED]
+    keys = [key for key in dict.fromkeys([*named, *swept_keys(found)]) if key != SEED]
     by_values: dict[tuple[str | None, ...], list[Outcome]] = {}
     for each in found:
         values = tuple(each.overrides.get(key) for key in keys)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from distill.evaluation.learning_curves import Curve, curves
-from distill.evaluation.reporting.charts import Figure, Line, legend, lines, robust
+from distill.evaluation.reporting.charts import Figure, Line, legend, lines, robust_range
 from distill.sweeps.jobs import State
 from distill.sweeps.report.effects import NAMED, levels
 from distill.sweeps.report.findings import Findings, Outcome, Setting
@@ -38,7 +38,7 @@ def _references(references: References, last: float) -> list[Line]:
     mean = _mean([curve for outcome in alone if (curve := _curve(outcome))])
     found = [Line("student alone", mean, "alone", dashed=True)] if mean else []
     for level in levels(references, "val"):
-        if level.tone == "teacher":
+        if level.color == "teacher":
             found.append(Line(level.name, [(1.0, level.value), (last, level.value)], "teacher", True, True))
     return found
 
@@ -52,8 +52,8 @@ def _by_setting(findings: Findings, kept: dict[str, Curve], beside: Sequence[Lin
     best = [Line("best on validation", curve, "student") for setting, curve in drawn if setting == findings.best]
     entries = [("best on validation", "student", "")] if best else []
     entries += [("other settings", "k9", "")] if len(drawn) > len(best) else []
-    entries += [("pruned", "bad", "")] if any(line.tone == "bad" for line in many) else []
-    names = legend([*entries, *((line.name, line.tone, "dashed") for line in beside)])
+    entries += [("pruned", "bad", "")] if any(line.color == "bad" for line in many) else []
+    names = legend([*entries, *((line.name, line.color, "dashed") for line in beside)])
     chart = lines([*many, *beside, *best], "validation accuracy", share=True, floor=floor)
     some = f"{len(many)} of {len(drawn)}" if every > 1 else f"{len(drawn)}"
     return Figure(f"{some} setting{'s' if len(drawn) > 1 else ''}, mean over seeds", names + chart)
@@ -81,7 +81,7 @@ def _of(outcomes: Sequence[Outcome], kept: dict[str, Curve]) -> Curve:
 def _floor(several: Sequence[Curve]) -> float | None:
     """Where a chart of curves may begin so that their ends can be told apart."""
     values = [value for curve in several for _, value in curve]
-    low, _ = robust(values, 3.0)
+    low, _ = robust_range(values, 3.0)
     return low if values and low > min(values) else None
 
 
@@ -102,6 +102,6 @@ def _by_value(
     ]
     names = legend([(shown(value), tone, "") for value, tone in zip(chosen, tones, strict=True)])
     chart = lines(
-        [*series, *(line for line in beside if line.tone == "teacher")], f"curves by {key}", share=True, floor=floor
+        [*series, *(line for line in beside if line.color == "teacher")], f"curves by {key}", share=True, floor=floor
     )
     return Figure(f"by {key}", names + chart)

@@ -7,7 +7,17 @@ from itertools import combinations
 
 from markupsafe import Markup
 
-from distill.evaluation.reporting.charts import Axis, Cell, Dot, Figure, cells, dots, robust, scale, viridis
+from distill.evaluation.reporting.charts import (
+    Axis,
+    Cell,
+    Dot,
+    Figure,
+    color_bar,
+    dot_plot,
+    heatmap_table,
+    robust_range,
+    viridis,
+)
 from distill.sweeps.report.findings import Findings, Setting
 from distill.sweeps.report.spread import Spread, number, ordered, shown
 from distill.utils.units import percent
@@ -55,9 +65,9 @@ def maps(findings: Findings) -> Maps | None:
 
 def _ends(values: Sequence[float]) -> tuple[float, float, Markup]:
     """The ends of the colours, and what the colours mean."""
-    low, high = robust(values)
+    low, high = robust_range(values)
     below = sum(value < low - 1e-8 for value in values)
-    return low, high, scale(percent(low), percent(high), f"({below} lower)" if below else "")
+    return low, high, color_bar(percent(low), percent(high), f"({below} lower)" if below else "")
 
 
 def _facets(findings: Findings, rest: Sequence[int]) -> dict[str, list[Setting]]:
@@ -120,7 +130,7 @@ def _map(
 
     table = [[cell(row, column) for column in columns] for row in rows]
     keys = findings.keys
-    return cells(table, list(map(shown, rows)), list(map(shown, columns)), keys[b], keys[a], ends)
+    return heatmap_table(table, list(map(shown, rows)), list(map(shown, columns)), keys[b], keys[a], ends)
 
 
 def _scatter(findings: Findings, a: int, b: int) -> Maps:
@@ -141,6 +151,6 @@ def _scatter(findings: Findings, a: int, b: int) -> Maps:
             )
             for setting, place, value in zip(settings, places, values, strict=True)
         ]
-        chart = dots(points[::-1], f"{findings.keys[a]} and {findings.keys[b]}", x, y)
+        chart = dot_plot(points[::-1], f"{findings.keys[a]} and {findings.keys[b]}", x, y)
         figures.append(Figure(f"top-1, {what}", legend + chart))
     return Maps(figures, ["A point is a setting; the better on validation lie on top, the best one is outlined."])

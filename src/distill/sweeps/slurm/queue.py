@@ -1,4 +1,4 @@
-"""A job of a sweep in Slurm's hands: what runs on the node, what its folder says of it, and what Slurm says."""
+"""A job of a sweep under Slurm: what runs on the node, its ``slurm.json``, and queries of Slurm's commands."""
 
 import os
 import signal
@@ -12,58 +12,57 @@ from typing import Any, NamedTuple
 
 from distill.sweeps import record
 from distill.sweeps.jobs import State, load, read
-from distill.sweeps.remote import RemoteJob
+from distill.sweeps.remote import RemoteJob, without_hydra
 from distill.utils.atomic import write_json
 from distill.utils.errors import Interrupted, UserError
 
 SLURM = "slurm.json"  # of a job: {"id", "overrides", "idle"}
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
          "TIMEOUT", "REVOKED"}  # fmt: skip
-IDLE_STOPS = 3  # time limits in a row that a job may meet outside of training
-LAST_S = 60.0  # that a job which Slurm is ending waits for its end
+MAX_IDLE_STOPS = 3  # time limits in a row that a job may meet outside of training
+SHUTDOWN_S = 60.0  # that a job which Slurm is ending waits for its end
 
 
-class Place(NamedTuple):
-    """Where a job is in Slurm's queue: its state, and why it waits or how it ended."""
+class QueueEntry(NamedTuple):
+    """A job in Slurm's queue: its state, and the reason why it waits or how it ended."""
 
     state: str
     reason: str
 
     @property
     def ended(self) -> bool:
-        """Whether Slurm has done with it."""
         return self.state.partition(" ")[0] in ENDED
 
 
-def write(folder: Path, identity: str, overrides: list[str], idle: int = 0) -> None:
-    """``slurm.json``: the job in ``folder`` is Slurm's ``identity``.
+def write(folder: Path, job_id: str, overrides: list[str], idle: int = 0) -> None:
+    """Writes ``slurm.json``.
 
     Args:
         folder: the run's.
-        identity: "12", or "12_3" in an array.
-        overrides: the job's own.
+        job_id: Slurm's: "12", or "12_3" in an array.
+        overrides: the job's.
         idle: times in a row that it met its time limit outside of training.
     """
-    write_json(folder / SLURM, {"id": identity, "overrides": overrides, "idle": idle}, several_writers=True)
+    write_json(folder / SLURM, {"id": job_id, "overrides": overrides, "idle": idle}, several_writers=True)
 
 
-def queue() -> dict[str, Place]:
-    """This user's jobs by identity, those that ended a few minutes ago included.
+def queue() -> dict[str, QueueEntry]:
+    """This user's jobs by id, including those that ended a few minutes ago.
 
     Raises:
         UserError: Slurm does not answer.
     """
-    form = ["--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
-    done = _slurm("squeue", *form, f"--user={os.getuid()}")
-    if done.returncode:
-        raise UserError(f"Slurm does not answer: {complaint(done.stderr)}")
-    rows = [line.strip().split("|", 2) for line in done.stdout.splitlines() if line.count("|") >= 2]
-    return {identity: Place(state, reason) for identity, state, reason in rows}
+    options = ["--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
+    squeue = _run("squeue", *options, f"--user={os.getuid()}")
+    if squeue.returncode:
+        raise UserError(f"Slurm does not answer: {errors(squeue.stderr)}")
+    rows = [line.strip().split("|", 2) for line in squeue.stdout.splitlines() if line.count("|") >= 2]
+    return {job_id: QueueEntry(state, reason) for job_id, state, reason in rows}
 
 
 def setting(name: str) -> str | None:
     """A value of ``scontrol show config``; None where it has none."""
-    for line in _slurm("scontrol", "show", "config").stdout.splitlines():
+    for line in _run("scontrol", "show", "config").stdout.splitlines():
         key, _, value = line.partition("=")
         if key.strip() == name:
             return value.strip()
@@ -72,24 +71,24 @@ def setting(name: str) -> str | None:
 
 def has_gpus(partition: str | None) -> bool:
     """Whether nodes of a partition have GPUs; None: of the default one."""
-    asked = [f"--partition={partition}"] if partition else []
-    rows = [line.split("|", 1) for line in _slurm("sinfo", "--noheader", "--format=%P|%G", *asked).stdout.splitlines()]
+    options = [f"--partition={partition}"] if partition else []
+    rows = [line.split("|", 1) for line in _run("sinfo", "--noheader", "--format=%P|%G", *options).stdout.splitlines()]
     return any("gpu" in row[-1] for row in rows if partition or row[0].endswith("*"))
 
 
-def complaint(said: str) -> str:
-    r"""The errors among the lines of a command of Slurm's, in one line.
+def errors(output: str) -> str:
+    r"""The errors in the output of a command of Slurm, in one line.
 
     Example:
-        >>> complaint("sbatch: error: invalid partition specified: gpu\nsbatch: error: Batch job submission failed\n")
+        >>> errors("sbatch: error: invalid partition specified: gpu\nsbatch: error: Batch job submission failed\n")
         'invalid partition specified: gpu; Batch job submission failed'
     """
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line.split("error: ", 1)[1] for line in lines if "error: " in line]
-    return "; ".join(dict.fromkeys(errors)) or "; ".join(lines[-1:])
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    messages = [line.split("error: ", 1)[1] for line in lines if "error: " in line]
+    return "; ".join(dict.fromkeys(messages)) or "; ".join(lines[-1:])
 
 
-def _slurm(*command: str) -> subprocess.CompletedProcess[str]:
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=120)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -100,76 +99,68 @@ def _slurm(*command: str) -> subprocess.CompletedProcess[str]:
 class SlurmJob:
     """A job as Slurm's batch process runs it.
 
-    Told to stop before its time limit (SIGUSR2), it writes its checkpoint, has itself put in the queue again, and goes
-    on from there when its turn comes. SIGTERM (``scancel``, preemption) ends it with a checkpoint.
-
-    Attributes:
-        job: the job.
+    On SIGUSR2, which comes before its time limit, it writes a checkpoint, is put into the queue again, and resumes
+    when its turn comes. SIGTERM (``scancel``, preemption) ends it with a checkpoint.
     """
 
     job: RemoteJob
 
     def __call__(self) -> None:
-        """Runs it here; the process ends with status 1 if it failed, so that Slurm's own accounts say it."""
-        limit = _Limit()
-        identity = _identity()
+        """Runs the job in this process, which exits with status 1 if it failed, for Slurm's accounting."""
+        time_limit = _TimeLimit()
+        job_id = _job_id()
         folder = self.job.folder
         idle = int((load(folder / SLURM) or {}).get("idle", 0))
-        write(folder, identity, self.job.overrides, idle)
+        write(folder, job_id, self.job.overrides, idle)
         os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_ON_NODE", "1"))
         with suppress(KeyboardInterrupt, Interrupted):
             self.job()
         state = read(folder).state
-        if limit.met and state not in (State.finished, State.pruned):
-            record.clear(folder)  # what a process of it said when it was stopped
-            outside = limit.outside or state == State.failed
-            self._again(identity, idle + 1 if outside else 0)
+        if time_limit.reached and state not in (State.finished, State.pruned):
+            record.clear(folder)  # a child process may have written a failure when it was stopped
+            self._requeue(job_id, idle + 1 if time_limit.outside_training or state == State.failed else 0)
         elif state == State.stopped:
-            time.sleep(LAST_S)  # Slurm decides what becomes of a job that it has told to end
+            time.sleep(SHUTDOWN_S)  # Slurm decides what becomes of a job that it has told to end
         if state == State.failed:
             sys.exit(1)
 
-    def _again(self, identity: str, idle: int) -> None:
-        """Back into the queue, unless it came to its time limit too often without a step."""
+    def _requeue(self, job_id: str, idle: int) -> None:
+        """Back into the queue, unless the job has met its time limit too often without a training step."""
         folder, overrides = self.job.folder, self.job.overrides
-        if idle >= IDLE_STOPS:
-            why = f"met its time limit {idle} times in a row without training: raise hydra.launcher.timeout_min"
+        if idle >= MAX_IDLE_STOPS:
+            reason = f"met its time limit {idle} times in a row without training: raise hydra.launcher.timeout_min"
         else:
-            write(folder, identity, overrides, idle)
+            write(folder, job_id, overrides, idle)
             print(f"job {self.job.number}: at its time limit, put in the queue again", flush=True)
-            done = _slurm("scontrol", "requeue", identity)
-            if done.returncode == 0:
+            requeue = _run("scontrol", "requeue", job_id)
+            if requeue.returncode == 0:
                 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # Slurm ends this process
-                time.sleep(LAST_S)
+                time.sleep(SHUTDOWN_S)
                 sys.exit(0)
-            why = f"met its time limit, and Slurm would not take it again: {complaint(done.stderr)}"
-        print(f"error: job {self.job.number}: {record.fail(folder, settings(overrides), why)}", file=sys.stderr)
+            reason = f"met its time limit, and Slurm would not take it again: {errors(requeue.stderr)}"
+        reason = record.fail(folder, without_hydra(overrides), reason)
+        print(f"error: job {self.job.number}: {reason}", file=sys.stderr)
         sys.exit(1)
 
 
-class _Limit:
-    """Listens for the signal that comes before the time limit, and passes it on as a request to stop."""
+class _TimeLimit:
+    """Handles the signal that comes before the time limit, and passes it on as a request to stop."""
 
     def __init__(self) -> None:
-        self.met = self.outside = False
-        signal.signal(signal.SIGTERM, self._stop)  # where no training has taken it over
-        signal.signal(signal.SIGUSR2, self._near)
+        self.reached = self.outside_training = False
+        signal.signal(signal.SIGTERM, self._on_sigterm)  # replaced while a training runs
+        signal.signal(signal.SIGUSR2, self._on_sigusr2)
 
-    def _near(self, _number: int, _frame: Any) -> None:
-        self.met = True
+    def _on_sigusr2(self, _number: int, _frame: Any) -> None:
+        self.reached = True
         signal.raise_signal(signal.SIGTERM)
 
-    def _stop(self, _number: int, _frame: Any) -> None:
-        self.outside = True
+    def _on_sigterm(self, _number: int, _frame: Any) -> None:
+        self.outside_training = True
         raise KeyboardInterrupt
 
 
-def settings(overrides: list[str]) -> list[str]:
-    """A job's overrides without Hydra's own."""
-    return [override for override in overrides if not override.startswith(("hydra.", "hydra/"))]
-
-
-def _identity() -> str:
-    """This job's, as ``squeue --array`` names it."""
+def _job_id() -> str:
+    """This job's id, as ``squeue --array`` prints it."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]

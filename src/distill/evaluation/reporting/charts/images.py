@@ -10,19 +10,17 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-LARGEST = 128  # pixels
-
 
 def _as_image(image: Image.Image | Tensor) -> Image.Image:
     import torch
     from PIL import Image
 
     if isinstance(image, Image.Image):
-        return image
+        return image if image.mode in ("L", "RGB") else image.convert("RGB")
     pixels = image
     if pixels.dtype != torch.uint8:
         low, high = float(pixels.min()), float(pixels.max())
-        if low < 0 or high > 1:  # no known scale: from the darkest to the brightest
+        if low < 0 or high > 1:  # normalized by unknown statistics: from the darkest to the brightest
             pixels = (pixels - low) / max(high - low, 1e-12)
         pixels = (255 * pixels).round().to(torch.uint8)
     if pixels.shape[0] not in (1, 3):
@@ -31,19 +29,17 @@ def _as_image(image: Image.Image | Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def data_uri(image: Image.Image | Tensor, largest: int = LARGEST) -> str:
+def data_uri(image: Image.Image | Tensor, max_side: int = 128) -> str:
     """A PNG (a JPEG, where the image was made smaller) as a ``data:`` address.
 
     Args:
         image: a PIL image; or a tensor (C, H, W), uint8 or float in 0..1, of which other than 1 or 3 channels the
             first is shown.
-        largest: its longer side in pixels; smaller images stay as they are.
+        max_side: its longer side in pixels; smaller images stay as they are.
     """
-    picture = _as_image(image)
-    kind = "JPEG" if max(picture.size) > largest else "PNG"
-    picture = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
-    picture = picture.copy()
-    picture.thumbnail((largest, largest))
+    picture = _as_image(image).copy()
+    file_format = "JPEG" if max(picture.size) > max_side else "PNG"
+    picture.thumbnail((max_side, max_side))
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **({"quality": 85} if kind == "JPEG" else {"optimize": True}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    picture.save(buffer, file_format, **({"quality": 85} if file_format == "JPEG" else {"optimize": True}))
+    return f"data:image/{file_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

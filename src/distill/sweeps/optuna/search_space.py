@@ -1,4 +1,4 @@
-"""What a search may vary, read from the command line: overrides that stay, and a distribution for each range."""
+"""The search space of a study, read from the command line: fixed overrides, and a distribution for each swept key."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
-def space(arguments: Sequence[str], loader: Any = None) -> tuple[list[str], dict[str, "BaseDistribution"]]:
-    """Overrides that stay, and a distribution for each that is a sweep.
+def search_space(arguments: Sequence[str], loader: Any = None) -> tuple[list[str], dict[str, "BaseDistribution"]]:
+    """Fixed overrides, and a distribution for each swept key.
 
     ``interval(a,b)`` is a range of floats, ``int(interval(a,b))`` one of whole numbers, ``tag(log,interval(a,b))`` on
     a logarithmic scale; ``range(a,b,step)`` has its steps, b not among them; ``a,b,c`` is a choice without an order.
@@ -24,19 +24,20 @@ def space(arguments: Sequence[str], loader: Any = None) -> tuple[list[str], dict
         loader: Hydra's, for ``glob(...)``.
 
     Raises:
-        UserError: nothing is swept, or a range that is none.
+        UserError: nothing is swept, or a range is invalid.
 
     Example:
-        >>> fixed, ranges = space(["kd=kd", "kd.T=interval(1,10)", "seed=range(0,7,2)"])
-        >>> fixed, ranges["kd.T"].high, ranges["seed"].high
+        >>> fixed, distributions = search_space(["kd=kd", "kd.T=interval(1,10)", "seed=range(0,7,2)"])
+        >>> fixed, distributions["kd.T"].high, distributions["seed"].high
         (['kd=kd'], 10.0, 6)
     """
-    last = {one.get_key_element(): one for one in OverridesParser.create(loader).parse_overrides(list(arguments))}
-    fixed = [one.input_line for one in last.values() if not one.is_sweep_override()]
-    ranges = {key: _distribution(one) for key, one in last.items() if one.is_sweep_override()}
-    if not ranges:
+    parsed = OverridesParser.create(loader).parse_overrides(list(arguments))
+    last = {override.get_key_element(): override for override in parsed}
+    fixed = [override.input_line for override in last.values() if not override.is_sweep_override()]
+    distributions = {key: _distribution(override) for key, override in last.items() if override.is_sweep_override()}
+    if not distributions:
         raise UserError("hydra/sweeper=optuna has nothing to search: give a range, as in 'kd.T=interval(1,10)'")
-    return [line for line in fixed if line is not None], ranges
+    return [line for line in fixed if line is not None], distributions
 
 
 def _distribution(override: Override) -> "BaseDistribution":
@@ -63,38 +64,37 @@ def _distribution(override: Override) -> "BaseDistribution":
                 raise ValueError("it is empty")
             if all(isinstance(step, int) for step in steps):
                 return IntDistribution(int(steps[0]), int(steps[-1]), step=abs(int(value.step)))
-            low, high = round(steps[0], 12), round(steps[-1], 12)  # Hydra adds up steps, and their rounding
+            low, high = round(steps[0], 12), round(steps[-1], 12)  # Hydra adds up steps, and their rounding errors
             return FloatDistribution(low, high, step=abs(value.step))
-        choices = list(dict.fromkeys(override.sweep_string_iterator()))
-        return CategoricalDistribution(choices)
+        return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
     except ValueError as error:
         raise UserError(f"{override.input_line} is nothing to search: {first_line(error)}") from error
 
 
-def samples(ranges: dict[str, Any]) -> Iterator[list[str]]:
+def samples(distributions: dict[str, Any]) -> Iterator[list[str]]:
     """A few points as overrides, in which every choice occurs.
 
     Example:
-        >>> list(samples(space(["kd=kd,dkd", "kd.T=interval(1,10)"])[1]))
+        >>> list(samples(search_space(["kd=kd,dkd", "kd.T=interval(1,10)"])[1]))
         [['kd=kd', 'kd.T=1.0'], ['kd=dkd', 'kd.T=1.0']]
     """
-    found = {key: getattr(range_, "choices", None) or (range_.low,) for key, range_ in ranges.items()}
-    for i in range(max(map(len, found.values()))):
-        yield [f"{key}={values[i % len(values)]}" for key, values in found.items()]
+    values = {key: getattr(each, "choices", None) or (each.low,) for key, each in distributions.items()}
+    for i in range(max(map(len, values.values()))):
+        yield [f"{key}={choices[i % len(choices)]}" for key, choices in values.items()]
 
 
-def check_same(study: Any, ranges: dict[str, "BaseDistribution"]) -> None:
-    """Refuses a study whose trials are of another search.
+def check_same_space(study: Any, distributions: dict[str, "BaseDistribution"]) -> None:
+    """Refuses a study with trials of another search space.
 
     Raises:
-        UserError: other ranges, or another aim.
+        UserError: other distributions, or another direction.
     """
-    other = f"choose another hydra.sweeper.study_name or hydra.sweep.dir than that of '{study.study_name}'"
-    if [aim.name for aim in study.directions] != ["MAXIMIZE"]:
-        raise UserError(f"that study does not look for one highest value; {other}")
-    for one in study.get_trials(deepcopy=False):  # one just asked for elsewhere may not have all its keys yet
-        keys = [key for key, had in one.distributions.items() if ranges.get(key) != had]
-        if one.state.is_finished():
-            keys += [key for key in ranges if one.distributions and key not in one.distributions]
+    advice = f"choose another hydra.sweeper.study_name or hydra.sweep.dir than that of '{study.study_name}'"
+    if [direction.name for direction in study.directions] != ["MAXIMIZE"]:
+        raise UserError(f"that study does not look for one highest value; {advice}")
+    for trial in study.get_trials(deepcopy=False):  # one just asked for elsewhere may not have all its keys yet
+        keys = [key for key, distribution in trial.distributions.items() if distributions.get(key) != distribution]
+        if trial.state.is_finished():
+            keys += [key for key in distributions if trial.distributions and key not in trial.distributions]
         if keys:
-            raise UserError(f"the study searched other ranges before (of {', '.join(sorted(keys))}); {other}")
+            raise UserError(f"the study searched other ranges before (of {', '.join(sorted(keys))}); {advice}")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from distill.sweeps.callbacks import Heartbeat
+from distill.sweeps.lightning_callbacks import Heartbeat
 
 
 class Line(L.LightningModule):

@@ -1,4 +1,4 @@
-"""Trainer callbacks that connect a training to its sweep: a heartbeat for observers, pruning of Optuna trials."""
+"""Lightning callbacks that connect a training to its sweep: a heartbeat for observers, pruning of Optuna trials."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as L
 
 from distill.sweeps.optuna.trial import pruning_callback
-from distill.sweeps.record import beat
+from distill.sweeps.record import write_status
 from distill.tasks.image_classification import ImageClassification
 from distill.utils import distributed
 from distill.utils.errors import Pruned
@@ -68,11 +68,11 @@ class Heartbeat(L.Callback):
         self.every_s = every_s
         self._last = 0.0
 
-    def _beat(self, trainer: L.Trainer) -> None:
+    def _write(self, trainer: L.Trainer) -> None:
         if not distributed.is_rank_zero():
             return
         accuracy = trainer.callback_metrics.get(SCORE)
-        beat(
+        write_status(
             self.folder,
             training=self.label,
             epoch=trainer.current_epoch + 1,
@@ -82,8 +82,8 @@ class Heartbeat(L.Callback):
         self._last = time.monotonic()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._beat(trainer)
+        self._write(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         if time.monotonic() - self._last > self.every_s:
-            self._beat(trainer)
+            self._write(trainer)

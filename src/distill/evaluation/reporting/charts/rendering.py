@@ -1,4 +1,4 @@
-"""Templates become pages."""
+"""Pages from Jinja templates."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-OWN = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart and what is written over it."""
+    """A chart and its heading."""
 
     heading: str
     chart: Markup
@@ -24,10 +24,10 @@ def render(template: str, folder: Path, **values: Any) -> str:
     Args:
         template: a file in ``folder`` that extends ``shell.html``.
         folder: of the caller's templates.
-        values: what they show; text is escaped, ``Markup`` is not.
+        values: of the template's variables; text is escaped, ``Markup`` is not.
     """
     environment = Environment(
-        loader=FileSystemLoader([folder, OWN]),
+        loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
