@@ -22,8 +22,8 @@ from distill.config.options import parse
 from distill.sweeps import record
 from distill.sweeps.jobs import State
 from distill.sweeps.report.files import report_at_end, write_report
-from distill.sweeps.report.findings import read
 from distill.sweeps.report.references import SOFT, References, is_baseline
+from distill.sweeps.report.results import read
 from distill.training.summary import read as read_summary
 from distill.utils.errors import UserError
 from jobs import ROOT
@@ -139,11 +139,11 @@ def test_one_lucky_seed_of_four_is_not_the_best(distilled, tmp_path):
     for seed in range(4):
         copy_run(distilled, tmp_path / f"a{seed}", ["kd.T=1", f"seed={seed}"], 0.8, 0.8)
     copy_run(distilled, tmp_path / "b0", ["kd.T=2", "seed=0"], 0.9, 0.9)
-    found = read(tmp_path)
-    assert found.best.values == ("1",)
+    results = read(tmp_path)
+    assert results.best.values == ("1",)
     copy_run(distilled, tmp_path / "b1", ["kd.T=2", "seed=1"], 0.9, 0.9)
     assert read(tmp_path).best.values == ("2",)
-    assert [setting.values for setting in found.settings] == [("2",), ("1",)]
+    assert [setting.values for setting in results.settings] == [("2",), ("1",)]
 
 
 def test_keys_of_any_kind(distilled, tmp_path, capsys):
@@ -175,11 +175,11 @@ def test_continuous_keys_are_scattered(distilled, tmp_path):
             record.prune(tmp_path / str(number), 2, 0.4)
     write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
-    found = read(tmp_path)
-    assert found.count(State.pruned) == 6
+    results = read(tmp_path)
+    assert results.count(State.pruned) == 6
     assert page.count('class="marked"') == 2  # the best, on test and on validation
     assert '<table class="cells">' not in page
-    assert page.count(f"<title>{found.said(found.best)}: test") == 2
+    assert page.count(f"<title>{results.describe(results.best.values)}: test") == 2
     assert "epoch 2, 40.00 % on validation" in page
     assert shlex.split(next(line for line in page.splitlines() if "kd.T=" in line and "train.py" in line)[22:-6])
 
@@ -267,11 +267,11 @@ def test_the_baseline_of_a_point_shares_its_recipe(distilled, alone, tmp_path):
         rate = {"optimizer__lr": float(lr)}
         copy_run(distilled, tmp_path / f"kd{lr}", ["kd=kd", f"optimizer.lr={lr}"], 0.9, 0.5 + gain, **rate)
         copy_run(alone, tmp_path / f"none{lr}", ["kd=none", f"optimizer.lr={lr}"], 0.8, 0.5, **rate)
-    found = read(tmp_path)
-    references = References(found)
-    assert references.line is None
-    assert len(references.groups) == 2
-    for setting in found.settings:
+    results = read(tmp_path)
+    references = References(results)
+    assert references.only_baseline is None
+    assert len(references.baselines) == 2
+    for setting in results.settings:
         assert references.baseline(setting).recipe["optimizer.lr"] == setting.values[1]
 
 

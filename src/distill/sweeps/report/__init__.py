@@ -1,1 +1,1 @@
-"""What a sweep found: a table, results.csv and report.html."""
+"""The results of a sweep: a table, results.csv and report.html."""

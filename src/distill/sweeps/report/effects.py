@@ -1,11 +1,11 @@
-"""What each swept key does to test accuracy."""
+"""Test accuracy over the values of each swept key."""
 
 import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from distill.evaluation.reporting.charts import (
+from distill.evaluation.reporting.charts import (  # fmt: skip
     Axis,
     Dot,
     Figure,
@@ -16,79 +16,80 @@ from distill.evaluation.reporting.charts import (
     percent_axis,
     robust_range,
 )
-from distill.sweeps.report.findings import SEED, Findings, Outcome
+from distill.sweeps.report.mean_std import MeanStd, display, number, ordered
 from distill.sweeps.report.references import References
-from distill.sweeps.report.spread import Spread, number, ordered, shown
+from distill.sweeps.report.results import SEED, JobResult, SweepResults
 from distill.utils.units import percent
 
-NAMED = 16  # values of a key up to which each gets a place of its own
+MAX_CATEGORIES = 16  # distinct numbers of a key up to which the axis is categorical
 
 
-def levels(references: References, split: str = "test") -> list[Level]:
-    """The teachers (three at most) and the student alone, to compare with."""
+def reference_levels(references: References, split: str = "test") -> list[Level]:
+    """The teachers (where they are at most three) and the student alone."""
     teachers = references.teachers if split == "test" else references.teachers_val
-    found = (
-        [Level(f"teacher {name}", value, "teacher") for name, value in teachers.items()] if len(teachers) <= 3 else []
-    )
-    if references.line is not None:
-        spread = references.line.test if split == "test" else references.line.val
-        found += [Level("student alone", spread.mean, "alone")] if spread else []
-    return found
+    levels = [Level(f"teacher {name}", accuracy, "teacher") for name, accuracy in teachers.items()]
+    levels = levels if len(levels) <= 3 else []
+    if references.only_baseline is not None and (alone := getattr(references.only_baseline, split)):
+        levels.append(Level("student alone", alone.mean, "alone"))
+    return levels
 
 
-def effects(findings: Findings, references: References) -> tuple[list[Figure], Markup]:
+def effects(results: SweepResults, references: References) -> tuple[list[Figure], Markup]:
     """A chart per swept key, the seed's last: test accuracy of every run over the key's values; and their legend."""
-    finished = [outcome for outcome in findings.outcomes if outcome.finished and not math.isnan(outcome.test)]
-    low, high = robust_range([outcome.test for outcome in finished])
-    reach = 2 * (high - low) or 0.05  # levels further away would press the runs together
-    beside = [level for level in levels(references) if low - reach <= level.value <= high + reach]
-    y = percent_axis(min([low, *(level.value for level in beside)]), max([high, *(level.value for level in beside)]))
-    found = []
-    for i, key in [*enumerate(findings.keys), (-1, SEED)]:
-        values = [outcome.seed if i < 0 else outcome.values[i] for outcome in finished]
+    jobs = [job for job in results.finished if not math.isnan(job.test)]
+    low, high = robust_range([job.test for job in jobs])
+    margin = 2 * (high - low) or 0.05  # levels further away would compress the runs
+    levels = reference_levels(references)
+    visible = [level for level in levels if low - margin <= level.value <= high + margin]
+    bounds = [low, high, *(level.value for level in visible)]
+    y_axis = percent_axis(min(bounds), max(bounds))
+    figures = []
+    for i, key in [*enumerate(results.keys), (-1, SEED)]:
+        values = [job.seed if i < 0 else job.values[i] for job in jobs]
         if len(set(values)) > 1:
-            found.append(_effect(key, values, finished, findings, y, beside))
-    drawn = [
-        (f"{level.name} {percent(level.value)}{'' if level in beside else ', beyond the axis'}", level.color, "dashed")
-        for level in levels(references)
+            figures.append(_effect(key, values, jobs, results, y_axis, visible))
+    reference_entries = [
+        (f"{level.name} {percent(level.value)}{'' if level in visible else ', beyond the axis'}", level.color, "dashed")
+        for level in levels
     ]
-    return found, legend([("a run", "k9", "spot"), ("mean ± std of the runs with that value", "student", ""), *drawn])
+    entries = [("a run", "k9", "spot"), ("mean ± std of the runs with that value", "student", ""), *reference_entries]
+    return figures, legend(entries)
 
 
 def _effect(
-    key: str, values: Sequence[str | None], finished: Sequence[Outcome], findings: Findings, y: Axis,
-    beside: Sequence[Level],
+    key: str, values: Sequence[str | None], jobs: Sequence[JobResult], results: SweepResults, y_axis: Axis,
+    levels: Sequence[Level],
 ) -> Figure:  # fmt: skip
     distinct = ordered(values)
-    settings = {outcome.name: findings.said(setting) for setting in findings.settings for outcome in setting.outcomes}
-
-    def said(outcome: Outcome) -> str:
-        return f"job {outcome.name}, {settings[outcome.name]} seed={outcome.seed}: {percent(outcome.test)}"
-
-    if len(distinct) > NAMED and None not in distinct and all(number(value) is not None for value in distinct):
-        places = [number(value) or 0.0 for value in values]
-        points = [Dot(x, o.test, "var(--student)", said(o)) for x, o in zip(places, finished, strict=True)]
+    numeric = all(number(value) is not None for value in distinct)
+    tooltips = [
+        f"job {job.name}, {results.describe(job.values)} seed={job.seed}: {percent(job.test)}" for job in jobs
+    ]  # fmt: skip
+    if len(distinct) > MAX_CATEGORIES and numeric:
+        xs = [number(value) or 0.0 for value in values]
+        points = [Dot(x, job.test, "var(--student)", text) for x, job, text in zip(xs, jobs, tooltips, strict=True)]
         note = Markup('<p class="note">{} values from {} to {}</p>').format(
-            len(distinct), shown(distinct[0]), shown(distinct[-1])
+            len(distinct), display(distinct[0]), display(distinct[-1])
         )
-        return Figure(key, note + dot_plot(points, f"accuracy over {key}", Axis.of(places), y, levels=beside))
-    groups = [[o.test for o, value in zip(finished, values, strict=True) if value == each] for each in distinct]
-    spreads = [Spread.of(group) for group in groups]
+        return Figure(key, note + dot_plot(points, f"accuracy over {key}", Axis.of(xs), y_axis, levels=levels))
+    statistics = [
+        MeanStd.of(job.test for job, value in zip(jobs, values, strict=True) if value == each) for each in distinct
+    ]
     means = [
-        Mean(i, spread.mean, spread.std or 0.0, f"{key}={shown(each)}: {spread}, {spread.n} runs")
-        for i, (each, spread) in enumerate(zip(distinct, spreads, strict=True))
+        Mean(i, each.mean, each.std or 0.0, f"{key}={display(value)}: {each}, {each.n} runs")
+        for i, (value, each) in enumerate(zip(distinct, statistics, strict=True))
     ]
     points = [
-        Dot(distinct.index(value) + _aside(n), outcome.test, "var(--k9)", said(outcome))
-        for n, (outcome, value) in enumerate(zip(finished, values, strict=True))
+        Dot(distinct.index(value) + _jitter(n), job.test, "var(--k9)", text)
+        for n, (job, value, text) in enumerate(zip(jobs, values, tooltips, strict=True))
     ]
-    apart = 100 * (max(spread.mean for spread in spreads) - min(spread.mean for spread in spreads))
-    note = Markup('<p class="note">means up to {:.2f} points apart</p>').format(apart)
-    joined = key != SEED and all(number(value) is not None for value in distinct)
-    axis = Axis.categorical([shown(each) for each in distinct])
-    return Figure(key, note + dot_plot(points, f"accuracy by {key}", axis, y, means, beside, joined))
+    difference = 100 * (max(each.mean for each in statistics) - min(each.mean for each in statistics))
+    note = Markup('<p class="note">means up to {:.2f} points apart</p>').format(difference)
+    x_axis = Axis.categorical([display(value) for value in distinct])
+    chart = dot_plot(points, f"accuracy by {key}", x_axis, y_axis, means, levels, join_means=key != SEED and numeric)
+    return Figure(key, note + chart)
 
 
-def _aside(n: int) -> float:
-    """So that runs of one value and one accuracy do not hide each other: a fixed sequence between −0.25 and 0.25."""
+def _jitter(n: int) -> float:
+    """A fixed sequence between −0.25 and 0.25 (golden ratio): runs of one value and one accuracy stay visible."""
     return 0.5 * ((n * 0.6180339887) % 1) - 0.25

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from distill.sweeps.report.findings import Findings, read
 from distill.sweeps.report.references import References
-from distill.sweeps.report.table import FIRST, as_csv, show
+from distill.sweeps.report.results import read
+from distill.sweeps.report.table import FIRST_COLUMNS, as_csv, print_report
 from distill.utils.errors import UserError, first_line
 from distill.utils.invocation import invocation
 from distill.utils.output_files import check_file_path, claim, write
@@ -14,19 +14,19 @@ CSV, PAGE = "results.csv", "report.html"
 
 
 def _is_own_table(table: Path) -> bool:
-    """Whether a CSV file begins as this command's does."""
+    """Whether a CSV file begins with this command's columns."""
     try:
         with table.open() as file:
-            return file.readline().startswith(",".join(FIRST))
+            return file.readline().startswith(",".join(FIRST_COLUMNS))
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def _claim(folder: Path, sweep: Path, overwrite: bool) -> None:
-    """Checks the places of the files.
+def _check_output(folder: Path, sweep: Path, overwrite: bool) -> None:
+    """Checks that the files may be written.
 
     Raises:
-        UserError: a file there was written by somebody else.
+        UserError: a file there was not written by this command.
     """
     if (sweep / "evaluation.json").exists() and folder.resolve() == sweep.resolve() and not overwrite:
         raise UserError(f"{sweep / PAGE} is evaluate.py's page of this run: choose output=, or overwrite=true")
@@ -37,14 +37,6 @@ def _claim(folder: Path, sweep: Path, overwrite: bool) -> None:
     claim([folder / PAGE], overwrite)
 
 
-def _write(findings: Findings, references: References, folder: Path) -> None:
-    from distill.sweeps.report.page import page
-
-    write(as_csv(findings), folder / CSV)
-    write(page(findings, references), folder / PAGE)
-    print(f"results: {folder / CSV}, {folder / PAGE}", flush=True)
-
-
 def write_report(
     sweep: Path, baseline: Path | None = None, output: Path | None = None, overwrite: bool = False
 ) -> None:
@@ -52,19 +44,23 @@ def write_report(
 
     Args:
         sweep: its folder, or a run's.
-        baseline: a run's or a sweep's folder with the student alone; None: the sweep's own points of that kind.
+        baseline: a run's or a sweep's folder with the student alone; None: the sweep's own runs of that kind.
         output: where the files go; None: the sweep's folder.
-        overwrite: whether files of others are replaced.
+        overwrite: whether files of other commands are replaced.
 
     Raises:
         UserError: a folder that is none or cannot be written to, a baseline that is none.
     """
-    findings = read(sweep)
-    references = References(findings, baseline)
+    results = read(sweep)
+    references = References(results, baseline)
     folder = output or sweep
-    _claim(folder, sweep, overwrite)
-    show(findings, references)
-    _write(findings, references, folder)
+    _check_output(folder, sweep, overwrite)
+    print_report(results, references)
+    from distill.sweeps.report.page import page
+
+    write(as_csv(results), folder / CSV)
+    write(page(results, references), folder / PAGE)
+    print(f"results: {folder / CSV}, {folder / PAGE}", flush=True)
 
 
 def report_at_end(sweep: Path) -> None:

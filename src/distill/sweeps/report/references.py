@@ -1,13 +1,13 @@
-"""What a sweep's students are shown beside: their teachers, and the same student trained alone."""
+"""What a sweep's students are compared with: their teachers, and the same student trained alone."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.config.key_sets import NOT_THE_STUDENTS
 from distill.config.schema import leaves
-from distill.sweeps.report.findings import Findings, Outcome, Setting, read
-from distill.sweeps.report.spread import Spread
+from distill.sweeps.report.mean_std import MeanStd
+from distill.sweeps.report.results import JobResult, Setting, SweepResults, read
 from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
 
@@ -32,105 +32,98 @@ def is_baseline(summary: RunSummary) -> bool:
     return not terms or (kd.get("alpha") in (1, 1.0) and targets <= SOFT)
 
 
-def recipe(summary: RunSummary) -> dict[str, str]:
-    """All that shapes the student apart from what it is taught by, flat."""
-    flat = leaves({key: value for key, value in summary.config.items() if key not in ("kd", "teacher")})
+def _recipe(job: JobResult) -> dict[str, str]:
+    """Every key of the configuration that shapes the student, apart from its teacher and its losses."""
+    if job.summary is None:
+        return {}
+    flat = leaves({key: value for key, value in job.summary.config.items() if key not in ("kd", "teacher")})
     return {key: json.dumps(value, sort_keys=True) for key, value in flat if not key.startswith(NOT_THE_STUDENTS)}
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The same student trained alone.
+    """Runs of the same student trained alone, by one recipe."""
 
-    Attributes:
-        outcomes: its runs.
-        recipe: theirs.
-    """
-
-    outcomes: list[Outcome]
     recipe: dict[str, str]
+    jobs: list[JobResult] = field(default_factory=list)
 
-    def _by_seed(self, name: str) -> Spread:
-        """Runs of one seed that differ in what does not act (T, where α is 1) count once."""
-        seeds: dict[str, list[float]] = {}
-        for outcome in self.outcomes:
-            seeds.setdefault(outcome.seed, []).append(getattr(outcome, name))
-        return Spread.of(Spread.of(values).mean for values in seeds.values())
-
-    @property
-    def val(self) -> Spread:
-        """Top-1 on validation over seeds."""
-        return self._by_seed("val")
+    def _over_seeds(self, split: str) -> MeanStd:
+        """Runs of one seed that differ in what has no effect (T, where α is 1) count once."""
+        by_seed: dict[str, list[float]] = {}
+        for job in self.jobs:
+            by_seed.setdefault(job.seed, []).append(getattr(job, split))
+        return MeanStd.of(MeanStd.of(values).mean for values in by_seed.values())
 
     @property
-    def test(self) -> Spread:
-        """Top-1 on the test split over seeds."""
-        return self._by_seed("test")
+    def val(self) -> MeanStd:
+        return self._over_seeds("val")
+
+    @property
+    def test(self) -> MeanStd:
+        return self._over_seeds("test")
 
 
 class References:
-    """The teachers and the students alone of a sweep.
+    """The teachers and the baselines of a sweep.
 
     Args:
-        findings: the sweep.
-        baseline: a run's or a sweep's folder with the student alone; None: the sweep's own such points.
+        results: the sweep.
+        baseline: a run's or a sweep's folder with the student alone; None: the sweep's own runs of that kind.
 
     Attributes:
         teachers: by name, their top-1 on the test split.
         teachers_val: likewise on validation.
-        groups: the students alone by recipe.
-        given: whether they come from ``baseline``.
+        baselines: by recipe (as JSON).
+        external: whether they come from ``baseline``.
         warnings: what makes the comparison less than fair, a line each.
 
     Raises:
         UserError: the baseline is none, is not alone, or is of other data.
     """
 
-    def __init__(self, findings: Findings, baseline: Path | None = None) -> None:
+    def __init__(self, results: SweepResults, baseline: Path | None = None) -> None:
         self.warnings: list[str] = []
-        self.given = baseline is not None
-        finished = [outcome for outcome in findings.outcomes if outcome.finished]
+        self.external = baseline is not None
+        finished = results.finished
         self.teachers, self.teachers_val = _teachers(finished, "test"), _teachers(finished, "val")
-        baselines = _baseline(baseline) if baseline else [o for o in finished if o.summary and is_baseline(o.summary)]
-        self.groups: dict[str, Baseline] = {}
-        for outcome in baselines:
-            shared = _recipe(outcome)
-            self.groups.setdefault(json.dumps(shared, sort_keys=True), Baseline([], shared)).outcomes.append(outcome)
+        alone = _read_baseline(baseline) if baseline else [j for j in finished if j.summary and is_baseline(j.summary)]
+        self.baselines: dict[str, Baseline] = {}
+        for job in alone:
+            recipe = _recipe(job)
+            self.baselines.setdefault(json.dumps(recipe, sort_keys=True), Baseline(recipe)).jobs.append(job)
         data = _fingerprints(finished)
         if len(data) > 1:
             self.warnings.append("the jobs differ in their data: their accuracies are not comparable")
         if baseline and data:
-            if not _fingerprints(baselines) <= data:
+            if not _fingerprints(alone) <= data:
                 raise UserError(f"baseline: {baseline} was trained on other data than the sweep")
-            self._compare(baseline, finished[0])
+            self._compare_recipes(baseline, _recipe(finished[0]))
 
-    def _compare(self, baseline: Path, one: Outcome) -> None:
-        """A warning where a single baseline stands for students of another recipe."""
-        mine = _recipe(one)
-        if len(self.groups) != 1 or json.dumps(mine, sort_keys=True) in self.groups:
+    def _compare_recipes(self, folder: Path, recipe: dict[str, str]) -> None:
+        """A warning where the only baseline has another recipe than the sweep."""
+        if self.only_baseline is None or json.dumps(recipe, sort_keys=True) in self.baselines:
             return
-        other = next(iter(self.groups.values())).recipe
-        apart = [key for key in sorted({*mine, *other}) if mine.get(key) != other.get(key)]
-        said = ", ".join(f"{key} ({other.get(key)} there, {mine.get(key)} here)" for key in apart[:3])
-        self.warnings.append(f"the baseline {baseline} differs from the sweep's students in {said}")
+        other = self.only_baseline.recipe
+        keys = [key for key in sorted({*recipe, *other}) if recipe.get(key) != other.get(key)]
+        differences = ", ".join(f"{key} ({other.get(key)} there, {recipe.get(key)} here)" for key in keys[:3])
+        self.warnings.append(f"the baseline {folder} differs from the sweep's students in {differences}")
 
     def baseline(self, setting: Setting) -> Baseline | None:
-        """The student alone that a setting is shown beside: the same but for what it was taught by."""
+        """The student alone of a setting's recipe."""
         if not setting.finished:
             return None
         key = json.dumps(_recipe(setting.finished[0]), sort_keys=True)
-        only = next(iter(self.groups.values())) if self.given and len(self.groups) == 1 else None
-        return self.groups.get(key, only)
+        return self.baselines.get(key, self.only_baseline if self.external else None)
 
-    def is_baseline(self, setting: Setting) -> bool:
-        """Whether a setting is the student alone itself."""
+    def is_own_baseline(self, setting: Setting) -> bool:
+        """Whether a setting is the student alone, among the sweep's own runs."""
         summary = setting.finished[0].summary if setting.finished else None
-        return summary is not None and is_baseline(summary)
+        return summary is not None and is_baseline(summary) and not self.external
 
     @property
-    def line(self) -> Baseline | None:
-        """The one that stands for all points of a chart, if there is just one."""
-        return next(iter(self.groups.values())) if len(self.groups) == 1 else None
+    def only_baseline(self) -> Baseline | None:
+        """None where there are several."""
+        return next(iter(self.baselines.values())) if len(self.baselines) == 1 else None
 
     def teacher(self, setting: Setting) -> float | None:
         """Top-1 of a setting's teacher on the test split; of the sweep's only one where the setting has none."""
@@ -138,19 +131,14 @@ class References:
         return next(iter(teachers.values())) if len(teachers) == 1 else None
 
 
-def _recipe(outcome: Outcome) -> dict[str, str]:
-    return recipe(outcome.summary) if outcome.summary else {}
+def _fingerprints(jobs: list[JobResult]) -> set[str]:
+    return {job.summary.data.fingerprint for job in jobs if job.summary}
 
 
-def _fingerprints(outcomes: list[Outcome]) -> set[str]:
-    """Of the data that the runs saw."""
-    return {outcome.summary.data.fingerprint for outcome in outcomes if outcome.summary}
-
-
-def _teachers(outcomes: list[Outcome], split: str) -> dict[str, float]:
-    """The teachers of students, by name; two of one name are told apart by number."""
+def _teachers(jobs: list[JobResult], split: str) -> dict[str, float]:
+    """The accuracies of the students' teachers by name; two of one name are told apart by number."""
     accuracies: dict[tuple[str, float], list[float]] = {}
-    for summary in (outcome.summary for outcome in outcomes):
+    for summary in (job.summary for job in jobs):
         if summary and summary.student and summary.teacher:
             accuracy = getattr(summary.teacher, split).acc
             accuracies.setdefault((summary.teacher.name, round(accuracy, 3)), []).append(accuracy)
@@ -158,20 +146,20 @@ def _teachers(outcomes: list[Outcome], split: str) -> dict[str, float]:
     means: dict[str, float] = {}
     for (name, _), values in accuracies.items():
         label = name if names.count(name) == 1 else f"{name} {len([n for n in means if n.split()[0] == name]) + 1}"
-        means[label] = Spread.of(values).mean
+        means[label] = MeanStd.of(values).mean
     return means
 
 
-def _baseline(folder: Path) -> list[Outcome]:
+def _read_baseline(folder: Path) -> list[JobResult]:
     """The finished runs of the student alone in a folder."""
     try:
-        summaries = [(o, o.summary) for o in read(folder).outcomes if o.finished and o.summary]
+        finished = [(job, job.summary) for job in read(folder).finished if job.summary]
     except UserError as error:
         raise UserError(f"baseline: {error}") from error
-    if not summaries:
+    if not finished:
         raise UserError(f"baseline: {folder} holds no finished run")
-    baselines = [outcome for outcome, summary in summaries if is_baseline(summary)]
-    if not baselines:
-        terms = ", ".join(summaries[0][1].config.get("kd", {}).get("terms") or {})
+    alone = [job for job, summary in finished if is_baseline(summary)]
+    if not alone:
+        terms = ", ".join(finished[0][1].config.get("kd", {}).get("terms") or {})
         raise UserError(f"baseline: no student of {folder} was trained alone (kd=none): its loss has {terms or 'none'}")
-    return baselines
+    return alone

@@ -1,4 +1,4 @@
-"""A sweep's jobs taken together by setting: seeds of one setting are its repetitions. Nothing heavy is imported."""
+"""A sweep's jobs grouped by setting: seeds of one setting are its repetitions. Nothing heavy is imported."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,22 +11,23 @@ from hydra.errors import HydraException
 
 from distill.config.command_line import RECORD, SWEEP
 from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, swept_keys
-from distill.sweeps.jobs import read as job
-from distill.sweeps.report.spread import Spread, shown
+from distill.sweeps.jobs import read as read_job
+from distill.sweeps.report.mean_std import MeanStd, display
 from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
 
 SEED = "seed"
+Values = tuple[str | None, ...]  # of the swept keys, in their order; None where the job's command did not give one
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """One job and its scores.
 
     Attributes:
-        job: as its folder shows it.
+        job: see ``SweepJob``.
         name: of its folder, below the sweep's.
-        values: of the swept keys, in their order; None where the job's command did not give one.
+        values: of the swept keys.
         val: top-1 on validation after the last epoch, of the student, or of the teacher where it is alone; NaN before
             the end.
         test: likewise on the test split.
@@ -35,19 +36,17 @@ class Outcome:
 
     job: SweepJob
     name: str
-    values: tuple[str | None, ...]
+    values: Values
     val: float
     test: float
     loss: float
 
     @property
     def seed(self) -> str:
-        """As the command gave it, or as the run had it."""
-        return shown(self.job.overrides.get(SEED, str(self.job.summary.seed) if self.job.summary else ""))
+        return display(self.job.overrides.get(SEED, str(self.job.summary.seed) if self.job.summary else ""))
 
     @property
     def summary(self) -> RunSummary | None:
-        """What the run gave; None before its end."""
         return self.job.summary
 
     @property
@@ -58,46 +57,40 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Setting:
-    """The jobs that differ in their seed only.
+    """The jobs that differ in their seed only, finished or not."""
 
-    Attributes:
-        values: of the swept keys, in their order.
-        outcomes: all of them, finished or not.
-    """
-
-    values: tuple[str | None, ...]
-    outcomes: list[Outcome] = field(compare=False)
+    values: Values
+    jobs: list[JobResult] = field(compare=False)
 
     @cached_property
-    def finished(self) -> list[Outcome]:
-        """Those with a score."""
-        return [outcome for outcome in self.outcomes if outcome.finished]
+    def finished(self) -> list[JobResult]:
+        return [job for job in self.jobs if job.finished]
 
     @cached_property
-    def val(self) -> Spread:
+    def val(self) -> MeanStd:
         """On validation: what a setting is chosen by."""
-        return Spread.of(outcome.val for outcome in self.finished)
+        return MeanStd.of(job.val for job in self.finished)
 
     @cached_property
-    def test(self) -> Spread:
+    def test(self) -> MeanStd:
         """On the test split: what is shown."""
-        return Spread.of(outcome.test for outcome in self.finished)
+        return MeanStd.of(job.test for job in self.finished)
 
     @cached_property
-    def rank(self) -> tuple[float, float]:
-        """The smaller the better: by accuracy on validation, equal ones by cross-entropy there."""
-        loss = Spread.of(outcome.loss for outcome in self.finished).mean
+    def sort_key(self) -> tuple[float, float]:
+        """By accuracy on validation, best first; ties by cross-entropy there."""
+        loss = MeanStd.of(job.loss for job in self.finished).mean
         return (-self.val.mean, loss if math.isfinite(loss) else math.inf) if self.val else (math.inf, math.inf)
 
 
 @dataclass(frozen=True)
-class Findings:
+class SweepResults:
     """A sweep.
 
     Attributes:
-        folder: its own.
-        record: what ``sweep.yaml`` holds; empty where there is none.
-        keys: what was swept, without the seed.
+        folder: the sweep's.
+        record: the content of ``sweep.yaml``; empty where there is none.
+        keys: the swept keys without the seed.
         settings: the best on validation first; those without a finished job last.
     """
 
@@ -107,14 +100,18 @@ class Findings:
     settings: list[Setting]
 
     @cached_property
-    def outcomes(self) -> list[Outcome]:
-        """Of all jobs that have begun."""
-        return [outcome for setting in self.settings for outcome in setting.outcomes]
+    def jobs(self) -> list[JobResult]:
+        """All jobs that have begun."""
+        return [job for setting in self.settings for job in setting.jobs]
+
+    @cached_property
+    def finished(self) -> list[JobResult]:
+        return [job for job in self.jobs if job.finished]
 
     @cached_property
     def summaries(self) -> list[RunSummary]:
         """Of the finished jobs."""
-        return [outcome.summary for outcome in self.outcomes if outcome.finished and outcome.summary]
+        return [job.summary for job in self.finished if job.summary]
 
     @cached_property
     def best(self) -> Setting | None:
@@ -124,17 +121,17 @@ class Findings:
 
     def count(self, state: State) -> int:
         """How many jobs are in a state."""
-        return sum(outcome.job.state == state for outcome in self.outcomes)
+        return sum(job.job.state == state for job in self.jobs)
 
     @property
     def total(self) -> int:
-        """How many jobs the sweep has, or has begun where nobody knows."""
-        return max(int(self.record.get("jobs") or 0), len(self.outcomes))
+        """How many jobs the sweep has; how many have begun where that is unknown."""
+        return max(int(self.record.get("jobs") or 0), len(self.jobs))
 
-    def said(self, setting: Setting) -> str:
+    def describe(self, values: Values) -> str:
         """A setting in a line: ``kd.T=4 kd.alpha=0.1``."""
-        pairs = zip(self.keys, setting.values, strict=True)
-        return " ".join(f"{key}={shown(value)}" for key, value in pairs if value is not None) or "the run"
+        pairs = zip(self.keys, values, strict=True)
+        return " ".join(f"{key}={display(value)}" for key, value in pairs if value is not None) or "the run"
 
 
 def _scores(job: SweepJob) -> tuple[float, float, float]:
@@ -145,18 +142,18 @@ def _scores(job: SweepJob) -> tuple[float, float, float]:
     return val.get("acc", math.nan), test.get("acc", math.nan), val.get("hard", math.nan)
 
 
-def _named(record: dict[str, Any]) -> list[str]:
+def _keys_of_command(record: dict[str, Any]) -> list[str]:
     """The keys that the sweep's command sweeps, also where only one of their values has begun."""
-    own = [o for o in record.get("overrides") or [] if not str(o).startswith("hydra")]
+    overrides = [o for o in record.get("overrides") or [] if not str(o).startswith("hydra")]
     try:
-        parsed = OverridesParser.create().parse_overrides(own)
+        parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException:
         return []
     return [override.get_key_element().lstrip("+~") for override in parsed if override.is_sweep_override()]
 
 
-def read(folder: Path) -> Findings:
-    """What lies below a sweep's folder.
+def read(folder: Path) -> SweepResults:
+    """The results in a sweep's folder, or in a run's.
 
     Raises:
         UserError: no such folder, one without jobs that is no sweep's, or one that cannot be read.
@@ -165,17 +162,16 @@ def read(folder: Path) -> Findings:
         raise UserError(f"{folder} {'is a file, and a sweep is a folder' if folder.exists() else 'does not exist'}")
     record = load(folder / SWEEP)
     try:
-        found = jobs(folder) or ([job(folder)] if (folder / SUMMARY).is_file() else [])
+        sweep_jobs = jobs(folder) or ([read_job(folder)] if (folder / SUMMARY).is_file() else [])
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror or error}") from error
-    if record is None and not found:
+    if record is None and not sweep_jobs:
         raise UserError(f"{folder} is no sweep's folder: it has neither {SWEEP} nor a run's {RECORD}")
-    named = _named(record or {})
-    keys = [key for key in dict.fromkeys([*named, *swept_keys(found)]) if key != SEED]
-    by_values: dict[tuple[str | None, ...], list[Outcome]] = {}
-    for each in found:
-        values = tuple(each.overrides.get(key) for key in keys)
-        name = str(each.folder.relative_to(folder)) if each.folder != folder else folder.name
-        by_values.setdefault(values, []).append(Outcome(each, name, values, *_scores(each)))
-    settings = sorted((Setting(*pair) for pair in by_values.items()), key=lambda setting: setting.rank)
-    return Findings(folder, record or {}, keys, settings)
+    keys = [key for key in dict.fromkeys([*_keys_of_command(record or {}), *swept_keys(sweep_jobs)]) if key != SEED]
+    by_values: dict[Values, list[JobResult]] = {}
+    for job in sweep_jobs:
+        values = tuple(job.overrides.get(key) for key in keys)
+        name = str(job.folder.relative_to(folder)) if job.folder != folder else folder.name
+        by_values.setdefault(values, []).append(JobResult(job, name, values, *_scores(job)))
+    settings = sorted((Setting(*pair) for pair in by_values.items()), key=lambda setting: setting.sort_key)
+    return SweepResults(folder, record or {}, keys, settings)

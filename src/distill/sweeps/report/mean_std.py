@@ -1,4 +1,4 @@
-"""Numbers of several runs taken together, and the values of swept keys as they are shown."""
+"""Mean and standard deviation over runs, and the values of swept keys for display."""
 
 import math
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from statistics import mean, stdev
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Shares of several runs.
+class MeanStd:
+    """Mean and standard deviation of shares over runs.
 
     Attributes:
-        mean: theirs; NaN of none.
+        mean: NaN of no runs.
         std: of the sample (n − 1); None of fewer than two.
-        n: how many.
+        n: number of runs.
     """
 
     mean: float
@@ -21,13 +21,8 @@ class Spread:
     n: int
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> "Spread":
-        """The spread of those values that are numbers.
-
-        Example:
-            >>> Spread.of([0.5, 0.7, float("nan")]).n
-            2
-        """
+    def of(cls, values: Iterable[float]) -> "MeanStd":
+        """Of those values that are not NaN."""
         known = [value for value in values if not math.isnan(value)]
         if not known:
             return cls(math.nan, None, 0)
@@ -40,7 +35,7 @@ class Spread:
         """In percent.
 
         Example:
-            >>> str(Spread.of([0.5, 0.7])), str(Spread.of([0.5])), str(Spread.of([]))
+            >>> str(MeanStd.of([0.5, 0.7])), str(MeanStd.of([0.5, float("nan")])), str(MeanStd.of([]))
             ('60.00 ± 14.14 %', '50.00 %', '')
         """
         if not self:
@@ -49,43 +44,43 @@ class Spread:
 
 
 def number(value: str | None) -> float | None:
-    """A swept value as a number; None where it is none.
+    """A swept value as a finite number; None where it is none.
 
     Example:
         >>> number("0.5"), number("kd"), number("nan"), number(None)
         (0.5, None, None, None)
     """
     try:
-        found = float(value) if value is not None else math.nan
+        parsed = float(value) if value is not None else math.nan
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return parsed if math.isfinite(parsed) else None
 
 
-def shown(value: str | None) -> str:
-    """A swept value as a reader wants it: long fractions cut short, quotes left out, a dash where it was not given.
+def display(value: str | None) -> str:
+    """A swept value for display: rounded, without quotes; a dash where the command did not give one.
 
     Example:
-        >>> shown("0.12345678"), shown("'a b'"), shown("[kd,sp]"), shown(None)
+        >>> display("0.12345678"), display("'a b'"), display("[kd,sp]"), display(None)
         ('0.1235', 'a b', '[kd,sp]', '–')
     """
     if value is None:
         return "–"
-    found = number(value)
-    if found is not None:
-        return value if len(value) <= 6 else f"{found:.4g}"
+    parsed = number(value)
+    if parsed is not None:
+        return value if len(value) <= 6 else f"{parsed:.4g}"
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
 
 
 def ordered(values: Iterable[str | None]) -> list[str | None]:
-    """The distinct values of a key: numbers by size, others as they came, nothing last.
+    """The distinct values of a key: numbers by size, others in order of appearance, None last.
 
     Example:
         >>> ordered(["10", "9", None, "9"])
         ['9', '10', None]
     """
     distinct = list(dict.fromkeys(values))
-    given = [value for value in distinct if value is not None]
-    if all(number(value) is not None for value in given):
-        given.sort(key=lambda value: number(value) or 0.0)
-    return [*given, *([None] if None in distinct else [])]
+    known = [value for value in distinct if value is not None]
+    if all(number(value) is not None for value in known):
+        known.sort(key=lambda value: number(value) or 0.0)
+    return [*known, *([None] if None in distinct else [])]
