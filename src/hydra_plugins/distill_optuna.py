@@ -27,18 +27,7 @@ class OptunaSweeper(Sweeper):
     """Asks a study for settings, launches them as jobs, and tells it the validation accuracies.
 
     Several commands with one ``storage`` and ``study_name`` share the trials. A stopped sweep resumes: trials that
-    were not finished, or failed, are run again with their settings.
-
-    Args:
-        n_trials: of the whole study.
-        at_once: trials asked for and launched together.
-        sampler: a key of ``trial.SAMPLERS``.
-        sampler_args: its arguments.
-        pruner: a key of ``trial.PRUNERS``.
-        pruner_args: its arguments.
-        seed: of the sampler; None: another one each time.
-        storage: see ``trial.StudyConfig``; None: a journal in the sweep's folder.
-        study_name: the study's.
+    were not finished, or failed, are run again with their settings. The options: ``conf/hydra/sweeper/optuna.yaml``.
     """
 
     n_trials: int
@@ -52,11 +41,7 @@ class OptunaSweeper(Sweeper):
     study_name: str
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Checks the options and sets up the launcher.
-
-        Raises:
-            UserError: Optuna is missing, or an option is invalid.
-        """
+        """Checks the options and sets up the launcher."""
         for key in ("n_trials", "at_once"):
             value = getattr(self, key)
             if type(value) is not int or value < 1:
@@ -137,11 +122,6 @@ def _best(search: "Search", fixed: Sequence[str]) -> str:
 
 
 def _keyword_arguments(key: str, node: Any) -> dict[str, Any]:
-    """The arguments in a node of the configuration.
-
-    Raises:
-        UserError: it is no mapping.
-    """
     value: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if value is not None and not isinstance(value, dict):
         raise UserError(f"hydra.sweeper.{key} must be arguments by name, as in {{n_startup_trials: 5}}, got {value!r}")

@@ -45,14 +45,7 @@ class Worker:
 class RayLauncher(Launcher):
     """Runs every job in a worker process; a worker that dies is replaced, and only its job fails.
 
-    Args:
-        gpus_per_job: a whole number, or a fraction below 1; None: 1 where there are GPUs, else 0.
-        cpus_per_job: cores of a job; None: an equal share where a job has a GPU, else 1.
-        memory_gb: that a job is counted with, in gigabytes; None: not counted.
-        jobs_at_once: at most; None: as many as the machines hold.
-        address: of a cluster ("auto": the one that this machine belongs to); None: Ray is started here for the sweep.
-        gpus: that Ray may give away when it is started here; None: all.
-        cpus: likewise.
+    The options: ``conf/hydra/launcher/ray.yaml``.
 
     Raises:
         UserError: Ray is missing, a number is out of range, or no machine has what a job asks for.

@@ -36,23 +36,7 @@ FILES_TIMEOUT_S = 60.0  # for the last files of a job on another machine to appe
 
 @dataclass(frozen=True)
 class SlurmOptions:
-    """The options of the launcher.
-
-    Args:
-        gpus_per_job: a whole number; None: 1 where the partition has any, else 0.
-        cpus_per_job: cores; None: Slurm's default.
-        memory_gb: of main memory; None: Slurm's default.
-        timeout_min: after which a job is stopped, and queued again to resume; None: the partition's limit.
-        stop_before_s: seconds before that limit at which a job is told to write its checkpoint.
-        jobs_at_once: at most; None: as many as Slurm gives.
-        partition: None: the default one.
-        account: to be charged; None: the user's default.
-        qos: quality of service; None: the default.
-        constraint: features that a node must have; None: any node.
-        sbatch: further options of ``sbatch``, by their long names.
-        setup: shell lines before a job.
-        poll_s: seconds between two queries of the queue.
-    """
+    """The options of the launcher, explained in ``conf/hydra/launcher/slurm.yaml``."""
 
     gpus_per_job: int | None = None
     cpus_per_job: int | None = None
@@ -71,9 +55,6 @@ class SlurmOptions:
 
 class SlurmLauncher(Launcher):
     """Submits the jobs, reports their progress, and waits for them; they go on without it.
-
-    Args:
-        options: see ``SlurmOptions``.
 
     Raises:
         UserError: submitit or Slurm is missing, an option is out of range, or Slurm refuses the jobs.
@@ -155,11 +136,7 @@ class SlurmLauncher(Launcher):
         return by_id
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submits the jobs that are neither finished nor in the queue already, and waits for all.
-
-        Returns:
-            Their configurations, in their order: the result of a job is in its folder.
-        """
+        """Submits the jobs that are neither finished nor in the queue already, and waits for all."""
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep = Path(str(self.config.hydra.sweep.dir))
         jobs = list(remote_jobs(self.config, self.context, self.function, job_overrides, initial_job_idx))
@@ -181,11 +158,7 @@ class SlurmLauncher(Launcher):
         return [empty_result(job) for job in jobs]
 
     def _split(self, jobs: Sequence[RemoteJob]) -> tuple[dict[str, RemoteJob], list[RemoteJob]]:
-        """The unfinished jobs: those in Slurm's queue since an earlier command, and those to be submitted.
-
-        Raises:
-            UserError: one of the former has other settings than are asked for now.
-        """
+        """The unfinished jobs: those in Slurm's queue since an earlier command, and those to be submitted."""
         queue = slurm.queue()
         waiting: dict[str, RemoteJob] = {}
         missing = []

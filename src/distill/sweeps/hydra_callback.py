@@ -80,11 +80,7 @@ def count_jobs(overrides: list[str], sweeper: dict[str, Any]) -> int | None:
 
 
 def check_same_jobs(sweep: Path, jobs: list[list[str]]) -> None:
-    """Refuses a grid whose jobs differ from those that the sweep's folder holds under their numbers.
-
-    Raises:
-        UserError: they do.
-    """
+    """Refuses (``UserError``) a grid whose jobs differ from those that the sweep's folder holds under their numbers."""
     for number, overrides in enumerate(jobs):
         folder = sweep / str(number)
         if not (folder / "config.yaml").is_file():  # not begun, or refused before it was
@@ -101,11 +97,7 @@ def check_same_jobs(sweep: Path, jobs: list[list[str]]) -> None:
 
 
 def _lock_sweep(sweep: Path) -> None:
-    """Locks the sweep's folder for the life of this process.
-
-    Raises:
-        UserError: another process holds the lock.
-    """
+    """Locks the sweep's folder for the life of this process; a ``UserError`` where another one holds the lock."""
     from filelock import FileLock, Timeout  # a tenth of what --help takes
 
     global _lock
@@ -123,11 +115,7 @@ class SweepRecord(Callback):
     """Writes ``sweep.yaml`` before the first job, and the report after the last one."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called once, in the process that launches the jobs.
-
-        Raises:
-            SweepRefused: another command runs this sweep, or its folder holds other jobs.
-        """
+        """Refuses the multirun where another command runs this sweep, or its folder holds other jobs."""
         global current_sweep, _previous_record
         HydraConfig.instance().set_config(config)
         sweep = Path(os.path.relpath(config.hydra.sweep.dir))

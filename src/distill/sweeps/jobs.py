@@ -35,23 +35,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class SweepJob:
-    """One job.
-
-    Attributes:
-        folder: the run's.
-        state: see ``State``.
-        overrides: by key (``{"kd.T": "4", "seed": "0"}``).
-        summary: the content of ``summary.json``; None before the end.
-        failure: ``{"reason", "kind", "overrides", "host", "time"}`` of a failed job.
-        status: ``{"host", "pid", "born", "begun", "updated", "training", "epoch", "max_epochs", "val_acc"}`` of a job
-            that has begun to train and has not ended; of a pruned one its last ``{"epoch", "val_acc"}``.
-    """
+    """One job, as its folder shows it."""
 
     folder: Path
     state: State
-    overrides: dict[str, str]
-    summary: RunSummary | None = None
-    failure: dict[str, Any] | None = None
+    overrides: dict[str, str]  # by key: {"kd.T": "4", "seed": "0"}
+    summary: RunSummary | None = None  # None before the end
+    failure: dict[str, Any] | None = None  # of a failed job: "reason", "kind", "overrides", "host", "time"
+    # of a job that has begun to train and has not ended: "host", "pid", "born", "begun", "updated", "training",
+    # "epoch", "max_epochs", "val_acc"; of a pruned one its last "epoch" and "val_acc"
     status: dict[str, Any] | None = None
 
 

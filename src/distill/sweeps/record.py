@@ -18,14 +18,7 @@ from distill.utils.invocation import invocation
 
 
 def begin(sweep: Path, command: dict[str, Any], launcher: str, total: int | None) -> None:
-    """Writes ``sweep.yaml``: the command, its launcher, and the number of jobs.
-
-    Args:
-        sweep: its folder.
-        command: see ``distill.config.command_line.record``.
-        launcher: the choice of ``hydra/launcher``.
-        total: number of jobs; None where it is unknown.
-    """
+    """Writes ``sweep.yaml``: the command, its launcher, and the number of jobs (None where it is unknown)."""
     begun = (load(sweep / SWEEP) or {}).get("begun", time.time())
     entry = {**command, "launcher": launcher, "jobs": total, "begun": begun}
     write_text(sweep / SWEEP, yaml.safe_dump(entry, sort_keys=False), several_writers=True)

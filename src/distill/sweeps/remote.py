@@ -22,32 +22,18 @@ _ENVIRONMENT = ("HYDRA_FULL_ERROR", "DISTILL_TRACEBACK", STARTED_AS)
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A job that can be pickled and called in any process that sees this machine's folders.
-
-    Attributes:
-        number: the job's.
-        overrides: the job's.
-        folder: where its results go, absolute.
-        config: composed for it, Hydra's part included.
-        context: Hydra's loader and callbacks.
-        function: the task function.
-        process: state of the launcher's process, see ``_process_state``.
-    """
+    """A job that can be pickled and called in any process that sees this machine's folders."""
 
     number: int
     overrides: list[str]
-    folder: Path
-    config: DictConfig
+    folder: Path  # of its results, absolute
+    config: DictConfig  # composed for it, Hydra's part included
     context: HydraContext
     function: TaskFunction
-    process: dict[str, Any]
+    process: dict[str, Any]  # state of the launcher's process, see _process_state
 
     def __call__(self) -> JobReturn:
-        """Runs the job in this process.
-
-        Raises:
-            Interrupted: the process was asked to stop; the job's checkpoint is written.
-        """
+        """Runs the job in this process; raises ``Interrupted`` where it was asked to stop."""
         Singleton.set_state(self.process["singletons"])
         sys.argv = list(self.process["argv"])
         sys.path += [path for path in self.process["path"] if path not in sys.path]

@@ -23,16 +23,10 @@ UNCLAIMED = timedelta(minutes=5)  # a trial unclaimed for so long belongs to a p
 
 @dataclass(frozen=True)
 class ClaimedTrial:
-    """A trial that this process runs.
+    """A trial that this process runs."""
 
-    Attributes:
-        number: the trial's in the study.
-        job: its folder's name; another number where it repeats a job that failed.
-        params: its settings.
-    """
-
-    number: int
-    job: int
+    number: int  # in the study
+    job: int  # its folder's name; another number where it repeats a job that failed
     params: dict[str, Any]
 
 

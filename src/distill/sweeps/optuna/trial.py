@@ -23,18 +23,11 @@ _YAML_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,)}  # those o
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """How a study is opened.
+    """How a study is opened."""
 
-    Attributes:
-        storage: a file of Optuna's journal, or the URL of a database ("sqlite:///...", "mysql://...").
-        name: the study's.
-        pruner: a key of ``PRUNERS``.
-        pruner_args: its arguments.
-    """
-
-    storage: str
+    storage: str  # a file of Optuna's journal, or the URL of a database ("sqlite:///...", "mysql://...")
     name: str
-    pruner: str = "none"
+    pruner: str = "none"  # a key of PRUNERS
     pruner_args: Mapping[str, Any] | None = None
 
 
@@ -45,10 +38,7 @@ def instantiate(group: str, classes: Mapping[str, str], name: str, arguments: Ma
         group: "sampler" or "pruner".
         classes: Optuna's classes by their names in the configuration.
         name: one of the latter.
-        arguments: of its constructor.
-
-    Raises:
-        UserError: no such name, or arguments that it does not take.
+        arguments: of its constructor; a ``UserError`` names one that it does not take.
     """
     import optuna
 
@@ -69,11 +59,7 @@ def instantiate(group: str, classes: Mapping[str, str], name: str, arguments: Ma
 
 
 def open_storage(storage: str) -> Any:
-    """The storage at a path or URL.
-
-    Raises:
-        UserError: it cannot be opened.
-    """
+    """The storage at a path or URL; a ``UserError`` where it cannot be opened."""
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -90,11 +76,7 @@ def open_storage(storage: str) -> Any:
 
 
 def open_study(config: StudyConfig, sampler: Any = None) -> "optuna.Study":
-    """The study, created where there is none.
-
-    Raises:
-        UserError: see ``instantiate`` and ``open_storage``.
-    """
+    """The study, created where there is none."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

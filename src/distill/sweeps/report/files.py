@@ -23,11 +23,7 @@ def _is_own_table(table: Path) -> bool:
 
 
 def _check_output(folder: Path, sweep: Path, overwrite: bool) -> None:
-    """Checks that the files may be written.
-
-    Raises:
-        UserError: a file there was not written by this command.
-    """
+    """Refuses (``UserError``) to overwrite files that were not written by this command."""
     if (sweep / "evaluation.json").exists() and folder.resolve() == sweep.resolve() and not overwrite:
         raise UserError(f"{sweep / PAGE} is evaluate.py's page of this run: choose output=, or overwrite=true")
     table = folder / CSV

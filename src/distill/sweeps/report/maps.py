@@ -30,17 +30,11 @@ SPLITS = (("test", "test"), ("val", "validation"))
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps of a sweep.
+    """The maps of a sweep."""
 
-    Attributes:
-        figures: test and validation in turn.
-        notes: explanations, a sentence each.
-        wide: whether one is too wide to stand beside another.
-    """
-
-    figures: list[Figure]
-    notes: list[str]
-    wide: bool = False
+    figures: list[Figure]  # test and validation in turn
+    notes: list[str]  # a sentence each
+    wide: bool = False  # too wide to stand beside another
 
 
 def _choose_keys(results: SweepResults) -> tuple[int, int, bool] | None:

@@ -8,16 +8,10 @@ from statistics import mean, stdev
 
 @dataclass(frozen=True)
 class MeanStd:
-    """Mean and standard deviation of shares over runs.
+    """Mean and standard deviation of shares over runs."""
 
-    Attributes:
-        mean: NaN of no runs.
-        std: of the sample (n − 1); None of fewer than two.
-        n: number of runs.
-    """
-
-    mean: float
-    std: float | None
+    mean: float  # NaN of no runs
+    std: float | None  # of the sample (n − 1); None of fewer than two
     n: int
 
     @classmethod

@@ -22,24 +22,14 @@ Values = tuple[str | None, ...]  # of the swept keys, in their order; None where
 
 @dataclass(frozen=True)
 class JobResult:
-    """One job and its scores.
-
-    Attributes:
-        job: see ``SweepJob``.
-        name: of its folder, below the sweep's.
-        values: of the swept keys.
-        val: top-1 on validation after the last epoch, of the student, or of the teacher where it is alone; NaN before
-            the end.
-        test: likewise on the test split.
-        loss: cross-entropy on validation, nats.
-    """
+    """One job and its scores: top-1 after the last epoch of the student, or of the teacher where it is alone."""
 
     job: SweepJob
-    name: str
+    name: str  # of its folder, below the sweep's
     values: Values
-    val: float
+    val: float  # NaN before the end
     test: float
-    loss: float
+    loss: float  # cross-entropy on validation, nats
 
     @property
     def seed(self) -> str:
@@ -85,19 +75,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """A sweep.
-
-    Attributes:
-        folder: the sweep's.
-        record: the content of ``sweep.yaml``; empty where there is none.
-        keys: the swept keys without the seed.
-        settings: the best on validation first; those without a finished job last.
-    """
+    """The results of a sweep."""
 
     folder: Path
-    record: dict[str, Any]
-    keys: list[str]
-    settings: list[Setting]
+    record: dict[str, Any]  # the content of sweep.yaml; empty where there is none
+    keys: list[str]  # the swept keys without the seed
+    settings: list[Setting]  # the best on validation first; those without a finished job last
 
     @cached_property
     def jobs(self) -> list[JobResult]:

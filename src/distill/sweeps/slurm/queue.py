@@ -35,23 +35,12 @@ class QueueEntry(NamedTuple):
 
 
 def write(folder: Path, job_id: str, overrides: list[str], idle: int = 0) -> None:
-    """Writes ``slurm.json``.
-
-    Args:
-        folder: the run's.
-        job_id: Slurm's: "12", or "12_3" in an array.
-        overrides: the job's.
-        idle: times in a row that it met its time limit outside of training.
-    """
+    """Writes ``slurm.json``: Slurm's id ("12_3" in an array), and the time limits met in a row outside of training."""
     write_json(folder / SLURM, {"id": job_id, "overrides": overrides, "idle": idle}, several_writers=True)
 
 
 def queue() -> dict[str, QueueEntry]:
-    """This user's jobs by id, including those that ended a few minutes ago.
-
-    Raises:
-        UserError: Slurm does not answer.
-    """
+    """This user's jobs by id, including those that ended a few minutes ago."""
     options = ["--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
     squeue = _run("squeue", *options, f"--user={os.getuid()}")
     if squeue.returncode:
@@ -62,11 +51,8 @@ def queue() -> dict[str, QueueEntry]:
 
 def setting(name: str) -> str | None:
     """A value of ``scontrol show config``; None where it has none."""
-    for line in _run("scontrol", "show", "config").stdout.splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == name:
-            return value.strip()
-    return None
+    pairs = (line.partition("=") for line in _run("scontrol", "show", "config").stdout.splitlines())
+    return next((value.strip() for key, _, value in pairs if key.strip() == name), None)
 
 
 def has_gpus(partition: str | None) -> bool:

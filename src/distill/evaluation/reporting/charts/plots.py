@@ -34,21 +34,13 @@ SCATTER_PX = 360  # side of a scatter plot
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart.
-
-    Args:
-        name: in the legend.
-        points: (x, y), in the order of x.
-        color: a CSS variable of the page: "student", "teacher", "alone", "other", or "k0" ... "k9".
-        dashed: drawn dashed.
-        thin: without marks, and thin and pale unless dashed: one of many.
-    """
+    """One line of a chart."""
 
     name: str
-    points: Sequence[tuple[float, float]]
-    color: str
+    points: Sequence[tuple[float, float]]  # (x, y), in the order of x
+    color: str  # a CSS variable of the page: "student", "teacher", "alone", "other", or "k0" ... "k9"
     dashed: bool = False
-    thin: bool = False
+    thin: bool = False  # without marks, and thin and pale unless dashed: one of many
 
 
 def legend(entries: Sequence[tuple[str, str, str]]) -> Markup:
@@ -225,10 +217,7 @@ def scatter(points: Sequence[Point], title: str) -> Markup:
 def reliability_diagram(bins: Sequence[dict[str, Any]], color: str, title: str) -> Markup:
     """Accuracy over confidence in bins, the darker the more samples; a calibrated model is on the diagonal.
 
-    Args:
-        bins: each with ``low``, ``high``, ``count``, ``confidence`` and ``accuracy`` (None where empty).
-        color: of the bars.
-        title: for a screen reader.
+    Each of ``bins`` has ``low``, ``high``, ``count``, ``confidence`` and ``accuracy`` (None where empty).
     """
     x, y = Scale(0, 1, LEFT, RIGHT), Scale(0, 1, BOTTOM, TOP)
     quarters = [0, 0.25, 0.5, 0.75, 1]

@@ -19,13 +19,7 @@ class Figure:
 
 
 def render(template: str, folder: Path, **values: Any) -> str:
-    """A page.
-
-    Args:
-        template: a file in ``folder`` that extends ``shell.html``.
-        folder: of the caller's templates.
-        values: of the template's variables; text is escaped, ``Markup`` is not.
-    """
+    """A page from a template in ``folder`` that extends ``shell.html``; text is escaped, ``Markup`` is not."""
     environment = Environment(
         loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
