@@ -10,8 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from distill.config.command_line import RECORD, SWEEP
-from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, swept_keys
-from distill.sweeps.jobs import read as read_job
+from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, read as read_job, swept_keys
 from distill.sweeps.report.mean_std import MeanStd, display
 from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
