@@ -11,9 +11,8 @@ from distill.data import Batch
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
 from distill.sweeps.lightning_callbacks import Heartbeat
-from distill.training.acceleration import cuda_graphs, graphed_step, prefetch
-from distill.training.acceleration.cuda_graphs import GraphedCallable
-from distill.training.acceleration.prefetch import SideStream
+from distill.training.acceleration import cuda_graphs, graphed_step, teacher as accelerated_teacher
+from distill.training.acceleration.cuda_graphs import GraphedCallable, SideStream
 from distill.training.acceleration.teacher import AcceleratedTeacher
 from distill.training.callbacks import FiniteLoss
 from jobs import run_job
@@ -66,7 +65,7 @@ def test_answers_begun_ahead_are_those_of_a_plain_forward(monkeypatch):
         def run(self, function):
             return super().run(lambda: (torch.cuda._sleep(LATE), function())[1])
 
-    monkeypatch.setattr(prefetch, "SideStream", Late)
+    monkeypatch.setattr(accelerated_teacher, "SideStream", Late)
     model, layers = net(1), ("layer1", "layer3")
     other = Teacher(copy.deepcopy(model), layers, precision="bf16-mixed")
     asked = Teacher(model, layers, precision="bf16-mixed")
@@ -110,7 +109,7 @@ def test_a_teacher_answers_beside_the_student(tmp_path, monkeypatch):
             waits.append(1)
             super().wait(done)
 
-    monkeypatch.setattr(prefetch, "SideStream", Counted)
+    monkeypatch.setattr(accelerated_teacher, "SideStream", Counted)
     run_job(tmp_path / "run", *ON_CUDA, "kd=kd", "prefetch=true")
     assert len(runs) == len(waits) > 20
 

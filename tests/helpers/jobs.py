@@ -91,7 +91,7 @@ def stop_at(monkeypatch, step, error=None):
         if trainer.global_step == step and self.checkpoint.parents[2].name != "teachers":
             if error:
                 raise error
-            self.asked = True
+            self.requested = True
         original(self, trainer, *args)
 
     monkeypatch.setattr(GracefulStop, "on_train_batch_end", patched)

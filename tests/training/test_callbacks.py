@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from distill.tasks.metrics import Means
-from distill.training.callbacks import DataWait, FiniteLoss, data_wait
+from distill.training import callbacks
+from distill.training.callbacks import DataWait, FiniteLoss
 from distill.utils.errors import UserError
 
 
@@ -54,7 +55,7 @@ class Line(L.LightningModule):
 @pytest.mark.parametrize(("data", "step", "said"), [(0.05, 0.0, 1), (0.0, 0.05, 0), (0.05, 0.4, 0)])
 def test_waiting_for_data_is_said_once(capsys, monkeypatch, data, step, said):
     clock = Clock()
-    monkeypatch.setattr(data_wait, "time", clock)
+    monkeypatch.setattr(callbacks, "time", clock)
     L.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[DataWait("student x", seconds=0.1)], log_every_n_steps=1,

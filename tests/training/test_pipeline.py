@@ -158,7 +158,7 @@ def test_a_users_class_is_in_the_fingerprint_with_its_code(tmp_path, monkeypatch
 
 
 def test_the_test_split_is_touched_only_after_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("distill.training.scoring._scores", {})  # of jobs before in this process
+    monkeypatch.setattr("distill.training.results._scores", {})  # of jobs before in this process
     from distill.data import DataModule
     from distill.training.module import DistillationModule
 
@@ -315,16 +315,16 @@ def test_mistakes_that_need_the_code_come_before_training(tmp_path, overrides, m
 
 def test_the_next_job_in_a_process_evaluates_its_teacher_no_more(tmp_path, monkeypatch):
     """A teacher's scores are of its weights and the data; where something else is tested, they are computed anew."""
-    from distill.training import scoring
+    from distill.training import results
 
     evaluated = []
-    evaluate = scoring.evaluate
+    evaluate = results.evaluate
 
     def note(module, job, split):
         evaluated.append((len(list(module.student.parameters())), split))
         return evaluate(module, job, split)
 
-    monkeypatch.setattr(scoring, "evaluate", note)
+    monkeypatch.setattr(results, "evaluate", note)
     first = run_job(tmp_path / "a", *QUICK, "data.split_seed=5")
     teacher = len(list(resnet20(10).parameters()))
     assert [split for size, split in evaluated if size == teacher] == ["val", "test"]
@@ -351,12 +351,12 @@ class Own(torch.nn.Module):
 def test_models_that_print_alike_are_measured_apart(monkeypatch):
     from types import SimpleNamespace
 
-    from distill.training import scoring
+    from distill.training import results
 
     measured = []
-    monkeypatch.setattr(scoring, "_measured_now", lambda nets, job: measured.append(1) or {role: {} for role in nets})
+    monkeypatch.setattr(results, "_measured_now", lambda nets, job: measured.append(1) or {role: {} for role in nets})
     data = SimpleNamespace(example=lambda n: torch.zeros(n, 1, 8, 8), batch_size=8)
     job = SimpleNamespace(data=data, precision="32-true", settings=TrainConfig(trainer=TrainerConfig()))
     for width in (2, 2, 3):
-        scoring.measure({"student": SimpleNamespace(name="own", model=Own(width))}, job)
+        results.measure({"student": SimpleNamespace(name="own", model=Own(width))}, job)
     assert len(measured) == 2

@@ -22,7 +22,7 @@ def test_the_loss(tmp_path):
     made = job(tmp_path, "kd=combined", "kd.T=9", "kd.alpha=0.3", "kd.label_smoothing=0.2",
                "kd.terms.rkd.weight=7", "kd.terms.kd.loss.t_squared=false", "kd.terms.rkd.loss.angle=3",
                "kd.terms.fitnet.student=1")  # fmt: skip
-    criterion = made.stages[-1].recipe.criterion
+    criterion = made.stages[-1].criterion
     assert (criterion.alpha, criterion.label_smoothing) == (0.3, 0.2)
     assert {term.name: term.weight for term in criterion.terms} == {"kd": 1.0, "fitnet": 10.0, "rkd": 7.0}
     assert (criterion.losses["kd"][0].T, criterion.losses["kd"][0].t_squared) == (9.0, False)
@@ -32,11 +32,11 @@ def test_the_loss(tmp_path):
 
 def test_defaults_of_the_strategies(tmp_path):
     """α, T and weights as conf/kd and the papers have them."""
-    logit = job(tmp_path, "kd=kd").stages[-1].recipe.criterion
+    logit = job(tmp_path, "kd=kd").stages[-1].criterion
     assert (logit.alpha, logit.losses["kd"][0].T, logit.losses["kd"][0].t_squared) == (0.1, 4.0, True)
-    feature = job(tmp_path, "kd=fitnet").stages[-1].recipe.criterion
+    feature = job(tmp_path, "kd=fitnet").stages[-1].criterion
     assert (feature.alpha, feature.terms[0].weight) == (None, 100.0)
-    relation = job(tmp_path, "kd=rkd").stages[-1].recipe.criterion
+    relation = job(tmp_path, "kd=rkd").stages[-1].criterion
     assert (relation.alpha, relation.losses["rkd"][0].distance, relation.losses["rkd"][0].angle) == (None, 25.0, 50.0)
 
 
@@ -53,13 +53,13 @@ def test_a_batch_is_bounded_by_what_is_compared(tmp_path):
 
 
 def test_methods_combine_on_the_command_line(tmp_path):
-    criterion = job(tmp_path, "kd=[dkd,sp,kd]", "kd.terms.sp.weight=7").stages[-1].recipe.criterion
+    criterion = job(tmp_path, "kd=[dkd,sp,kd]", "kd.terms.sp.weight=7").stages[-1].criterion
     assert [term.name for term in criterion.terms] == ["dkd", "sp", "kd"]
     assert (criterion.alpha, criterion.losses["kd"][0].T, criterion.terms[1].weight) == (0.1, 4.0, 7.0)
-    assert job(tmp_path, "kd=[kd,rkd]").stages[-1].recipe.criterion.alpha is None  # the last one's
+    assert job(tmp_path, "kd=[kd,rkd]").stages[-1].criterion.alpha is None  # the last one's
     chain = job(tmp_path, "kd=[takd,sp]").stages
     assert [stage.role for stage in chain] == ["assistant_1", "student"]
-    assert [term.name for term in chain[0].recipe.criterion.terms] == ["kd", "sp"]
+    assert [term.name for term in chain[0].criterion.terms] == ["kd", "sp"]
 
 
 def test_the_students_recipe_and_the_teachers_own(tmp_path):
@@ -67,7 +67,7 @@ def test_the_students_recipe_and_the_teachers_own(tmp_path):
                "teacher.recipe.batch_size=32", "teacher.recipe.label_smoothing=0.1", "teacher.recipe.seed=7",
                "teacher.recipe.max_epochs=3", "trainer.max_epochs=4", "teacher.recipe.gradient_clip_val=2",
                "scheduler@teacher.recipe.scheduler=multistep")  # fmt: skip
-    student, teacher = made.stages[-1].recipe, made.teachers[0].stage.recipe
+    student, teacher = made.stages[-1], made.teachers[0]
     assert (rate(student)["lr"], rate(teacher)["lr"]) == (0.3, 0.01)
     assert (student.data.batch_size, teacher.data.batch_size) == (16, 32)
     assert (student.data.seed, teacher.data.seed) == (student.seed, teacher.seed) == (5, 7)
@@ -83,13 +83,13 @@ def test_the_students_recipe_and_the_teachers_own(tmp_path):
 def test_precision_reaches_training_and_testing(tmp_path, asked):
     made = job(tmp_path, f"trainer.precision={asked}")
     assert made.precision == asked
-    assert made.stages[-1].recipe.make_trainer(tmp_path / "x", "x").precision == asked
+    assert made.stages[-1].make_trainer(tmp_path / "x", "x").precision == asked
     assert made.make_evaluator().precision == asked
 
 
 def test_momentum_is_the_optimizers(tmp_path):
     """torch's OneCycleLR would cycle it, whatever was asked for."""
-    recipe = job(tmp_path, "optimizer.momentum=0.5").stages[-1].recipe
+    recipe = job(tmp_path, "optimizer.momentum=0.5").stages[-1]
     optimizer = recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
     recipe.scheduler(optimizer, total_steps=10)
     assert optimizer.param_groups[0]["momentum"] == 0.5
@@ -116,8 +116,8 @@ def test_rehearsal_leaves_no_trace(tmp_path):
     a, b = alone.stages[-1].student.model.state_dict(), taught.stages[-1].student.model.state_dict()
     assert all(torch.equal(value, b[key]) for key, value in a.items())
     assert taught.stages[-1].student.model.training
-    assert taught.stages[-1].recipe.criterion.training
+    assert taught.stages[-1].criterion.training
     assert int(taught.stages[-1].student.model.bn1.num_batches_tracked) == 0
-    adapter = taught.stages[-1].recipe.criterion.losses["fitnet"][0].adapter
+    adapter = taught.stages[-1].criterion.losses["fitnet"][0].adapter
     assert int(adapter[1].num_batches_tracked) == 0
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in taught.teachers[0].model.model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in taught.teachers[0].student.model.modules())

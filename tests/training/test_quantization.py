@@ -106,7 +106,7 @@ def test_a_stopped_student_of_int8_goes_on_bit_for_bit(plain, monkeypatch, step)
     end = GracefulStop.on_train_batch_end
 
     def stopping(self, trainer, *args):
-        self.asked = trainer.global_step == step
+        self.requested = trainer.global_step == step
         end(self, trainer, *args)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match=f"after step {step}"):

@@ -98,7 +98,7 @@ def stop_at(monkeypatch, step, where):
 
     def patched(self, trainer, *args):
         if trainer.global_step == step and where(self.checkpoint):
-            self.asked = True
+            self.requested = True
         original(self, trainer, *args)
 
     monkeypatch.setattr(GracefulStop, "on_train_batch_end", patched)

@@ -76,7 +76,7 @@ def test_a_teacher_that_was_stopped_goes_on_too(tmp_path, monkeypatch):
         original = GracefulStop.on_train_batch_end
 
         def patched(self, trainer, *args):
-            self.asked = trainer.global_step == 5
+            self.requested = trainer.global_step == 5
             original(self, trainer, *args)
 
         patch.setattr(GracefulStop, "on_train_batch_end", patched)

@@ -1,4 +1,4 @@
-"""The table at the end of a run: its models side by side."""
+"""The table that is printed at the end of a run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def _int8(model: ModelResult) -> float | None:
 
 
 def table(summary: RunSummary) -> Table:
-    """Every model of the run side by side, and what the student is beside the teacher."""
+    """All models of the run, and the ratios of student and teacher."""
     models, student, ratios = summary.models, summary.student, summary.ratios
     view = Table(title=f"{summary.data.name}, seed {summary.seed}, {summary.hardware.device}, {summary.precision}")
     view.add_column("")
@@ -52,8 +52,8 @@ def table(summary: RunSummary) -> Table:
         row("the same computed as in int8", lambda model: percent(_int8(model)))
     if any(model.test.top5 is not None for model in models.values()):
         row("test top-5", lambda model: percent(model.test.top5))
-    beside = {Role(RoleKind.TEACHER): "the teacher", Role(RoleKind.PEER): "peer 1"}
-    other = next((name for role, name in beside.items() if role in models), None)
+    partners = {Role(RoleKind.TEACHER): "the teacher", Role(RoleKind.PEER): "peer 1"}
+    other = next((name for role, name in partners.items() if role in models), None)
     if other and any(model.test.agreement is not None for model in models.values()):
         row(f"agreement with {other}", lambda model: percent(model.test.agreement))
 
@@ -70,7 +70,7 @@ def table(summary: RunSummary) -> Table:
 
 
 def show(summary: RunSummary, folder: Path) -> None:
-    """Prints the table and where everything is."""
+    """Prints the table and the path of the results."""
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table(summary))
     console.print(f"results: {folder}/{FILE}", soft_wrap=True, highlight=False)

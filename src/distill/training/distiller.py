@@ -1,4 +1,4 @@
-"""Distillation for a training script of one's own: any two models, any loader of (inputs, target)."""
+"""Distillation in a user's training script: any two models, any loader of (inputs, target)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from distill.distillation.dry_run import dry_run
 from distill.distillation.model_info import NamedModel, inspect_model
 from distill.distillation.teacher import Teacher
 from distill.tasks.image_classification import ImageClassification
-from distill.training.builder.criterion import build_criterion
+from distill.training.builder import build_criterion
 from distill.training.module import DistillationModule
 from distill.training.optimization import OptimizerFactory
 from distill.training.schedulers import SchedulerFactory, lightning_scheduler
@@ -31,13 +31,12 @@ FLOWS = ("teachers", "assistants", "peers", "flow", "student_wrapper")
 
 
 class Distiller(DistillationModule):
-    """A LightningModule that trains ``student`` to do what ``teacher`` does.
+    """A LightningModule that distills ``teacher`` into ``student``.
 
-    L = α · cross-entropy + (1 − α) · L_soft + Σ weight · (feature and relation terms), as ``kd`` says.
+    L = α · cross-entropy + (1 − α) · L_soft + Σ weight · (feature and relation terms), see ``kd``.
 
-    The layers that terms read, and adapters between widths, are found by one forward of both models, on ``example`` or
-    on the first batch of the Trainer's training loader. The teacher is frozen and stays outside this module's
-    parameters and checkpoints; ``self.student`` is what was trained.
+    Layers and adapters are built by one forward of both models, on ``example`` or on the first batch of the Trainer's
+    training loader. The teacher is frozen and not part of this module's parameters and checkpoints.
 
     Args:
         student: its forward returns logits (N, C).
@@ -89,7 +88,6 @@ class Distiller(DistillationModule):
             self._build(example)
 
     def _build(self, example: Any) -> None:
-        """Fit the criterion to both models."""
         device = next((p.device for p in self.student.parameters()), torch.device("cpu"))
         inputs = example.to(device) if isinstance(example, Tensor) else example
         student, teacher = (
@@ -118,21 +116,17 @@ class Distiller(DistillationModule):
         return student, teacher if teacher is None else teacher.to(device)
 
     def setup(self, stage: str) -> None:
-        """Build what depends on shapes, where no example was given, and move the teacher to the training device."""
         if not self._is_built:
             self._build(_first_inputs(self.trainer))
         super().setup(stage)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        """A batch as the criterion takes it."""
         return batch if isinstance(batch, Batch) else Batch(*_pair(batch), torch.empty(0, dtype=torch.int64))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set what follows a schedule; random generators are the script's own."""
-        self.start_epoch(self.current_epoch, max(1, self.trainer.max_epochs or 1))
+        self.start_epoch(self.current_epoch, max(1, self.trainer.max_epochs or 1))  # the script seeds the generators
 
     def configure_optimizers(self) -> Any:
-        """Optimizer and schedule for everything that is trained."""
         parameters = [p for p in self.parameters() if p.requires_grad]
         optimizer: Optimizer = self._optimizer(parameters)
         if self._scheduler is None:
@@ -140,14 +134,11 @@ class Distiller(DistillationModule):
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise UserError("a schedule over the run needs the Trainer's max_epochs or max_steps")
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": lightning_scheduler(self._scheduler, optimizer, int(steps)),
-        }
+        return {"optimizer": optimizer, "lr_scheduler": lightning_scheduler(self._scheduler, optimizer, int(steps))}
 
 
 def _configuration(kd: str | Sequence[str], settings: dict[str, Any]) -> TrainConfig:
-    """The configuration of ``distill train`` with a method and settings of ``kd``."""
+    """The configuration of ``distill train`` with these settings of ``kd``."""
     keys = {f"kd.{key}": value for key, value in settings.items()}
     try:
         config = typed(compose(as_overrides({"kd": kd if isinstance(kd, str) else list(kd)} | keys)))
@@ -158,7 +149,7 @@ def _configuration(kd: str | Sequence[str], settings: dict[str, Any]) -> TrainCo
 
 
 def _criterion(kd: KDConfig, has_teacher: bool) -> Any:
-    """The criterion of a method that needs nothing of a run but two models and batches."""
+    """The criterion of a method that needs only two models and batches."""
     if flow := next((key for key in FLOWS if getattr(kd, key)), "generations" if kd.generations > 1 else None):
         raise UserError(f"distill.Distiller trains one student under one teacher; kd.{flow} is for distill.train")
     criterion = build_criterion(kd, max_epochs=100)
@@ -177,12 +168,12 @@ def _pair(batch: Any) -> tuple[Any, Tensor]:
     if isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor):
         return batch[0], batch[1]
     size = f" of {len(batch)}" if isinstance(batch, list | tuple | dict) else ""
-    kind = f"{type(batch).__name__}{size}"
-    raise UserError(f"distill.Distiller takes batches (inputs, target), and the loader gives a {kind}")
+    batch_type = f"{type(batch).__name__}{size}"
+    raise UserError(f"distill.Distiller takes batches (inputs, target), and the loader gives a {batch_type}")
 
 
 def _first_inputs(trainer: Any) -> Any:
-    """A few inputs of the Trainer's first loader; random generators stay as they are."""
+    """A few inputs of the Trainer's first loader; the state of the generators is restored."""
     loop = trainer.fit_loop if trainer.training or trainer.sanity_checking else trainer._active_loop or trainer.fit_loop
     try:
         loader = loop._data_source.dataloader()

@@ -1,4 +1,4 @@
-"""The part of a LightningModule that validation and test need: a student, perhaps a teacher, losses and metrics."""
+"""The LightningModule of validation and test: a student, perhaps a teacher, losses and metrics."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ SPLITS = ("train", "val", "test")
 
 
 class StepOutput(NamedTuple):
-    """What a step computes: the student's outputs, the teacher's (None where it is not needed), and the losses."""
+    """The outputs of student and teacher (None where it is not needed) for one batch, and the losses."""
 
     student: Outputs
     teacher: Outputs | None
@@ -27,7 +27,7 @@ class StepOutput(NamedTuple):
 
 
 class EvaluationModule(L.LightningModule):
-    """Evaluates a student. A subclass changes what a step computes by overriding :meth:`compute`.
+    """Evaluates a student. Override :meth:`compute` to change what a step computes.
 
     Args:
         student: its forward returns logits.
@@ -35,10 +35,10 @@ class EvaluationModule(L.LightningModule):
         task: its metrics are logged.
         teacher: one or an ensemble, frozen; held outside the module tree.
         head: module path of the student's classifier where a term reads its embedding.
-        agreement: whether agreement with the teacher is measured; None: where there is one.
+        agreement: measure agreement with the teacher; None: where there is one.
 
     Attributes:
-        means: by split, the mean losses of the present epoch.
+        means: by split, the mean losses of the current epoch.
         extractor: calls the student.
     """
 
@@ -63,7 +63,7 @@ class EvaluationModule(L.LightningModule):
         head: str | None = None,
         agreement: bool | None = None,
     ) -> None:
-        """Put together what evaluates ``self.student``; the arguments are those of the class."""
+        """Set all attributes but ``student``; the arguments are those of the class."""
         self.criterion = criterion
         self.teacher = teacher
         self.extractor = FeatureExtractor(self.student, criterion.extracted_layers("student"), head)
@@ -79,7 +79,6 @@ class EvaluationModule(L.LightningModule):
             super().__setattr__(name, value)
 
     def forward(self, inputs: Any) -> Tensor:
-        """The student's logits (N, C)."""
         logits: Tensor = self.student(inputs)
         return logits
 
@@ -111,15 +110,14 @@ class EvaluationModule(L.LightningModule):
         return losses.total
 
     def log_epoch(self, split: str) -> None:
-        """Log the means of an epoch, once: logging every step costs Lightning more than a short step."""
+        """Log the means of an epoch; logging with Lightning in every step takes longer than a short step."""
         metrics: Any = self.metrics[f"{split}_"]
         values = {f"{split}/{name}": value for name, value in (self.means[split].compute() | metrics.compute()).items()}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, prog_bar=split == "val")
 
     def setup(self, stage: str) -> None:
-        """Move the teacher to the training device."""
         if self.teacher is not None:
-            self.teacher.to(self.trainer.strategy.root_device)  # ``self.device`` is still the CPU here
+            self.teacher.to(self.trainer.strategy.root_device)  # ``self.device`` is still the CPU
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.step(batch, "val")
@@ -134,6 +132,5 @@ class EvaluationModule(L.LightningModule):
         self.log_epoch("test")
 
     def teardown(self, stage: str) -> None:
-        """Write what the teacher's cache holds to disk."""
         if self.teacher is not None:
-            self.teacher.flush()
+            self.teacher.flush()  # writes its cache to disk

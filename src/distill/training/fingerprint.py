@@ -1,4 +1,4 @@
-"""What shapes a teacher that is trained here, and so is part of its folder's name."""
+"""The fingerprint of a trained teacher: what determines its weights. It is part of the name of its folder."""
 
 import hashlib
 import inspect
@@ -16,20 +16,20 @@ TRAINER_DEFAULTS = asdict(TrainerConfig())
 
 
 def _source_digest(target: str) -> str | None:
-    """Digest of the file that defines a user's own class; ours and packages' are known by their names."""
+    """Digest of the source file of a user-defined class; None for those of this package and of known libraries."""
     if target.split(".")[0] in ("distill", "torch", "torchvision", "timm"):
         return None
     try:
         file = inspect.getsourcefile(get_object(target))
-    except TypeError:  # an object without source: its configuration alone tells it apart
+    except TypeError:  # an object without source
         return None
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
 
 
 def fingerprint_inputs(cfg: TrainConfig, teacher: Node, data: DataModule, precision: Any) -> dict[str, Any]:
-    """Everything that shapes a teacher which is trained here.
+    """Everything that determines a teacher trained with this configuration.
 
-    Of the trainer's arguments all but ``NOT_THE_TEACHERS`` count, of the callbacks all but those that only look on.
+    Of the Trainer's arguments all but ``NOT_THE_TEACHERS`` count, of the callbacks all but ``WATCHING_CALLBACKS``.
     """
     trainer = {k: v for k, v in vars(cfg.trainer).items() if k not in NOT_THE_TEACHERS and v != TRAINER_DEFAULTS.get(k)}
     callbacks = {

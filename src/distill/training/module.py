@@ -19,20 +19,20 @@ from distill.training.schedulers import SchedulerFactory
 
 
 class DistillationModule(EvaluationModule):
-    """Trains a student. What a step computes is :meth:`EvaluationModule.compute`, the hook that subclasses override.
+    """Trains a student. Override :meth:`EvaluationModule.compute` to change what a step computes.
 
     CUDA graphs, compilation and sharding wrap this module from ``distill.training.acceleration``.
 
     Args:
         student: see :class:`EvaluationModule`, as for ``task``, ``head`` and ``agreement``.
         criterion: the built criterion; its parameters are trained, too.
-        teacher: outside the module tree, and so outside optimizer and checkpoint.
+        teacher: held outside the module tree, so outside optimizer and checkpoint.
         optimizer: makes the optimizer from parameters.
         scheduler: makes the learning-rate scheduler from the optimizer (see ``distill.training.schedulers``).
-        seed: of everything random inside the models. A step draws by (seed, epoch, batch) only, so that a resumed run
-            draws as one that was never stopped.
-        int8: makes the student compute as in int8; its ranges are part of the checkpoint.
-        callbacks: that this module brings to its trainers.
+        seed: of everything random inside the models. Each step is seeded by (seed, epoch, batch), so that a resumed
+            run draws the same numbers as an uninterrupted one.
+        int8: fake quantisation of the student; its ranges are part of the checkpoint.
+        callbacks: added to the Trainer's.
     """
 
     def __init__(
@@ -59,23 +59,21 @@ class DistillationModule(EvaluationModule):
         return self._callbacks
 
     def configure_optimizers(self) -> Any:
-        """Student's and criterion's parameters; the teacher's are not among them."""
         assert self._optimizer is not None, "training needs an optimizer"
         return optimizers(self._optimizer, self._scheduler, self)
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
-        """Set what follows a schedule to its value in ``epoch``, counted from 0."""
+        """Set scheduled values for ``epoch``, counted from 0."""
         self.criterion.start_epoch(epoch, max_epochs)
         if self.teacher is not None:
             self.teacher.start_epoch(epoch, max_epochs)
 
     def on_train_start(self) -> None:
-        """Keep a student that is not trained now as it is, running statistics included."""
         if not self.criterion.teaches_student:
-            self.student.eval()
+            self.student.eval()  # running statistics stay the same, too
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set schedules (here, as no epoch starts in a run resumed in mid-epoch) and seed what the models draw."""
+        """Set schedules (here, as a run resumed in mid-epoch starts no epoch) and seed the generators."""
         self.start_epoch(self.current_epoch, self.trainer.max_epochs or 1)
         step = (self.current_epoch << 32) + batch_idx * self.trainer.world_size + self.global_rank
         _seed_generators((self.seed * 0x9E3779B97F4A7C15 + step) % 2**63, self.device)
@@ -91,15 +89,13 @@ class DistillationModule(EvaluationModule):
             self.log_epoch("train")
 
     def on_train_epoch_end(self) -> None:
-        """Log what follows a schedule."""
         self.log_dict({f"schedule/{name}": value for name, value in self.criterion.scheduled.items()})
 
 
 def _seed_generators(seed: int, device: torch.device) -> None:
     """Seed the generators of the CPU and of one device.
 
-    Not ``torch.manual_seed``: for every type of device that is absent it also records the seed with a formatted stack,
-    which takes longer than the rest of the step's bookkeeping.
+    ``torch.manual_seed`` is slow: for every absent type of device it records the seed with a formatted stack.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

@@ -73,7 +73,6 @@ class MutualDistillationModule(DistillationModule):
         """All students are trained."""
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
-        """Set what follows a schedule, in every criterion."""
         for row in self.criteria:
             for criterion in row:  # type: ignore[attr-defined]
                 criterion.start_epoch(epoch, max_epochs)

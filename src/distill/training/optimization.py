@@ -1,4 +1,4 @@
-"""The optimizer and learning-rate scheduler of a training, as Lightning takes them."""
+"""Optimizer and learning-rate scheduler for ``configure_optimizers``."""
 
 import inspect
 import math
@@ -16,7 +16,7 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 def optimizers(optimizer: OptimizerFactory, scheduler: SchedulerFactory | None, module: L.LightningModule) -> Any:
-    """What ``configure_optimizers`` returns, for all parameters of a module that are trained."""
+    """The result of ``configure_optimizers`` for all trainable parameters of a module."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     built = optimizer(parameters, **_fused(optimizer, parameters, module))
     if scheduler is None:
@@ -25,23 +25,23 @@ def optimizers(optimizer: OptimizerFactory, scheduler: SchedulerFactory | None, 
 
 
 def _fused(optimizer: Any, parameters: list[nn.Parameter], module: L.LightningModule) -> dict[str, bool]:
-    """``fused=True`` on CUDA, for an optimizer that has it and was not told which implementation to use.
+    """``fused=True`` on CUDA, if the optimizer supports it and no implementation is configured.
 
-    Not where the loss is scaled (torch's SGD leaves its momentum unset where the first step overflows), nor for
-    sharded parameters (which not all optimizers take).
+    Not with loss scaling (torch's SGD leaves its momentum unset if the first step overflows), nor with sharded
+    parameters (which not all optimizers support).
     """
     factory, keywords = getattr(optimizer, "func", optimizer), getattr(optimizer, "keywords", {})
     if not parameters[0].is_cuda or getattr(module.trainer.precision_plugin, "scaler", None) is not None:
         return {}
-    can = not any(isinstance(p, DTensor) for p in parameters) and "fused" in inspect.signature(factory).parameters
-    return {"fused": True} if can and not {"fused", "foreach", "differentiable"} & keywords.keys() else {}
+    supported = not any(isinstance(p, DTensor) for p in parameters) and "fused" in inspect.signature(factory).parameters
+    return {"fused": True} if supported and not {"fused", "foreach", "differentiable"} & keywords.keys() else {}
 
 
 def total_steps(trainer: Any) -> int:
     """Optimizer steps of the whole training.
 
-    Not ``trainer.estimated_stepping_batches``: it sets up the loaders before Lightning restores their state, which is
-    then never restored, and a run resumed in mid-epoch would see its first batches twice.
+    ``trainer.estimated_stepping_batches`` would set up the loaders before Lightning restores their state: a run resumed
+    in mid-epoch would see its first batches twice.
     """
     batches: int = len(trainer.datamodule.train_dataloader())
     limit: int | float = trainer.limit_train_batches

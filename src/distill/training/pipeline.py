@@ -1,4 +1,4 @@
-"""The main job on objects: get the teacher, train the student, test both once, measure, keep the results."""
+"""Runs an experiment: obtain the teachers, train the students, test and measure every model once."""
 
 import logging
 import time
@@ -15,35 +15,34 @@ from distill.training.closing_table import ORIGINS
 from distill.training.fit import FitResult, fit, last_checkpoint
 from distill.training.module import DistillationModule
 from distill.training.plan import Experiment, TrainingStage
-from distill.training.results import TrainedStage, TrainedTeacher, cache_reports, conclude
-from distill.training.scoring import teacher_scores
-from distill.training.summary import RunSummary
+from distill.training.results import TrainedStage, cache_reports, conclude, teacher_scores
+from distill.training.summary import RunSummary, TeacherResult
 from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
 def _checkpoint_to_resume(experiment: Experiment, stage: TrainingStage) -> Path | None:
-    """Where a stage of a resumed run continues; None: at its start."""
-    if experiment.resume is None:
+    """The checkpoint from which a stage of a resumed run continues; None: from its start."""
+    if experiment.settings.resume is None:
         return None
-    path = Path(experiment.resume)
+    path = Path(experiment.settings.resume)
     return path if stage is experiment.stages[-1] and path.is_file() else last_checkpoint(stage.folder)
 
 
 def _frozen(net: NamedModel, stage: TrainingStage, features: bool = True) -> Teacher:
-    """A trained model as a teacher; ``features``: whether the terms read more of it than its logits."""
-    criterion = stage.recipe.criterion
+    """A trained model as a frozen teacher; ``features``: whether the terms read its layers and embedding."""
+    criterion = stage.criterion
     head = net.model_info.head if features and criterion.reads("teacher_embedding") else None
     return Teacher(
-        net.model, criterion.extracted_layers("teacher") if features else (), head, stage.answers_in(net.model)
+        net.model, criterion.extracted_layers("teacher") if features else (), head, stage.teacher_precision(net.model)
     )
 
 
 def _pretrain(module: DistillationModule, stage: TrainingStage, resumed: bool) -> None:
-    """Runs the pretraining of every term that has one, each a training of its own in ``pretraining/<term>``."""
+    """Runs the pretraining of every term that has one, each a separate fit in ``pretraining/<term>``."""
     modes = [(part, part.training) for part in module.student.modules()]
-    for term in stage.recipe.criterion.terms:
+    for term in stage.criterion.terms:
         if term.pretraining is None:
             continue
         folder = stage.folder / "pretraining" / term.name
@@ -52,55 +51,53 @@ def _pretrain(module: DistillationModule, stage: TrainingStage, resumed: bool) -
         log.info(f"{label}: {epochs} epoch{'s' if epochs > 1 else ''}")
         module.criterion.set_pretraining(term.name)
         last = last_checkpoint(folder) if resumed else None
-        fit(module, stage.recipe, folder, label, last, stop_early=False, max_epochs=epochs)
-        for part, training in modes:  # one that does not train the student leaves it in eval mode
+        fit(module, stage, folder, label, last, stop_early=False, max_epochs=epochs)
+        for part, training in modes:  # a pretraining may leave the student in eval mode
             part.training = training
 
 
 def _train(
     stage: TrainingStage, teacher: Teacher | Ensemble | None, experiment: Experiment
 ) -> tuple[DistillationModule, FitResult]:
-    """One stage, its pretraining stages first, unless the checkpoint to continue from has them behind it."""
+    """Fits one stage; pretraining comes first, unless a checkpoint of the main phase is resumed."""
     module = stage.make_module(stage, teacher)
     checkpoint = _checkpoint_to_resume(experiment, stage)
     if checkpoint is None:
-        _pretrain(module, stage, resumed=experiment.resume is not None)
+        _pretrain(module, stage, resumed=experiment.settings.resume is not None)
     module.criterion.set_pretraining(None)
-    result = fit(module, stage.recipe, stage.folder, stage.label, checkpoint)
+    result = fit(module, stage, stage.folder, stage.label, checkpoint)
     for cache in cache_reports(teacher):
         if cache["found"]:
-            found, begun, drift = cache["found"], cache["begun"], 100 * cache["drift"]
-            log.info(f"teacher cache: {found} of {begun} epochs were there, drift {drift:.2f} %")
+            epochs = f"{cache['found']} of {cache['begun']} epochs"
+            log.info(f"teacher cache: {epochs} were there, drift {100 * cache['drift']:.2f} %")
     return module, result
 
 
-def _say_how_good(name: str, experiment: Experiment, accuracy: float) -> None:
-    """A teacher's accuracy before anything is learnt from it, and a warning where it is hardly above chance."""
-    chance = 1 / experiment.data.num_classes
-    log.info(f"{name}'s validation accuracy: {100 * accuracy:.2f} %")
-    if accuracy < 2 * chance and accuracy < 0.9:
-        log.warning(f"the {name} is hardly better than chance ({100 * chance:.2f} %)")
-
-
 def _train_teacher(stage: TrainingStage, folder: Path) -> None:
-    """Trains a teacher on labels; one whose training was stopped continues."""
-    fit(stage.make_module(stage, None), stage.recipe, folder, stage.label, last_checkpoint(folder))
+    """Trains a teacher on labels, or continues its training."""
+    fit(stage.make_module(stage, None), stage, folder, stage.label, last_checkpoint(folder))
 
 
-def _obtain_teachers(experiment: Experiment) -> list[TrainedTeacher]:
-    """Every teacher trained, with its scores on validation."""
-    teachers: list[TrainedTeacher] = []
-    for net, source, stage in experiment.teachers:
-        origin = obtain(net, source, partial(_train_teacher, stage))
-        log.info(f"teacher {net.name}: {ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip())
-        teachers.append(TrainedTeacher(net, **origin, val=teacher_scores(net, experiment, "val")))
-        _say_how_good("teacher", experiment, teachers[-1].val.acc)
+def _obtain_teachers(experiment: Experiment) -> list[tuple[NamedModel, partial[TeacherResult]]]:
+    """All teachers with their weights and validation scores; warns about one that is hardly above chance."""
+    chance = 1 / experiment.data.num_classes
+    teachers: list[tuple[NamedModel, partial[TeacherResult]]] = []
+    for stage in experiment.teachers:
+        model, source = stage.student, stage.source
+        assert source is not None
+        origin = obtain(model, source, partial(_train_teacher, stage))
+        log.info(f"teacher {model.name}: {ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip())
+        val = teacher_scores(model, experiment, "val")
+        log.info(f"teacher's validation accuracy: {100 * val.acc:.2f} %")
+        if val.acc < 2 * chance and val.acc < 0.9:
+            log.warning(f"the teacher is hardly better than chance ({100 * chance:.2f} %)")
+        teachers.append((model, partial(TeacherResult, **origin, val=val)))
     return teachers
 
 
 def _teacher_of(stage: TrainingStage) -> Teacher | Ensemble | None:
-    """The stage's teachers, trained by now, as one frozen teacher."""
-    criterion, nets = stage.recipe.criterion, stage.teachers
+    """The stage's trained teachers as one frozen teacher."""
+    criterion, nets = stage.criterion, stage.teachers
     if not nets:
         return None
     adopt: Any = getattr(stage.student.model, "adopt", None)
@@ -115,16 +112,14 @@ def _teacher_of(stage: TrainingStage) -> Teacher | Ensemble | None:
 
 
 def run(experiment: Experiment) -> RunSummary | None:
-    """Runs the job and writes ``summary.json`` in its folder.
+    """Runs an experiment and writes ``summary.json`` in its folder.
 
-    Where the job has several processes all of them train and evaluate, and the first one does the rest.
+    All processes of a distributed run train and evaluate; the first one measures and writes.
 
     Returns:
-        What ``summary.json`` holds; None on other processes than the first.
+        The content of ``summary.json``; None in other processes than the first.
     """
     started = time.perf_counter()
     teachers = _obtain_teachers(experiment)
-    taught: list[TrainedStage] = []
-    for stage in experiment.stages:
-        taught.append(TrainedStage(stage, *_train(stage, _teacher_of(stage), experiment)))
-    return conclude(teachers, taught, experiment, started)  # no test before the last training
+    trained = [TrainedStage(stage, *_train(stage, _teacher_of(stage), experiment)) for stage in experiment.stages]
+    return conclude(teachers, trained, experiment, started)  # no test before the last training

@@ -1,9 +1,9 @@
-"""The objects of one run: models, recipes, and the trainings that follow one another."""
+"""The objects of one run: its models, and the trainings that follow one another."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as L
 from torch import nn
@@ -23,40 +23,26 @@ from distill.training.schedulers import SchedulerFactory
 ModuleFactory = Callable[["TrainingStage", Teacher | Ensemble | None], DistillationModule]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one model is trained.
-
-    ``make_trainer(folder, label)`` gives the Trainer; ``strategy`` is that of several processes.
-    """
-
-    data: DataModule
-    optimizer: OptimizerFactory
-    scheduler: SchedulerFactory | None
-    make_trainer: Callable[..., L.Trainer]
-    criterion: Criterion
-    seed: int
-    strategy: str = "ddp"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingStage:
     """One training under one teacher (or one ensemble, or each other); stages follow one another as a chain.
 
     Attributes:
         role: under which the summary shows the model: "teacher", "student", "assistant_1", "generation_1".
         student: the model that is trained, and becomes the next stage's teacher.
-        recipe: how, its criterion included.
-        folder: where its checkpoints and weights go.
-        max_epochs: of the main phase (shares of a pretraining stage are shares of it).
+        data, criterion, optimizer, scheduler, seed: how it is trained.
+        make_trainer: ``make_trainer(folder, label, module, **changes)``, see ``trainer_factory``.
         make_module: makes the LightningModule from the stage and its teacher.
+        folder: of its checkpoints and weights.
+        max_epochs: of the main phase (shares of a pretraining stage are shares of it).
+        source: of a teacher, where its weights come from.
         teachers: the models that teach it; none: it learns from labels, or from its peers.
         combine: makes the stage's teacher of them.
         peers: students that learn along with it from each other (deep mutual learning).
-        cache: how its teachers' outputs are kept; None: they are not.
-        int8: whether the student computes as in int8 while it is trained.
-        precision: in which it is trained.
-        answers_in: the precision in which a model answers as its teacher.
+        cache: how its teachers' outputs are cached; None: they are not.
+        int8: whether the student is trained with fake quantization to int8.
+        precision: of the training.
+        teacher_precision: from a frozen model to the precision of its forward.
         compiled: whether the student is, and its teacher.
         cuda_graph: whether its steps are captured as CUDA graphs, where ``supports_cuda_graph``.
         prefetch: whether its teacher then computes the next batch beside the student's step.
@@ -64,17 +50,23 @@ class TrainingStage:
 
     role: str
     student: NamedModel
-    recipe: Recipe
+    data: DataModule
+    criterion: Criterion
+    optimizer: OptimizerFactory
+    scheduler: SchedulerFactory | None
+    seed: int
+    make_trainer: Callable[..., L.Trainer]
+    make_module: ModuleFactory
     folder: Path
     max_epochs: int
-    make_module: ModuleFactory
+    source: TeacherSource | None = None
     teachers: tuple[NamedModel, ...] = ()
     combine: Callable[[list[Teacher]], Teacher | Ensemble] = lambda members: members[0]
     peers: tuple[NamedModel, ...] = ()
     cache: CachePlan | None = None
     int8: bool = False
     precision: Any = "32-true"
-    answers_in: Callable[[nn.Module], Any] = lambda _: None
+    teacher_precision: Callable[[nn.Module], Any] = lambda _: None
     compiled: tuple[bool, bool] = (False, False)
     cuda_graph: bool = False
     prefetch: bool = False
@@ -85,30 +77,22 @@ class TrainingStage:
         return f"{self.role.replace('_', ' ')} {self.student.name}"
 
 
-class PlannedTeacher(NamedTuple):
-    """A teacher of a run: the model, where its weights come from, and the training that makes them if need be."""
-
-    model: NamedModel
-    source: TeacherSource
-    stage: TrainingStage
-
-
 @dataclass(frozen=True)
 class Experiment:
     """All objects of one run. Without stages, only the teachers are trained; without teachers, only the student.
 
     Attributes:
+        teachers: the stages that train the teachers, where their weights are not there yet.
+        stages: the trainings of the students.
         config: the composed configuration in YAML's own types, for the summary.
         settings: the same, typed.
     """
 
     folder: Path
-    teachers: tuple[PlannedTeacher, ...]
+    teachers: tuple[TrainingStage, ...]
     stages: tuple[TrainingStage, ...]
     data: DataModule
-    seed: int
     make_evaluator: Callable[[], L.Trainer]
     config: Any
     settings: TrainConfig
-    resume: str | None
     precision: str

@@ -1,4 +1,4 @@
-"""The steps from a configuration to the objects of a run, every configuration error found before any training."""
+"""From a configuration to the objects of a run; all configuration errors are raised before any training."""
 
 import logging
 import os
@@ -26,14 +26,13 @@ from distill.training.builder import (
     build_model,
     build_optimization,
     fit_criterion,
-    layer_lines,
     load_data,
     wrap_student,
 )
 from distill.training.fingerprint import fingerprint_inputs
 from distill.training.fit import make_distiller
 from distill.training.flows import Flows, ModelConfig
-from distill.training.plan import Experiment, PlannedTeacher, Recipe, TrainingStage
+from distill.training.plan import Experiment, TrainingStage
 from distill.training.trainer import check_device, evaluator, quiet, trainer_factory, uses_cuda
 from distill.utils import distributed
 from distill.utils.checkpoints import load_weights
@@ -46,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Preparation:
-    """What the steps have in common.
+    """Makes the stages of one run.
 
     Attributes:
         cfg: the configuration.
@@ -62,30 +61,28 @@ class Preparation:
     folder: Path
     make_trainer: Callable[..., L.Trainer]
 
-    # Criteria, as flows ask for them
-
     def new(self) -> Criterion:
         """The criterion that ``kd`` describes, not yet built."""
         return build_criterion(self.cfg.kd, self.cfg.trainer.max_epochs)
 
     def fit(self, criterion: Criterion, student: NamedModel, teacher: NamedModel | None, role: str) -> None:
-        """Builds a criterion for two models, and says which layers it reads."""
+        """Builds a criterion for two models, and logs which layers its terms read, a line per pair."""
         fit_criterion(criterion, student, teacher, self.data)
-        _say(*layer_lines(criterion, role))
-
-    # Models
+        for term in criterion.terms:
+            layers = (criterion.student_layers[term.name], criterion.teacher_layers[term.name])
+            for mine, taught_by in zip(*layers, strict=True):
+                log.info(f"term {term.name}: {role.replace('_', ' ')} {mine} <- teacher {taught_by}")
 
     def model(self, config: ModelConfig) -> NamedModel:
-        """A model with the initialisation of its own seed."""
+        """A model, initialised with the seed of its configuration."""
         L.seed_everything(config.seed, workers=True, verbose=False)
         who = config.role.partition("_")[0] if config.role.startswith("teacher") else config.role.replace("_", " ")
         return build_model(config.node, config.key, f"the {who}", self.data, self.cfg.channels_last)
 
-    # Teachers
-
-    def teachers(self) -> tuple[PlannedTeacher, ...]:
+    def teachers(self) -> tuple[TrainingStage, ...]:
         """The main teacher and, where the flow has several, the others; each with its own recipe."""
-        planned: list[PlannedTeacher] = []
+        stages: list[TrainingStage] = []
+        folders: list[Path] = []
         for config in self.flows.teachers():
             recipe = schema.from_node(RecipeConfig, config.node["recipe"])
             if recipe.max_epochs == 0 and not config.node.get("checkpoint") and not config.node.get("pretrained"):
@@ -93,20 +90,20 @@ class Preparation:
                     "teacher.recipe.max_epochs=0 takes the teacher as it is, and this one is not pretrained: "
                     f"set {config.key}.pretrained=true, give {config.key}.checkpoint, or train it"
                 )
-            teacher = self._teacher(config, recipe)
-            same = [other.source.folder == teacher.source.folder for other in planned]
-            if teacher.source.checkpoint is None and any(same):
+            stage = self._teacher_stage(config, recipe)
+            if not config.node.get("checkpoint") and stage.folder in folders:
                 raise UserError(
                     f"{config.key} is a teacher that is there already: give it another recipe "
                     "({model: <name>, recipe: {seed: 1}}), another model or a checkpoint"
                 )
-            planned.append(teacher)
-        return tuple(planned)
+            stages.append(stage)
+            folders.append(stage.folder)
+        return tuple(stages)
 
-    def _teacher(self, config: ModelConfig, recipe: RecipeConfig) -> PlannedTeacher:
+    def _teacher_stage(self, config: ModelConfig, recipe: RecipeConfig) -> TrainingStage:
         cfg, data, model = self.cfg, self.data, self.model(config)
         path = policy.choose(cfg, model.model, f"teacher {model.name}", data, recipe.batch_size, recipe.max_epochs)
-        _say(path.line)
+        log.info(path.line)
         checkpoint = config.node.get("checkpoint")
         source = TeacherSource(
             checkpoint=Path(checkpoint) if checkpoint else None,
@@ -117,46 +114,36 @@ class Preparation:
         )
         optimizer, scheduler = build_optimization(recipe, "teacher.recipe.")
         changes = {"max_epochs": recipe.max_epochs, "gradient_clip_val": recipe.gradient_clip_val}
-        stage = TrainingStage(
+        return TrainingStage(
             role="teacher",
             student=model,
-            recipe=Recipe(
-                data=data.with_options(seed=recipe.seed, batch_size=recipe.batch_size),
-                optimizer=optimizer,
-                scheduler=scheduler,
-                make_trainer=partial(self.make_trainer, precision=path.precision, **changes),
-                criterion=Criterion(label_smoothing=recipe.label_smoothing),
-                seed=recipe.seed,
-                strategy=cfg.trainer.strategy,
-            ),
+            data=data.with_options(seed=recipe.seed, batch_size=recipe.batch_size),
+            criterion=Criterion(label_smoothing=recipe.label_smoothing),
+            optimizer=optimizer,
+            scheduler=scheduler,
+            seed=recipe.seed,
+            make_trainer=partial(self.make_trainer, precision=path.precision, **changes),
+            make_module=make_distiller,
             folder=source.folder,
             max_epochs=recipe.max_epochs,
-            make_module=make_distiller,
+            source=source,
             precision=path.precision,
             compiled=(path.compiled, False),
             cuda_graph=cfg.cuda_graph,
         )
-        return PlannedTeacher(model, source, stage)
-
-    # Students
 
     def stages(self, teachers: tuple[NamedModel, ...]) -> tuple[TrainingStage, ...]:
         """The training of every student of the chain; each is the teacher of the next."""
-        optimization = build_optimization(self.cfg)
-        combine = self.flows.combine(len(teachers))
+        optimizer, scheduler = build_optimization(self.cfg)
+        optimization = {"optimizer": optimizer, "scheduler": scheduler, "combine": self.flows.combine(len(teachers))}
         stages: list[TrainingStage] = []
         for config in self.flows.students():
-            stages.append(self._stage(config, teachers, combine, optimization, first=not stages))
+            stages.append(self._student_stage(config, teachers, announce=not stages, **optimization))
             teachers = (stages[-1].student,)
         return tuple(stages)
 
-    def _stage(
-        self,
-        config: ModelConfig,
-        teachers: tuple[NamedModel, ...],
-        combine: Callable[..., Any],
-        optimization: Any,
-        first: bool,
+    def _student_stage(
+        self, config: ModelConfig, teachers: tuple[NamedModel, ...], announce: bool, **settings: Any
     ) -> TrainingStage:
         cfg, is_last = self.cfg, config.role == "student"
         data = self.data.with_options(cycle=cfg.cache.cycle)
@@ -175,67 +162,51 @@ class Preparation:
             teacher.model if teacher else None,
             eager=int8 or not self.flows.has_teacher,
         )
-        _say(path.line)
+        log.info(path.line)
         if is_last and cfg.init:
             load_weights(student.model, weights_of(cfg.init), student.model_info.name)
         peers = [self.model(peer) for peer in self.flows.peers()]
         make_module, cache = self.flows.make_module(self, [student, *peers], criterion), None
         if make_module is None:
             self.fit(criterion, student, teacher, config.role)
-            cache = self._cache(criterion, data, teachers, path.precision, announce=first)
+            if teachers and criterion.needs_teacher:
+                cache = self._cache(criterion, data, teachers, path.precision, announce)
         return TrainingStage(
             role=config.role,
             student=student,
-            recipe=Recipe(
-                data=data,
-                optimizer=optimization[0],
-                scheduler=optimization[1],
-                make_trainer=partial(self.make_trainer, precision=path.precision),
-                criterion=criterion,
-                seed=cfg.seed,
-                strategy=cfg.trainer.strategy,
-            ),
+            data=data,
+            criterion=criterion,
+            seed=cfg.seed,
+            make_trainer=partial(self.make_trainer, precision=path.precision),
+            make_module=make_module or make_distiller,
             folder=self.folder if is_last else self.folder / config.role,
             max_epochs=cfg.trainer.max_epochs,
-            make_module=make_module or make_distiller,
             teachers=teachers,
-            combine=combine,
             peers=tuple(peers),
             cache=cache,
             int8=int8,
             precision=path.precision,
-            answers_in=policy.teacher_precision(cfg, data, data.batch_size),
+            teacher_precision=policy.teacher_precision(cfg, data, data.batch_size),
             compiled=(path.compiled, path.compiled),
             cuda_graph=cfg.cuda_graph,
             prefetch=cfg.prefetch,
+            **settings,
         )
 
     def _cache(
-        self,
-        criterion: Criterion,
-        data: DataModule,
-        teachers: tuple[NamedModel, ...],
-        precision: Any,
-        announce: bool,
+        self, criterion: Criterion, data: DataModule, teachers: tuple[NamedModel, ...], precision: Any, announce: bool
     ) -> CachePlan | None:
-        """How the teachers' outputs are kept; None: they are not."""
-        if not teachers or not criterion.needs_teacher:
-            return None
+        """How the teachers' outputs are cached; None: they are not."""
         options = CacheOptions(**{**vars(self.cfg.cache), "dir": Path(self.cfg.cache.dir)})
         epochs, info = self.cfg.trainer.max_epochs, teachers[0].model_info
         cache, line = plan(options, criterion, info, data, epochs, precision, len(teachers))
         if announce and options.enabled is not False:
-            _say(line)
+            log.info(line)
         return cache
 
 
-def _say(*lines: str) -> None:
-    for line in lines:
-        log.info(line)
-
-
 def _threads(models: list[NamedModel], example: torch.Tensor, batch_size: int) -> int:
-    """Threads of the CPU that pay: one where a training step is so small that threads mostly wait for one another.
+    """The number of CPU threads: one where a training step is so small that threads mostly wait for one another.
 
     The bound is 10⁹ multiply-accumulates per step, counted as three forwards. On two shared cores the digits job
     took several times as long with two threads as with one whenever another process ran.
@@ -250,16 +221,16 @@ def prepare(
 ) -> Experiment:
     """All objects of one run.
 
-    Joins the processes of the job, seeds the initialisation of every model, says what was chosen, and sets the number
-    of threads; objects are made by ``distill.training.builder``.
+    Initialises the process group, seeds the initialisation of every model, logs precision and compilation, and sets the
+    number of threads.
 
     Args:
         config: composed and checked, names of models in ``kd`` expanded (``distill.config.named_models``).
         folder: the run's folder.
-        callbacks_of: more callbacks for the trainer, by the label of what is trained.
+        callbacks_of: more callbacks for the Trainer of a label.
 
     Raises:
-        UserError: whatever of the configuration does not fit the code, the data or the machine.
+        UserError: a configuration that does not fit the code, the data or the machine.
     """
     cfg = schema.typed(config)
     quiet()
@@ -271,20 +242,17 @@ def prepare(
     flows.check_criterion(criterion)
     has_teacher = criterion.needs_teacher and flows.has_teacher
     teachers = steps.teachers() if has_teacher or cfg.only is not None else ()
-    stages = () if cfg.only is not None else steps.stages(tuple(teacher.model for teacher in teachers))
-    models = [teacher.model for teacher in teachers]
-    models += [model for stage in stages for model in (stage.student, *stage.peers)]
+    stages = () if cfg.only is not None else steps.stages(tuple(stage.student for stage in teachers))
+    models = [model for stage in (*teachers, *stages) for model in (stage.student, *stage.peers)]
     torch.set_num_threads(cfg.threads or _threads(models, data.example(1), cfg.data.batch_size))
-    precision = stages[-1].precision if stages else teachers[0].stage.precision
+    precision = (stages[-1] if stages else teachers[0]).precision
     return Experiment(
         folder=folder,
         teachers=teachers,
         stages=stages,
         data=data,
-        seed=cfg.seed,
         make_evaluator=partial(evaluator, cfg.trainer, precision),
         config=OmegaConf.to_container(config, resolve=True, enum_to_str=True),
         settings=cfg,
-        resume=cfg.resume,
         precision=str(precision),
     )

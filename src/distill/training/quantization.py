@@ -1,4 +1,4 @@
-"""Living with int8: a student that computes as if in int8 while it is trained (quantisation-aware distillation)."""
+"""Quantisation-aware distillation: a student is trained with fake quantisation of weights and inputs to int8."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ MOMENTUM = 0.1
 def fake_weight(weight: Tensor) -> Tensor:
     """Weights rounded to the int8 grid of their output channel: scale = max|w| / 127, symmetric.
 
-    The grid is the deployed one although BatchNorm is folded in there: folding multiplies an output channel by one
-    number, and its scale with it. Gradients pass straight through.
+    Folding BatchNorm for deployment multiplies an output channel and its scale by the same number, so the grid stays
+    the same. Straight-through gradients.
 
     Args:
         weight: (out, ...).
@@ -40,7 +40,7 @@ class Range(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
 
     def forward(self, x: Tensor, learn: bool) -> Tensor:
-        """Any tensor rounded to 256 steps of the range, and cut to it; unchanged before anything was learnt."""
+        """Any tensor rounded to 256 steps of the range, and clamped to it; as it is before the first training batch."""
         if learn:
             low, high = x.detach().float().aminmax()
             low, high = low.clamp_max(0), high.clamp_min(0)
@@ -58,15 +58,15 @@ class Range(nn.Module):
 class Int8(nn.Module):
     """Makes the convolutions and linear layers of a model compute as in int8: weights and inputs are rounded.
 
-    The model itself stays as it is: same modules, same names of weights, which stay in float32 and are what is
-    learnt. The ranges of the inputs live here, beside the model, and so in a checkpoint.
+    The model's modules and parameter names stay the same; its float32 weights are trained. The ranges of the inputs
+    are buffers of this module, and part of a checkpoint.
 
     Args:
         model: hooks are put on its layers. A layer whose weight is read by another module without being called
             (the output projection of ``nn.MultiheadAttention``) stays in float32.
 
     Attributes:
-        on: whether layers round; off, the model computes as if nothing had happened.
+        on: whether layers round; off, the model computes in float.
 
     Raises:
         ValueError: the model has no such layer.
@@ -79,37 +79,33 @@ class Int8(nn.Module):
         if not layers:
             raise ValueError("the model has no convolution and no linear layer to quantise")
         self.ranges = nn.ModuleList(Range() for _ in layers)
-        for layer, own in zip(layers, self.ranges, strict=True):
-            layer.register_forward_pre_hook(_Before(self, own))
+        for layer, input_range in zip(layers, self.ranges, strict=True):
+            layer.register_forward_pre_hook(_FakeQuantize(self, input_range))
             layer.register_forward_hook(_restore, always_call=True)
 
 
-class _Before:
-    """Rounds the input, and puts a rounded weight where the parameter stands until the layer is done."""
+class _FakeQuantize:
+    """A forward pre-hook: rounds the input, and replaces the weight by a rounded one until the forward is done."""
 
-    def __init__(self, owner: Int8, own: nn.Module) -> None:
-        self.owner = owner
-        self.own = own
+    def __init__(self, int8: Int8, input_range: nn.Module) -> None:
+        self.int8, self.input_range = int8, input_range
 
     def __call__(self, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not self.owner.on:
+        if not self.int8.on:
             return None
         weight = layer._parameters["weight"]
         assert weight is not None
         layer.__dict__["_float_weight"] = weight
         layer._parameters["weight"] = fake_weight(weight)  # type: ignore[assignment]  # a tensor, for this call
-        return (self.own(inputs[0], learn=layer.training), *inputs[1:])
+        return (self.input_range(inputs[0], learn=layer.training), *inputs[1:])
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Before":
-        """A copy of the model (to be measured or exported) is the float model."""
-        return _Before(_OFF, self.own)
-
-
-class _Off:
-    on = False
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy of the model (to be measured or exported) computes in float."""
+        return _keep_inputs
 
 
-_OFF: Any = _Off()
+def _keep_inputs(_layer: nn.Module, _inputs: Any) -> None:
+    pass
 
 
 def _restore(layer: nn.Module, _inputs: Any, _output: Any) -> None:

@@ -1,55 +1,127 @@
-"""What a run's trainings left: weights kept, scores of each model, and the report of the whole run."""
+"""The results of a run: saved weights, scores, sizes and speeds of each model, and ``summary.json``.
 
+A teacher's scores and the speeds of the same models are cached for the next job of a sweep in this process.
+"""
+
+import json
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
+from distill.distillation.criterion import Criterion
 from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
-from distill.distillation.teacher_cache import CachedTeacher
+from distill.distillation.teacher_cache import CachedTeacher, digest
+from distill.tasks.image_classification import ImageClassification
 from distill.training import summary
 from distill.training.closing_table import show
+from distill.training.evaluation_module import EvaluationModule
 from distill.training.fit import FitResult
 from distill.training.module import DistillationModule
 from distill.training.plan import Experiment, TrainingStage
 from distill.training.roles import Role, RoleKind
-from distill.training.scoring import evaluate, evaluate_val_and_test, evaluation_module, measure, teacher_scores
 from distill.training.summary import (
     DataInfo,
     EpochScores,
     Hardware,
+    Measured,
     ModelResult,
     RunSummary,
     Scores,
     StudentResult,
     TeacherResult,
 )
+from distill.training.trainer import EVALUATION
 from distill.utils import distributed, environment
 from distill.utils.checkpoints import read_checkpoint, save_weights
+from distill.utils.precision import HALF
+from distill.utils.profiling import size, speed
+
+
+def evaluation_module(net: NamedModel, experiment: Experiment) -> EvaluationModule:
+    """A module that only evaluates a model."""
+    return EvaluationModule(net.model, Criterion(), ImageClassification(experiment.data.num_classes))
+
+
+def evaluate(module: EvaluationModule, experiment: Experiment, split: str) -> Scores:
+    """Metrics and loss terms on "val" or "test", by their names without the split."""
+    data, trainer = experiment.data, experiment.make_evaluator()
+    if split == "test":
+        results = trainer.test(module, data.test_dataloader(), verbose=False)
+    else:
+        results = trainer.validate(module, data.val_dataloader(), verbose=False)
+    return Scores({key.partition("/")[2]: value for key, value in results[0].items()})
+
+
+def evaluate_val_and_test(module: EvaluationModule, experiment: Experiment) -> dict[str, Scores]:
+    """Metrics on validation and test."""
+    return {split: evaluate(module, experiment, split) for split in ("val", "test")}
+
+
+_scores: dict[str, Scores] = {}  # of teachers
+_measured: dict[str, dict[Role, Measured]] = {}  # of all models of a job
+
+
+def _cache_key(experiment: Experiment, *inputs: Any) -> str:
+    """A cache key: equal for evaluations or measurements with the same result."""
+    execution = [experiment.precision, experiment.settings.channels_last, torch.get_num_threads()]
+    return json.dumps([*execution, *inputs], sort_keys=True, default=str)
+
+
+def teacher_scores(net: NamedModel, experiment: Experiment, split: str) -> Scores:
+    """Metrics of a teacher on "val" or "test", cached between the jobs of a sweep."""
+    data = experiment.data
+    trainer = {name: getattr(experiment.settings.trainer, name) for name in EVALUATION}
+    key = _cache_key(experiment, digest(net.model), data.fingerprint, data.evaluation_batch_size, trainer, split)
+    if key not in _scores:
+        _scores[key] = evaluate(evaluation_module(net, experiment), experiment, split)
+    return Scores(_scores[key])
+
+
+def measure(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[Role, Measured]:
+    """Size and speed of every model, on the device and at the batch size of the training.
+
+    Cached between the jobs of a sweep, by the models' modules and the shapes and types of their weights.
+    """
+    data = experiment.data
+    modules = {
+        str(role): [net.name, repr(net.model), [(k, list(v.shape), v.dtype) for k, v in net.model.state_dict().items()]]
+        for role, net in nets.items()
+    }
+    key = _cache_key(
+        experiment, modules, list(data.example(1).shape), data.batch_size, vars(experiment.settings.trainer)
+    )
+    if key not in _measured:
+        _measured.clear()
+        _measured[key] = _measured_now(nets, experiment)
+    return _measured[key]
+
+
+def _measured_now(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[Role, Measured]:
+    data = experiment.data
+    device = experiment.make_evaluator().strategy.root_device
+    sizes = {role: size(net.model.cpu(), data.example(1)) for role, net in nets.items()}
+    autocast = HALF.get(experiment.precision)
+    batch = data.example(data.batch_size).to(device)
+    speeds = speed({str(role): net.model for role, net in nets.items()}, batch, device, autocast)
+    return {role: Measured(name=net.name, size=sizes[role], speed=speeds[str(role)]) for role, net in nets.items()}
 
 
 def cache_reports(teacher: Teacher | Ensemble | None) -> tuple[dict[str, Any], ...]:
-    """What the caches of a stage's teachers gave."""
+    """The statistics of the caches of a stage's teachers."""
     if teacher is None:
         return ()
     members = teacher.teachers if isinstance(teacher, Ensemble) else (teacher,)
     return tuple(member.report() for member in members if isinstance(member, CachedTeacher))
 
 
-class TrainedTeacher(NamedTuple):
-    """A teacher with its weights: where these come from, their file, its scores on validation."""
-
-    model: NamedModel
-    origin: str
-    path: str | None
-    val: Scores
-
-
 class TrainedStage(NamedTuple):
-    """A finished stage: its module, which holds the weights of the last epoch, and what the training left."""
+    """A finished stage: its module, with the weights of the last epoch, and the result of its fit."""
 
     stage: TrainingStage
     module: DistillationModule
@@ -57,10 +129,10 @@ class TrainedStage(NamedTuple):
 
 
 def score_student(trained: TrainedStage, experiment: Experiment) -> partial[StudentResult]:
-    """Keeps the weights of the last epoch and of the best one on validation, and tests both, each once."""
+    """Saves the weights of the last epoch and of the best one on validation, and tests both, each once."""
     stage, module, fit = trained
 
-    def tested(file: str, epoch: int) -> EpochScores:
+    def save_and_test(file: str, epoch: int) -> EpochScores:
         if distributed.is_rank_zero():
             save_weights(module.student, stage.folder / file)
         module.start_epoch(epoch - 1, stage.max_epochs)
@@ -70,9 +142,10 @@ def score_student(trained: TrainedStage, experiment: Experiment) -> partial[Stud
             module.int8.on = False  # the weights are float, and tested as such
         return EpochScores(epoch, file, **evaluate_val_and_test(module, experiment), int8=int8)
 
-    last = tested("student.safetensors", fit.epoch)
+    last = save_and_test("student.safetensors", fit.epoch)
     best = None
-    path = _best_checkpoint(trained)
+    moved = stage.folder / "checkpoints" / "best.ckpt"  # where the run's folder was moved
+    path = next((path for path in (Path(fit.best), moved) if path.is_file()), None) if fit.best is not None else None
     if path is not None:
         checkpoint = read_checkpoint(path)
         epoch = checkpoint["epoch"] + 1
@@ -82,7 +155,7 @@ def score_student(trained: TrainedStage, experiment: Experiment) -> partial[Stud
             module.load_state_dict(checkpoint["state_dict"])
             if module.int8 is not None:
                 module.int8.on = True
-            best = tested("student-best.safetensors", epoch)
+            best = save_and_test("student-best.safetensors", epoch)
             module.load_state_dict(state)
     return partial(
         StudentResult,
@@ -94,36 +167,31 @@ def score_student(trained: TrainedStage, experiment: Experiment) -> partial[Stud
     )
 
 
-def _best_checkpoint(trained: TrainedStage) -> Path | None:
-    """The checkpoint of the best epoch on validation; None: none was kept."""
-    if trained.fit.best is None:
-        return None
-    moved = trained.stage.folder / "checkpoints" / "best.ckpt"  # of a run whose folder was moved
-    return next((path for path in (Path(trained.fit.best), moved) if path.is_file()), None)
-
-
 def score_peer(model: NamedModel, role: Role, trained: TrainedStage, experiment: Experiment) -> partial[StudentResult]:
-    """Keeps the weights of a student that learnt beside the main one, and tests its last epoch."""
+    """Saves the weights of a peer, and tests its last epoch."""
     file = f"{role}.safetensors"
     if distributed.is_rank_zero():
         save_weights(model.model, trained.stage.folder / file)
-    val, test = (evaluate(evaluation_module(model, experiment), experiment, split) for split in ("val", "test"))
-    return partial(StudentResult, last=EpochScores(trained.fit.epoch, file, val, test))
+    scores = evaluate_val_and_test(evaluation_module(model, experiment), experiment)
+    return partial(StudentResult, last=EpochScores(trained.fit.epoch, file, scores["val"], scores["test"]))
 
 
 def conclude(
-    teachers: list[TrainedTeacher], stages: list[TrainedStage], experiment: Experiment, started: float
+    teachers: list[tuple[NamedModel, partial[TeacherResult]]],
+    stages: list[TrainedStage],
+    experiment: Experiment,
+    started: float,
 ) -> RunSummary | None:
     """Tests and measures every model, writes ``summary.json`` and prints the closing table.
 
     Args:
-        teachers: the run's teachers, the main one first.
+        teachers: the run's teachers, the main one first, and their results but for test scores, size and speed.
         stages: every finished training of students.
         experiment: the run.
         started: when the run began, in seconds of ``time.perf_counter``.
 
     Returns:
-        What ``summary.json`` holds; None on other processes than the first.
+        The content of ``summary.json``; None in other processes than the first.
     """
     models: dict[Role, NamedModel] = {}
     results: dict[Role, Callable[..., ModelResult]] = {}  # all but size and speed
@@ -133,20 +201,19 @@ def conclude(
         for i, peer in enumerate(trained.stage.peers, 1):
             role = Role(RoleKind.PEER, i)
             models[role], results[role] = peer, score_peer(peer, role, trained, experiment)
-    for i, teacher in enumerate(teachers, 1):
-        role, test = Role(RoleKind.TEACHER, i), teacher_scores(teacher.model, experiment, "test")
-        models[role] = teacher.model
-        results[role] = partial(TeacherResult, origin=teacher.origin, path=teacher.path, val=teacher.val, test=test)
+    for i, (teacher, result) in enumerate(teachers, 1):
+        role = Role(RoleKind.TEACHER, i)
+        models[role], results[role] = teacher, partial(result, test=teacher_scores(teacher, experiment, "test"))
     if not distributed.is_rank_zero():
         return None
     measured = measure(dict(sorted(models.items())), experiment)
     run_summary = RunSummary(
         models={role: results[role](**vars(cost)) for role, cost in measured.items()},
         data=DataInfo(name=experiment.config["data"]["name"], **experiment.data.describe()),
-        seed=experiment.seed,
+        seed=experiment.settings.seed,
         precision=experiment.precision,
         wall_s=round(time.perf_counter() - started, 1),
-        resumed=experiment.resume is not None,
+        resumed=experiment.settings.resume is not None,
         versions=environment.versions(),
         hardware=Hardware(**environment.hardware(experiment.make_evaluator().strategy.root_device)),
         git_commit=environment.git_commit(Path(__file__).parent),

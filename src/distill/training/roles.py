@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class RoleKind(StrEnum):
-    """What a model does in a run, in the order in which a run's models are shown."""
+    """Kinds of roles, in the order in which a run's models are shown."""
 
     TEACHER = "teacher"
     TEACHERS = "teachers"  # several teachers combined
@@ -21,7 +21,7 @@ NUMBERED = (RoleKind.ASSISTANT, RoleKind.GENERATION, RoleKind.PEER)  # from the 
 
 @dataclass(frozen=True)
 class Role:
-    """A model's role and, where several models of a run share it, its number, counted from 1.
+    """The kind of a model and, where a run has several of them, its number, counted from 1.
 
     Example:
         >>> str(Role.parse("teacher_2")), Role.parse("peer_1").label, Role.parse("alone").label
@@ -33,11 +33,7 @@ class Role:
 
     @classmethod
     def parse(cls, text: str) -> "Role":
-        """A role as files spell it.
-
-        Raises:
-            ValueError: there is no such role.
-        """
+        """Parses a role as it is written in files; raises a ValueError for an unknown one."""
         kind, _, number = text.partition("_")
         return cls(RoleKind(kind), int(number or 1))
 
@@ -50,7 +46,6 @@ class Role:
 
     @property
     def label(self) -> str:
-        """The role for readers."""
         return "student alone" if self.kind == RoleKind.BASELINE else str(self).replace("_", " ")
 
 

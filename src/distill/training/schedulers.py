@@ -41,15 +41,15 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> LRSch
 
 
 def lightning_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
-    """A scheduler as Lightning takes it.
+    """The scheduler configuration of ``configure_optimizers``.
 
-    One whose signature has ``total_steps`` (those above, torch's OneCycleLR) is told the length of the run and
-    moves every step; any other moves every epoch. ReduceLROnPlateau watches the validation loss.
+    A factory that takes ``total_steps`` (those above, OneCycleLR) gets the length of the run and steps every batch; any
+    other steps every epoch. ReduceLROnPlateau monitors the validation loss.
     """
     if "total_steps" in inspect.signature(factory).parameters:
         try:
             scheduler = factory(optimizer, total_steps=total_steps)
-        except ZeroDivisionError:  # OneCycleLR, where its rise is exactly one step
+        except ZeroDivisionError:  # OneCycleLR, where its warm-up is exactly one step
             scheduler = factory(optimizer, total_steps=total_steps + 1)
         return {"scheduler": scheduler, "interval": "step"}
     return {"scheduler": factory(optimizer), "interval": "epoch", "monitor": "val/loss"}

@@ -1,4 +1,4 @@
-"""``summary.json``: what a run gave, as typed records. Nothing heavy is imported here."""
+"""``summary.json``: the results of a run as typed records. Nothing heavy is imported here."""
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,17 +20,16 @@ class Scores(dict[str, float]):
 
     @property
     def acc(self) -> float:
-        """Top-1 accuracy."""
         return self["acc"]
 
     @property
     def top5(self) -> float | None:
-        """Top-5 accuracy; None where there are no more than five classes."""
+        """None where there are no more than five classes."""
         return self.get("top5")
 
     @property
     def agreement(self) -> float | None:
-        """The share of samples on which a student answers as its teacher; None without a teacher."""
+        """The share of samples on which student and teacher predict the same class; None without a teacher."""
         return self.get("agreement")
 
 
@@ -42,7 +41,7 @@ class EpochScores:
         epoch: counted from 1.
         weights: the file that holds the weights, in the folder of the student's training.
         val, test: its scores on the two splits.
-        int8: likewise by split, computed as in int8; None where the run did not train for int8.
+        int8: by split, with int8 fake quantisation; None where the run did not train for int8.
     """
 
     epoch: int
@@ -50,12 +49,6 @@ class EpochScores:
     val: Scores
     test: Scores
     int8: dict[str, Scores] | None = None
-
-    @classmethod
-    def from_json(cls, node: dict[str, Any]) -> "EpochScores":
-        """The record of a JSON object."""
-        int8 = {split: Scores(scores) for split, scores in node["int8"].items()} if node.get("int8") else None
-        return cls(node["epoch"], node["weights"], Scores(node["val"]), Scores(node["test"]), int8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +62,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherResult(Measured):
-    """A teacher: ``origin`` of its weights (see ``ORIGINS``), their ``path`` if they are a file, its scores."""
+    """A teacher: the ``origin`` of its weights (see ``ORIGINS``), the ``path`` of their file, its scores."""
 
     origin: str
     path: str | None
@@ -97,12 +90,10 @@ class StudentResult(Measured):
 
     @property
     def val(self) -> Scores:
-        """On validation after the last epoch."""
         return self.last.val
 
     @property
     def test(self) -> Scores:
-        """On the test split after the last epoch."""
         return self.last.test
 
 
@@ -111,7 +102,7 @@ ModelResult = TeacherResult | StudentResult
 
 @dataclass(frozen=True)
 class Ratios:
-    """Student beside teacher: the share of test accuracy kept; how many times smaller (three sizes) and faster."""
+    """Student and teacher: the share of test accuracy kept; how many times smaller (three sizes) and faster."""
 
     accuracy_kept: float
     parameters: float
@@ -122,7 +113,6 @@ class Ratios:
 
     @classmethod
     def of(cls, student: StudentResult, teacher: TeacherResult) -> "Ratios":
-        """Compares two models of a run."""
         return cls(
             accuracy_kept=student.test.acc / max(teacher.test.acc, 1e-12),
             parameters=teacher.size.parameters / student.size.parameters,
@@ -135,7 +125,7 @@ class Ratios:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What was trained and measured on; ``train``, ``val``, ``test`` are numbers of samples."""
+    """The data of a run; ``train``, ``val``, ``test`` are numbers of samples."""
 
     name: str
     classes: int
@@ -167,12 +157,12 @@ class Hardware:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """What a finished run gave.
+    """The results of a finished run.
 
     Attributes:
         models: every model of the run, in the order of their roles.
-        wall_s: of the last process that worked on the run, in seconds.
-        git_commit: of this project's checkout, with ``-dirty`` where files differ; None outside one.
+        wall_s: seconds, of the last process that continued the run.
+        git_commit: of this project's checkout, with ``-dirty`` where files differ; None outside of one.
         config: the composed configuration.
     """
 
@@ -202,64 +192,67 @@ class RunSummary:
 
     @property
     def subject(self) -> ModelResult:
-        """What the run is about: the student, or the first teacher where only teachers were trained."""
+        """The student, or the first teacher where only teachers were trained."""
         return self.student or self.models[TEACHER]
 
     @property
     def ratios(self) -> Ratios | None:
-        """Student beside teacher; None where the run has only one of them."""
+        """None where the run has only one of student and teacher."""
         return Ratios.of(self.student, self.teacher) if self.student and self.teacher else None
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON object: the models by their roles, beside the run's other facts."""
+        """The JSON object: the models by role, and the other fields of the run."""
         models = {str(role): _model_as_json(asdict(result)) for role, result in self.models.items()}
-        facts = asdict(replace(self, models={}))
-        del facts["models"]
+        rest = asdict(replace(self, models={}))
+        del rest["models"]
         ratios = asdict(self.ratios) if self.ratios else None
-        return {"schema_version": SCHEMA_VERSION, **models, "ratios": ratios, **facts}
+        return {"schema_version": SCHEMA_VERSION, **models, "ratios": ratios, **rest}
 
     @classmethod
     def from_json(cls, node: dict[str, Any]) -> "RunSummary":
         """The summary of a JSON object of this or an earlier version.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none.
+            KeyError, TypeError, ValueError: the object is not a summary.
         """
         version = node.get("schema_version", 0)
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise ValueError(f"its schema_version is {version}, and this version reads up to {SCHEMA_VERSION}")
-        words = {str(kind) for kind in RoleKind}
-        models = {Role.parse(key): _model(node[key]) for key in node if key.partition("_")[0] in words}
+        kinds = {str(kind) for kind in RoleKind}
+        models = {Role.parse(key): _model(node[key]) for key in node if key.partition("_")[0] in kinds}
         if not models:
             raise ValueError("it holds no model")
-        if version == 0:  # it calls the pretraining of a term its preparation
-            _rename_pretraining(node["config"])
-        records = {
-            "models": dict(sorted(models.items())),
-            "data": _filled(DataInfo, node["data"]),
-            "hardware": _filled(Hardware, node["hardware"]),
-        }
-        return _filled(cls, node | records)
+        if version == 0:  # a term's pretraining was called its preparation
+            for term in (node["config"].get("kd", {}).get("terms") or {}).values():
+                if "preparation" in term:
+                    term["pretraining"] = term.pop("preparation")
+        data, hardware = _from_json(DataInfo, node["data"]), _from_json(Hardware, node["hardware"])
+        return _from_json(cls, {**node, "models": dict(sorted(models.items())), "data": data, "hardware": hardware})
 
 
-def _filled(record: type[T], node: dict[str, Any]) -> T:
-    """A record from the keys of a JSON object that it knows."""
+def _from_json(record: type[T], node: dict[str, Any]) -> T:
+    """A record from a JSON object, ignoring unknown keys."""
     known = {field.name for field in fields(record)}  # type: ignore[arg-type]
     return record(**{key: value for key, value in node.items() if key in known})
 
 
 def _model(node: dict[str, Any]) -> ModelResult:
-    records: dict[str, Any] = {"size": _filled(Size, node), "speed": _filled(Speed, node)}
+    records: dict[str, Any] = {"size": _from_json(Size, node), "speed": _from_json(Speed, node)}
     if "last" not in node:
         records |= {split: Scores(node[split]) for split in ("val", "test")}
-        return _filled(TeacherResult, node | records)
-    records |= {key: EpochScores.from_json(node[key]) for key in ("last", "best") if node.get(key)}
+        return _from_json(TeacherResult, node | records)
+    records |= {key: _epoch_scores(node[key]) for key in ("last", "best") if node.get(key)}
     records |= {"train": Scores(node["train"])} if "train" in node else {}
-    return _filled(StudentResult, node | records | {"teacher_cache": tuple(node.get("teacher_cache", ()))})
+    return _from_json(StudentResult, node | records | {"teacher_cache": tuple(node.get("teacher_cache", ()))})
+
+
+def _epoch_scores(node: dict[str, Any]) -> EpochScores:
+    int8 = {split: Scores(scores) for split, scores in node["int8"].items()} if node.get("int8") else None
+    return EpochScores(node["epoch"], node["weights"], Scores(node["val"]), Scores(node["test"]), int8)
 
 
 def _model_as_json(node: dict[str, Any]) -> dict[str, Any]:
-    """Size and speed lie flat beside the scores; what a student does not have is left out."""
+    """Flattens size and speed into the model; leaves out the unset fields of a student."""
     name, size, speed = node.pop("name"), node.pop("size"), node.pop("speed")
     if "last" in node:
         node = {key: value for key, value in node.items() if value not in (None, False, ())}
@@ -269,19 +262,13 @@ def _model_as_json(node: dict[str, Any]) -> dict[str, Any]:
     return {**node, "name": name, **size, **speed}
 
 
-def _rename_pretraining(config: dict[str, Any]) -> None:
-    for term in (config.get("kd", {}).get("terms") or {}).values():
-        if "preparation" in term:
-            term["pretraining"] = term.pop("preparation")
-
-
 def unreadable(path: Path, reason: object) -> UserError:
-    """The error of a file that is no summary."""
+    """The error for a file that is not a summary."""
     return UserError(f"{path} is not what a run of this version wrote: {reason}")
 
 
 def write(summary: RunSummary, folder: Path) -> None:
-    """Writes ``summary.json``, whole or not at all."""
+    """Writes ``summary.json`` atomically."""
     write_file(json.dumps(summary.as_json(), indent=2, default=str) + "\n", folder / FILE)
 
 
@@ -289,7 +276,7 @@ def read(folder: Path) -> RunSummary:
     """The summary of the run in a folder.
 
     Raises:
-        UserError: the file is truncated, of something else, or of a later version; nothing can be read.
+        UserError: the file is truncated, not a summary, of a later version, or cannot be read.
     """
     path = folder / FILE
     try:

@@ -1,4 +1,4 @@
-"""Lightning's Trainers as this program uses them, and the device and precision they run on."""
+"""Lightning's Trainers for training and evaluation, and the checks of their device."""
 
 import logging
 import os
@@ -24,11 +24,11 @@ EVALUATION = ("accelerator", "limit_val_batches", "limit_test_batches")  # argum
 
 
 def check_device(accelerator: str, devices: Any) -> None:
-    """A UserError for a device that is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    names = ", ".join(name for name, found in there.items() if found)
-    wanted = {"gpu": "cuda" if not there["mps"] else "mps"}.get(accelerator, accelerator)
-    if wanted in there and not there[wanted]:
+    """Raises a UserError for a device that this machine does not have."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    names = ", ".join(name for name, is_available in available.items() if is_available)
+    wanted = {"gpu": "cuda" if not available["mps"] else "mps"}.get(accelerator, accelerator)
+    if wanted in available and not available[wanted]:
         raise UserError(f"trainer.accelerator={accelerator}: no such device on this machine; there is: {names}")
     count = torch.cuda.device_count()
     highest = max(devices) + 1 if isinstance(devices, list) else int(devices) if devices != "auto" else 1
@@ -42,7 +42,7 @@ def uses_cuda(accelerator: str) -> bool:
 
 
 def quiet() -> None:
-    """Silences what Lightning says about choices that are deliberate here."""
+    """Silences Lightning's messages about choices that are deliberate here."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # compiling, CUDA's toolkit without a GPU
@@ -63,30 +63,49 @@ def quiet() -> None:
 
 
 class Unprofiled(PassThroughProfiler):
-    """No profiler, as Lightning's own none, but without a generator for each of the hundred times a step it asks."""
+    """A ``PassThroughProfiler`` without the generator it makes for each of Lightning's hundred calls per step."""
 
-    _nothing = nullcontext()
+    _context = nullcontext()
 
-    def profile(self, action_name: str) -> Any:  # noqa: ARG002
-        """Nothing."""
-        return self._nothing
+    def profile(self, action_name: str) -> Any:
+        return self._context
+
+
+def _strategy(module: Any, strategy: str) -> Any:
+    """The strategy; DDP searches for parameters without a gradient only where there may be some."""
+    if not distributed.is_distributed():  # one process ignores the configured strategy
+        return "auto"
+    if module is None:
+        return strategy
+    if strategy == "fsdp":
+        from distill.training.acceleration import sharding
+
+        return sharding.ShardedStrategy()
+    criterion_learns = any(p.requires_grad for p in module.criterion.parameters())
+    unused = criterion_learns or hasattr(module.student, "adopt") or not module.criterion.teaches_student
+    return "ddp_find_unused_parameters_true" if unused else "ddp"
 
 
 def trainer_factory(
     cfg: TrainConfig, callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
 ) -> Callable[..., L.Trainer]:
-    """``make_trainer(folder, label, **changes)``: a Trainer that keeps its checkpoints and logs in ``folder``.
+    """``make_trainer(folder, label, module, **changes)``: a Trainer whose checkpoints and logs go to ``folder``.
 
-    ``changes`` are arguments of the Trainer in place of the configured ones, ``stop_early=False`` (no early stopping)
+    ``changes`` are arguments of the Trainer that replace the configured ones, ``stop_early=False`` (no early stopping)
     and ``watchers`` (more callbacks).
 
     Args:
         cfg: the configuration.
-        callbacks_of: more callbacks, by the label of what is trained; called in all processes.
+        callbacks_of: more callbacks for a label; called in all processes.
     """
 
     def make_trainer(
-        folder: Path, label: str, stop_early: bool = True, watchers: Sequence[L.Callback] = (), **changes: Any
+        folder: Path,
+        label: str,
+        module: L.LightningModule | None = None,
+        stop_early: bool = True,
+        watchers: Sequence[L.Callback] = (),
+        **changes: Any,
     ) -> L.Trainer:
         node = {**vars(cfg.trainer), **changes}
         if node["enable_progress_bar"] is None:
@@ -105,12 +124,10 @@ def trainer_factory(
             and (stop_early or "EarlyStopping" not in callback["_target_"])
         ]
         callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label)]
-        moves = 20 if uses_cuda(node["accelerator"]) else 1
-        callbacks += [LabelledBar(label, moves)] if node["enable_progress_bar"] else [EpochLine(label)]
+        refresh = 20 if uses_cuda(node["accelerator"]) else 1
+        callbacks += [LabelledBar(label, refresh)] if node["enable_progress_bar"] else [EpochLine(label)]
         callbacks += [*callbacks_of(label), *watchers]
-        strategy = node.pop("strategy")
-        if not distributed.is_distributed():  # one process, whatever strategy is configured
-            strategy = "auto"
+        strategy = _strategy(module, node.pop("strategy"))
         if node.get("profiler") is None:
             node.pop("profiler", None)
         trainer = instantiate(
@@ -126,14 +143,13 @@ def trainer_factory(
 
 def evaluator(trainer: TrainerConfig, precision: Any) -> L.Trainer:
     """A Trainer for validating and testing: one device, nothing written."""
-    keep = {key: getattr(trainer, key) for key in EVALUATION}
     devices: Any = trainer.devices if isinstance(trainer.devices, list) else 1
-    if distributed.is_distributed():  # each of them evaluates its part, on its own device
+    if distributed.is_distributed():  # each process evaluates its part on its device
         local = int(os.environ["LOCAL_RANK"])
         ids = devices if isinstance(devices, list) else range(processes.count(vars(trainer)))
         devices = [ids[local]] if uses_cuda(trainer.accelerator) else 1
     return L.Trainer(
-        **keep,
+        **{key: getattr(trainer, key) for key in EVALUATION},
         devices=devices,
         precision=precision,
         logger=False,

@@ -15,7 +15,7 @@ from distill.distillation.feature_extractor import FixedShapeForward
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
 from distill.tasks.image_classification import ImageClassification
-from distill.training.acceleration import graphed_step, prefetch, teacher as accelerated_teacher
+from distill.training.acceleration import graphed_step, teacher as accelerated_teacher
 from distill.training.acceleration.teacher import AcceleratedTeacher
 from distill.training.module import DistillationModule
 from distill.utils.errors import Interrupted
@@ -101,7 +101,7 @@ def cuda_graph(monkeypatch):
     monkeypatch.setattr(graphed_step, "supports_cuda_graph", lambda trainer: trainer.accumulate_grad_batches == 1)
     monkeypatch.setattr(graphed_step, "GraphedCallable", Recorded)
     monkeypatch.setattr(accelerated_teacher, "GraphedCallable", Recorded)
-    monkeypatch.setattr(prefetch, "SideStream", Later)
+    monkeypatch.setattr(accelerated_teacher, "SideStream", Later)
     Recorded.made = Later.runs = Later.waits = Later.joins = 0
 
 

@@ -1,6 +1,7 @@
-"""The callback that compiles and captures what a training computes."""
+"""The callback that compiles models and captures CUDA graphs in a training."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as L
@@ -14,11 +15,12 @@ from distill.training.acceleration.teacher import AcceleratedTeacher
 from distill.training.module import DistillationModule
 
 
+@dataclass(eq=False)
 class Acceleration(L.Callback):
     """Compile the models of a :class:`DistillationModule`, and capture its steps and its teacher as CUDA graphs.
 
-    That happens at the first full batch, for its shape; short batches and evaluation run eagerly. What cannot be
-    compiled or captured is reported in one line and runs eagerly, too.
+    Both are done at the first full batch, for its shape; short batches and evaluation run eagerly. A failure is logged
+    in one line, and the eager code is used.
 
     Args:
         compile_student: whether the student's training forward and backward are compiled.
@@ -27,21 +29,16 @@ class Acceleration(L.Callback):
         prefetch: whether a captured teacher computes the next batch beside the student's step, on a stream of its own.
     """
 
-    def __init__(
-        self,
-        compile_student: bool = False,
-        compile_teacher: bool = False,
-        cuda_graph: bool = False,
-        prefetch: bool = False,
-    ) -> None:
-        self.compile_student = compile_student
-        self.compile_teacher = compile_teacher
-        self.cuda_graph = cuda_graph
-        self.prefetch = prefetch
+    compile_student: bool = False
+    compile_teacher: bool = False
+    cuda_graph: bool = False
+    prefetch: bool = False
+
+    def __post_init__(self) -> None:
         self._student_done = self._teacher_done = False
         self._teachers: dict[Teacher, AcceleratedTeacher] = {}
         self._step: GraphedStep | None = None
-        if compile_student or compile_teacher:
+        if self.compile_student or self.compile_teacher:
             compilation.reset()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -59,7 +56,7 @@ class Acceleration(L.Callback):
         enabled = self.compile_student or self.compile_teacher or self._step is not None
         if not (student or teacher) or not enabled or len(batch.target) != trainer.datamodule.batch_size:
             return
-        module.start_epoch(trainer.current_epoch, trainer.max_epochs or 1)  # a teacher's cache looks for the epoch
+        module.start_epoch(trainer.current_epoch, trainer.max_epochs or 1)  # for a teacher's cache
         context = trainer.precision_plugin.forward_context
         if student:
             self._student_done = True
@@ -86,7 +83,7 @@ class Acceleration(L.Callback):
             loader.prefetch = prefetch
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Free what was captured; compiled forwards stay for the next training of the module."""
+        """Free the captured graphs; compiled forwards stay for the next training of the module."""
         for teacher in self._teachers.values():
             teacher.release()
         if self._step is not None:

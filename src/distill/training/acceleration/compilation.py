@@ -1,7 +1,6 @@
-"""What ``compile=auto`` means, and ``torch.compile`` of student and teacher with a fallback to eager.
+"""``torch.compile`` of student and teacher with a fallback to eager, and the choice of ``compile=auto``.
 
-The choice is a function of the configuration and the machine, never of a measurement: a run and its continuation
-choose alike.
+The choice depends on configuration and machine, never on a measurement: a resumed run makes the same one.
 """
 
 import logging
@@ -18,17 +17,18 @@ from distill.utils import distributed
 from distill.utils.errors import first_line
 
 log = logging.getLogger(__name__)
+Context = Callable[[], AbstractContextManager[Any]]  # makes the autocast context of a training
 
-# Multiply-accumulates of a whole training from which compiling pays. On a CPU it takes up to a minute per model and
-# saves a tenth to a fifth of a step: two cores with AVX512-BF16 do 10¹⁴ in about ten minutes.
+# Multiply-accumulates of a whole training from which compiling is faster. On a CPU it takes up to a minute per model
+# and saves a tenth to a fifth of a step; two cores with AVX512-BF16 do 10¹⁴ in about ten minutes.
 CPU, CUDA = 1e14, 1e16
 
 
-def choose(asked: Any, cuda: bool, macs: float) -> tuple[bool, str]:
-    """Whether a model's training forward is compiled, and the words for it in the printed line.
+def choose(configured: Any, cuda: bool, macs: float) -> tuple[bool, str]:
+    """Whether a model's training forward is compiled, and the words for the log.
 
     Args:
-        asked: ``compile`` of the configuration: "auto", True or False.
+        configured: ``compile`` of the configuration: "auto", True or False.
         cuda: whether it runs on a CUDA device.
         macs: multiply-accumulates of its whole training, its teacher's forward included.
 
@@ -38,15 +38,15 @@ def choose(asked: Any, cuda: bool, macs: float) -> tuple[bool, str]:
     """
     if distributed.is_distributed():
         return False, "eager (several processes)"
-    if asked != "auto":
-        return bool(asked), "compiled" if asked else "eager"
+    if configured != "auto":
+        return bool(configured), "compiled" if configured else "eager"
     if macs < (CUDA if cuda else CPU):
         return False, "eager (too short for compiling to pay)"
     return True, "compiled"
 
 
 def reset() -> None:
-    """Forget what was compiled for earlier trainings in this process: dynamo keeps eight versions of a function."""
+    """Clear the code compiled for earlier trainings in this process: dynamo keeps eight versions of a function."""
     torch._dynamo.reset()
     torch._dynamo.config.skip_nnmodule_hook_guards = False  # extractors on one architecture differ in hooks alone
 
@@ -57,9 +57,7 @@ def compile_forward(extractor: FeatureExtractor, inputs: Tensor) -> None:
     extractor.fast_forward = FixedShapeForward(compiled, inputs.shape, extractor.model.training)
 
 
-def compile_student(
-    extractor: FeatureExtractor, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], name: str
-) -> None:
+def compile_student(extractor: FeatureExtractor, inputs: Tensor, context: Context, name: str) -> None:
     """Compile forward and backward for training batches of this shape and run both once; fall back to eager.
 
     Weights, running statistics and gradients stay as they are.
@@ -68,7 +66,7 @@ def compile_student(
         extractor: of the student, in training mode.
         inputs: a full batch, on the device.
         context: the autocast context of the training.
-        name: for the printed line.
+        name: for the log.
     """
     buffers = {name: buffer.clone() for name, buffer in extractor.model.named_buffers()}
     gradients = [(parameter, parameter.grad) for parameter in extractor.model.parameters()]  # of accumulated steps
@@ -91,19 +89,12 @@ def compile_student(
                 buffer.copy_(buffers[key])
 
 
-def compile_teacher(
-    extractor: FeatureExtractor, inputs: Tensor, context: Callable[[], AbstractContextManager[Any]], name: str
-) -> None:
+def compile_teacher(extractor: FeatureExtractor, inputs: Tensor, context: Context, name: str) -> None:
     """Compile a frozen model's forward for batches of this shape and run it once; fall back to eager.
 
-    On a CPU its weights become constants of the code: BatchNorm is folded into the convolutions, whose weights are
-    cast and laid out for the hardware once (inductor's ``freezing``).
+    On a CPU with inductor's ``freezing``: weights are constants, BatchNorm is folded into the convolutions.
 
-    Args:
-        extractor: of the teacher, in eval mode.
-        inputs: a full batch, on the device.
-        context: the autocast context of the training.
-        name: for the printed line.
+    The arguments are those of :func:`compile_student`; the teacher is in eval mode.
     """
 
     def run_once() -> None:
@@ -118,6 +109,6 @@ def _compile_and_run(extractor: FeatureExtractor, inputs: Tensor, run_once: Call
     compile_forward(extractor, inputs)
     try:
         run_once()
-    except Exception as error:  # dynamo, inductor, the C++ compiler and triton each raise their own
+    except Exception as error:  # dynamo, inductor, the C++ compiler and triton raise different ones
         extractor.fast_forward = None
         log.info(f"{name} cannot be compiled and runs eagerly: {type(error).__name__}: {first_line(error)}")

@@ -1,7 +1,7 @@
-"""CUDA graphs: the many small kernels of a function, launched by the host in one call.
+"""CUDA graphs: capture the many small kernels of a function once, and launch them in one call.
 
-A training step of a small student is hundreds of kernels of a few microseconds each. Launched one by one, the GPU
-waits for the host; captured once and replayed, they run back to back.
+A training step of a small student is hundreds of kernels of a few microseconds each, and launching them one by one
+takes longer than running them.
 """
 
 import logging
@@ -19,18 +19,18 @@ from distill.utils.errors import first_line
 
 log = logging.getLogger(__name__)
 
-WARM_UP = 3  # eager runs before the capture: libraries choose their kernels and allocate what they keep
+WARM_UP = 3  # eager runs before the capture, in which libraries choose kernels and allocate workspaces
 # Before torch 2.11 each replay may write the random state of all graphs, so that two cannot run side by side.
 INDEPENDENT = TorchVersion(torch.__version__) >= "2.11"
-LARGEST = 4 << 30  # bytes that a graph may hold; a step that takes more keeps a GPU busy anyhow
+LARGEST = 4 << 30  # bytes that a graph may hold; larger steps are not limited by launches
 
 
 class GraphedCallable:
     """A function of tensors of fixed shapes, captured as a CUDA graph.
 
     Args:
-        function: of tensors on one CUDA device. It must not synchronise host and device, and must depend on nothing
-            that changes but its arguments, parameters and buffers.
+        function: of tensors on one CUDA device. It must not synchronise host and device; whatever changes between
+            calls must be an argument, a parameter or a buffer.
         arguments: examples; every call has their shapes, dtypes and strides.
         modules: whose buffers the function changes; the capture leaves them as they were.
         parameters: whose gradients the function computes; they are ``None`` before each run of it.
@@ -107,14 +107,39 @@ def get_stream(device: torch.device, name: str) -> Any:  # noqa: ARG001
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def print_failure(name: str, error: Exception) -> None:
-    """Print that, and why, something is not captured."""
+class SideStream:
+    """Runs functions on a CUDA stream beside the current one, for prefetching."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = get_stream(device, "prefetch")
+
+    def run(self, function: Callable[[], Any]) -> tuple[Any, Any]:
+        """Run a function after all work queued so far; returns its result and the event to :meth:`wait` for."""
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        with torch.cuda.stream(self._stream):
+            return function(), self._stream.record_event()
+
+    def wait(self, event: Any) -> None:
+        """Make the current stream wait for a run.
+
+        The memory of its result needs no ``record_stream``: it is reused by a later run only, which begins after all
+        work queued before it on the current stream.
+        """
+        torch.cuda.current_stream(self._stream.device).wait_event(event)
+
+    def join(self) -> None:
+        """Make the current stream wait for all runs."""
+        torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+
+
+def log_failure(name: str, error: Exception) -> None:
+    """Log why a function is not captured."""
     log.info(f"{name} is not captured as a CUDA graph: {type(error).__name__}: {first_line(error)}")
 
 
 @contextmanager
 def _synchronising_is_an_error() -> Iterator[None]:
-    """Raise where the host waits for the device, which cannot be captured."""
+    """Raise on synchronisation of host and device, which cannot be captured."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*[Ss]ynchronization debug mode is a prototype.*")
         torch.cuda.set_sync_debug_mode("error")
@@ -126,7 +151,7 @@ def _synchronising_is_an_error() -> Iterator[None]:
 
 @contextmanager
 def no_autocast_cache() -> Iterator[None]:
-    """Let autocast cast weights anew in every use: a graph would replay with the weights cast at its capture."""
+    """Disable autocast's weight cache: a graph would replay with the weights cast at its capture."""
     enabled = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     torch.clear_autocast_cache()

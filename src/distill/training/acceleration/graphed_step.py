@@ -21,15 +21,15 @@ HOOKS = ("compute", "backward", "optimizer_zero_grad")
 def supports_cuda_graph(trainer: L.Trainer) -> bool:
     """Whether steps can be captured: on one CUDA device, without loss scaling and gradient accumulation."""
     scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-    adds_up = trainer.accumulate_grad_batches > 1 or trainer.world_size > 1
-    return trainer.strategy.root_device.type == "cuda" and not scaled and not adds_up
+    accumulated = trainer.accumulate_grad_batches > 1 or trainer.world_size > 1
+    return trainer.strategy.root_device.type == "cuda" and not scaled and not accumulated
 
 
 class GraphedStep:
     """Replaces ``compute``, ``backward`` and ``optimizer_zero_grad`` of a module, until :meth:`remove`.
 
-    The graph is captured anew when a constant in it changes: a number that follows a schedule, or which parameters are
-    trained. Short batches and evaluation run eagerly.
+    The graph is captured again when a constant in it changes: a scheduled value, or which parameters are trained. Short
+    batches and evaluation run eagerly.
 
     Attributes:
         refused: whether the step could not be captured.
@@ -40,9 +40,9 @@ class GraphedStep:
         self._module = module
         self._trainer = trainer
         self._graph: GraphedCallable | None = None
-        self._key: tuple[Any, ...] | None = None  # everything a graph depends on but tensors
+        self._key: tuple[Any, ...] | None = None  # the non-tensor inputs of the graph
         self._trained: tuple[bool, ...] = ()
-        self._replayed = False  # whether the present step has its gradients already
+        self._replayed = False  # the current step has its gradients
         self._compute, self._backward, self._zero_grad = (getattr(module, hook) for hook in HOOKS)
         for hook in HOOKS:
             setattr(module, hook, getattr(self, hook))
@@ -57,7 +57,7 @@ class GraphedStep:
                 parameter.grad = None
 
     def refresh_trained_parameters(self) -> None:
-        """Note which parameters are trained: a callback may have changed it."""
+        """Update which parameters are trained; a callback may have changed it."""
         self._trained = tuple(p.requires_grad for p in self._module.parameters())
 
     def compute(self, batch: Batch, split: str) -> StepOutput:
@@ -75,13 +75,11 @@ class GraphedStep:
         return StepOutput(student, teacher, losses)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Nothing after a replay, which included the backward."""
-        if not self._replayed:
+        if not self._replayed:  # a replay includes the backward
             self._backward(loss, *args, **kwargs)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """Nothing after a replay: Lightning calls this between the step and the backward."""
-        if not self._replayed:
+        if not self._replayed:  # Lightning calls this between the step and the backward
             self._zero_grad(epoch, batch_idx, optimizer)
 
     def _graph_for(self, batch: Batch, teacher: Outputs | None) -> GraphedCallable | None:
@@ -98,7 +96,7 @@ class GraphedStep:
             try:
                 self._graph = self._capture(batch, teacher)
             except Exception as error:  # torch and CUDA raise several kinds
-                cuda_graphs.print_failure("the step", error)
+                cuda_graphs.log_failure("the step", error)
                 self.refused = True
         return self._graph
 

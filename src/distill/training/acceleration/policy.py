@@ -1,4 +1,4 @@
-"""The choice of ``trainer.precision`` and ``compile`` for one model, with the line that tells the user."""
+"""The choice of ``trainer.precision`` and ``compile`` for one model, and the line to log."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from distill.utils.profiling import size
 
 
 class ExecutionPolicy(NamedTuple):
-    """In which precision a model is trained, whether it is compiled, and the line that tells the user."""
+    """Precision of a model's training, whether it is compiled, and the line to log."""
 
     precision: Any
     compiled: bool
@@ -36,24 +36,26 @@ def choose(
     Args:
         cfg: the configuration.
         model: the one that is trained.
-        who: its role and name, for the line.
+        who: its role and name, for the log.
         data: what it is trained on.
         batch_size: samples per step.
         epochs: of the training.
         teacher: whose forward is part of each step, or None.
-        eager: whether it is of a kind that is never compiled.
+        eager: never compile.
     """
     accelerator, configured = cfg.trainer.accelerator, cfg.trainer.precision
     auto = configured == "auto" or cfg.compile == "auto"
     macs = 3 * size(model, data.example(1)).macs if auto else 0  # a backward takes twice as much as a forward
     chosen, reason = precision.resolve(configured, accelerator, model, macs * batch_size)
     teacher_macs = size(teacher, data.example(1)).macs if auto and teacher is not None else 0
-    share = _share(cfg.trainer.limit_train_batches, data, batch_size)
+    limit, share = cfg.trainer.limit_train_batches, 1.0
+    if limit is not None:  # a number of batches, or a share of the epoch
+        share = min(1.0, limit * batch_size / data.num_train if isinstance(limit, int) else limit)
     total = (macs + teacher_macs) * data.num_train * epochs * share
     compiled, mode = compilation.choose(False if eager else cfg.compile, uses_cuda(accelerator), total)
     layout = ", channels_last" if cfg.channels_last else ""
-    its = teacher_precision(cfg, data, batch_size)(teacher) if teacher is not None else chosen
-    suffix = f"; its teacher answers in {its}" if its != chosen else ""
+    of_teacher = teacher_precision(cfg, data, batch_size)(teacher) if teacher is not None else chosen
+    suffix = f"; its teacher answers in {of_teacher}" if of_teacher != chosen else ""
     return ExecutionPolicy(chosen, compiled, f"{who}: {chosen} ({reason}){layout}, {mode}{suffix}")
 
 
@@ -66,10 +68,3 @@ def teacher_precision(cfg: TrainConfig, data: DataModule, batch_size: int) -> Ca
         return precision.resolve(configured, accelerator, model, macs * batch_size)[0]
 
     return of
-
-
-def _share(limit: int | float | None, data: DataModule, batch_size: int) -> float:
-    """The share of an epoch that ``limit_train_batches`` leaves."""
-    if limit is None:
-        return 1.0
-    return min(1.0, limit * batch_size / data.num_train if isinstance(limit, int) else limit)

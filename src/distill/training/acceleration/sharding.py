@@ -18,14 +18,14 @@ from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
-UNIT = 1_000_000  # parameters from which a block is gathered by itself, before its forward and its backward
+UNIT = 1_000_000  # parameters from which a block is gathered separately, before its forward and its backward
 M = TypeVar("M", bound=nn.Module)
 
 
 class ShardedStrategy(ModelParallelStrategy):
     """FSDP2: each process holds one shard of every parameter, gradient and optimizer state.
 
-    Sharded copies of student and criterion are trained; afterwards the first process has the trained weights in the
+    Sharded copies of student and criterion are trained; afterwards the first process loads the trained weights into the
     original ones. Checkpoints are those of a run in one process: Lightning's own leave out what it cannot number, and
     refuse a parameter that never had a gradient.
     """
@@ -45,21 +45,21 @@ class ShardedStrategy(ModelParallelStrategy):
         self.lightning_module.configure_model = self.shard  # type: ignore[method-assign]  # Lightning calls it
 
     def shard(self) -> None:
-        """Replace the module's student and criterion by sharded copies."""
         if self._unsharded is not None:
             return
         module: Any = self.lightning_module
         self._unsharded = (module.student, module.criterion)
         mesh = self.device_mesh["data_parallel"]
-        # A pretraining calls no forward of a single loss, only the criterion's: it is one unit.
+        # Pretraining calls the criterion's forward, not those of its losses: the criterion is one unit.
         _replace_models(module, sharded(module.student, mesh), sharded(module.criterion, mesh, blocks=False))
         if distributed.is_rank_zero():
-            held = num_local_parameters(module.student) / 1e6
+            local = (p.to_local() if isinstance(p, DTensor) else p for p in module.student.parameters())
+            held = sum(p.numel() for p in local) / 1e6
             total = sum(p.numel() for p in self._unsharded[0].parameters()) / 1e6
             log.info(f"this process holds {held:.3g} M of the {total:.3g} M parameters that are trained")
 
     def on_validation_start(self) -> None:
-        """Give all processes the running statistics of the first one, as DDP does: those of the checkpoints."""
+        """Broadcast the running statistics of the first process, which writes the checkpoints, as DDP does."""
         module: Any = self.lightning_module
         for part in (module.student, module.criterion):
             distributed.broadcast_buffers(part)
@@ -131,10 +131,10 @@ def _shard_like(value: Any, parameter: Tensor) -> Any:
 
 
 def units(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a model that are gathered by themselves, inner ones first; the rest is the model's own unit.
+    """The blocks of a model that are gathered separately, inner ones first; the rest is gathered with the model.
 
-    A block has a forward of its own and submodules. A layer alone is none: its parent may read its weights without
-    calling it, as attention does; nor is a ``Sequential``, whose layers may be called one by one.
+    A block is a module with submodules that is called: not a single layer, whose parent may read its weights without
+    calling it (as attention does), nor a ``Sequential``, whose layers may be called one by one.
 
     Example:
         >>> units(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
@@ -162,7 +162,7 @@ def sharded(model: M, mesh: DeviceMesh, blocks: bool = True) -> M:
     Args:
         model: is not changed.
         mesh: of the processes.
-        blocks: whether its blocks (see ``units``) are gathered by themselves; else the model is one unit.
+        blocks: gather its blocks (see ``units``) separately; else the model is one unit.
 
     Raises:
         UserError: a parameter without dimensions, which cannot be sharded.
@@ -182,8 +182,3 @@ def sharded(model: M, mesh: DeviceMesh, blocks: bool = True) -> M:
 def _tied(model: nn.Module) -> bool:
     """Whether a parameter is shared by two modules: in two units it would become two."""
     return len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.named_parameters()))
-
-
-def num_local_parameters(model: nn.Module) -> int:
-    """Number of parameters of a sharded model that this process holds."""
-    return sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in model.parameters())

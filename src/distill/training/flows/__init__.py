@@ -1,7 +1,8 @@
-"""Who teaches whom in a run. One file per flow; to add one: a class derived from ``Flow``, named by ``kd.flow``."""
+"""Flows: who teaches whom in a run. One file per flow; a user adds one as a subclass of ``Flow``, in ``kd.flow``."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill.config import validation
@@ -26,11 +27,7 @@ FLOWS: tuple[Flow, ...] = (Ensemble(), Assistants(), Mutual(), BornAgain())  # e
 
 
 class Flows:
-    """The flows of one run, as one.
-
-    Args:
-        cfg: the run's configuration.
-    """
+    """The flows of one run, combined."""
 
     def __init__(self, cfg: TrainConfig) -> None:
         self.cfg = cfg
@@ -42,7 +39,7 @@ class Flows:
             self.used.append(flow)
 
     def check(self) -> None:
-        """A UserError for values of the configuration that a flow cannot work with."""
+        """Checks the configuration; raises a UserError for values that a flow does not support."""
         kd = self.cfg.kd
         for flow in FLOWS:
             if getattr(kd, flow.key) is not None and not getattr(kd, flow.key) and flow.empty:
@@ -53,7 +50,7 @@ class Flows:
             raise UserError(f"kd.{self.used[0].key} needs a term that students learn from; kd.terms is empty")
 
     def check_criterion(self, criterion: Criterion) -> None:
-        """A UserError for a criterion that has nothing to learn from a teacher, where a flow needs that."""
+        """Raises a UserError for a criterion that does not learn from a teacher, if a flow needs one that does."""
         if self.used and not criterion.needs_teacher:
             raise UserError(f"kd.{self.used[0].key} needs a term that learns from a teacher, and none of these does")
         for flow in self.used:
@@ -61,7 +58,6 @@ class Flows:
 
     @property
     def has_teacher(self) -> bool:
-        """Whether students learn from a teacher that is trained before them."""
         return all(flow.has_teacher for flow in self.used)
 
     def teachers(self) -> list[ModelConfig]:
@@ -70,40 +66,34 @@ class Flows:
         return [main, *(model for flow in self.used for model in flow.teachers(self.cfg))]
 
     def combine(self, teachers: int) -> Combine:
-        """Makes the teacher of a stage from its teachers: the only one, or an ensemble."""
-        made = (flow.combine(self.cfg, teachers) for flow in self.used)
-        return next((combine for combine in made if combine is not None), lambda members: members[0])
+        """A function from the teachers of a stage to the one that teaches: the first, or an ensemble."""
+        factories = (flow.combine(self.cfg, teachers) for flow in self.used)
+        return next(filter(None, factories), lambda members: members[0])
 
     def students(self) -> list[ModelConfig]:
         """The chain of students; the last one is the run's, and starts as it would without the others."""
         cfg = self.cfg
-        before = [model for flow in self.used for model in flow.students(cfg)]
-        chain = [*before, ModelConfig("student", "model", cfg.model, cfg.seed)]
+        chain = [model for flow in self.used for model in flow.students(cfg)]
+        chain.append(ModelConfig("student", "model", cfg.model, cfg.seed))
         seeds = [cfg.seed + SEED_STEP * i for i in reversed(range(len(chain)))]
-        return [ModelConfig(model.role, model.key, model.node, seed) for model, seed in zip(chain, seeds, strict=True)]
+        return [replace(model, seed=seed) for model, seed in zip(chain, seeds, strict=True)]
 
     def peers(self) -> list[ModelConfig]:
-        """The students beside the run's student."""
         return [model for flow in self.used for model in flow.peers(self.cfg)]
 
     def make_module(self, criteria: Criteria, models: list[NamedModel], criterion: Criterion) -> ModuleFactory | None:
-        """What makes the module of a stage with peers; see ``Flow.make_module``."""
-        made = (flow.make_module(criteria, models, criterion) for flow in self.used)
-        return next((factory for factory in made if factory is not None), None)
+        return next(filter(None, (flow.make_module(criteria, models, criterion) for flow in self.used)), None)
 
     def models(self) -> dict[str, ModelConfig]:
-        """Every model of the run by its role."""
+        """All models of the run by role."""
         return {model.role: model for model in (*self.teachers(), *self.students(), *self.peers())}
 
 
 def check(cfg: TrainConfig) -> None:
-    """Checks the values of a configuration, those that its flows need included; torch is not needed.
-
-    Args:
-        cfg: from ``distill.config.schema.typed``.
+    """Checks the values of a configuration, and those that its flows need; does not import torch.
 
     Raises:
-        UserError: the first bad value: its key, what was given, what is allowed.
+        UserError: the first bad value: its key, the value, what is allowed.
     """
     validation.check(cfg)
     Flows(cfg).check()

@@ -11,6 +11,5 @@ class Assistants(Flow):
     empty = "a chain needs at least one assistant between teacher and student: kd.assistants=[resnet14]"
 
     def students(self, cfg: TrainConfig) -> list[ModelConfig]:
-        """The assistants in the order of the chain."""
         nodes = enumerate(cfg.kd.assistants)
         return [ModelConfig(f"assistant_{i + 1}", f"kd.assistants.{i}", node, cfg.seed) for i, node in nodes]

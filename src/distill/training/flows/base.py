@@ -1,6 +1,6 @@
-"""What a flow is: who teaches whom in a run.
+"""The base class of flows: who teaches whom in a run.
 
-Torch is not imported here, nor by the flows at their top: they check a configuration before anything heavy loads.
+Flows do not import torch at module level: they check a configuration before it is loaded.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ SEED_STEP = 1000  # between the seeds of the several students of one run
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model of a run before it is built.
+    """The configuration of one model.
 
     Attributes:
-        role: under which the summary shows it: "teacher_2", "assistant_1", "student", "peer_1".
-        key: dotted key of its node, for error messages.
+        role: as in the summary: "teacher_2", "assistant_1", "student", "peer_1".
+        key: dotted key of ``node``, for error messages.
         node: ``_target_`` and arguments; of a teacher also ``checkpoint`` and ``recipe``.
-        seed: of its initialisation.
+        seed: of the initialisation.
     """
 
     role: str
@@ -53,11 +53,11 @@ class Criteria(Protocol):
 class Flow:
     """Plain distillation: one teacher, one student. Other flows override the hooks in which they differ.
 
-    Several flows may be used in one run (an ensemble teaches a chain); each hook is asked of all of them.
+    Several flows can be combined in one run (an ensemble teaches a chain); each hook is called on all of them.
 
     Attributes:
-        key: the key of ``kd`` that switches the flow on.
-        empty: what the flow needs, for the error message of an empty list under that key.
+        key: the key of ``kd`` that enables the flow.
+        empty: the error message for an empty list under that key.
         has_teacher: whether students learn from a teacher that is trained before them.
     """
 
@@ -66,37 +66,36 @@ class Flow:
     has_teacher: ClassVar[bool] = True
 
     def is_used(self, kd: KDConfig) -> bool:
-        """Whether a configuration asks for the flow."""
         return bool(getattr(kd, self.key))
 
     def check(self, cfg: TrainConfig) -> None:
-        """A UserError for values that the flow cannot work with."""
+        """Raises a UserError for values that the flow does not support."""
 
     def check_criterion(self, criterion: Criterion) -> None:
-        """A UserError for a criterion from which the flow's students would learn nothing."""
+        """Raises a UserError for a criterion from which the flow's students would not learn."""
 
     def teachers(self, cfg: TrainConfig) -> list[ModelConfig]:
-        """Teachers beside the main one, all of which teach the first student."""
+        """Additional teachers; all of them teach the first student."""
         return []
 
     def combine(self, cfg: TrainConfig, teachers: int) -> Combine | None:
-        """Makes one teacher of that many; None: the flow does not do so."""
+        """A function that combines that many teachers into one; None: not in this flow."""
         return None
 
     def students(self, cfg: TrainConfig) -> list[ModelConfig]:
-        """Students that are trained before the run's student, one after the other; each teaches the next."""
+        """Students trained before the run's student, one after the other; each teaches the next."""
         return []
 
     def peers(self, cfg: TrainConfig) -> list[ModelConfig]:
-        """Students that are trained in one stage with the run's student."""
+        """Students trained jointly with the run's student."""
         return []
 
     def make_module(self, criteria: Criteria, models: list[NamedModel], criterion: Criterion) -> ModuleFactory | None:
-        """What makes the LightningModule of a stage with peers; None: the flow has none.
+        """A factory for the LightningModule of a stage with peers; None: the flow has none.
 
         Args:
-            criteria: makes the criteria of every pair that learns.
+            criteria: makes the criterion of each pair.
             models: the student and its peers.
-            criterion: the stage's own, not yet built.
+            criterion: of the first pair, not yet built.
         """
         return None

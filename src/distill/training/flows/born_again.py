@@ -17,6 +17,5 @@ class BornAgain(Flow):
         in_range(cfg, "kd.generations", 1)
 
     def students(self, cfg: TrainConfig) -> list[ModelConfig]:
-        """All generations but the last, which is the run's student."""
-        numbers = range(1, cfg.kd.generations)
+        numbers = range(1, cfg.kd.generations)  # the last generation is the run's student
         return [ModelConfig(f"generation_{i}", "model", cfg.model, cfg.seed) for i in numbers]

@@ -1,4 +1,4 @@
-"""Several teachers as one: ``kd.teachers`` beside the main one, combined by ``kd.ensemble``."""
+"""An ensemble of teachers: the main one and ``kd.teachers``, combined by ``kd.ensemble``."""
 
 from __future__ import annotations
 
@@ -32,16 +32,15 @@ class Ensemble(Flow):
             raise UserError("kd.teachers needs a term that reads the teacher's logits: only these are combined")
 
     def teachers(self, cfg: TrainConfig) -> list[ModelConfig]:
-        """Teachers of ``kd.teachers``; what their recipe does not say is the main teacher's."""
-        found = []
+        """The teachers of ``kd.teachers``; their recipes override the main teacher's."""
+        teachers = []
         for i, node in enumerate(cfg.kd.teachers):
             recipe = {**cfg.teacher["recipe"], **(node.get("recipe") or {})}
             full = {"checkpoint": None, **node, "recipe": recipe}
-            found.append(ModelConfig(f"teacher_{i + 2}", f"kd.teachers.{i}", full, recipe["seed"]))
-        return found
+            teachers.append(ModelConfig(f"teacher_{i + 2}", f"kd.teachers.{i}", full, recipe["seed"]))
+        return teachers
 
     def combine(self, cfg: TrainConfig, teachers: int) -> Combine | None:
-        """The combination that ``kd.ensemble`` says; its arguments may follow schedules."""
         if teachers < 2:
             return None
         if not cfg.kd.ensemble:

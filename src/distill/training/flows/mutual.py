@@ -49,19 +49,18 @@ class Mutual(Flow):
                 )
 
     def peers(self, cfg: TrainConfig) -> list[ModelConfig]:
-        """The students beside the run's own, each with weights of its own at the start."""
         nodes = enumerate(cfg.kd.peers, 1)
         return [ModelConfig(f"peer_{i}", f"kd.peers.{i - 1}", node, cfg.seed + SEED_STEP * i) for i, node in nodes]
 
     def make_module(self, criteria: Criteria, models: list[NamedModel], criterion: Criterion) -> ModuleFactory | None:
-        """Criteria for every ordered pair of students; that of the first pair is the stage's own."""
+        """A criterion for every ordered pair of students; ``criterion`` is that of the first pair."""
         rows: list[tuple[Criterion, ...]] = []
         for i, student in enumerate(models):
-            row = []
-            for j, other in enumerate(models):
-                if i != j:
-                    pair = criterion if (i, j) == (0, 1) else criteria.new()
-                    criteria.fit(pair, student, other, "student" if i == 0 else f"peer_{i}")
+            row: list[Criterion] = []
+            for other in models:
+                if other is not student:
+                    pair = criteria.new() if i or row else criterion
+                    criteria.fit(pair, student, other, f"peer_{i}" if i else "student")
                     row.append(pair)
             rows.append(tuple(row))
         for term in criterion.terms:
@@ -76,7 +75,7 @@ def _module(stage: TrainingStage, _teacher: Any, rows: tuple[tuple[Criterion, ..
     from distill.training.fit import module_settings
     from distill.training.mutual import MutualDistillationModule
 
-    criterion, models = stage.recipe.criterion, (stage.student, *stage.peers)
+    criterion, models = stage.criterion, (stage.student, *stage.peers)
     embedded = any(criterion.reads(f"{side}_embedding") for side in ("student", "teacher"))
     heads = [net.model_info.head if embedded else None for net in models]
     return MutualDistillationModule([net.model for net in models], rows, heads, **module_settings(stage))
