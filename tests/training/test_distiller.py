@@ -1,13 +1,14 @@
 """Distillation in a script of one's own: models, loaders and trainers that know nothing of this package."""
 
 import copy
+import io
 
 import lightning
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import distill
 
@@ -143,3 +144,66 @@ def test_batches_of_another_form_are_one_line(batch):
     module = distill.Distiller(Net(4), Net(8), example=torch.zeros(2, 1, 8, 8))
     with pytest.raises(distill.UserError, match=r"takes batches \(inputs, target\), and the loader gives a"):
         module.on_after_batch_transfer(batch, 0)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(pairs())
+
+
+def test_a_stream_without_a_length_is_trained_at_a_constant_rate():
+    module = distill.Distiller(Net(4), Net(8))
+    trainer().fit(module, DataLoader(Stream(), batch_size=16))
+    assert module.trainer.lr_scheduler_configs == []
+
+
+def test_schedules_run_over_the_steps_where_there_are_no_epochs():
+    module = distill.Distiller(Net(4), Net(8), T={"schedule": "linear", "start": 8, "end": 1})
+    values = []
+    module.on_train_epoch_end = lambda: values.append(module.criterion.scheduled["kd.T"])
+    trainer(max_steps=18, max_epochs=-1).fit(module, loader())  # three epochs
+    assert values == pytest.approx([8, 4.5, 1])
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_the_teacher_has_the_precision_of_the_trainer(precision):
+    module = distill.Distiller(Net(4), Net(8))
+    trainer(precision=precision).fit(module, loader())
+    assert torch.isfinite(module.trainer.callback_metrics["train/loss"])
+
+
+@pytest.mark.parametrize("kd", ["at", "rkd"])
+def test_both_models_are_left_without_hooks_and_as_trainable_as_before(kd):
+    student, teacher = Net(4), Net(8).train()
+    module = distill.Distiller(student, teacher, kd=kd)
+    fit = trainer()
+    fit.fit(module, loader())
+    for model in (student, teacher):
+        torch.save(model, io.BytesIO())
+    assert all(parameter.requires_grad for parameter in teacher.parameters())
+    assert teacher.training
+    first = fit.validate(module, loader(), verbose=False)[0]["val/loss"]
+    assert fit.validate(module, loader(), verbose=False)[0]["val/loss"] == first
+
+
+def test_it_predicts_inputs_and_pairs():
+    module, inputs = distill.Distiller(Net(4), Net(8), example=torch.zeros(2, 1, 8, 8)), pairs()[:][0]
+    from_pairs = trainer().predict(module, loader())
+    from_inputs = trainer().predict(module, DataLoader(inputs, batch_size=16))
+    assert torch.equal(torch.cat(from_pairs), torch.cat(from_inputs))
+
+
+def test_what_cannot_be_trained_is_one_line():
+    student = Net(4)
+    with pytest.raises(distill.UserError, match="share parameters"):
+        distill.Distiller(student, student)
+    with pytest.raises(distill.UserError, match=r"gives each batch once: give example="):
+        trainer().fit(distill.Distiller(student, Net(8)), iter(list(loader())))
+    module = distill.Distiller(
+        student,
+        Net(8),
+        optimizer=lambda p: torch.optim.SGD(p, 0.1),
+        scheduler=lambda optimizer, total_steps: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps),
+    )
+    with pytest.raises(distill.UserError, match="the scheduler needs the number of steps"):
+        trainer().fit(module, DataLoader(Stream(), batch_size=16))

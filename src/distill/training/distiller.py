@@ -1,11 +1,13 @@
 """Distillation in a user's training script: any two models, any loader of (inputs, target)."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
 from hydra.errors import HydraException
+from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -76,14 +78,17 @@ class Distiller(DistillationModule):
         config = _configuration(kd, settings)
         self._kd = config.kd
         self._optimizer: Any = optimizer or instantiate(config.optimizer, "optimizer")
-        if optimizer is None and scheduler is None and config.scheduler:
+        self._has_default_schedule = optimizer is None and scheduler is None
+        if self._has_default_schedule and config.scheduler:
             scheduler = instantiate(config.scheduler, "scheduler")
         self._scheduler = scheduler
         self._callbacks: list[L.Callback] = []
         self.student, self.int8 = student, None
         self._models = (student, teacher)  # a tuple: the teacher is no submodule
+        _check_apart(student, teacher)
         self.criterion = _criterion(self._kd, teacher is not None)
-        self._is_built = False
+        self._heads: tuple[str | None, str | None] | None = None  # of both models, once the criterion is built
+        self._num_classes = 0
         if example is not None:
             self._build(example)
 
@@ -103,28 +108,68 @@ class Distiller(DistillationModule):
         criterion = self.criterion
         criterion.build(student.model_info, teacher.model_info if teacher else None, None)
         dry_run(criterion, student, teacher, inputs)
-        frozen = None
-        if teacher is not None:
-            head = teacher.model_info.head if criterion.reads("teacher_embedding") else None
-            frozen = Teacher(teacher.model, criterion.extracted_layers("teacher"), head)
-        head = student.model_info.head if criterion.reads("student_embedding") else None
-        self.assemble(criterion, ImageClassification(classes), frozen, head)
-        self._is_built = True
+        self._num_classes = classes
+        self._heads = (
+            student.model_info.head if criterion.reads("student_embedding") else None,
+            teacher.model_info.head if teacher is not None and criterion.reads("teacher_embedding") else None,
+        )
 
     def _on(self, device: torch.device) -> tuple[nn.Module, nn.Module | None]:
         student, teacher = self._models
         return student, teacher if teacher is None else teacher.to(device)
 
     def setup(self, stage: str) -> None:
-        if not self._is_built:
+        """Build what depends on shapes, where no example was given, and move the teacher to the training device."""
+        if self._heads is None:
             self._build(_first_inputs(self.trainer))
+        assert self._heads is not None
+        teacher = self._models[1]
+        frozen = None
+        if teacher is not None:
+            self._teacher_flags = [(p, p.requires_grad) for p in teacher.parameters()]
+            self._teacher_modes = [(module, module.training) for module in teacher.modules()]
+            self.trainer.precision_plugin.convert_module(teacher)
+            frozen = Teacher(teacher, self.criterion.extracted_layers("teacher"), self._heads[1])
+        self.assemble(self.criterion, ImageClassification(self._num_classes), frozen, self._heads[0])
         super().setup(stage)
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        return batch if isinstance(batch, Batch) else Batch(*_pair(batch), torch.empty(0, dtype=torch.int64))
+    def teardown(self, stage: str) -> None:
+        """Leave both models without hooks, and the teacher as trainable as it was."""
+        super().teardown(stage)
+        self.extractor.remove()
+        if self.teacher is not None:
+            cast(Teacher, self.teacher).extractor.remove()
+            for parameter, flag in self._teacher_flags:
+                parameter.requires_grad = flag
+            for module, training in self._teacher_modes:
+                module.training = training
+        self.teacher = None
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The student's logits for inputs, or for the inputs of (inputs, target)."""
+        logits: Tensor = self(batch[0] if isinstance(batch, list | tuple) else batch)
+        return logits
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """A batch as the criterion takes it."""
+        if isinstance(batch, Batch) or (self._trainer is not None and self._trainer.predicting):
+            return batch
+        return Batch(*_pair(batch), torch.empty(0, dtype=torch.int64))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        self.start_epoch(self.current_epoch, max(1, self.trainer.max_epochs or 1))  # the script seeds the generators
+        """Set what follows a schedule; random generators are the script's own."""
+        self.start_epoch(self.current_epoch, self._num_epochs())
+
+    def _num_epochs(self) -> int:
+        """Epochs of the whole training, over which schedules run."""
+        trainer = self.trainer
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            return trainer.max_epochs
+        if trainer.max_steps > 0 and trainer.num_training_batches != float("inf"):
+            return math.ceil(trainer.max_steps * trainer.accumulate_grad_batches / trainer.num_training_batches)
+        if self.criterion.scheduled:
+            raise UserError("kd has schedules over the epochs: give the Trainer max_epochs")
+        return 1
 
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.parameters() if p.requires_grad]
@@ -132,9 +177,14 @@ class Distiller(DistillationModule):
         if self._scheduler is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise UserError("a schedule over the run needs the Trainer's max_epochs or max_steps")
-        return {"optimizer": optimizer, "lr_scheduler": lightning_scheduler(self._scheduler, optimizer, int(steps))}
+        if not 0 < steps < float("inf"):
+            if self._has_default_schedule:
+                return optimizer
+            raise UserError("the scheduler needs the number of steps: a loader with a length, or max_steps")
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": lightning_scheduler(self._scheduler, optimizer, int(steps)),
+        }
 
 
 def _configuration(kd: str | Sequence[str], settings: dict[str, Any]) -> TrainConfig:
@@ -146,6 +196,13 @@ def _configuration(kd: str | Sequence[str], settings: dict[str, Any]) -> TrainCo
         raise UserError(explain(error)) from error
     check(config)
     return config
+
+
+def _check_apart(student: nn.Module, teacher: nn.Module | None) -> None:
+    """A UserError if both models hold the same parameter: it would be frozen."""
+    own = {id(parameter) for parameter in student.parameters()}
+    if teacher is not None and any(id(parameter) in own for parameter in teacher.parameters()):
+        raise UserError("student and teacher share parameters, and the teacher is frozen: give it a copy of its own")
 
 
 def _criterion(kd: KDConfig, has_teacher: bool) -> Any:
@@ -178,7 +235,9 @@ def _first_inputs(trainer: Any) -> Any:
     try:
         loader = loop._data_source.dataloader()
         loader = loader[0] if isinstance(loader, list | tuple) else loader
-        with torch.random.fork_rng(devices=[]):
+        if iter(loader) is loader:
+            raise UserError("the loader is an iterator that gives each batch once: give example=<inputs>")
+        with isolate_rng():
             inputs, _ = _pair(next(iter(loader)))
     except (AttributeError, TypeError, StopIteration) as error:
         raise UserError(f"no batch to find the models' shapes: give example=<inputs> ({first_line(error)})") from error

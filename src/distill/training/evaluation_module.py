@@ -119,13 +119,13 @@ class EvaluationModule(L.LightningModule):
         if self.teacher is not None:
             self.teacher.to(self.trainer.strategy.root_device)  # ``self.device`` is still the CPU
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.step(batch, "val")
 
     def on_validation_epoch_end(self) -> None:
         self.log_epoch("val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.step(batch, "test")
 
     def on_test_epoch_end(self) -> None:
