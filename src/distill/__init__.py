@@ -16,6 +16,10 @@ _EXPORTS = {
 }
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:  # the command line answers before torch is imported
     if name in _EXPORTS:
         return getattr(importlib.import_module(_EXPORTS[name]), name)

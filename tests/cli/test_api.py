@@ -1,10 +1,15 @@
 """The commands as functions: typed results, errors raised, nothing left changed in the process."""
 
+import logging
 import os
 import subprocess
 import sys
+import threading
+import warnings
 
+import hydra
 import pytest
+import torch
 
 import distill
 from distill.cli.api import as_overrides
@@ -40,15 +45,20 @@ def test_settings_become_overrides(settings, overrides):
 
 
 def test_a_run_returns_its_summary_and_leaves_the_process_as_it_was(folder):
-    def ours():
-        return {name: value for name, value in os.environ.items() if name.startswith(("DISTILL_", "HYDRA_"))}
+    def state():
+        loggers = [logging.getLogger(), logging.getLogger("distill")]
+        handlers = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+        return sys.argv, dict(os.environ), torch.get_num_threads(), handlers, list(warnings.filters)
 
-    argv, environment = list(sys.argv), ours()
+    torch.set_num_threads(2)
+    before = state()
     summary = distill.train(TINY, output_dir="a run, [1]")
     assert (folder / "a run, [1]" / "student.safetensors").is_file()
     assert summary.student.size.parameters < summary.teacher.size.parameters
     assert 0 <= summary.student.last.test.acc <= 1
-    assert (sys.argv, ours()) == (argv, environment)
+    after = state()
+    torch.set_num_threads(1)
+    assert after == before
     model = distill.load("a run, [1]")
     assert len(model.classes) == 10
 
@@ -62,6 +72,7 @@ def test_a_run_returns_its_summary_and_leaves_the_process_as_it_was(folder):
         ({"data.subset": 200, "trainer.limit_trian_batches": 2}, r"limit_train_batches"),
         ("kd.T=4", r"overrides are a list or a mapping"),
         (["-m", "kd.T=1,2"], r"distill\.sweep"),
+        (["--cfg", "job"], r"--cfg is no override"),
         (["model=torchvision", "model.name=resnet1"], r"resnet1"),
     ],
 )
@@ -93,3 +104,20 @@ def test_importing_the_package_imports_nothing_heavy():
     code = "import distill, sys; print('torch' in sys.modules, 'hydra' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False", "False"]
+
+
+def test_a_thread_may_run_it(folder):
+    summaries = []
+    thread = threading.Thread(target=lambda: summaries.append(distill.train({**TINY, "kd": "none"}, output_dir="t")))
+    thread.start()
+    thread.join()
+    assert summaries[0].student.last.epoch == 1
+
+
+def test_an_application_of_hydra_keeps_its_own(folder):
+    (folder / "conf").mkdir()
+    (folder / "conf" / "app.yaml").write_text("x: 1\n")
+    with hydra.initialize_config_dir(str(folder / "conf"), version_base="1.3"):
+        distill.train({**TINY, "kd": "none"}, output_dir="t")
+        distill.Distiller(torch.nn.Linear(4, 3), torch.nn.Linear(4, 3))
+        assert hydra.compose("app").x == 1

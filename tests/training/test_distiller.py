@@ -125,6 +125,8 @@ def test_without_a_teacher_it_learns_from_labels():
         ({"kd": "simkd"}, r"kd\.student_wrapper is for distill\.train"),
         ({"kd": "ban"}, r"kd\.generations is for distill\.train"),
         ({"teacher": None}, "term 'kd' needs a teacher, and teacher is None: give one, or kd=\"none\""),
+        ({"kd": None}, "kd must be the name of a method, or a list of names, got None"),
+        ({"optimizer": torch.optim.SGD([nn.Parameter(torch.zeros(1))])}, "optimizer must make the optimizer"),
         ({"teacher": "resnet50"}, r"teacher must be a torch\.nn\.Module, got str"),
         (
             {"teacher": Net(8, classes=4), "example": torch.zeros(2, 1, 8, 8)},

@@ -1,7 +1,9 @@
 """The commands as functions, for scripts and notebooks: they return results and raise instead of exiting."""
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,22 +19,39 @@ from distill.utils.errors import UserError
 
 @contextmanager
 def _called_as_command(arguments: list[str]) -> Iterator[None]:
-    """Set ``sys.argv`` and environment as the command ``distill train`` does, and restore them."""
+    """Set the process up as the command ``distill train`` does, and restore what a script may rely on afterwards."""
+    import torch
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
     from distill.cli.train import FULL_ERROR
     from distill.utils import invocation
 
-    argv, environment = sys.argv, dict(os.environ)
+    argv, environment, threads = sys.argv, dict(os.environ), torch.get_num_threads()
+    loggers = [logging.getLogger(), logging.getLogger("distill")]
+    logging_state = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    hydra, hydra_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
     sys.argv = ["distill train", *arguments]
     invocation.remember()
     os.environ[FULL_ERROR] = "1"  # Hydra raises instead of printing
     try:
-        yield
+        with warnings.catch_warnings():
+            yield
     finally:
         sys.argv = argv
-        for name in (invocation.STARTED_AS, FULL_ERROR):
-            os.environ.pop(name, None)
-            if name in environment:
-                os.environ[name] = environment[name]
+        os.environ.clear()
+        os.environ.update(environment)
+        torch.set_num_threads(threads)
+        for logger, (handlers, level, propagate) in zip(loggers, logging_state, strict=True):
+            for handler in set(logger.handlers) - set(handlers):
+                handler.close()
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+        GlobalHydra.instance().clear()
+        if hydra is not None:
+            GlobalHydra.instance().initialize(hydra)
+        HydraConfig.instance().cfg = hydra_config
 
 
 def _run(arguments: list[str]) -> Path:
@@ -59,6 +78,14 @@ def _run(arguments: list[str]) -> Path:
             raise UserError(explain(error)) from error
         except OmegaConfBaseException as error:
             raise UserError(explain_value(error)) from error
+        except SystemExit as error:  # of a job in several processes, whose first process has printed why
+            raise UserError(f"the run ended with status {error.code}: its processes print why") from error
+
+
+def _refuse_flags(arguments: list[str]) -> None:
+    """A UserError for an argument of the command line that is no override."""
+    if flag := next((argument for argument in arguments if argument.startswith("-")), None):
+        raise UserError(f"{flag} is no override: a multirun is distill.sweep, --config-dir is config_dir=")
 
 
 def train(
@@ -85,8 +112,7 @@ def train(
         0.9916
     """
     arguments = as_overrides(overrides)
-    if any(argument in ("-m", "--multirun") for argument in arguments):
-        raise UserError("distill.train runs one job; a multirun is distill.sweep(overrides, over={...})")
+    _refuse_flags(arguments)
     if output_dir is not None:
         arguments.append(f"hydra.run.dir={quoted(output_dir)}")
     folder = _run([*(["--config-dir", str(config_dir)] if config_dir is not None else []), *arguments])
@@ -127,6 +153,7 @@ def sweep(
         UserError: a mistake in the configuration. A job that fails is no error of the others: see :class:`Sweep`.
     """
     arguments = as_overrides(overrides)
+    _refuse_flags(arguments)
     for key, values in (over or {}).items():
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise UserError(f"over[{key!r}] must list the values of the key, got {values!r}")

@@ -42,7 +42,10 @@ def claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
         write_text(claimed, OmegaConf.to_yaml(OmegaConf.create(_plain(cfg))))  # last: whoever sees it finds the other
         return False
     if cfg["resume"] is None and not sweep:
-        raise UserError(f"{folder} holds a run already: continue it with resume={folder}, or choose another folder")
+        raise UserError(
+            f"{folder} holds a run already: continue it with "
+            f"resume={command_line.hydra_value(str(folder))}, or choose another folder"
+        )
     recorded = schema.leaves(OmegaConf.to_container(OmegaConf.load(claimed)))
     before = {command_line.current_name(key): value for key, value in recorded}
     now = dict(schema.leaves(_plain(cfg)))

@@ -43,7 +43,8 @@ def job(cfg: DictConfig) -> Any:
     except OmegaConfBaseException as error:
         raise UserError(explain_value(error)) from error
     except Interrupted as stop:
-        raise KeyboardInterrupt(f"{stop}; continue with: {invocation('train')} resume={folder}") from stop
+        resume = f"resume={command_line.hydra_value(str(folder))}"
+        raise KeyboardInterrupt(f"{stop}; continue with: {invocation('train', resume)}") from stop
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to a second Ctrl-C
             raise KeyboardInterrupt from None

@@ -26,11 +26,17 @@ def compose(
     Raises:
         HydraException, OmegaConfBaseException: an option or a key that does not exist, a value of another type.
     """
+    others = GlobalHydra.instance().hydra  # of an application that uses this package
     GlobalHydra.instance().clear()
     schema.register()
     folders = ",".join(quoted(f"file://{Path(folder).resolve()}") for folder in config_dirs)
     search_path = [f"hydra.searchpath=[{folders}]"] if folders else []
-    with hydra.initialize_config_module("distill.conf", version_base="1.3"):
-        cfg = hydra.compose("train", overrides=[*overrides, *search_path], return_hydra_config=return_hydra_config)
-        named_models.expand(cfg)
+    try:
+        with hydra.initialize_config_module("distill.conf", version_base="1.3"):
+            cfg = hydra.compose("train", overrides=[*overrides, *search_path], return_hydra_config=return_hydra_config)
+            named_models.expand(cfg)
+    finally:
+        GlobalHydra.instance().clear()
+        if others is not None:
+            GlobalHydra.instance().initialize(others)
     return cfg

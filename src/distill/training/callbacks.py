@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -177,6 +178,8 @@ class GracefulStop(L.Callback):
             print("\nStopping after this step (Ctrl-C again to stop at once)", file=sys.stderr, flush=True)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
+            return
         for signum in (signal.SIGINT, signal.SIGTERM):
             self._handlers[signum] = signal.signal(signum, self._request)
 

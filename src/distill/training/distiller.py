@@ -29,6 +29,7 @@ from distill.training.optimization import OptimizerFactory
 from distill.training.schedulers import SchedulerFactory, lightning_scheduler
 from distill.utils.errors import UserError, first_line
 
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
 FLOWS = ("teachers", "assistants", "peers", "flow", "student_wrapper")
 
 
@@ -75,6 +76,8 @@ class Distiller(DistillationModule):
         for name, model in (("student", student), ("teacher", teacher)):
             if not isinstance(model, nn.Module) and (name == "student" or model is not None):
                 raise UserError(f"{name} must be a torch.nn.Module, got {type(model).__name__}")
+        if optimizer is not None and not callable(optimizer):
+            raise UserError(f"optimizer must make the optimizer from parameters, got a {type(optimizer).__name__}")
         config = _configuration(kd, settings)
         self._kd = config.kd
         self._optimizer: Any = optimizer or instantiate(config.optimizer, "optimizer")
@@ -189,6 +192,8 @@ class Distiller(DistillationModule):
 
 def _configuration(kd: str | Sequence[str], settings: dict[str, Any]) -> TrainConfig:
     """The configuration of ``distill train`` with these settings of ``kd``."""
+    if not isinstance(kd, str) and not (isinstance(kd, Sequence) and kd and all(isinstance(one, str) for one in kd)):
+        raise UserError(f"kd must be the name of a method, or a list of names, got {kd!r}")
     keys = {f"kd.{key}": value for key, value in settings.items()}
     try:
         config = typed(compose(as_overrides({"kd": kd if isinstance(kd, str) else list(kd)} | keys)))
@@ -223,7 +228,7 @@ def _criterion(kd: KDConfig, has_teacher: bool) -> Any:
 def _pair(batch: Any) -> tuple[Any, Tensor]:
     """Inputs and target of a loader's batch."""
     if isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor):
-        return batch[0], batch[1]
+        return batch[0], batch[1].long() if batch[1].dtype in INTEGERS else batch[1]
     size = f" of {len(batch)}" if isinstance(batch, list | tuple | dict) else ""
     batch_type = f"{type(batch).__name__}{size}"
     raise UserError(f"distill.Distiller takes batches (inputs, target), and the loader gives a {batch_type}")

@@ -33,11 +33,12 @@ from distill.training.fingerprint import fingerprint_inputs
 from distill.training.fit import make_distiller
 from distill.training.flows import Flows, ModelConfig
 from distill.training.plan import Experiment, TrainingStage
-from distill.training.trainer import check_device, evaluator, quiet, trainer_factory, uses_cuda
+from distill.training.trainer import check_device, evaluator, quiet, trainer_factory
 from distill.utils import distributed
 from distill.utils.checkpoints import load_weights
 from distill.utils.cpu import usable_cores
 from distill.utils.errors import UserError
+from distill.utils.precision import uses_cuda
 from distill.utils.profiling import size
 
 log = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from distill.training.callbacks import DataWait, EpochLine, FiniteLoss, Graceful
 from distill.utils import distributed, processes
 from distill.utils.checkpoints import AtomicCheckpointIO
 from distill.utils.errors import UserError
+from distill.utils.precision import uses_cuda
 
 EVALUATION = ("accelerator", "limit_val_batches", "limit_test_batches")  # arguments of a Trainer that evaluates
 
@@ -34,11 +35,6 @@ def check_device(accelerator: str, devices: Any) -> None:
     highest = max(devices) + 1 if isinstance(devices, list) else int(devices) if devices != "auto" else 1
     if uses_cuda(accelerator) and highest > count:
         raise UserError(f"trainer.devices={devices}: this machine has {count} CUDA device(s)")
-
-
-def uses_cuda(accelerator: str) -> bool:
-    """Whether that accelerator is CUDA on this machine."""
-    return accelerator in ("cuda", "gpu", "auto") and torch.cuda.is_available()
 
 
 def quiet() -> None:

@@ -54,3 +54,8 @@ def context(precision: str, device_type: str) -> AbstractContextManager[Any]:
 def resolve(configured: Any, accelerator: str, model: nn.Module, step: float) -> tuple[Any, str]:
     """``trainer.precision`` as configured, or :func:`choose` for "auto"."""
     return choose(accelerator, model, step) if configured == "auto" else (configured, "as asked")
+
+
+def uses_cuda(accelerator: str) -> bool:
+    """Whether that accelerator is CUDA on this machine."""
+    return accelerator in ("cuda", "gpu", "auto") and torch.cuda.is_available()

@@ -32,11 +32,11 @@ class GraphedStep:
     batches and evaluation run eagerly.
 
     Attributes:
-        refused: whether the step could not be captured.
+        refused: whether the step could not be captured, or the module computes something else.
     """
 
     def __init__(self, module: DistillationModule, trainer: L.Trainer) -> None:
-        self.refused = False
+        self.refused = type(module).compute is not DistillationModule.compute  # the graph holds this one's parts
         self._module = module
         self._trainer = trainer
         self._graph: GraphedCallable | None = None
@@ -62,7 +62,7 @@ class GraphedStep:
 
     def compute(self, batch: Batch, split: str) -> StepOutput:
         self._replayed = False
-        if split != "train":
+        if split != "train" or self.refused:
             output: StepOutput = self._compute(batch, split)
             return output
         teacher = self._module.teacher_outputs(batch, split)  # first: its outputs are arguments of the graph

@@ -8,8 +8,8 @@ from torch import nn
 from distill.config.schema import TrainConfig
 from distill.data import DataModule
 from distill.training.acceleration import compilation
-from distill.training.trainer import uses_cuda
 from distill.utils import precision
+from distill.utils.precision import uses_cuda
 from distill.utils.profiling import size
 
 

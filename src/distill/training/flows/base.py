@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from distill.config.schema import KDConfig, Node, TrainConfig
+from distill.training.roles import Role, RoleKind
+from distill.utils.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from distill.distillation.criterion import Criterion
@@ -38,6 +40,15 @@ class ModelConfig:
     key: str
     node: Node
     seed: int
+
+    def __post_init__(self) -> None:
+        try:
+            Role.parse(self.role)
+        except ValueError:
+            kind, kinds = self.role.partition("_")[0], [str(kind) for kind in RoleKind]
+            raise UserError(
+                f"{self.key}: a flow gives a model the role {self.role!r}; {nearest(kind, kinds)}"
+            ) from None
 
 
 class Criteria(Protocol):
