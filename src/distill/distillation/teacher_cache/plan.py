@@ -108,8 +108,10 @@ def plan(
     if distributed.is_distributed():
         return None, "teacher cache: not used, the job has several processes"
     if uses_features:
-        reason = f"term '{uses_features[0]}' reads the teacher's inner layers: it runs live"
-        return None, f"teacher cache: not used, {reason}"
+        return (
+            None,
+            f"teacher cache: not used, term '{uses_features[0]}' reads the teacher's inner layers: it runs live",
+        )
     classes = teacher.logits[1]
     if options.top_k is not None and options.top_k >= classes:
         raise UserError(f"cache.top_k={options.top_k} must be below the number of classes, {classes}; null keeps all")
@@ -124,8 +126,7 @@ def plan(
     stored = f"{options.top_k} of {classes} logits" if options.top_k else f"{classes} logits"
     stored += f" + {width} of the embedding" if width else ""
     total = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({stored})"
-    total += f" × {teachers} teachers" if teachers > 1 else ""
-    total += f" = {_readable(size * teachers)}"
+    total += f"{f' × {teachers} teachers' if teachers > 1 else ''} = {_readable(size * teachers)}"
     if size * teachers > options.max_gb * GB:
         smaller = "cache.top_k=<k> and cache.cycle=<epochs> make it smaller"
         if options.enabled:
@@ -139,5 +140,5 @@ def plan(
             raise UserError(problem) from error
         return None, f"teacher cache: not used, {problem}"
     key = {"data": data.fingerprint, "seed": data.seed, "precision": str(precision)}
-    cache_plan = CachePlan(options, codec, size, samples, embedding, key, cycle)
-    return cache_plan, f"teacher cache: {options.dir}, at most {total}"
+    line = f"teacher cache: {options.dir}, at most {total}"
+    return CachePlan(options, codec, size, samples, embedding, key, cycle), line

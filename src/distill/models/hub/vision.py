@@ -18,13 +18,9 @@ _MESSAGE_LENGTH = 300
 
 
 def torchvision_model(
-    name: str,
-    num_classes: int,
-    in_channels: int = 3,
-    image_size: int | None = None,
-    pretrained: bool = False,
+    name: str, num_classes: int, in_channels: int = 3, image_size: int | None = None, pretrained: bool = False,
     **kwargs: Any,
-) -> nn.Module:
+) -> nn.Module:  # fmt: skip
     """Build a classification model of torchvision whose head and first convolution fit the data.
 
     With ``pretrained`` the last layer is new wherever ``num_classes`` is not the weights' 1000, and the first
@@ -41,9 +37,6 @@ def torchvision_model(
             the patch size; pretrained position embeddings are interpolated) and ``maxvit_t`` depend on it.
         pretrained: Load torchvision's default weights; downloads them on first use.
         kwargs: Further arguments of the model's builder.
-
-    Returns:
-        The model: images N×``in_channels``×H×W to logits N×``num_classes``.
 
     Raises:
         UserError: The name is unknown (detection and segmentation models are), a size is too small, the builder
