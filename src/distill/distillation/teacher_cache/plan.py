@@ -92,7 +92,7 @@ def plan(
 
     Args:
         options: as configured.
-        criterion: built; which outputs of the teacher it reads decides.
+        criterion: built.
         teacher: its layers and shapes.
         data: the student's.
         epochs: of the training.
@@ -102,22 +102,17 @@ def plan(
     Raises:
         UserError: ``cache.enabled=true`` and it is too large or cannot be written; ``cache.dir`` holds something else.
     """
-    uses_features = [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]
     if options.enabled is False:
         return None, "teacher cache: off"
     if distributed.is_distributed():
         return None, "teacher cache: not used, the job has several processes"
-    if uses_features:
-        return (
-            None,
-            f"teacher cache: not used, term '{uses_features[0]}' reads the teacher's inner layers: it runs live",
-        )
+    if layered := [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]:
+        return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
     classes = teacher.logits[1]
     if options.top_k is not None and options.top_k >= classes:
         raise UserError(f"cache.top_k={options.top_k} must be below the number of classes, {classes}; null keeps all")
     codec: Codec = TopK(classes, options.top_k) if options.top_k else Half(classes)
-    embedding = criterion.reads("teacher_embedding") and teacher.embedding is not None
-    width = teacher.embedding[1] if embedding and teacher.embedding else 0
+    width = teacher.embedding[1] if criterion.reads("teacher_embedding") and teacher.embedding else 0
     cycle = options.cycle if data.random_views else 1
     views = min(epochs, cycle or epochs)
     samples = {split: data.indices(split) for split in ("train", "val", "test")}
@@ -141,4 +136,4 @@ def plan(
         return None, f"teacher cache: not used, {problem}"
     key = {"data": data.fingerprint, "seed": data.seed, "precision": str(precision)}
     line = f"teacher cache: {options.dir}, at most {total}"
-    return CachePlan(options, codec, size, samples, embedding, key, cycle), line
+    return CachePlan(options, codec, size, samples, width > 0, key, cycle), line
