@@ -93,3 +93,12 @@ def test_a_key_of_an_earlier_version_in_a_yaml_file_is_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no key 'kd.terms.ft.preparation'; did you mean ")
     assert "pretraining" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "report", "export", "predict", "methods", "table"])
+def test_a_front_imports_nothing_heavy(command):
+    code = (
+        f"import sys, distill.cli.{command}; print([m for m in ('torch', 'lightning', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from distill.config.schema import TrainConfig
-from distill.losses.protocols import Calibrated
 from distill.training.flows.base import SEED_STEP, Criteria, Flow, ModelConfig
 from distill.utils.errors import UserError
 from distill.utils.processes import count
@@ -54,6 +53,8 @@ class Mutual(Flow):
 
     def make_module(self, criteria: Criteria, models: list[NamedModel], criterion: Criterion) -> ModuleFactory | None:
         """A criterion for every ordered pair of students; ``criterion`` is that of the first pair."""
+        from distill.losses.protocols import Calibrated
+
         rows: list[tuple[Criterion, ...]] = []
         for i, student in enumerate(models):
             row: list[Criterion] = []
