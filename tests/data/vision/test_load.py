@@ -51,7 +51,7 @@ def test_an_image_that_breaks_during_training(truncated, workers, caplog):
     write = (truncated / "bee" / "007.jpg").write_bytes
     write((truncated / "bee" / "008.jpg").read_bytes())
     make = functools.partial(
-        DataModule, functools.partial(image_folder, truncated), 1, in_memory=False, num_workers=workers
+        DataModule.from_options, functools.partial(image_folder, truncated), 1, in_memory=False, num_workers=workers
     )
     strict, lenient = make(), make(on_broken="skip")
     whole = [batch.index.item() for batch in lenient.train_dataloader()]

@@ -129,7 +129,7 @@ def test_a_batch_whose_partners_can_all_not_be_read(tmp_path):
     for file in folder.glob("*/*.png"):
         file.write_bytes(b"no image")
     images = torch.zeros(2, 3, 8, 8)
-    batch = views._mixed(views.mixing, images.clone(), views._rows[:2], 0)
+    batch = views._mixed(views.batch_transform.mixing, images.clone(), views._rows[:2], 0)
     assert torch.equal(batch.inputs, images)
     assert torch.equal(batch.target.argmax(1), whole._labels[whole._rows[:2]])
     torch.testing.assert_close(batch.target.amax(1), torch.ones(2))
