@@ -273,7 +273,7 @@ def results(sweep):
     """Each trial's settings and how it ended, as the folders say."""
     found = {}
     for job in jobs.jobs(sweep):
-        end = record.val_acc(job) if job.report else (job.status["epoch"], job.status["val_acc"])
+        end = record.val_acc(job) if job.summary else (job.status["epoch"], job.status["val_acc"])
         found[job.folder.name] = (job.overrides["optimizer.lr"], job.state, end)
     return found
 
