@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo train browser test test-slow test-cluster bench parity check format lock clean
+.PHONY: help setup demo train browser test test-slow test-cluster bench parity campaign check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,6 +66,10 @@ parity: setup  ## whether this tree computes what BASE=<commit> does, bit for bi
 	$(BIN)/python tools/parity.py record "$$place/base.json" --root "$$place/base" $(ARGS); \
 	$(BIN)/python tools/parity.py record "$$place/current.json" $(ARGS); \
 	$(BIN)/python tools/parity.py compare "$$place/base.json" "$$place/current.json"
+
+# Every campaign takes an hour or more: ARGS="kills --kills 20", ARGS="views".
+campaign: setup  ## kills, failed writes, damaged files, mutated commands, processes and workers: docs/reliability.md; ARGS="kills --kills 20"
+	@PYTHONPATH=tools $(BIN)/python -m campaign $(ARGS)
 
 check: setup  ## format, lint, layers, types, all tests: what CI runs
 	@$(BIN)/ruff format --check .

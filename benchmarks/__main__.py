@@ -5,7 +5,7 @@ from pathlib import Path
 
 from distill.cli.commands import launch
 from distill.config.options import arg
-from distill.utils.errors import UserError, nearest
+from distill.utils.errors import UserError, check_choice, check_range
 
 ABOUT = """\
 Measures how fast this program trains, beside torchdistill and beside a bare loop, on this machine, and writes
@@ -33,10 +33,8 @@ def main(options: Options) -> int:
 
     chosen = [name.strip() for name in options.only.split(",")] if options.only else [*GROUPS]
     for name in chosen:
-        if name not in (*GROUPS, "profile", "page"):
-            raise UserError(f"only={name} is unknown; {nearest(name, [*GROUPS, 'profile', 'page'], shown=12)}")
-    if options.rounds is not None and options.rounds < 1:
-        raise UserError(f"rounds must be at least 1, got {options.rounds}")
+        check_choice("only", name, [*GROUPS, "profile", "page"], shown=12)
+    check_range("rounds", options.rounds, 1)
     if options.data is not None and not any(Path(options.data).glob("train*.parquet")):
         raise UserError(f"data={options.data}: no train*.parquet there")
     from benchmarks.command import bench
@@ -46,4 +44,4 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    launch(Options, main, ABOUT, "python -m benchmarks")
+    launch(Options, main, ABOUT)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks import task
 from benchmarks.player import Player
-from distill.data import DataModule
+from distill.data import ImageDataModule
 from distill.distillation.teacher import Teacher
 from distill.losses.logits.kd import kd_loss
 from distill.training.acceleration.cuda_graphs import GraphedCallable
@@ -53,7 +53,7 @@ def main(argument: str) -> None:
     given = json.loads(argument)
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
-    data = DataModule.from_options(
+    data = ImageDataModule.from_options(
         lambda: task.images(given["folder"]), task.BATCH, mean=task.MEAN, std=task.STD,
         augment={"crop_padding": 4, "flip": True},
     )  # fmt: skip

@@ -89,10 +89,10 @@ def write(docs: Path) -> None:
 
 
 def _hardware(device: torch.device) -> dict[str, Any]:
-    found = environment.hardware(device)
+    machine = environment.hardware(device)
     amx = torch.cpu._is_amx_tile_supported()
     units = "AMX" if amx else "AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else "no bf16 units"
-    kept = {key: found[key] for key in ("device", "cpu", "cores", "threads", "platform")}
+    kept = {key: getattr(machine, key) for key in ("device", "cpu", "cores", "threads", "platform")}
     return {**kept, "amx": amx, "units": units}
 
 
@@ -121,7 +121,7 @@ def _images(data: str | None, *counts: int) -> dict[str, tuple[Tensor, Tensor]]:
     if data is None:
         return {name: task.synthetic(n, seed=i) for i, (name, n) in enumerate(zip(names, counts, strict=True))}
     from distill.data.sources import parquet
-    from distill.data.vision.images import to_tensor
+    from distill.data.vision.pixels import to_tensor
 
     found = parquet(f"{data}/train*.parquet", f"{data}/test*.parquet")
     train, val, test = counts

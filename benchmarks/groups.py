@@ -20,8 +20,8 @@ from benchmarks import sides, task
 from benchmarks.memory import tree
 from benchmarks.settings import Settings
 from benchmarks.turns import Side, last_line, start, stop
-from distill.utils.cpu import usable_cores
 from distill.utils.errors import UserError
+from distill.utils.processes import usable_cores
 
 SHORT = ("trainer.max_epochs=1", "+trainer.limit_val_batches=2", "+trainer.limit_test_batches=2")
 Splits = Callable[[int, int, int], dict[str, Any]]

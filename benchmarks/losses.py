@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(given.threads)
     names = given.names or [name for name in methods() if name != "none"]
     step, found = shares(names, given.rounds, given.bf16)
-    device = hardware(torch.device("cpu"))
+    device = vars(hardware(torch.device("cpu")))
     print(
         f"{device}, threads {given.threads}, torch {torch.__version__}, {'bf16' if given.bf16 else 'float32'}; ", end=""
     )

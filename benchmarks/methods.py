@@ -23,6 +23,7 @@ from distill.utils.profiling import size
 
 READS = {
     "logits": ("_logits",),
+    "outputs": ("_output",),
     "features": ("_feature", "_features"),
     "pre-activations": ("_preactivations",),
     "embedding": ("_embedding",),

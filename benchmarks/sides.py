@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import task
-from distill.utils.cpu import usable_cores
+from distill.utils.processes import usable_cores
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 NO_BF16 = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}  # oneDNN takes nothing newer: no AVX512-BF16, no AMX

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import sys
 
 import pytest
 import torch
@@ -69,3 +70,11 @@ def grid(distilled, tmp_path):
             scores = generator.uniform(0.8, 0.9), generator.uniform(0.7, 0.95), 0.96
             copy_run(distilled, sweep / str(number), overrides, *scores)
     return sweep
+
+
+@pytest.fixture
+def marker(tmp_path, monkeypatch):
+    """The file that none may create; the stranger's module can be imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "marker"
+    sys.modules.pop("strangers_module", None)

@@ -29,21 +29,26 @@ from time import monotonic
 from typing import Any
 
 from parity_commands import COMMANDS, Call, Command
+
 from parity_inputs import prepare
 
 Flat = dict[str, Any]
 
 # Keys that are no function of the computation. Graph files hold the names of modules and the paths of source files.
 IGNORED = re.compile(
-    r"schema_version|latency|throughput|wall_s|seconds|versions|hardware|config|visible_devices|duration"
+    r"schema_version|latency|busy|throughput|wall_s|seconds|versions|hardware|config|visible_devices|duration"
     r"|rows\.[^.]*(onnx|torch_export)[^.]*\.bytes"
 )
-# (pattern, replacement) for keys, in order: what a commit renames or nests anew goes here, from the old to the new
-# name. Both sides of a comparison pass through it, so that a baseline recorded earlier stays of use.
-ALIASES: list[tuple[str, str]] = [(r"\bpreparation\b", "pretraining")]
+# (pattern, replacement) for keys, in order, of both sides: what a commit renames goes here, from old to new.
+ALIASES: list[tuple[str, str]] = [
+    (r"\bpreparation\b", "pretraining"),
+    (r"\baccuracy_kept\b", "score_relative_to_teacher"),
+    (r"(\brows\b.*|\btested)\.accuracy$", r"\1.score"),  # of export.json
+]
 JSON = re.compile(r"(summary|evaluation[\w-]*|export|preprocess|predictions)\.json")
 CSV = re.compile(r"(metrics|results|predictions)\.csv")
 TEXT = re.compile(r"class(_\d+)?$|state$")  # columns and keys whose strings are results
+LAST = "load_best_model_at_end=false"
 ROW = ("model", "file", "job")  # a row is named by the first of these that it has
 STORAGE = re.compile(r"[^/]+/data/\d+")  # of a tensor, in the archive that a checkpoint is
 
@@ -170,6 +175,8 @@ class Recorder:
             "COLUMNS": "200",
             "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
         }
+        schema = root / "src/distill/config/schema.py"  # older trees, without the file, do not know the key either
+        self.last = LAST if schema.is_file() and LAST.partition("=")[0] in schema.read_text() else ""
         self.done = {command.name: threading.Event() for command in COMMANDS}
         self.failed: dict[str, str] = {}
 
@@ -179,10 +186,11 @@ class Recorder:
         Raises:
             RuntimeError: it ended with another status.
         """
-        filled = [argument.replace("{out}", str(out)).replace("{all}", str(self.folder)) for argument in call.arguments]
-        done = subprocess.run(
-            [sys.executable, call.script, *filled], cwd=self.root, env=self.environment, capture_output=True, text=True
-        )
+        line = [sys.executable, call.script]
+        for argument in call.arguments:
+            filled = argument.replace("{out}", str(out)).replace("{all}", str(self.folder))
+            line += [each] if (each := filled.replace("{last}", self.last)) else []
+        done = subprocess.run(line, cwd=self.root, env=self.environment, capture_output=True, text=True)
         if done.returncode != call.status:
             said = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
             raise RuntimeError(f"{call.script} ended with status {done.returncode}, not {call.status}:\n{said}")
@@ -286,9 +294,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.command == "compare":
         return compare(given.a, given.b)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job would hand on that it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores, and hands on
     return record(given.output, given.root, given.only, given.jobs)
 
 

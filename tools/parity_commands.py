@@ -1,4 +1,8 @@
-"""The commands whose results ``parity.py`` records. In arguments, {out} is the command's folder, {all} that of all."""
+"""The commands whose results ``parity.py`` records.
+
+In arguments, {out} is the command's folder, {all} that of all, {last} the key that keeps the last epoch, as versions
+before that key did.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +31,7 @@ class Command:
 
 
 BASE = (
-    "threads=1", "trainer.max_epochs=2", "logger=csv", "teacher.recipe.max_epochs=6",
+    "{last}", "threads=1", "trainer.max_epochs=2", "logger=csv", "teacher.recipe.max_epochs=6",
     "optimizer@teacher.recipe.optimizer=adamw", "teacher.recipe.optimizer.lr=0.005", "trainer.accelerator=cpu",
 )  # fmt: skip
 DIGITS = ("data.subset=400",)
@@ -122,7 +126,7 @@ COMMANDS = (
     train("int8", *DIGITS, "init={all}/run/run", "quantize=int8", "optimizer.lr=0.02", needs=("run",)),
     Command("resume", (
         Call("train.py", (*BASE, *DIGITS, *OWN, *STOP, "hydra.run.dir={out}/run"), status=130),
-        Call("train.py", ("resume={out}/run",)),
+        Call("train.py", ("resume={out}/run", "trust=user_code", STOP[-1])),  # a path that is not repeated unasked
     )),
     train("ddp", *DIGITS, "trainer=ddp", "trainer.devices=2", "kd=rkd", "kd.terms.rkd.loss.gather=true"),
     train("fsdp", *DIGITS, *SHARDED),

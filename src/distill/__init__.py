@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from distill.config.public_modules import PUBLIC_MODULES
+from distill.config import PUBLIC_MODULES
 
 __all__ = ["Distiller", "UserError", "load", "losses", "sweep", "train"]
 

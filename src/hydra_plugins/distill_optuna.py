@@ -1,8 +1,9 @@
-"""``hydra/sweeper=optuna``: a search through ranges with Optuna, by validation accuracy after the last epoch.
+"""``hydra/sweeper=optuna``: a search through ranges with Optuna, by the task's score on validation (of the kept epoch).
 
 hydra-optuna-sweeper asks for Optuna below 3, so this is a thin sweeper over the current one: ask, launch, tell.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,17 +15,19 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from distill.config import command_line
 from distill.sweeps.optuna import search_space, trial
-from distill.utils.errors import UserError
+from distill.utils.errors import UserError, require_package
 from distill.utils.invocation import invocation
 
 if TYPE_CHECKING:
     from distill.sweeps.optuna.search import ClaimedTrial, Search
+    from distill.tasks.info import Metric
 
 
 @dataclass(eq=False)
 class OptunaSweeper(Sweeper):
-    """Asks a study for settings, launches them as jobs, and tells it the validation accuracies.
+    """Asks a study for settings, launches them as jobs, and tells it their scores on validation.
 
     Several commands with one ``storage`` and ``study_name`` share the trials. A stopped sweep resumes: trials that
     were not finished, or failed, are run again with their settings. The options: ``conf/hydra/sweeper/optuna.yaml``.
@@ -50,10 +53,7 @@ class OptunaSweeper(Sweeper):
             raise UserError(f"hydra.sweeper.seed must be a whole number from 0 or null, got {self.seed!r}")
         for key in ("sampler_args", "pruner_args"):
             setattr(self, key, _keyword_arguments(key, getattr(self, key)))
-        try:
-            import optuna  # noqa: F401
-        except ImportError as error:
-            raise UserError("hydra/sweeper=optuna needs Optuna: pip install 'distill[optuna]'") from error
+        require_package("optuna", "hydra/sweeper=optuna", "Optuna", "optuna")
         self.config = config
         self.loader = hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
@@ -77,23 +77,25 @@ class OptunaSweeper(Sweeper):
         assert self.config is not None
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         fixed, distributions = search_space.search_space(arguments, self.loader)
-        for sample in search_space.samples(distributions):  # finds a mistyped key or option before the first trial
-            self.loader.load_sweep_config(self.config, [*fixed, *sample])
+        samples = search_space.samples(distributions)  # finds a mistyped key or option before the first trial
+        configs = [self.loader.load_sweep_config(self.config, [*fixed, *sample]) for sample in samples]
+        score = _score(configs[0])
+        direction = "maximize" if score.direction == "max" else "minimize"
         sampler = self._make_sampler()
         storage = self.storage or str(folder / "study.journal")
-        config = trial.StudyConfig(storage, self.study_name, self.pruner, self.pruner_args)
+        config = trial.StudyConfig(storage, self.study_name, self.pruner, self.pruner_args, direction)
         study = trial.open_study(config, sampler)
-        search_space.check_same_space(study, distributions)
+        search_space.check_same_space(study, distributions, direction)
         search = Search(study, config, folder, distributions, self.n_trials)
         with search.worker_lock():
             queue = search.resume(retry_failed=True)
-            while queue := queue or search.resume() or self._ask(search):
+            while queue := queue or search.resume() or self._new_trials(search):
                 batch, queue = queue[: self.at_once], queue[self.at_once :]
                 self._launch(search, batch, fixed)
-        print(_best(search, fixed), flush=True)
+        print(_best(search, fixed, score), flush=True)
 
-    def _ask(self, search: "Search") -> list["ClaimedTrial"]:
-        """New trials, until there are ``n_trials``."""
+    def _new_trials(self, search: "Search") -> list["ClaimedTrial"]:
+        """As many as run at once; fewer or none as the search reaches ``n_trials``."""
         return [claimed for _ in range(self.at_once) if (claimed := search.ask())]
 
     def _launch(self, search: "Search", batch: Sequence["ClaimedTrial"], fixed: list[str]) -> None:
@@ -107,17 +109,27 @@ class OptunaSweeper(Sweeper):
             search.tell(each)
 
 
-def _best(search: "Search", fixed: Sequence[str]) -> str:
+def _score(config: DictConfig) -> "Metric":
+    """The metric by which the configured task chooses."""
+    from distill.training.builder import task_class
+
+    node: Any = OmegaConf.to_container(config.task, resolve=True)
+    return task_class(node).described(node.get("score")).chooses
+
+
+def _best(search: "Search", fixed: Sequence[str], score: "Metric") -> str:
     """The best trial in one line."""
     n_trials = len(search.counted())
     try:
         best = search.study.best_trial
     except ValueError:
         return f"optuna: none of {n_trials} trials finished"
+    folder = command_line.config_dir(sys.argv[1:])
+    flags = ["--config-dir", folder] if folder else []
     overrides = [f"{key}={value}" for key, value in best.params.items()]
     return (
         f"optuna: best of {n_trials} trials: number {best.user_attrs.get('again', best.number)}, "
-        f"{100 * best.value:.2f} % on validation: {invocation('train', *fixed, *overrides)}"
+        f"{score.display(best.value)} on validation: {invocation('train', *flags, *fixed, *overrides)}"
     )
 
 

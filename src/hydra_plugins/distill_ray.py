@@ -6,20 +6,20 @@ them when one worker dies, and its tasks with a GPU get a new process each, impo
 
 import logging
 import os
+import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, configure_log
-from hydra.plugins.launcher import Launcher
+from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from distill.sweeps import record
-from distill.sweeps.remote import RemoteJob, check_number, empty_result, fail_lost_job, remote_jobs
-from distill.utils.errors import UserError, first_line
+from distill.sweeps.remote import RemoteJob, RemoteLauncher, check_number, empty_result, fail_lost_job
+from distill.utils.errors import Interrupted, UserError, first_line, require_package
 
 log = logging.getLogger(__name__)
 DIED = "its worker process died (killed, or out of memory)"
@@ -33,8 +33,6 @@ class Worker:
 
     def run(self, job: RemoteJob) -> JobReturn | None:
         """Runs a job; None: it was asked to stop."""
-        from distill.utils.errors import Interrupted
-
         try:
             return job()
         except (KeyboardInterrupt, Interrupted):
@@ -42,7 +40,7 @@ class Worker:
 
 
 @dataclass(eq=False)
-class RayLauncher(Launcher):
+class RayLauncher(RemoteLauncher):
     """Runs every job in a worker process; a worker that dies is replaced, and only its job fails.
 
     The options: ``conf/hydra/launcher/ray.yaml``.
@@ -62,9 +60,7 @@ class RayLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Checks the options."""
-        self.config = config
-        self.context = hydra_context
-        self.function = task_function
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         for key in ("gpus_per_job", "cpus_per_job", "memory_gb"):
             check_number(key, getattr(self, key), 0)
         check_number("jobs_at_once", self.jobs_at_once, 1, whole=True)
@@ -77,10 +73,10 @@ class RayLauncher(Launcher):
                 f"hydra.launcher.gpus_per_job must be a whole number or a fraction below 1, got {self.gpus_per_job}"
             )
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # read when Ray is imported: jobs print equal lines
-        try:
-            import ray  # noqa: F401
-        except ImportError as error:
-            raise UserError("hydra/launcher=ray needs Ray: pip install 'distill[ray]'") from error
+        if self.address is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+            # Ray listens on every interface: with a token nobody else can use it (from Ray 2.52 on), read likewise
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        require_package("ray", "hydra/launcher=ray", "Ray", "ray")
 
     def _start(self) -> None:
         """Starts Ray on this machine, or joins the cluster."""
@@ -97,8 +93,8 @@ class RayLauncher(Launcher):
             where = f"hydra.launcher.address={self.address}" if self.address else "Ray could not be started"
             raise UserError(f"{where}: {first_line(error)}") from error
 
-    def _resources(self) -> tuple[dict[str, float], int]:
-        """The resources of a job, and how many such jobs the machines hold."""
+    def _resources(self) -> tuple[dict[str, Any], int]:
+        """The resources of a job as Ray's arguments, and how many such jobs the machines hold."""
         import ray
 
         nodes = [
@@ -111,33 +107,33 @@ class RayLauncher(Launcher):
         shares = (c * gpus / g for c, g in zip(available["CPU"], available["GPU"], strict=True) if gpus and g)
         cpus = self.cpus_per_job if self.cpus_per_job is not None else max(1.0, float(int(min(shares, default=1.0))))
         required = {"GPU": gpus, "CPU": cpus, "memory": (self.memory_gb or 0) * 1e9}
-        options = {"GPU": "gpus_per_job", "CPU": "cpus_per_job", "memory": "memory_gb"}
-        for resource, amount in required.items():
-            if amount > max(available[resource]):
-                unit = 1e9 if resource == "memory" else 1
+        for resource, option in (("GPU", "gpus_per_job"), ("CPU", "cpus_per_job"), ("memory", "memory_gb")):
+            unit = 1e9 if resource == "memory" else 1
+            if required[resource] > max(available[resource]):
                 raise UserError(
-                    f"hydra.launcher.{options[resource]}={amount / unit:g}: no machine has so many, "
+                    f"hydra.launcher.{option}={required[resource] / unit:g}: no machine has so many, "
                     f"at most {max(available[resource]) / unit:g}"
                 )
-        fits = [min((int(available[resource][i] / amount + 1e-6) for resource, amount in required.items() if amount),
-                    default=1) for i in range(len(nodes))]  # fmt: skip
-        return required, sum(fits)
+        limits = [
+            [int(available[resource][i] / amount + 1e-6) for resource, amount in required.items() if amount]
+            for i in range(len(nodes))
+        ]
+        capacity = sum(min(counts, default=1) for counts in limits)
+        return {"num_gpus": gpus, "num_cpus": cpus, "memory": required["memory"]}, capacity
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         import ray
 
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        jobs = deque(self.jobs(job_overrides, initial_job_idx))
         self._start()
         resources, capacity = self._resources()
-        jobs = deque(remote_jobs(self.config, self.context, self.function, job_overrides, initial_job_idx))
         n_workers = min(capacity, self.jobs_at_once or capacity, len(jobs))
         log.info(f"Launching {len(jobs)} jobs with Ray, {n_workers} at once")
-        gpus, cpus, memory = resources["GPU"], resources["CPU"], resources["memory"]
-        actor: Any = ray.remote(num_gpus=gpus, num_cpus=cpus, memory=memory)(Worker)
+        actor: Any = ray.remote(**resources)(Worker)
         results: dict[int, JobReturn] = {}
         for job, result in self._results(jobs, n_workers, actor.remote):
             results[job.number] = result
-            print(record.progress(Path(str(self.config.hydra.sweep.dir))), flush=True)
+            print(record.progress(self.sweep_dir, job.folder), flush=True)
         return [results[number] for number in sorted(results)]
 
     def _results(

@@ -17,17 +17,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, configure_log
-from hydra.plugins.launcher import Launcher
+from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from distill.sweeps import record
 from distill.sweeps.jobs import State, load, read
-from distill.sweeps.remote import RemoteJob, check_number, empty_result, fail_lost_job, remote_jobs, without_hydra
+from distill.sweeps.remote import RemoteJob, RemoteLauncher, check_number, empty_result, fail_lost_job, without_hydra
 from distill.sweeps.slurm import queue as slurm
 from distill.sweeps.slurm.queue import SLURM, QueueEntry, SlurmJob
-from distill.utils.errors import UserError
+from distill.utils.errors import UserError, require_package
 
 log = logging.getLogger(__name__)
 NORMAL_REASONS = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning"}  # to be pending
@@ -53,7 +52,7 @@ class SlurmOptions:
     poll_s: float = 5.0
 
 
-class SlurmLauncher(Launcher):
+class SlurmLauncher(RemoteLauncher):
     """Submits the jobs, reports their progress, and waits for them; they go on without it.
 
     Raises:
@@ -66,16 +65,13 @@ class SlurmLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Checks the options, and that Slurm's commands exist."""
-        self.config = config
-        self.context = hydra_context
-        self.function = task_function
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         options = self.options
-        check_number("gpus_per_job", options.gpus_per_job, 0, whole=True)
-        for key in ("cpus_per_job", "timeout_min", "jobs_at_once"):
-            check_number(key, getattr(options, key), 1, whole=True)
-        check_number("memory_gb", options.memory_gb, 0.001)
-        for key, least in (("stop_before_s", 1), ("poll_s", 0.1)):
-            check_number(key, getattr(options, key), least, whole=key == "stop_before_s")
+        for key, least in (("memory_gb", 0.001), ("poll_s", 0.1)):
+            check_number(key, getattr(options, key), least)
+        for key in ("gpus_per_job", "cpus_per_job", "timeout_min", "jobs_at_once", "stop_before_s"):
+            check_number(key, getattr(options, key), 0 if key == "gpus_per_job" else 1, whole=True)
+        for key in ("stop_before_s", "poll_s"):
             if getattr(options, key) is None:
                 raise UserError(f"hydra.launcher.{key} must be a number, got None")
         if options.timeout_min is not None and options.stop_before_s >= 60 * options.timeout_min:
@@ -91,18 +87,17 @@ class SlurmLauncher(Launcher):
                 "hydra/launcher=slurm needs Slurm's commands, and this machine has no sbatch: give the command on a "
                 "login node of the cluster, or use hydra/launcher=ray"
             )
-        try:
-            import submitit  # noqa: F401
-        except ImportError as error:
-            raise UserError("hydra/launcher=slurm needs submitit: pip install 'distill[slurm]'") from error
+        require_package("submitit", "hydra/launcher=slurm", "submitit", "slurm")
 
-    def _executor(self, folder: Path) -> Any:
-        """Submitit's executor, which writes the batch scripts and the pickled jobs into ``folder``."""
+    def _executor(self, array_parallelism: int) -> Any:
+        """Submitit's executor, which writes the batch scripts and the pickled jobs into ``.submitit``."""
         from submitit.slurm.slurm import SlurmExecutor
 
         # The batch process is Python itself ("exec", no srun), so that "B:" sends the signal to it and not to its
         # child processes: the data loader workers would die of it.
-        executor = SlurmExecutor(folder, python=f"exec {shlex.quote(sys.executable)}")
+        executor = SlurmExecutor(
+            (self.sweep_dir / ".submitit").absolute(), python=f"exec {shlex.quote(sys.executable)}"
+        )
         options = self.options
         gpus = int(slurm.has_gpus(options.partition)) if options.gpus_per_job is None else options.gpus_per_job
         executor.update_parameters(
@@ -110,19 +105,18 @@ class SlurmLauncher(Launcher):
             cpus_per_task=options.cpus_per_job,
             mem=None if options.memory_gb is None else f"{max(1, round(1024 * options.memory_gb))}M",
             partition=options.partition, account=options.account, qos=options.qos, constraint=options.constraint,
-            setup=options.setup, use_srun=False, stderr_to_stdout=True, wckey=None,
+            setup=options.setup, use_srun=False, stderr_to_stdout=True, wckey=None, array_parallelism=array_parallelism,
             additional_parameters={
                 "requeue": True, "signal": f"B:USR2@{options.stop_before_s}", **(options.sbatch or {})
             },
         )  # fmt: skip
         return executor
 
-    def _submit(self, jobs: Sequence[RemoteJob], folder: Path) -> dict[str, RemoteJob]:
+    def _submit(self, jobs: Sequence[RemoteJob]) -> dict[str, RemoteJob]:
         """Submits the jobs as one array; returns them by their ids."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        executor = self._executor(folder)
-        executor.update_parameters(array_parallelism=self.options.jobs_at_once or len(jobs))
+        executor = self._executor(array_parallelism=self.options.jobs_at_once or len(jobs))
         for job in jobs:
             record.clear(job.folder)
         try:
@@ -137,9 +131,7 @@ class SlurmLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submits the jobs that are neither finished nor in the queue already, and waits for all."""
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        sweep = Path(str(self.config.hydra.sweep.dir))
-        jobs = list(remote_jobs(self.config, self.context, self.function, job_overrides, initial_job_idx))
+        jobs = self.jobs(job_overrides, initial_job_idx)
         waiting, missing = self._split(jobs)
         finished = len(jobs) - len(waiting) - len(missing)
         array_size = int(slurm.setting("MaxArraySize") or 1001)
@@ -148,9 +140,9 @@ class SlurmLauncher(Launcher):
         try:
             while arrays or waiting:
                 while arrays and not (waiting and self.options.jobs_at_once):  # a limit that holds within one array
-                    waiting |= self._submit(arrays.pop(0), (sweep / ".submitit").absolute())
-                for _ in self._ended(waiting, sweep):
-                    print(record.progress(sweep), flush=True)
+                    waiting |= self._submit(arrays.pop(0))
+                for job in self._ended(waiting):
+                    print(record.progress(self.sweep_dir, job.folder), flush=True)
         except KeyboardInterrupt:
             array_ids = " ".join(sorted({job_id.split("_")[0] for job_id in waiting}))
             print(f"\nSlurm's jobs go on by themselves; to stop them: scancel {array_ids}", file=sys.stderr, flush=True)
@@ -174,7 +166,7 @@ class SlurmLauncher(Launcher):
                 missing.append(job)
         return waiting, missing
 
-    def _ended(self, waiting: dict[str, RemoteJob], sweep: Path) -> Iterator[RemoteJob]:
+    def _ended(self, waiting: dict[str, RemoteJob]) -> Iterator[RemoteJob]:
         """Every job as it ends; taken out of ``waiting``."""
         left_at: dict[str, float] = {}  # when jobs left the queue whose folder does not show how they ended
         while waiting:
@@ -202,7 +194,7 @@ class SlurmLauncher(Launcher):
                     killed = entry is not None and entry.state != "COMPLETED"
                     if waited_s < (self.options.poll_s / 2 if killed else FILES_TIMEOUT_S):
                         continue
-                    fail_lost_job(job, _lost_reason(entry, job_id, sweep))
+                    fail_lost_job(job, _lost_reason(entry, job_id, self.sweep_dir))
                 del waiting[job_id]
                 yield job
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import torch
 
 import distill
 from distill.cli.api import as_overrides
+from distill.training.evaluation_module import EvaluationModule
 from distill.utils.errors import UserError
 
 TINY = {
@@ -55,7 +57,7 @@ def test_a_run_returns_its_summary_and_leaves_the_process_as_it_was(folder):
     summary = distill.train(TINY, output_dir="a run, [1]")
     assert (folder / "a run, [1]" / "student.safetensors").is_file()
     assert summary.student.size.parameters < summary.teacher.size.parameters
-    assert 0 <= summary.student.last.test.acc <= 1
+    assert 0 <= summary.student.last.test["acc"] <= 1
     after = state()
     torch.set_num_threads(1)
     assert after == before
@@ -121,3 +123,11 @@ def test_an_application_of_hydra_keeps_its_own(folder):
         distill.train({**TINY, "kd": "none"}, output_dir="t")
         distill.Distiller(torch.nn.Linear(4, 3), torch.nn.Linear(4, 3))
         assert hydra.compose("app").x == 1
+
+
+def test_sigterm_in_the_final_test_says_how_to_continue(folder, monkeypatch):
+    monkeypatch.setattr(EvaluationModule, "test_step", lambda *_: os.kill(os.getpid(), signal.SIGTERM), raising=True)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped by SIGTERM; continue with: .*train resume=run"):
+        distill.train(TINY | {"kd": "none"}, output_dir="run")
+    monkeypatch.undo()
+    assert distill.train({"resume": str(folder / "run")}).student.last.test["acc"] > 0

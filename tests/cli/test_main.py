@@ -1,5 +1,6 @@
 """The installed command: every command of the scripts under one name."""
 
+import re
 import subprocess
 import sys
 
@@ -35,8 +36,8 @@ def test_each_script_is_the_command_of_its_name(name):
     script = subprocess.run([sys.executable, ROOT / f"{name}.py", "--help"], capture_output=True, text=True)
     installed = distill(name, "--help")
     assert script.returncode == installed.returncode == 0
-    assert f"python {name}.py " in script.stdout
-    assert installed.stdout == script.stdout.replace(f"python {name}.py", f"python -m distill {name}")
+    assert f"python {ROOT / name}.py " in script.stdout
+    assert installed.stdout == re.sub(rf"python {ROOT}/(\w+)\.py", r"python -m distill \1", script.stdout)
 
 
 def test_mistakes_end_as_those_of_the_scripts(tmp_path):
@@ -62,7 +63,7 @@ def test_a_reader_that_goes_gets_no_traceback(command):
 @pytest.mark.parametrize(
     ("program", "line", "again"),
     [
-        ("/somewhere/train.py", "python train.py 'a=b c'", [sys.executable, "/somewhere/train.py"]),
+        ("/somewhere/train.py", "python /somewhere/train.py 'a=b c'", [sys.executable, "/somewhere/train.py"]),
         ("distill train", "distill train 'a=b c'", [sys.executable, "-m", "distill", "train"]),
         ("python -m distill train", "python -m distill train 'a=b c'", [sys.executable, "-m", "distill", "train"]),
     ],

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.methods import table
-from distill.cli.methods import main, methods
+from distill.cli.methods import Options, methods, show
 from distill.training.prepare import prepare
+from distill.utils.errors import UserError
 from jobs import ROOT, TINY, command, composed, run_job
 
 QUICK = TINY[1:]
@@ -38,7 +39,7 @@ def weighted(kd, train):
         total += hard * train[f"{who}hard"]
         for name, term in kd["terms"].items():
             if term["weight"]:
-                total += term["weight"] * (soft if name in (*LOGITS, "tfkd") else 1) * train[who + name]
+                total += term["weight"] * (soft if name in (*LOGITS, "tfkd", "output") else 1) * train[who + name]
     return total
 
 
@@ -97,10 +98,21 @@ def test_methods_of_each_kind_in_half_precision(folder, kd):
 
 
 def test_methods_are_listed_quickly_with_a_line_each(capsys):
-    main([])
+    show(Options())
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(methods())
     assert all(line.split()[0] in methods() and len(line) > 30 for line in lines)
+
+
+def test_methods_of_ones_own_are_listed_too(tmp_path, capsys):
+    (tmp_path / "kd").mkdir()
+    (tmp_path / "kd" / "mine.yaml").write_text("# My method.\ndefaults: [kd]\n")
+    show(Options(config_dir=str(tmp_path)))
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert listed["mine"] == "My method."
+    assert listed.keys() == {"mine", *methods()}
+    with pytest.raises(UserError, match="config_dir: there is no folder nowhere"):
+        methods("nowhere")
 
 
 @pytest.mark.slow

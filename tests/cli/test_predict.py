@@ -30,22 +30,22 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def images(folder, tmp_path_factory):
     """Twelve test images as PNG files, one of them in a folder below, and two that are none."""
-    place = tmp_path_factory.mktemp("images")
-    (place / "more").mkdir()
+    directory = tmp_path_factory.mktemp("images")
+    (directory / "more").mkdir()
     data = Run(folder).data
     for i, index in enumerate(data.indices("test")[:12].tolist()):
         pixels = data.image("test", index).numpy()[0]
-        Image.fromarray(pixels).save(place / ("more" if i == 11 else "") / f"{i:02}.png")
-    (place / "notes.jpg").write_text("no image")
-    (place / "cut.png").write_bytes((place / "00.png").read_bytes()[:60])
-    (place / "readme.txt").write_text("not looked at")
-    return place
+        Image.fromarray(pixels).save(directory / ("more" if i == 11 else "") / f"{i:02}.png")
+    (directory / "notes.jpg").write_text("no image")
+    (directory / "cut.png").write_bytes((directory / "00.png").read_bytes()[:60])
+    (directory / "readme.txt").write_text("not looked at")
+    return directory
 
 
 def run(capsys, *files, **keys):
     status = predict.predict(Options(run=keys.pop("run"), images=[str(f) for f in files], **keys))
-    said = capsys.readouterr()
-    return status, said.out, said.err
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
 
 
 def test_a_folder_as_csv(folder, images, capsys):
@@ -91,24 +91,27 @@ def test_a_list_on_stdin_and_a_file_out(folder, images, tmp_path):
 
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_a_name_that_is_no_utf8_and_a_folder_without_images(folder, images, tmp_path, capsys, form):
-    place = tmp_path / "odd"
-    place.mkdir()
+    directory = tmp_path / "odd"
+    directory.mkdir()
     name = os.fsdecode(b"\xff\xfe.png")
     try:
-        shutil.copy(images / "00.png", place / name)
+        shutil.copy(images / "00.png", directory / name)
     except OSError:
         pytest.skip("this file system takes no such name")
-    shutil.copy(images / "01.png", place / "z.png")
+    shutil.copy(images / "01.png", directory / "z.png")
     (tmp_path / "empty").mkdir()
     output = tmp_path / f"found.{form}"
-    status, _, err = run(capsys, place, tmp_path / "empty", run=str(folder), output=str(output), format=form)
+    status, _, err = run(capsys, directory, tmp_path / "empty", run=str(folder), output=str(output), format=form)
     assert status == 0
     assert "empty: no images in this folder" in err
     if form == "json":
-        assert [entry["file"] for entry in json.loads(output.read_text())] == [f"{place}/z.png", f"{place}/{name}"]
+        assert [entry["file"] for entry in json.loads(output.read_text())] == [
+            f"{directory}/z.png",
+            f"{directory}/{name}",
+        ]
     else:
         assert [line.partition(b",")[0] for line in output.read_bytes().splitlines()[1:]] == [
-            os.fsencode(f"{place}/z.png"), os.fsencode(f"{place}/{name}")]  # fmt: skip
+            os.fsencode(f"{directory}/z.png"), os.fsencode(f"{directory}/{name}")]  # fmt: skip
 
 
 def test_only_broken_images(folder, images, capsys):
@@ -120,6 +123,12 @@ def test_only_broken_images(folder, images, capsys):
 def test_what_is_meant(images, tmp_path):
     assert len(list_images([str(images)], [])) == 14
     assert list_images(["-"], [f"{images}/00.png\n", "\n"]) == [f"{images}/00.png"]
+    (tmp_path / "more" / "__MACOSX").mkdir(parents=True)
+    (tmp_path / "more" / "loop").symlink_to(tmp_path / "more")
+    for name in ("1.png", "._1.png", "__MACOSX/1.png"):
+        (tmp_path / "more" / name).write_bytes(b"-")
+    assert list_images([str(tmp_path / "more")], []) == [f"{tmp_path}/more/1.png"]
+    (tmp_path / "more" / "1.png").unlink()
     with pytest.raises(UserError, match=r"no images found in .*\*.jpg"):
         list_images([f"{tmp_path}/*.jpg"], [])
     with pytest.raises(UserError, match="no images found in "):
@@ -152,7 +161,7 @@ def test_a_file_in_a_new_folder_and_none_after_a_failure(folder, images, tmp_pat
     output = tmp_path / "new" / "found.csv"
     run(capsys, images / "00.png", run=str(folder), output=str(output))
     assert len(output.read_text().splitlines()) == 2
-    monkeypatch.setattr("distill.evaluation.predict._classify", lambda *_: 1 / 0)
+    monkeypatch.setattr("distill.cli.predict.CSVWriter.write", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(capsys, images / "00.png", run=str(folder), output=str(output), overwrite=True)
     assert len(output.read_text().splitlines()) == 2
@@ -171,14 +180,12 @@ def test_a_reader_that_goes_away_is_no_error(folder, images):
     assert process.returncode == 1
 
 
-def test_a_bar_only_where_somebody_looks(monkeypatch):
-    from contextlib import ExitStack
-
-    found = iter([1, 2])
-    assert predict._with_bar(found, 10**6, ExitStack()) is found
+def test_a_bar_only_for_many_images_on_a_terminal(folder, images, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert predict._with_bar(found, 3, ExitStack()) is found
-    with ExitStack() as stack:
-        barred = predict._with_bar(found, 10**6, stack)
-        assert barred is not found
-        assert list(barred) == [1, 2]
+    assert run(capsys, images / "00.png", run=str(folder))[2] == ""
+    monkeypatch.setattr(predict, "MANY", 1)
+    status, out, err = run(capsys, images / "00.png", run=str(folder))
+    assert (status, len(out.splitlines())) == (0, 2)
+    assert "images" in err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    assert run(capsys, images / "00.png", run=str(folder)) == (0, out, "")

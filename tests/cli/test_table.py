@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from distill.cli.table import main
+from distill.cli.table import Options, show
 from distill.utils.errors import UserError
 from summaries import epoch, student, write_summary
 
@@ -18,7 +18,7 @@ def test_mean_and_std_over_seeds(tmp_path, capsys):
         write(tmp_path / "sweep" / f"{seed}", seed, acc, [])
         write(tmp_path / "sweep" / f"kd{seed}", seed, acc + 0.05, ["kd"])
     write(tmp_path / "one", 0, 0.9, ["kd"], T=2.0)
-    main([str(tmp_path / "sweep"), str(tmp_path / "one")])
+    show(Options([str(tmp_path / "sweep"), str(tmp_path / "one")]))
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 5
     spread = f"{np.mean(values) * 100:.2f} ± {np.std(values, ddof=1) * 100:.2f}"
@@ -34,7 +34,7 @@ def test_rows_are_named_by_the_strategy_that_the_command_chose(tmp_path, capsys)
     for i, name in enumerate(["crd", "crd_inbatch"]):
         write(tmp_path / name, 0, 0.5 + i / 10, ["crd"])
         (tmp_path / name / "command.yaml").write_text(f"overrides: ['data.subset=9', 'kd={name}']\n")
-    main([str(tmp_path)])
+    show(Options([str(tmp_path)]))
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("| crd: CE + crd |")
     assert lines[3].startswith("| crd_inbatch: CE + crd |")
@@ -42,7 +42,7 @@ def test_rows_are_named_by_the_strategy_that_the_command_chose(tmp_path, capsys)
 
 def test_nothing_to_show_is_one_line(tmp_path):
     with pytest.raises(UserError, match=f"no summary.json of a finished run below {tmp_path}"):
-        main([str(tmp_path)])
+        show(Options([str(tmp_path)]))
 
 
 @pytest.mark.parametrize("n", [1000])
@@ -52,5 +52,5 @@ def test_many_runs_are_read_quickly(tmp_path, n):
     for i in range(n):
         write(tmp_path / str(i), i % 5, 0.5, ["kd"], T=float(i // 5))
     start = time.process_time()
-    main([str(tmp_path)])
+    show(Options([str(tmp_path)]))
     assert time.process_time() - start < 5

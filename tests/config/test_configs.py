@@ -1,15 +1,18 @@
 """Every YAML file under conf composes, and what it names can be built."""
 
 import inspect
+from importlib.util import find_spec
 
 import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from distill.config.compose import CONF
+from distill.config import CONF
+from distill.config.compose import compose
 from distill.config.instantiate import instantiate
 from distill.config.schema import typed
 from distill.training.flows import check
+from distill.utils.errors import UserError
 from jobs import ROOT, composed
 
 GROUPS = {
@@ -18,7 +21,12 @@ GROUPS = {
     if group.is_dir() and group.name != "__pycache__"
 }
 EVERY = [(group, option) for group, options in GROUPS.items() for option in options]
-NEEDED = {"imagefolder": ["data.root=tests"], "huggingface": ["data.source.name=x"], "parquet": ["data.root=."]}
+NEEDED = {
+    "imagefolder": ["data.root=tests"],
+    "huggingface": ["data.source.name=x"],
+    "parquet": ["data.root=."],
+    "csv": ["data.root=README.md"],
+}
 
 
 def resolved(*overrides):
@@ -30,7 +38,11 @@ def test_composes_and_checks(group, option):
     cfg = resolved(f"{group}={option}", *NEEDED.get(option, []))
     if option == "parquet":
         cfg.data.source["train"] = str(ROOT / "README.md")
-    check(cfg)
+    if option in ("mlflow", "wandb") and find_spec(option) is None:
+        with pytest.raises(UserError, match=rf"logger={option} needs {option}: pip install 'distill\[{option}\]'"):
+            check(cfg)
+    else:
+        check(cfg)
 
 
 @pytest.mark.parametrize("option", GROUPS["kd"])
@@ -45,7 +57,7 @@ def test_these_are_built(group, tmp_path):
     from distill.utils.errors import UserError
 
     for option in GROUPS[group]:
-        cfg = resolved(f"{group}={option}")
+        cfg = resolved(f"{group}={option}", "optimizer.lr=0.1")
         if group in ("optimizer", "scheduler"):
             assert build_optimization(cfg)[0]
             continue
@@ -83,3 +95,12 @@ def test_arguments_are_parameters_of_what_the_file_names(file):
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
             unknown = {name for name in node if name not in ("_target_", "_partial_", "defaults")} - set(parameters)
             assert not unknown, (key, node["_target_"])
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir"])
+def test_commands_of_one_second_have_two_folders(key, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    configs = [compose([], return_hydra_config=True) for _ in range(2)]
+    OmegaConf.register_new_resolver("now", lambda _: "now", replace=True)
+    first, again, second = (OmegaConf.select(configs[i], key) for i in (0, 0, 1))
+    assert (first == again, second) == (True, f"{first}-2")

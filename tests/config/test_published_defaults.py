@@ -56,8 +56,8 @@ def test_the_yaml_and_the_class_have_the_published_defaults(option):
     from_yaml = instantiate(term["loss"], "loss")
     alone = instantiate({"_target_": term["loss"]["_target_"]}, "loss") if settings else None
     for made in (from_yaml, alone) if settings else ():
-        found = {key: getattr(made, key) for key in settings}
-        assert {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()} == settings
+        values = {key: getattr(made, key) for key in settings}
+        assert {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()} == settings
 
 
 def test_layers_and_first_phases():

@@ -74,16 +74,16 @@ def value(loss):
 
 @pytest.mark.parametrize(("name", "argument"), CASES)
 def test_numbers_that_are_read_in_each_step_follow_a_schedule(name, argument):
-    kind = getattr(losses, name)
+    loss_class = getattr(losses, name)
     schedule = Schedule("constant", 0.45, VALUES.get(argument, 0.45))
     if argument not in SCHEDULABLE.get(name, ()):
         with pytest.raises(UserError, match=rf"kd.terms.x.loss.{argument} cannot follow a schedule: "):
-            criterion(kind(), **{argument: schedule})
+            criterion(loss_class(), **{argument: schedule})
         return
-    made = criterion(kind(), **{argument: schedule})
-    plain = value(criterion(kind()).losses["x"][0])
+    made = criterion(loss_class(), **{argument: schedule})
+    plain = value(criterion(loss_class()).losses["x"][0])
     made.start_epoch(0, 1)
-    constructed = criterion(kind(**{argument: schedule.end}))
+    constructed = criterion(loss_class(**{argument: schedule.end}))
     found = value(made.losses["x"][0])
     assert found == value(constructed.losses["x"][0])
     assert found != plain

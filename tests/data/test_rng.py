@@ -29,10 +29,10 @@ def reference(seed, epoch, index, column):
 @pytest.mark.parametrize("seed", [0, 1, -5, 2**63 + 11])
 def test_the_vectorised_hash_is_splitmix64(seed):
     index = torch.tensor([0, 1, 7, 2**40])
-    found = uniform(seed, 3, index, 4)
-    assert found.dtype == torch.float32
+    numbers = uniform(seed, 3, index, 4)
+    assert numbers.dtype == torch.float32
     for row, i in enumerate(index.tolist()):
-        assert found[row].tolist() == [reference(seed, 3, i, column) for column in range(4)]
+        assert numbers[row].tolist() == [reference(seed, 3, i, column) for column in range(4)]
 
 
 def test_uniformity():
@@ -83,10 +83,10 @@ def test_seeded_puts_the_generators_back():
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
     expected = [draw(), draw()]
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
-    found = [draw()]
+    drawn = [draw()]
     with seeded(2**62):
         inside = draw()
-    found.append(draw())
+    drawn.append(draw())
     with seeded(2**62):
         assert draw() == inside
-    assert found == expected
+    assert drawn == expected

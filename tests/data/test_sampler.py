@@ -32,9 +32,9 @@ def test_the_order_is_of_seed_and_epoch_alone():
     def order(batch_size, seed, epoch):
         sampler = ViewSampler(100, batch_size, seed, shuffle=True, drop_last=True)
         sampler.set_epoch(epoch)
-        found = keys(sampler)
-        assert {e for e, _ in found} == {epoch}
-        return [p for _, positions in found for p in positions]
+        order = keys(sampler)
+        assert {e for e, _ in order} == {epoch}
+        return [p for _, positions in order for p in positions]
 
     assert order(10, 0, 0) == order(25, 0, 0)
     assert sorted(order(10, 0, 0)) == list(range(100))
@@ -54,26 +54,40 @@ def test_start_skips_once_and_leaves_the_length():
     del unused
 
 
+def test_what_is_skipped_is_of_the_epoch_that_is_resumed():
+    """With ``trainer.limit_train_batches`` an epoch has ended before its last batch."""
+    sampler = ViewSampler(40, 10, seed=0, shuffle=True, drop_last=True)
+    for epoch, batches in ((1, 4), (0, 2)):
+        sampler.epoch, sampler.start = 0, 2
+        sampler.set_epoch(epoch)
+        assert len(list(sampler)) == batches
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_share_each_batch(monkeypatch, size):
     sampler = ViewSampler(25, 8, 0, shuffle=True, drop_last=False)
     alone = keys(sampler)
-    found = []
+    ranks = []
     for rank in range(size):
         world(monkeypatch, rank, size)
         assert len(sampler) == 3  # the 25th sample, too little for all, joins the batch before
-        found.append(keys(sampler))
+        ranks.append(keys(sampler))
     for batch in range(2):
-        shares = [rank[batch][1] for rank in found]
+        shares = [rank[batch][1] for rank in ranks]
         assert shares == [alone[batch][1][r::size] for r in range(size)]
-    assert sorted(p for rank in found for _, positions in rank for p in positions) == list(range(25))
-    assert all(positions for rank in found for _, positions in rank)
+    assert sorted(p for rank in ranks for _, positions in rank for p in positions) == list(range(25))
+    assert all(positions for rank in ranks for _, positions in rank)
 
 
-def test_training_processes_get_two_samples_or_none(monkeypatch):
-    world(monkeypatch, 0, 2)
-    assert len(ViewSampler(19, 8, 0, shuffle=True, drop_last=True)) == 2
-    assert len(ViewSampler(20, 8, 0, shuffle=True, drop_last=True)) == 3
+@pytest.mark.parametrize(("n", "batches"), [(19, [8, 11]), (20, [8, 8, 4]), (17, [8, 8]), (3, [3])])
+def test_training_processes_get_two_samples_of_every_batch(monkeypatch, n, batches):
+    alone = sorted(p for _, positions in keys(ViewSampler(n, 8, 0, shuffle=True, drop_last=True)) for p in positions)
+    shares = []
+    for rank in range(2):
+        world(monkeypatch, rank, 2)
+        shares.append(keys(ViewSampler(n, 8, 0, shuffle=True, drop_last=True)))
+    assert [len(one) + len(other) for (_, one), (_, other) in zip(*shares, strict=True)] == batches
+    assert sorted(p for share in shares for _, positions in share for p in positions) == alone
 
 
 def test_errors(monkeypatch):

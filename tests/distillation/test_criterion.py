@@ -44,7 +44,7 @@ def test_alpha_weighs_the_hard_loss(nets):
     torch.testing.assert_close(total, 0.3 * hard + 0.7 * 5.0 * is_soft_target)
 
 
-def test_feature_and_relation_terms_stand_beside(nets):
+def test_feature_and_relation_terms_are_added_whatever_alpha_is(nets):
     terms = [
         Term("kd", KD()),
         Term("fitnet", FitNet(), weight=3.0, student=2, teacher="layer2"),
@@ -141,19 +141,19 @@ def test_alpha_none_is_the_plain_sum(nets):
 
 
 def test_a_logit_loss_without_teacher_is_soft_and_needs_none(nets):
-    class Own(nn.Module):
+    class RegularizedLogits(nn.Module):
         is_soft_target = True
 
         def forward(self, student_logits, target):
             return student_logits.square().mean()
 
     student, _, x, s, _ = nets
-    criterion = Criterion(0.3, [Term("own", Own(), weight=2.0)])
+    criterion = Criterion(0.3, [Term("regularized", RegularizedLogits(), weight=2.0)])
     criterion.build(s, None, None)
     assert not criterion.needs_teacher
     batch = Batch(x, torch.arange(N) % C, torch.arange(N))
     total, parts = criterion(FeatureExtractor(student.eval())(x), None, batch)
-    torch.testing.assert_close(total, 0.3 * parts["hard"] + 0.7 * 2.0 * parts["own"])
+    torch.testing.assert_close(total, 0.3 * parts["hard"] + 0.7 * 2.0 * parts["regularized"])
 
 
 def test_standardised_logits(nets):
@@ -169,7 +169,7 @@ def test_standardised_logits(nets):
 
 
 class TwoPhases(nn.Module):
-    """Prepares on the teacher alone."""
+    """Its pretraining reads the teacher alone."""
 
     def __init__(self):
         super().__init__()
@@ -187,7 +187,7 @@ class TwoPhases(nn.Module):
         self.scale.requires_grad_(False)
 
 
-def test_a_preparation_is_one_terms_loss_alone(nets):
+def test_pretraining_is_one_terms_loss_alone(nets):
     criterion = Criterion(0.5, [Term("two", TwoPhases(), pretraining=Pretraining(1, weight=3.0)), Term("kd", KD())])
     s, t, batch = outputs(criterion, nets)
     criterion.set_pretraining("two")
@@ -205,18 +205,18 @@ def test_a_preparation_is_one_terms_loss_alone(nets):
     torch.testing.assert_close(total, 0.5 * parts["hard"] + 0.5 * parts["kd"] + expected)
 
 
-def test_an_idle_term_is_not_computed_in_the_main_phase(nets):
+def test_an_inactive_term_is_not_computed_in_the_main_phase(nets):
     def fails(student_logits, teacher_embedding):
         raise AssertionError
 
-    criterion = Criterion(None, [Term("idle", fails, weight=0.0, pretraining=Pretraining(1))])
+    criterion = Criterion(None, [Term("inactive", fails, weight=0.0, pretraining=Pretraining(1))])
     s, t, batch = outputs(criterion, nets)
     assert list(criterion(s, t, batch).parts) == ["hard"]
     assert not criterion.asks_teacher
     assert criterion.needs_teacher
 
 
-def test_calibration_shows_the_norms_before_the_activations(nets):
+def test_calibration_passes_the_norms_before_the_activations(nets):
     seen = []
 
     class Shown(nn.Module):
@@ -237,7 +237,7 @@ def test_calibration_shows_the_norms_before_the_activations(nets):
         assert torch.equal(gamma, stage[1].bn2.weight)
 
 
-def test_indices_become_places_in_the_training_set(nets):
+def test_indices_become_rows_of_the_training_set(nets):
     """A memory bank has a row per training sample, whatever the indices are; other splits keep their own."""
     seen = []
 
@@ -254,13 +254,13 @@ def test_indices_become_places_in_the_training_set(nets):
     criterion.build(s, t, 6, indices=torch.tensor([5, 7, 12, 40, 70, 99]))
     assert criterion.losses["bank"][0].rows == 6
     student, teacher, x = nets[:3]
-    given = (
+    inputs = (
         FeatureExtractor(student.eval())(x),
         FeatureExtractor(teacher.eval())(x),
         Batch(x, torch.arange(N) % C, batch),
     )
-    criterion(*given)
-    criterion.eval()(*given)
+    criterion(*inputs)
+    criterion.eval()(*inputs)
     assert seen == [[4, 1, 2, 3, 0, 5], batch.tolist()]
     assert "row_of_index" not in "".join(criterion.state_dict())
 

@@ -17,7 +17,7 @@ TARGET = torch.tensor([0, 3, 6, 2, 1])
 
 
 @pytest.mark.parametrize("T", [0.5, 4.0, 100.0])
-def test_the_mean_of_the_softened_answers(T):
+def test_the_mean_of_the_softened_outputs(T):
     weights = np.array([0.2, 0.5, 0.3])
     z = combine(LOGITS, torch.tensor(weights), T)
     expected = sum(w * softmax(t.numpy() / T, axis=1) for w, t in zip(weights, LOGITS, strict=True))
@@ -36,32 +36,32 @@ def test_learning_from_the_mean_has_the_gradient_of_the_weighted_losses():
 def test_confidence_equals_the_formula():
     losses = np.stack([-log_softmax(t.numpy(), axis=1)[np.arange(5), TARGET.numpy()] for t in LOGITS], axis=1)
     expected = (1 - np.exp(losses) / np.exp(losses).sum(1, keepdims=True)) / 2
-    found = confidence(LOGITS, TARGET)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
-    np.testing.assert_allclose(found.sum(1).numpy(), 1)
+    weights = confidence(LOGITS, TARGET)
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-9)
+    np.testing.assert_allclose(weights.sum(1).numpy(), 1)
     assert confidence(LOGITS[:1], TARGET).tolist() == [[1.0]] * 5
 
 
-def test_an_ensemble_answers_as_one_teacher():
+def test_an_ensemble_predicts_as_one_teacher():
     nets = [resnet8(10).eval(), resnet14(10).eval()]
     batch = Batch(torch.randn(4, 3, 16, 16), torch.arange(4), torch.arange(4))
     mean = WeightedMean(T=2.0, weights=[3, 1])
     teachers = [Teacher(nets[0], ["layer2"], "fc"), Teacher(nets[1])]
     ensemble = Ensemble(teachers, mean, {"T": Schedule("linear", 2.0, 4.0)})
     outputs = ensemble(batch)
-    own = [teacher(batch) for teacher in teachers]
-    torch.testing.assert_close(outputs.logits, combine([o.logits for o in own], torch.tensor([0.75, 0.25]), 2.0))
-    torch.testing.assert_close(outputs.features["layer2"], own[0].features["layer2"])
-    torch.testing.assert_close(outputs.embedding, own[0].embedding)
+    separate = [teacher(batch) for teacher in teachers]
+    torch.testing.assert_close(outputs.logits, combine([o.logits for o in separate], torch.tensor([0.75, 0.25]), 2.0))
+    torch.testing.assert_close(outputs.features["layer2"], separate[0].features["layer2"])
+    torch.testing.assert_close(outputs.embedding, separate[0].embedding)
     ensemble.start_epoch(1, 2)
     assert mean.T == 4.0
     assert not torch.equal(ensemble(batch).logits, outputs.logits)
 
 
 def test_teachers_are_weighed_by_their_confidence():
-    found = ConfidenceMean(2.0)(LOGITS, TARGET)
-    torch.testing.assert_close(found, combine(LOGITS, confidence(LOGITS, TARGET), 2.0))
-    assert not torch.allclose(found, WeightedMean(2.0)(LOGITS, TARGET), rtol=1e-2)
+    combined = ConfidenceMean(2.0)(LOGITS, TARGET)
+    torch.testing.assert_close(combined, combine(LOGITS, confidence(LOGITS, TARGET), 2.0))
+    assert not torch.allclose(combined, WeightedMean(2.0)(LOGITS, TARGET), rtol=1e-2)
 
 
 @pytest.mark.parametrize("classes", [2, 22000])
@@ -74,10 +74,10 @@ def test_few_and_many_classes_and_one_sample(classes, samples, per_sample):
     weights = confidence(logits, target) if per_sample else torch.tensor([0.25, 0.75], dtype=torch.float64)
     shares = weights.numpy().reshape(-1, 2)
     expected = sum(shares[:, k : k + 1] * softmax(z.numpy() / 4.0, axis=1) for k, z in enumerate(logits))
-    found = combine(logits, weights, 4.0)
-    np.testing.assert_allclose(softmax(found.numpy() / 4.0, axis=1), expected, rtol=1e-9)
+    combined = combine(logits, weights, 4.0)
+    np.testing.assert_allclose(softmax(combined.numpy() / 4.0, axis=1), expected, rtol=1e-9)
     low = combine([z.float() for z in logits], weights.float(), 4.0)
-    torch.testing.assert_close(low.double(), found, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(low.double(), combined, rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_and_bad_values():

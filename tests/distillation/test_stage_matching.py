@@ -24,37 +24,37 @@ from distill.utils.errors import UserError
 SMALL, LARGE = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 64, 64)
 
 
-def seen(model, x=SMALL, who="the student"):
-    return inspect_model(model, x, who)
+def info(model, x=SMALL, name="the student"):
+    return inspect_model(model, x, name)
 
 
 def test_equal_stages_are_paired_by_size_without_the_stem():
-    assert stage_pairs(seen(resnet8(10)), seen(resnet20(10)), "at") == [(f"layer{i}", f"layer{i}") for i in (1, 2, 3)]
+    assert stage_pairs(info(resnet8(10)), info(resnet20(10)), "at") == [(f"layer{i}", f"layer{i}") for i in (1, 2, 3)]
 
 
-def test_other_families_meet_at_common_sizes():
-    assert stage_pairs(seen(mobilenetv2(10)), seen(resnet20(10)), "at") == [
+def test_other_families_are_paired_at_common_sizes():
+    assert stage_pairs(info(mobilenetv2(10)), info(resnet20(10)), "at") == [
         ("blocks.1", "layer2"),
         ("blocks.2", "layer3"),
     ]
     # 32×32 is VGG's first block only, which counts as its stem
-    assert stage_pairs(seen(resnet20(10)), seen(vgg8(10)), "at") == [("layer2", "relu1"), ("layer3", "relu2")]
+    assert stage_pairs(info(resnet20(10)), info(vgg8(10)), "at") == [("layer2", "relu1"), ("layer3", "relu2")]
 
 
 def test_a_transformer_is_paired_by_depth():
-    vit = seen(timm_model("vit_tiny_patch16_224", 10, image_size=32))
-    assert stage_pairs(seen(resnet8(10)), vit, "at") == [
+    vit = info(timm_model("vit_tiny_patch16_224", 10, image_size=32))
+    assert stage_pairs(info(resnet8(10)), vit, "at") == [
         ("layer1", "blocks.3"),
         ("layer2", "blocks.7"),
         ("layer3", "blocks.11"),
     ]
-    assert stage_pairs(vit, seen(resnet8(10)), "at")[-1] == ("blocks.11", "layer3")
+    assert stage_pairs(vit, info(resnet8(10)), "at")[-1] == ("blocks.11", "layer3")
 
 
 def test_swin_gives_channels_last_maps():
     swin = torchvision_model("swin_t", 10).eval()
-    model_info = seen(swin, LARGE)
-    pairs = stage_pairs(seen(torchvision_model("resnet18", 10), LARGE), model_info, "at")
+    model_info = info(swin, LARGE)
+    pairs = stage_pairs(info(torchvision_model("resnet18", 10), LARGE), model_info, "at")
     assert [left for left, _ in pairs] == ["layer1", "layer2", "layer3", "layer4"]
     key = pairs[0][1]
     assert key == "features.1:channels_last"
@@ -63,27 +63,27 @@ def test_swin_gives_channels_last_maps():
     assert FeatureExtractor(swin, [key])(LARGE).features[key].shape == model_info.shape(key)
 
 
-def test_torchvision_and_timm_meet():
+def test_torchvision_and_timm_are_paired():
     pairs = stage_pairs(
-        seen(timm_model("mobilenetv3_small_050", 10), LARGE), seen(torchvision_model("resnet18", 10), LARGE), "at"
+        info(timm_model("mobilenetv3_small_050", 10), LARGE), info(torchvision_model("resnet18", 10), LARGE), "at"
     )
     assert [right for _, right in pairs][-1] == "layer4"
     assert len(pairs) >= 3
 
 
 def test_a_model_without_stages_is_an_error():
-    flat = seen(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
+    flat = info(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
     with pytest.raises(
         UserError,
         match=r"term 'at' reads inner layers, and the student has no known stages: .*kd.terms.at.student=\[...\]",
     ):
-        stage_pairs(flat, seen(resnet8(10)), "at")
+        stage_pairs(flat, info(resnet8(10)), "at")
 
 
 @pytest.mark.parametrize("make", [resnet8, resnet20, vgg8, shufflenetv1, shufflenetv2])
 def test_pre_activations_become_the_stage_through_a_relu(make):
     model = make(10).eval()
-    model_info = seen(model)
+    model_info = info(model)
     for i in range(1, len(model_info.stages)):
         stage, before = model_info.layer(i), model_info.preactivation(i)
         features = FeatureExtractor(model, [stage, before])(SMALL).features
@@ -94,7 +94,7 @@ def test_pre_activations_become_the_stage_through_a_relu(make):
 
 def test_pre_activations_where_a_module_works_in_place():
     model = torchvision_model("resnet18", 10).eval()
-    model_info = seen(model, LARGE)
+    model_info = info(model, LARGE)
     stage, before = model_info.layer(-1), model_info.preactivation(-1)
     assert before == "layer4.1.relu:input"
     features = FeatureExtractor(model, [stage, before])(LARGE).features
@@ -105,23 +105,23 @@ def test_pre_activations_where_a_module_works_in_place():
 
 def test_pre_activations_of_networks_that_normalise_first():
     """The wide ResNet's stage is followed by BatchNorm and ReLU: the BatchNorm's output is what the ReLU reads."""
-    model_info = seen(wrn_16_1(10))
+    model_info = info(wrn_16_1(10))
     assert [model_info.preactivation(i) for i in (1, 2, 3)] == ["block2.layer.0.bn1", "block3.layer.0.bn1", "bn1"]
     assert model_info.norms["bn1"] == "bn1"
 
 
 def test_linear_outputs_are_their_own_pre_activation():
-    assert seen(mobilenetv2(10)).preactivation(2) == "blocks.2"
-    vit = seen(timm_model("vit_tiny_patch16_224", 10, image_size=32))
+    assert info(mobilenetv2(10)).preactivation(2) == "blocks.2"
+    vit = info(timm_model("vit_tiny_patch16_224", 10, image_size=32))
     assert vit.preactivation(-1) == "blocks.11"
 
 
 def test_norms_skip_the_shortcut():
-    model_info = seen(resnet8(10))
+    model_info = info(resnet8(10))
     assert model_info.norms["layer2.0.relu"] == "layer2.0.bn2"
 
 
-def test_what_cannot_be_told_is_an_error():
+def test_an_unknown_pre_activation_is_an_error():
     class Functional(nn.Module):
         def __init__(self):
             super().__init__()
@@ -139,7 +139,7 @@ def test_what_cannot_be_told_is_an_error():
         def forward(self, x):
             return F.relu(self.conv(x))
 
-    model_info = seen(Functional())
+    model_info = info(Functional())
     with pytest.raises(
         UserError, match="what comes before the activation of layer 'body' of the student cannot be told"
     ):

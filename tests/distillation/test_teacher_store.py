@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher_store import TeacherSource, obtain
+from distill.utils.errors import UserError
 from jobs import ROOT, command
 
 JOB = ("only=teacher", "threads=1", "logger=none", "data.subset=600", "teacher=resnet14", "teacher.recipe.max_epochs=6")
@@ -39,7 +40,7 @@ def test_jobs_that_start_together_train_one_teacher(source):
             time.sleep(0.2)
 
         together.wait()
-        origins[i] = obtain(nets[i], source, train)["origin"]
+        origins[i] = obtain(nets[i], source, train).origin
 
     threads = [threading.Thread(target=job, args=(i,)) for i in range(4)]
     for thread in threads:
@@ -57,21 +58,21 @@ def test_a_training_that_fails_leaves_the_lock_to_the_next(source):
 
     with pytest.raises(RuntimeError):
         obtain(net(), source, fails)
-    assert obtain(net(), source, lambda folder: None)["origin"] == "trained"
+    assert obtain(net(), source, lambda folder: None).origin == "trained"
 
 
-def begun(place: Path) -> subprocess.Popen:
-    with (place.parent / f"{place.name}.out").open("w") as out:
+def start_job(folder: Path) -> subprocess.Popen:
+    with (folder.parent / f"{folder.name}.out").open("w") as out:
         return subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *JOB, f"hydra.run.dir={place.name}"],
-            cwd=place.parent, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=out, stderr=subprocess.STDOUT,
+            [sys.executable, str(ROOT / "train.py"), *JOB, f"hydra.run.dir={folder.name}"],
+            cwd=folder.parent, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
 
-def wait_until(true, what, seconds=200):
+def wait_until(condition, name, seconds=200):
     deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"no {what}"
+    while not condition():
+        assert time.monotonic() < deadline, f"no {name}"
         time.sleep(0.02)
 
 
@@ -81,25 +82,36 @@ def test_a_holder_killed_in_its_training_is_followed_by_the_one_that_waits(tmp_p
     whole = command(*JOB, "hydra.run.dir=whole", "teachers_dir=others", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     teachers = tmp_path / "outputs/teachers"
-    processes = [begun(tmp_path / "first")]
+    processes = [start_job(tmp_path / "first")]
     try:
         wait_until(lambda: list(teachers.glob("*/checkpoints/last.ckpt")), "checkpoint")
         processes[0].send_signal(signal.SIGSTOP)
-        processes.append(begun(tmp_path / "second"))
-        said = tmp_path / "second.out"
-        wait_until(lambda: "eager" in said.read_text(), "second job")
+        processes.append(start_job(tmp_path / "second"))
+        log = tmp_path / "second.out"
+        wait_until(lambda: "waiting for another process, which trains" in log.read_text(), "second job")
         time.sleep(2)
-        assert "epoch" not in said.read_text()
+        assert "\nepoch " not in log.read_text()
         processes[0].kill()
-        assert processes[1].wait(timeout=200) == 0, said.read_text()
+        assert processes[1].wait(timeout=200) == 0, log.read_text()
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    lines = [line for line in said.read_text().splitlines() if "  epoch " in line]
+    lines = [line for line in log.read_text().splitlines() if line.startswith("epoch ")]
     assert "epoch 1/6" not in lines[0]
     assert "epoch 6/6" in lines[-1]
-    assert "trained and kept in" in said.read_text()
+    assert "continuing the teacher resnet14, which an interrupted run left half-trained in" in log.read_text()
+    assert "trained and kept in" in log.read_text()
     (mine,), (theirs,) = (list(folder.glob("*/teacher.safetensors")) for folder in (teachers, tmp_path / "others"))
-    found, expected = load_file(mine), load_file(theirs)
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    weights, expected = load_file(mine), load_file(theirs)
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize("name", ["teacher.json", "teacher.safetensors"])
+@pytest.mark.parametrize("change", [lambda c: b"", lambda c: c[: len(c) // 2], lambda c: c[:90] + b"#" + c[91:]])
+def test_a_damaged_store_is_one_line_that_says_what_to_do(source, name, change):
+    obtain(net(), source, lambda folder: None)
+    path = source.folder / name
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UserError, match=r"is not the file that was written; delete .* to train it again$"):
+        obtain(net(), source, lambda folder: None)

@@ -1,5 +1,6 @@
 """The commands of the README and of docs/evaluate.md, on runs of digits in the place of those they name."""
 
+import json
 import re
 import shlex
 import shutil
@@ -28,15 +29,15 @@ def place(distilled, alone, tmp_path, monkeypatch):
     for folder, name in ((distilled, "12-00-00"), (alone, "13-00-00")):
         shutil.copytree(folder, tmp_path / "outputs" / "2026-01-31" / name)
     run = tmp_path / "outputs" / "2026-01-31" / "12-00-00"
-    if not (run / "student-best.safetensors").exists():
-        shutil.copy(run / "student.safetensors", run / "student-best.safetensors")
-        summary = run / "summary.json"
-        text = summary.read_text()
-        before, best, after = text.partition('"best"')
-        summary.write_text(before + best + after.replace('"student.safetensors"', '"student-best.safetensors"', 1))
+    if not (run / "student-last.safetensors").exists():  # the last epoch was the best one
+        shutil.copy(run / "student.safetensors", run / "student-last.safetensors")
+        summary = json.loads((run / "summary.json").read_text())
+        summary["student"]["last"]["weights"] = "student-last.safetensors"
+        (run / "summary.json").write_text(json.dumps({k: v for k, v in summary.items() if k != "checksum"}))
     for i in range(10):
         (tmp_path / "photos" / str(i)).mkdir(parents=True)
         Image.new("L", (9, 12), 20 * i).save(tmp_path / "photos" / str(i) / "1.png")
+    (tmp_path / "my_code").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,6 +1,7 @@
 """A finished run opened again: the same weights, data and numbers; mistakes in one line."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from distill.data import Preprocess
 from distill.evaluation.runs import Run
 from distill.utils.errors import UserError
 from jobs import TINY, run_job
+from summaries import kept
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def test_models_and_data_are_those_of_the_run(folder):
     run = Run(folder)
     report = json.loads((folder / "summary.json").read_text())
     test = list(run.data.test_dataloader())
-    assert accuracy(run.student.model, test) == pytest.approx(report["student"]["last"]["test"]["acc"])
+    assert accuracy(run.student.model, test) == pytest.approx(kept(report["student"])["test"]["acc"])
     assert accuracy(run.teacher.model, test) == pytest.approx(report["teacher"]["test"]["acc"])
     assert not run.student.model.training
     assert not run.teacher.model.training
@@ -68,7 +70,7 @@ def test_simkds_student_comes_with_the_teachers_classifier(folder):
     run = Run(folder.parent / "simkd")
     with torch.no_grad():
         found = accuracy(run.student.model, run.data.test_dataloader())
-    assert found == pytest.approx(report["student"]["last"]["test"]["acc"])
+    assert found == pytest.approx(kept(report["student"])["test"]["acc"])
 
 
 def test_other_data_are_refused(folder, tmp_path):
@@ -109,6 +111,30 @@ def test_mistakes(folder, tmp_path):
     only = {key: value for key, value in moved.items() if key != "student"}
     (tmp_path / "summary.json").write_text(json.dumps(only))
     with pytest.raises(UserError, match="trained a teacher only"):
+        Run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seed", "zero", r"config.seed: Value 'zero' of type 'str' could not be converted to Integer"),
+        ("kd", "abc", r"config.kd: .*str is not a subclass of KDConfig"),
+        ("data", None, r"config.data: field 'data' is not Optional"),
+        ("optimizer", 7, r"config.optimizer: Cannot assign int"),
+        ("kd", None, r"config.kd: "),
+    ],
+)
+def test_a_configuration_that_somebody_edited(key, value, message, folder, tmp_path):
+    (tmp_path / "student.safetensors").write_bytes((folder / "student.safetensors").read_bytes())
+    report = json.loads((folder / "summary.json").read_text())
+    del report["checksum"]
+    report["config"][key] = value
+    (tmp_path / "summary.json").write_text(json.dumps(report))
+    with pytest.raises(UserError, match=f"summary.json is not what a run of this version wrote: {message}"):
+        Run(tmp_path)
+    del report["config"][key]
+    (tmp_path / "summary.json").write_text(json.dumps(report))
+    with pytest.raises(UserError, match=key) if key in ("kd", "data", "optimizer") else nullcontext():
         Run(tmp_path)
 
 

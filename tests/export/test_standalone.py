@@ -13,8 +13,7 @@ from distill.data import Preprocess
 from distill.evaluation.runs import Run
 from distill.export import standalone
 from distill.export.options import Options
-from distill.export.pixels import pixels
-from distill.export.student import open_student
+from distill.export.student import open_student, pixels
 from distill.models import timm_model, torchvision_model
 from distill.models.vision.imagenet import resnet18
 from jobs import TINY, run_job

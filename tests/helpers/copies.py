@@ -4,6 +4,7 @@ import json
 import shutil
 
 from distill.sweeps import record
+from summaries import kept
 
 
 def copy_run(run, folder, overrides, val=None, test=None, teacher=None, **changes):
@@ -11,8 +12,8 @@ def copy_run(run, folder, overrides, val=None, test=None, teacher=None, **change
     folder.mkdir(parents=True)
     report = json.loads((run / "summary.json").read_text())
     if val is not None:
-        report["student"]["last"]["val"]["acc"] = val
-        report["student"]["last"]["test"]["acc"] = test
+        kept(report["student"])["val"]["acc"] = val
+        kept(report["student"])["test"]["acc"] = test
     if teacher is not None:
         report["teacher"]["test"]["acc"] = report["teacher"]["val"]["acc"] = teacher
     for name, value in changes.items():

@@ -1,4 +1,4 @@
-"""Small real files for the tests of data."""
+"""Small sources and real files for the tests of data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from PIL import Image
 from pyarrow import parquet as pq
+from torch.utils.data import Dataset
+
+from distill.data import Splits, TensorImages
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "cifar10"
 
@@ -51,3 +55,36 @@ def write_folder(root: Path, classes=("ant", "bee"), count: int = 10, size=(12, 
         for i in range(count):
             picture(100 * label + i, size).save(root / name / f"{i:03}.{kind}")
     return root
+
+
+def batches(loader, epoch=0):
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def by_index(batches):
+    return {int(i): x for batch in batches for i, x in zip(batch.index, batch.inputs, strict=True)}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[i], other[i]) for i in one)
+
+
+def source(n=60, classes=3, channels=3, size=8, **kwargs):
+    """A callable source of noise in memory."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (n, channels, size, size), dtype=torch.uint8, generator=generator)
+    return lambda: Splits(TensorImages(pixels, torch.arange(n) % classes), **kwargs)
+
+
+class Pairs(Dataset):
+    """A user's data set; ``make`` turns a number into an image."""
+
+    def __init__(self, make, n=60):
+        self.make, self.n = make, n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        return self.make(i), i % 3

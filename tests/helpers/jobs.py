@@ -14,6 +14,11 @@ from distill.config.compose import compose
 ROOT = Path(__file__).resolve().parents[2]
 CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"
 TINY = ("threads=1", "trainer.max_epochs=2", "teacher.recipe.max_epochs=1", "logger=csv", "data.subset=200")
+STOPPING = (
+    "callbacks=early_stopping",
+    "callbacks.early_stopping.patience=0",
+    "+callbacks.early_stopping.min_delta=1",
+)  # no epoch is better by that much: stops after the second
 
 
 def command(*arguments, cwd=ROOT, timeout=280, **environment):
@@ -29,14 +34,17 @@ def command(*arguments, cwd=ROOT, timeout=280, **environment):
 
 
 def interrupted(line, *arguments, cwd, **environment):
-    """The same, stopped by Ctrl-C after it has printed ``line``; what it said on stderr."""
+    """The same, stopped by Ctrl-C after it has printed the parts of ``line`` one after the other; its stderr."""
+    awaited = line.split("  ")
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
     try:
         for said in process.stdout:
-            if line in said:
+            if awaited[0] in said:
+                del awaited[0]
+            if not awaited:
                 break
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
@@ -81,14 +89,19 @@ def run_job(folder, *overrides, config_dirs=()):
     return json.loads((folder / "summary.json").read_text())
 
 
-def stop_at(monkeypatch, step, error=None):
-    """Ctrl-C (or a crash) at the end of a step of the student's training."""
+def not_a_teacher(checkpoint):
+    """Whether a training's checkpoint is a student's."""
+    return checkpoint.parents[2].name != "teachers"
+
+
+def stop_at(monkeypatch, step, where=not_a_teacher, error=None):
+    """Ctrl-C (or a crash) at the end of a step of the trainings whose checkpoint ``where`` takes."""
     from distill.training.callbacks import GracefulStop
 
     original = GracefulStop.on_train_batch_end
 
     def patched(self, trainer, *args):
-        if trainer.global_step == step and self.checkpoint.parents[2].name != "teachers":
+        if trainer.global_step == step and where(self.checkpoint):
             if error:
                 raise error
             self.requested = True

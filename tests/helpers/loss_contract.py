@@ -6,7 +6,7 @@ import torch
 
 from distill import losses
 
-SHAPES = {"logits": (5,), "embedding": (6,), "feature": (4, 4, 4)}
+SHAPES = {"logits": (5,), "output": (5,), "embedding": (6,), "feature": (4, 4, 4)}
 SAMPLES = 8
 
 

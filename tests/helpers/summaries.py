@@ -4,14 +4,13 @@ from distill.training.roles import STUDENT, TEACHER
 from distill.training.summary import (  # fmt: skip
     DataInfo,
     EpochScores,
-    Hardware,
     RunSummary,
     Scores,
     StudentResult,
     TeacherResult,
     write,
 )
-from distill.utils.measurements import Size, Speed
+from distill.utils.measurements import Hardware, Size, Speed
 
 SIZE, SPEED = Size(400, 1000, 1600), Speed(3.0, 100.0, 64)
 
@@ -26,6 +25,11 @@ def teacher(name="big", val=0.8, test=0.8, **changes):
 def epoch(number=9, val=0.7, test=0.7, weights="student.safetensors", **more):
     """A student's entry "last" or "best"; ``more`` are metrics on the test split."""
     return EpochScores(number, weights, Scores(acc=val), Scores(acc=test, **more))
+
+
+def kept(node):
+    """The entry of a student in ``summary.json``, "best" or "last", whose weights the run kept."""
+    return next(node[key] for key in ("best", "last") if node.get(key, {}).get("weights") == "student.safetensors")
 
 
 def student(name="small", **changes):

@@ -8,7 +8,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
 import distill.models
-from distill.config.compose import CONF
+from distill.config import CONF
 
 FILES = sorted((CONF / "model").glob("*.yaml"))
 EXTERNAL = {"torchvision": "torchvision_model", "timm": "timm_model"}

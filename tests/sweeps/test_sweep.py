@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from jobs import ROOT, TINY, command
+from summaries import kept
 
 pytestmark = pytest.mark.slow
 JOB = (*TINY, "logger=none")
@@ -23,7 +25,7 @@ def summaries(sweep):
 def results(sweep):
     """What a table of the sweep would show, and the weights behind it."""
     return {
-        name: (report["student"]["last"]["val"], report["student"]["last"]["test"], report["student"]["best"])
+        name: (kept(report["student"])["val"], kept(report["student"])["test"], report["student"]["best"])
         for name, report in summaries(sweep).items()
     }
 
@@ -42,8 +44,11 @@ def undisturbed(place):
 
 def test_progress_is_shown_after_each_job(undisturbed):
     done, _ = undisturbed
-    lines = [line for line in done.stdout.splitlines() if line.startswith("sweep: ")]
-    assert [line.split(" done")[0] for line in lines] == [f"sweep: {n} of 4" for n in (1, 2, 3, 4)]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("job ")]
+    settings = ("kd.T=1 seed=0", "kd.T=1 seed=1", "kd.T=4 seed=0", "kd.T=4 seed=1")
+    for number, (line, setting) in enumerate(zip(lines, settings, strict=True)):
+        assert re.match(rf"job {number} \({setting}\): \d+\.\d\d %; {number + 1} of 4 done, best ", line), line
+    assert "\nepoch " not in done.stdout
     assert " left" in lines[0]
     assert " left" not in lines[-1]
 
@@ -91,12 +96,15 @@ def test_a_job_that_fails_leaves_the_others_alone(place):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "error: job 1: kd.alpha must be in [0, 1] (it weighs the hard loss), got 2.0" in done.stderr
-    assert "1 failed of 3 jobs; run these again with: python train.py -m sweep.resume=failing" in done.stderr
+    assert (
+        f"1 failed of 3 jobs; run these again with: python {ROOT / 'train.py'} -m sweep.resume=failing" in done.stderr
+    )
     assert sorted(summaries(place / "failing")) == ["0", "2"]
     assert json.loads((place / "failing/1/failure.json").read_text())["reason"].startswith("kd.alpha must be")
+    before = [(place / f"failing/{job}/summary.json").read_text() for job in "02"]
     again = command("-m", "kd.alpha=0.5,0.9,0.1", "sweep.resume=failing", cwd=place)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("is finished already") == 2
+    assert before == [(place / f"failing/{job}/summary.json").read_text() for job in "02"]  # with their times
     assert sorted(summaries(place / "failing")) == ["0", "1", "2"]
     assert not (place / "failing/1/failure.json").exists()
 
@@ -128,7 +136,7 @@ def test_a_failure_of_the_code_is_a_line_too_and_keeps_its_traceback(place, tmp_
     [
         ("sweep.resume=nowhere", "sweep.resume: nowhere does not exist"),
         ("sweep.resume=.", "sweep.resume: . is no sweep's folder (no sweep.yaml)"),
-        ("sweep.resume=whole/0", "sweep.resume: whole/0 is a single run: continue it with resume=whole/0"),
+        ("sweep.resume=whole/0", "sweep.resume: whole/0 is the folder of a single run, which resume= takes"),
     ],
 )
 def test_mistakes_of_resume(undisturbed, given, message):
@@ -149,6 +157,6 @@ def test_ctrl_c_says_how_to_go_on(place):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "continue with: python train.py -m sweep.resume=stopped" in err
+    assert f"continue with: python {ROOT / 'train.py'} -m sweep.resume=stopped" in err
     assert "Traceback" not in err
     assert not (place / "stopped/1").exists()

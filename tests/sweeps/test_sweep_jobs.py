@@ -10,8 +10,9 @@ import pytest
 
 from distill.sweeps import hydra_callback, record
 from distill.sweeps.hydra_callback import check_same_jobs, count_jobs, grid
-from distill.sweeps.jobs import FAILURE, HEARTBEAT_TIMEOUT_S, STATUS, State, jobs, load, start_time, swept_keys
+from distill.sweeps.jobs import FAILURE, State, jobs, load, read, swept_keys
 from distill.utils.errors import UserError
+from distill.utils.run_lock import HEARTBEAT_TIMEOUT_S, STATUS, start_time
 from jobs import command
 from summaries import epoch, student, write_summary
 
@@ -48,6 +49,11 @@ def test_folders_of_any_depth(tmp_path):
     assert len(jobs(tmp_path)) == 2
     assert len(jobs(tmp_path / "resnet20-vgg8/kd-0")) == 1
     assert jobs(tmp_path / "nowhere") == []
+    (tmp_path / "linked").symlink_to(tmp_path / "resnet20-vgg8")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    finished(tmp_path / "1/2/3/4/5/6/7", "kd-0", 0.5)  # a folder per part of a path among the overrides
+    finished(tmp_path / "1/2/3/4/5/6/7/8", "kd-1", 0.5)  # no sweep lies so deep
+    assert len(jobs(tmp_path)) == 3
 
 
 def test_a_process_that_is_gone_has_stopped(tmp_path):
@@ -94,14 +100,13 @@ def test_a_file_is_read_again_when_it_changes(tmp_path):
 
 
 def test_progress_says_how_many_the_best_and_how_long(tmp_path):
-    record.begin(tmp_path, {"overrides": [], "config_dir": None}, "basic", 5)
-    assert record.progress(tmp_path) == "sweep: 0 of 5 done"
+    record.begin(tmp_path, {"overrides": ["kd.T=1,2,4", "seed=0"], "config_dir": None}, "basic", 5)
     finished(tmp_path, 0, 0.5, "kd.T=1", wall_s=30)
     finished(tmp_path, 1, 0.7, "kd.T=2", wall_s=50)
-    record.fail(tmp_path / "2", ["kd.T=4"], "killed")
-    assert record.progress(tmp_path) == (
-        "sweep: 2 of 5 done, 1 failed, best 70.00 % on validation (kd.T=2), about 80 s left"
-    )
+    record.fail(tmp_path / "2", ["kd.T=4", "seed=0"], "killed")
+    done = "2 of 5 done, 1 failed, best 70.00 % (kd.T=2), about 80 s left"
+    assert record.progress(tmp_path, tmp_path / "0") == f"job 0 (kd.T=1): 50.00 %; {done}"
+    assert record.progress(tmp_path, tmp_path / "2") == f"job 2 (kd.T=4): failed; {done}"
 
 
 def test_the_verdict_names_failed_and_missing_jobs(tmp_path):
@@ -115,7 +120,8 @@ def test_the_verdict_names_failed_and_missing_jobs(tmp_path):
     record.prune(tmp_path / "3", 2, 0.1)
     (tmp_path / "3/command.yaml").write_text("overrides: [kd.T=8]\nconfig_dir: null")
     assert record.verdict(tmp_path) is None
-    assert record.progress(tmp_path).startswith("sweep: 2 of 3 done, 1 pruned, best")
+    line = "job 3 (kd.T=8): pruned after epoch 2 at 10.00 %; 2 of 3 done, 1 pruned, best "
+    assert record.progress(tmp_path, tmp_path / "3").startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -172,34 +178,6 @@ def test_a_command_that_asks_for_other_jobs_changes_nothing(tmp_path):
     assert {path: text for path, text in after.items() if path.name != hydra_callback.LOCK_FILE} == before
 
 
-def test_two_commands_do_not_run_one_grid(tmp_path):
-    """The second is refused while the first lives, and not once it was killed."""
-    begun(tmp_path / "sweep", grid(["kd.T=1,2", "seed=0,1"], {}))
-    code = (
-        "import sys; from pathlib import Path; from distill.sweeps import hydra_callback as callback; "
-        "callback.LOCK_TIMEOUT_S = 0.1; callback._lock_sweep(Path('sweep')); "
-        "print('mine', flush=True); sys.stdin.read()"
-    )
-
-    def other():
-        return subprocess.Popen(
-            [sys.executable, "-c", code], cwd=tmp_path, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    first = other()
-    assert first.stdout.readline() == "mine\n"
-    second = other()
-    assert second.communicate(timeout=60)[1].endswith(
-        "UserError: sweep is being run by another command: wait for it, or stop it first\n"
-    )
-    first.kill()
-    first.communicate()
-    third = other()
-    assert third.stdout.readline() == "mine\n"
-    third.communicate("")
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -225,4 +203,13 @@ def test_the_time_left_counts_the_place_that_has_become_free(tmp_path):
         (tmp_path / number).mkdir()
         (tmp_path / number / "command.yaml").write_text("overrides: []\nconfig_dir: null")
         record.write_status(tmp_path / number)
-    assert record.progress(tmp_path).endswith("3 running, best 50.00 % on validation, about 2 min left")
+    assert record.progress(tmp_path, tmp_path / "0").endswith("3 running, best 50.00 %, about 2 min left")
+
+
+def test_a_damaged_summary_is_a_failure_that_says_so(tmp_path, distilled):
+    (tmp_path / "command.yaml").write_text("overrides: [kd.T=2]\nconfig_dir: null\n")
+    whole = (distilled / "summary.json").read_text()
+    (tmp_path / "summary.json").write_text(whole.replace('"acc": 0', '"acc": 1', 1))
+    job = read(tmp_path)
+    assert (job.state, job.summary, job.overrides) == (State.failed, None, {"kd.T": "2"})
+    assert "its checksum is wrong" in job.failure["reason"]

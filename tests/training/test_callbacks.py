@@ -1,17 +1,22 @@
 """What a training says of itself while it runs."""
 
+import signal
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
+from typing import ClassVar
 
 import lightning.pytorch as L
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from distill.tasks.classification import Classification
 from distill.tasks.metrics import Means
 from distill.training import callbacks
-from distill.training.callbacks import DataWait, FiniteLoss
-from distill.utils.errors import UserError
+from distill.training.callbacks import DataWait, FiniteLoss, GracefulStop
+from distill.training.progress import EpochLine, TrainingBar
+from distill.utils.errors import Interrupted, UserError
 
 
 class Clock:
@@ -107,3 +112,77 @@ def test_finite_losses_pass():
     callback = FiniteLoss()
     step(callback, 1, hard=1.0)
     callback.on_train_epoch_end(None, None)
+
+
+class Validated(Line):
+    """Logs an accuracy that names its epoch."""
+
+    task = Classification(4)
+    means: ClassVar = {"train": SimpleNamespace(last=torch.zeros(1))}
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/acc", self.current_epoch / 10)
+
+
+def test_an_epoch_line_shows_validation_only_where_there_was_one(capsys):
+    loader = DataLoader(Slow(Clock(), 0.0))
+    L.Trainer(
+        max_epochs=4, check_val_every_n_epoch=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=[EpochLine("x")],
+    ).fit(Validated(Clock(), 0.0), loader, loader)  # fmt: skip
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "training x"
+    assert [line.rpartition("  ")[0] for line in lines] == [
+        "epoch 1/4", "epoch 2/4  acc 10.00 %", "epoch 3/4", "epoch 4/4  acc 30.00 %"
+    ]  # fmt: skip
+
+
+def test_a_second_ctrl_c_stops_at_once_unless_it_is_the_first_once_more(tmp_path, monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr("distill.training.callbacks.time.monotonic", lambda: clock.now)
+    stop = GracefulStop(tmp_path / "last.ckpt")
+    for seconds in (0.0, 0.01, 0.9):
+        clock.sleep(seconds)
+        stop._request(signal.SIGINT, None)
+    assert stop.requested
+    assert capsys.readouterr().err.count("Stopping after this step") == 1
+    clock.sleep(0.2)
+    stop._request(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt):
+        stop._request(signal.SIGINT, None)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_bars_last_line_stays_where_a_training_is_stopped(capsys, fails):
+    class Stop(L.Callback):
+        def on_train_batch_end(self, trainer, *args):
+            if fails:
+                raise Interrupted("stopped")
+
+    loader = DataLoader(Slow(Clock(), 0.0))
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
+        num_sanity_val_steps=0, callbacks=[TrainingBar("student x"), Stop()],
+    )  # fmt: skip
+    with pytest.raises(Interrupted) if fails else nullcontext():
+        trainer.fit(Validated(Clock(), 0.0), loader, loader)
+    last = capsys.readouterr().err.rpartition("\r")[2]
+    assert ("student x epoch 1/1" in last and last.endswith("\n")) == fails
+
+
+def test_a_training_stops_where_no_gradients_are_pending(tmp_path):
+    """Accumulated ones are in no checkpoint: the continued run would lose them."""
+    stop = GracefulStop(tmp_path / "last.ckpt")
+
+    class Ask(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            stop.requested = True
+
+    trainer = L.Trainer(
+        max_epochs=1, accumulate_grad_batches=4, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[Ask(), stop],
+    )  # fmt: skip
+    with pytest.raises(Interrupted):
+        trainer.fit(Line(Clock(), 0.0), DataLoader(Slow(Clock(), 0.0)))
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=False)
+    assert (trainer.fit_loop.epoch_loop.batch_progress.current.processed, saved["global_step"]) == (4, 1)

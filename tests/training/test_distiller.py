@@ -75,6 +75,17 @@ def test_the_loss_is_the_formula():
     assert module.means["train"].last[0].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_a_plateau_is_looked_for_in_the_epochs_that_are_validated():
+    module = distill.Distiller(
+        Net(4),
+        Net(8),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.1),
+        scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau,
+    )
+    trainer(max_epochs=3, check_val_every_n_epoch=2).fit(module, loader(), loader())
+    assert module.trainer.lr_scheduler_configs[0].scheduler.last_epoch == 1
+
+
 def test_its_own_optimizer_scheduler_validation_and_checkpoint(tmp_path):
     module = distill.Distiller(
         Net(4),
@@ -132,12 +143,29 @@ def test_without_a_teacher_it_learns_from_labels():
             {"teacher": Net(8, classes=4), "example": torch.zeros(2, 1, 8, 8)},
             "the student gives 3 logits and the teacher 4",
         ),
-        ({"example": torch.zeros(2, 3, 8, 8)}, r"the student Net cannot run on inputs \(2, 3, 8, 8\)"),
+        ({"example": torch.zeros(2, 3, 8, 8)}, r"the student Net cannot run on inputs \(1, 3, 8, 8\)"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message):
     with pytest.raises(distill.UserError, match=message) as caught:
         distill.Distiller(**{"student": Net(4), "teacher": Net(8), **arguments})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (torch.tensor([0, 3]), r"label 3 is outside 0\.\.2: the student has 3 logits"),
+        (torch.tensor([-1, 0]), r"label -1 is outside 0\.\.2"),
+        (torch.tensor([[0], [1]]), r"must have the shape \(N,\), got \(2, 1\)"),
+        (torch.tensor([0.0, 1.0]), r"shares of the classes, \(N, 3\), got \(2,\)"),
+    ],
+)
+def test_labels_out_of_range_are_one_line(target, message):
+    module = distill.Distiller(Net(4), Net(8))
+    data = TensorDataset(torch.zeros(2, 1, 8, 8), target)
+    with pytest.raises(distill.UserError, match=message) as caught:
+        trainer().fit(module, DataLoader(data, batch_size=2))
     assert "\n" not in str(caught.value)
 
 
@@ -209,3 +237,14 @@ def test_what_cannot_be_trained_is_one_line():
     )
     with pytest.raises(distill.UserError, match="the scheduler needs the number of steps"):
         trainer().fit(module, DataLoader(Stream(), batch_size=16))
+
+
+def test_labels_that_are_true_or_false_are_trained():
+    inputs, labels = torch.randn(8, 3, 8, 8), torch.arange(8) % 2
+    losses = []
+    for target in (labels, labels.bool()):
+        torch.manual_seed(0)
+        module = distill.Distiller(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), None, kd="none")
+        trainer().fit(module, DataLoader(TensorDataset(inputs, target), 8))
+        losses.append(float(module.trainer.callback_metrics["train/loss"]))
+    assert losses[0] == losses[1]

@@ -5,12 +5,14 @@ import pytest
 from distill.config.schema import typed
 from distill.training.flows import Flows, check
 from distill.training.prepare import prepare
+from distill.training.roles import Role, RoleKind
 from distill.utils.errors import UserError
 from jobs import composed
 
 FAST = ("threads=1", "data.subset=200", "trainer.accelerator=cpu")
 THEIRS = """
 from distill.training.flows import Flow, ModelConfig
+from distill.training.roles import Role, RoleKind
 
 class Before(Flow):
     def __init__(self, models):
@@ -21,7 +23,8 @@ class Before(Flow):
             raise_user_error()
 
     def students(self, cfg):
-        return [ModelConfig(f"assistant_{i}", f"kd.flow.models.{i}", n, cfg.seed) for i, n in enumerate(self.nodes, 1)]
+        roles = [Role(RoleKind.ASSISTANT, i + 1) for i in range(len(self.nodes))]
+        return [ModelConfig(role, "kd.flow.models", node, cfg.seed) for role, node in zip(roles, self.nodes)]
 
 def raise_user_error():
     from distill.utils.errors import UserError
@@ -45,13 +48,13 @@ def flows(*overrides):
     ],
 )
 def test_every_model_by_its_role(overrides, roles):
-    assert list(flows(*overrides).models()) == roles
+    assert list(map(str, flows(*overrides).models())) == roles
 
 
 def test_the_student_is_initialised_as_it_would_be_alone():
-    seeds = {role: model.seed for role, model in flows("kd=ban", "kd.generations=3", "seed=7").models().items()}
+    seeds = {str(role): model.seed for role, model in flows("kd=ban", "kd.generations=3", "seed=7").models().items()}
     assert seeds == {"teacher": 0, "generation_1": 2007, "generation_2": 1007, "student": 7}
-    assert flows("kd=dml", "seed=7").models()["peer_1"].seed == 1007
+    assert flows("kd=dml", "seed=7").models()[Role(RoleKind.PEER)].seed == 1007
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def test_a_flow_from_outside_is_a_class_and_a_yaml_file(theirs):
     cfg = composed(*FAST, "kd=theirs", f"teachers_dir={theirs / 'teachers'}", config_dirs=[theirs])
     check(typed(cfg))
     made = prepare(cfg, theirs)
-    assert [stage.role for stage in made.stages] == ["assistant_1", "student"]
+    assert [str(stage.role) for stage in made.stages] == ["assistant_1", "student"]
     assert made.stages[1].teachers[0] is made.stages[0].student
     with pytest.raises(UserError, match="kd.flow.models is empty"):
         check(typed(composed(*FAST, "kd=theirs", "kd.flow.models=[]", config_dirs=[theirs])))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.data import Batch, DataModule
+from distill.data import Batch, ImageDataModule
 from distill.data.sources import digits
 from distill.distillation.criterion import Criterion
 from distill.distillation.model_info import inspect_model
@@ -13,7 +13,7 @@ from distill.distillation.teacher import Teacher
 from distill.distillation.terms import Term
 from distill.losses import KD, RKD, FitNet
 from distill.models import resnet8, resnet14
-from distill.tasks.image_classification import ImageClassification
+from distill.tasks.classification import Classification
 from distill.training.module import DistillationModule
 
 
@@ -31,7 +31,7 @@ class Dropping(nn.Module):
 
 @pytest.fixture(scope="module")
 def data():
-    module = DataModule.from_options(digits, batch_size=32, subset=100, augment={"crop_padding": 1})
+    module = ImageDataModule.from_options(digits, batch_size=32, subset=100, augment={"crop_padding": 1})
     module.setup()
     return module
 
@@ -50,7 +50,7 @@ def made(data):
     module = DistillationModule(
         student,
         criterion,
-        ImageClassification(10),
+        Classification(10),
         teacher,
         lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=5e-4),
         head=s.head,
@@ -157,7 +157,7 @@ def test_random_layers_draw_by_seed_and_step(data, tmp_path):
         student = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
         torch.manual_seed(noise)  # what came before must not matter
         module = DistillationModule(
-            student, Criterion(), ImageClassification(10), optimizer=lambda p: torch.optim.SGD(p, 0.1), seed=seed
+            student, Criterion(), Classification(10), optimizer=lambda p: torch.optim.SGD(p, 0.1), seed=seed
         )
         fit(module, data, tmp_path)
         return student[2].weight.detach().clone()

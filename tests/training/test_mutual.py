@@ -10,7 +10,7 @@ from distill.distillation.model_info import inspect_model
 from distill.distillation.terms import Term
 from distill.losses import KD, FitNet
 from distill.models import resnet8, resnet14
-from distill.tasks.image_classification import ImageClassification
+from distill.tasks.classification import Classification
 from distill.training.mutual import MutualDistillationModule
 
 X = torch.randn(6, 3, 16, 16)
@@ -29,7 +29,7 @@ def made(*nets, terms):
                 row.append(criterion)
         rows.append(row)
     return MutualDistillationModule(
-        nets, rows, [None] * len(nets), task=ImageClassification(10), optimizer=lambda p: torch.optim.SGD(p, 0.1)
+        nets, rows, [None] * len(nets), task=Classification(10), optimizer=lambda p: torch.optim.SGD(p, 0.1)
     )
 
 

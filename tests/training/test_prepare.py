@@ -2,7 +2,11 @@
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from distill.config.schema import typed
+from distill.data import ImageDataModule, Splits, TensorImages
+from distill.training.fingerprint import fingerprint_inputs
 from distill.training.prepare import prepare
 from distill.utils.errors import UserError
 from jobs import composed
@@ -58,7 +62,7 @@ def test_methods_combine_on_the_command_line(tmp_path):
     assert (criterion.alpha, criterion.losses["kd"][0].T, criterion.terms[1].weight) == (0.1, 4.0, 7.0)
     assert job(tmp_path, "kd=[kd,rkd]").stages[-1].criterion.alpha is None  # the last one's
     chain = job(tmp_path, "kd=[takd,sp]").stages
-    assert [stage.role for stage in chain] == ["assistant_1", "student"]
+    assert [str(stage.role) for stage in chain] == ["assistant_1", "student"]
     assert [term.name for term in chain[0].criterion.terms] == ["kd", "sp"]
 
 
@@ -95,8 +99,14 @@ def test_momentum_is_the_optimizers(tmp_path):
     assert optimizer.param_groups[0]["momentum"] == 0.5
 
 
-def test_small_steps_use_one_thread_and_large_ones_all(tmp_path):
-    from distill.utils.cpu import usable_cores
+def test_small_steps_use_one_thread_and_large_ones_all(tmp_path, monkeypatch):
+    """Where that is faster; the folder keeps it, for the run to be resumed with."""
+    from distill.training import threads
+    from distill.utils.processes import usable_cores
+
+    monkeypatch.setattr(threads, "busy_cores", lambda: 0)
+    monkeypatch.setattr(threads, "compare", lambda step, count: (1.0, 0.5))
+    (tmp_path / "config.yaml").touch()
 
     try:
         prepare(composed("data.subset=200", "trainer.accelerator=cpu"), tmp_path)
@@ -106,6 +116,7 @@ def test_small_steps_use_one_thread_and_large_ones_all(tmp_path):
             tmp_path,
         )
         assert torch.get_num_threads() == usable_cores()
+        assert OmegaConf.load(tmp_path / "config.yaml").threads == usable_cores()
     finally:
         torch.set_num_threads(1)
 
@@ -121,3 +132,19 @@ def test_rehearsal_leaves_no_trace(tmp_path):
     adapter = taught.stages[-1].criterion.losses["fitnet"][0].adapter
     assert int(adapter[1].num_batches_tracked) == 0
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in taught.teachers[0].student.model.modules())
+
+
+def test_the_classes_and_the_shape_of_an_image_shape_a_teacher():
+    cfg = composed(*FAST)
+    node = {"_target_": "distill.models.resnet8"}
+
+    def inputs(classes, shape):
+        images = TensorImages(torch.zeros(40, *shape, dtype=torch.uint8), torch.arange(40) % 2)
+        data = ImageDataModule.from_options(lambda: Splits(images, classes=classes), 4)
+        return fingerprint_inputs(typed(cfg), node, data, "32-true")
+
+    same = inputs(["a", "b"], (1, 4, 4))
+    assert same == inputs(["a", "b"], (1, 4, 4))
+    assert same != inputs(["a", "c"], (1, 4, 4))
+    assert same != inputs(["a", "b", "c"], (1, 4, 4))
+    assert same != inputs(["a", "b"], (1, 2, 8))

@@ -17,7 +17,7 @@ def test_labels():
     assert [role.label for role in (TEACHER, Role(RoleKind.TEACHER, 2), TEACHERS, Role(RoleKind.PEER), STUDENT)] == [
         "teacher", "teacher 2", "teachers", "peer 1", "student",
     ]  # fmt: skip
-    assert BASELINE.label == "student alone"
+    assert BASELINE.label == "student without distillation"
 
 
 @pytest.mark.parametrize("name", ["", "data", "teacher_x", "Student"])

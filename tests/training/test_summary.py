@@ -14,7 +14,9 @@ from summaries import epoch, student, summary, teacher, write_summary
 
 SMALL = {"size": Size(100, 250, 800), "speed": Speed(1.0, 250.0, 64)}
 TEACHER = teacher("big", test=0.8)
-STUDENT = student(last=epoch(9, test=0.76, agreement=0.85), best=epoch(7, test=0.77, agreement=0.86), **SMALL)
+STUDENT = student(
+    last=epoch(9, test=0.76, agreement=0.85), best=epoch(7, test=0.77, weights="student-best.safetensors"), **SMALL
+)
 
 
 def shown(**models):
@@ -25,16 +27,37 @@ def shown(**models):
 
 def test_ratios():
     assert vars(summary(teacher=TEACHER, student=STUDENT).ratios) == pytest.approx(
-        {"accuracy_kept": 0.95, "parameters": 4, "macs": 4, "bytes": 2, "latency": 3, "throughput": 2.5}
+        {"score_relative_to_teacher": 0.95, "parameters": 4, "macs": 4, "bytes": 2, "latency": 3, "throughput": 2.5}
     )
     assert summary(student=STUDENT).ratios is None
 
 
 def test_table_shows_both_side_by_side():
     text = shown(teacher=TEACHER, student=STUDENT)
-    for part in ("big", "small", "80.00 %", "76.00 %", "95.00 % kept", "77.00 %", "(7 of 9)", "85.00 %", "4.00 x",
+    for part in ("big", "small", "80.00 %", "76.00 %", "95.00 %", "77.00 %", "last epoch (9)",
+                 "best epoch (7 of 9)", "85.00 %", "4.00 x",
                  "3.00 x faster", "throughput, batch 64"):  # fmt: skip
         assert part in text
+
+
+def test_the_best_epoch_is_the_result_where_its_weights_were_kept():
+    both = student(last=epoch(9, test=0.76, weights="student-last.safetensors"), best=epoch(7, test=0.77), **SMALL)
+    assert (both.kept, both.test["acc"], summary(teacher=TEACHER, student=both).ratios.score_relative_to_teacher) == (
+        both.best, 0.77, 0.77 / 0.8)  # fmt: skip
+    rows = [line for line in shown(teacher=TEACHER, student=both).splitlines() if "test top-1" in line]
+    for part in ("best epoch (7 of 9)", "80.00 %", "77.00 %", "96.25 %"):
+        assert part in rows[0]
+    assert "last epoch (9)" in rows[1]
+    assert "76.00 %" in rows[1]
+    assert "80.00 %" not in rows[1]
+
+
+def test_large_ratios_are_whole_numbers():
+    tiny = student(size=Size(100, 250, 800), speed=Speed(0.002, 1e6, 64))
+    text = shown(teacher=TEACHER, student=tiny)
+    assert "1,500 x faster" in text
+    assert "10,000 x faster" in text
+    assert "4.00 x smaller" in text
 
 
 def test_table_of_one():
@@ -66,8 +89,8 @@ def test_what_is_written_is_read(tmp_path):
         "peer_1",
         "peer_2",
     ]
-    assert found.student.test.top5 == 0.9
-    assert found.student.test.agreement is None
+    assert found.student.test.get("top5") == 0.9
+    assert found.student.test.get("agreement") is None
 
 
 def test_a_student_says_only_what_it_has():

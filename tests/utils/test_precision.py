@@ -44,6 +44,23 @@ def test_the_model_decides_on_a_cpu(machine):
     assert choose("cpu", nn.Conv2d(4, 4, 3), 2 * SMALL_STEP) == ("bf16-mixed", "the CPU has AMX")
 
 
+@pytest.mark.parametrize(
+    ("stride", "padding", "side", "expected"),
+    [
+        (2, 1, 1, "32-true"),
+        (2, 1, 2, "bf16-mixed"),
+        (3, 1, 2, "32-true"),
+        (1, 1, 1, "bf16-mixed"),
+        (4, 0, 3, "bf16-mixed"),
+    ],
+)
+def test_a_stride_over_a_smaller_map_is_not_trained_in_bf16_on_a_cpu(machine, stride, padding, side, expected):
+    """torch leaves a part of its weight's gradient unset."""
+    machine(avx=True)
+    net = nn.Sequential(nn.Conv2d(2, 2, 3, stride, padding))
+    assert choose("cpu", net, 2 * SMALL_STEP, {"0": (4, 2, side, side)})[0] == expected
+
+
 def test_what_was_asked_for_is_taken(machine):
     machine()
     assert resolve("bf16-mixed", "cpu", resnet8(10), 0)[0] == "bf16-mixed"

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,13 +13,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from distill.config.schema import typed
 from distill.training.flows import check
 from distill.utils import processes
 from distill.utils.errors import UserError
 from distill.utils.launcher import failure_reason, launch
-from jobs import TINY, command, composed, curve, interrupted
+from jobs import ROOT, TINY, command, composed, curve, interrupted
 
 OWN = '''
 from torch import nn
@@ -31,36 +34,36 @@ JOB = (*TINY, "data.batch_size=20", "model._target_=own.mlp", "trainer.accelerat
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    place = tmp_path_factory.mktemp("processes")
-    (place / "own.py").write_text(OWN)
-    return place
+def workspace(tmp_path_factory):
+    workspace = tmp_path_factory.mktemp("processes")
+    (workspace / "own.py").write_text(OWN)
+    return workspace
 
 
-def train(place, *arguments):
+def train(workspace, *arguments):
     done = command(
-        *JOB, *arguments, cwd=place, PYTHONPATH=os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
+        *JOB, *arguments, cwd=workspace, PYTHONPATH=os.pathsep.join([str(workspace), os.environ.get("PYTHONPATH", "")])
     )
     assert done.returncode == 0, done.stderr
     return done
 
 
 @pytest.fixture(scope="module")
-def one(place):
-    train(place, "hydra.run.dir=one")
-    return place / "one"
+def one(workspace):
+    train(workspace, "hydra.run.dir=one")
+    return workspace / "one"
 
 
 @pytest.fixture(scope="module")
 def two(one):
-    done = train(one.parent, "trainer=ddp", "trainer.devices=2", "hydra.run.dir=two")
+    done = train(one.parent, "trainer=ddp", "trainer.devices=2", "hydra.run.dir=two", "log_level=debug")
     return one.parent / "two", done
 
 
 @pytest.mark.slow
 def test_two_processes_learn_as_one_with_the_same_global_batch(one, two):
     folder, done = two
-    assert done.stdout.count("student mlp  epoch ") == 3  # one of them speaks
+    assert done.stdout.partition("training student mlp")[2].count("\nepoch ") == 3  # one of them speaks
     assert "teacher cache: not used, the job has several processes" in done.stdout
     alone, both = curve(one), curve(folder)
     assert alone.keys() == both.keys()
@@ -78,14 +81,16 @@ def test_two_processes_learn_as_one_with_the_same_global_batch(one, two):
 @pytest.mark.slow
 def test_stopped_together_and_continued_together(two):
     whole, _ = two
-    place, folder = whole.parent, whole.parent / "stopped"
-    path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
+    workspace, folder = whole.parent, whole.parent / "stopped"
+    path = os.pathsep.join([str(workspace), os.environ.get("PYTHONPATH", "")])
     arguments = [*JOB, "trainer.devices=2", "trainer.max_epochs=3", "hydra.run.dir=stopped"]
-    errors = interrupted("student mlp  epoch 1/3", *arguments, cwd=place, PYTHONPATH=path)
-    assert "error: stopped in epoch" in errors
+    errors = interrupted("training student mlp  epoch 1/3", *arguments, cwd=workspace, PYTHONPATH=path)
+    assert "stopped in epoch" in errors
     assert errors.count("Stopping after this step") == 1
-    assert errors.strip().splitlines()[-1].endswith("continue with: python train.py resume=stopped")
-    done = command("resume=stopped", cwd=place, PYTHONPATH=path)
+    assert (
+        errors.strip().splitlines()[-1].endswith(f"continue with: python {ROOT / 'train.py'} resume=stopped trust=own")
+    )
+    done = command("resume=stopped", "trust=own", cwd=workspace, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     before, after = load_file(whole / "student.safetensors"), load_file(folder / "student.safetensors")
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -94,12 +99,12 @@ def test_stopped_together_and_continued_together(two):
 @pytest.mark.slow
 def test_jobs_of_a_multirun_have_processes_of_their_own_and_fail_alone(one):
     """The second job's second process is killed in mid-training."""
-    place = one.parent
-    path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
+    workspace = one.parent
+    path = os.pathsep.join([str(workspace), os.environ.get("PYTHONPATH", "")])
     arguments = ["-m", *JOB, "trainer.devices=2", "trainer.max_epochs=2,60", "hydra.sweep.dir=sweep"]
 
     def kill_one():
-        status = place / "sweep" / "1" / "status.json"
+        status = workspace / "sweep" / "1" / "status.json"
         while not (status.exists() and "student" in str(json.loads(status.read_text()).get("training"))):
             time.sleep(0.05)
         for process in Path("/proc").glob("[0-9]*"):
@@ -113,12 +118,12 @@ def test_jobs_of_a_multirun_have_processes_of_their_own_and_fail_alone(one):
 
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
-    done = command(*arguments, cwd=place, PYTHONPATH=path)
+    done = command(*arguments, cwd=workspace, PYTHONPATH=path)
     assert done.returncode == 1, done.stderr
-    assert (place / "sweep" / "0" / "summary.json").exists()
-    failure = json.loads((place / "sweep" / "1" / "failure.json").read_text())
+    assert (workspace / "sweep" / "0" / "summary.json").exists()
+    failure = json.loads((workspace / "sweep" / "1" / "failure.json").read_text())
     assert failure["reason"] == "one of its processes was killed (SIGKILL)"
-    assert not (place / "sweep" / "1" / "summary.json").exists()
+    assert not (workspace / "sweep" / "1" / "summary.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -196,3 +201,31 @@ def test_torchrun_needs_a_folder(tmp_path):
     assert done.stderr == "error: torchrun's processes share one folder: name it with hydra.run.dir=<folder>\n"
     quiet = command("trainer.devices=2", cwd=tmp_path, WORLD_SIZE="2", RANK="1", LOCAL_RANK="1")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (1, "", "")
+
+
+LISTENS = """
+import os
+from pathlib import Path
+from distill.utils import distributed
+
+distributed.init_process_group(cuda=False)
+distributed.all_reduce_any(True, "cpu")
+sockets = {os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()}
+rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+print(sorted({row[1].rpartition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}))
+distributed.all_reduce_any(True, "cpu")
+"""
+
+
+def test_processes_of_one_machine_listen_on_its_loopback_interface():
+    port = get_free_port()
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", LISTENS], stdout=subprocess.PIPE, text=True,
+            env=os.environ | {processes.OURS: "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                              "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    answers = [process.communicate(timeout=120)[0].strip() for process in both]
+    assert set(answers) == {"['0100007F']"}

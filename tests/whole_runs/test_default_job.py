@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill.data import DataModule
+from distill.data import ImageDataModule
 from distill.data.sources import digits
 from distill.models import resnet8
 from jobs import command
@@ -48,8 +48,10 @@ def test_what_is_kept(done):
     assert list((folder / "tensorboard").rglob("events.out.tfevents*"))
     for split in ("val", "test"):
         assert {"loss", "hard", "kd", "acc", "top5", "agreement"} == set(report["student"]["last"][split])
-    assert {"accuracy_kept", "parameters", "macs", "bytes", "latency", "throughput"} == set(report["ratios"])
-    assert report["student"]["bytes"] == (folder / "student.safetensors").stat().st_size
+    ratios = {"score_relative_to_teacher", "parameters", "macs", "bytes", "latency", "throughput"}
+    assert set(report["ratios"]) == ratios
+    checksum = (folder / "student.safetensors").stat().st_size - report["student"]["bytes"]
+    assert 0 < checksum < 100  # in the file's metadata, which the size of the weights leaves out
     assert report["hardware"]["cores"] >= 1
 
 
@@ -60,10 +62,10 @@ def test_last_and_best_are_apart(done):
     curve = {int(row[epoch]) + 1: float(row[column]) for row in rows[1:] if row[column]}
     best, last = report["student"]["best"], report["student"]["last"]
     assert last["epoch"] == 20 == max(curve)
-    assert best["epoch"] == min(e for e, acc in curve.items() if acc == max(curve.values()))
+    assert best["epoch"] == max(e for e, acc in curve.items() if acc == max(curve.values()))
     if best["epoch"] == last["epoch"]:  # not so where this was written: epoch 14 of 20
         pytest.skip("on this machine's arithmetic the last epoch is the best, and the two cannot be told apart")
-    data = DataModule.from_options(digits, batch_size=64, augment={"crop_padding": 1})
+    data = ImageDataModule.from_options(digits, batch_size=64, augment={"crop_padding": 1})
     for entry, checkpoint in ((last, "last.ckpt"), (best, "best.ckpt")):
         weights = load_file(folder / entry["weights"])
         state = torch.load(folder / "checkpoints" / checkpoint, weights_only=True)["state_dict"]

@@ -1,5 +1,6 @@
 """A run that was stopped and continued equals one that was not."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -48,13 +49,43 @@ def test_stopped_by_hand_at_any_step(uninterrupted, monkeypatch, step):
     assert (whole["epoch"], whole["global_step"]) == (again["epoch"], again["global_step"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "step"), [("limit_train_batches=2", 2), ("accumulate_grad_batches=3", 1)])
+def test_short_epochs_and_accumulated_gradients_are_continued_alike(tmp_path, monkeypatch, change, step):
+    run = (*RUN, f"trainer.{change}", "kd=none", "data.batch_size=32")
+    run_job(tmp_path / "whole", *run)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, step)
+        run_job(tmp_path / "stopped", *run)
+    run_job(tmp_path / "stopped", *run, f"resume={tmp_path / 'stopped'}")
+    assert_equal(student(tmp_path / "whole"), student(tmp_path / "stopped"))
+
+
 def test_killed_in_mid_epoch_goes_on_from_the_last_epochs_checkpoint(uninterrupted, monkeypatch):
     folder = uninterrupted.parent / "killed"
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
-        stop_at(patch, 10, RuntimeError("killed"))
+        stop_at(patch, 10, error=RuntimeError("killed"))
         run_job(folder, *RUN)
     run_job(folder, *RUN, f"resume={folder / 'checkpoints' / 'last.ckpt'}")
     assert_equal(student(uninterrupted), student(folder))
+
+
+@pytest.mark.parametrize("step", [None, 10])
+def test_killed_after_its_last_checkpoint_a_training_keeps_its_last_epochs_metrics(uninterrupted, monkeypatch, step):
+    """Nothing is left to be trained; ``step``: the run had been continued within its last epoch before."""
+    folder = uninterrupted.parent / f"killed-{step}"
+    if step is not None:
+        with monkeypatch.context() as patch, pytest.raises(Interrupted):
+            stop_at(patch, step)
+            run_job(folder, *RUN)
+    run_job(folder, *RUN, *([f"resume={folder}"] if step else []))
+    expected = json.loads((folder / "summary.json").read_text())["student"]
+    for name in ("summary.json", "finished.json"):
+        (folder / name).unlink()
+    actual = run_job(folder, *RUN, f"resume={folder}")["student"]
+    assert {"loss", "acc"} <= expected["train"].keys()
+    assert actual["train"] == expected["train"]
+    assert (actual.get("partial_train"), actual["last"]["epoch"]) == (expected.get("partial_train"), 3)
 
 
 def test_a_finished_training_stays_at_its_last_epoch(uninterrupted):
@@ -114,8 +145,8 @@ def test_ctrl_c_from_the_command_line(tmp_path):
     assert process.returncode == 130
     assert "Stopping after this step" in errors
     last = errors.strip().splitlines()[-1]
-    assert "error: stopped in epoch" in last
-    assert "continue with: python train.py resume=" in last
+    assert "stopped in epoch" in last
+    assert f"continue with: python {ROOT / 'train.py'} resume=" in last
     assert "Traceback" not in errors
     folder = last.rpartition("resume=")[2]
     done = command(f"resume={folder}")
@@ -135,9 +166,9 @@ def test_the_record_of_a_run_survives_wrong_resumes(tmp_path):
     (tmp_path / "mine" / "model" / "small.yaml").write_text(
         "_target_: distill.models.ResNet\ndepth: 8\nwidths: [8, 8, 16, 16]\n"
     )
-    run = tmp_path / "run"
+    run, mine = tmp_path / "run", ["--config-dir", tmp_path / "mine"]
     short = ["kd=none", "data.subset=200", "trainer.max_epochs=2", "threads=1", "logger=none"]
-    made = command("--config-dir", tmp_path / "mine", "model=small", *short, f"hydra.run.dir={run}")
+    made = command(*mine, "model=small", *short, f"hydra.run.dir={run}")
     assert made.returncode == 0, made.stderr
     (run / "summary.json").unlink()  # as if it had been stopped
     for wrong, message in [
@@ -145,13 +176,16 @@ def test_the_record_of_a_run_survives_wrong_resumes(tmp_path):
         ("model=resnet14", "resume continues a run as it was: model"),
         ("trainer.max_epochs=5", "trainer.max_epochs was 2 and is 5 now; start a new run"),
     ]:
-        done = command(f"resume={run}", wrong)
+        done = command(*mine, f"resume={run}", wrong)
         assert done.returncode == 1
         assert len(done.stderr.strip().splitlines()) == 1
         assert message in done.stderr
-    done = command(f"resume={run}", "trainer.log_every_n_steps=1")
+    done = command(*mine, f"resume={run}", "trainer.log_every_n_steps=1")
     assert done.returncode == 0, done.stderr
     assert (run / "summary.json").exists()
-    again = command(f"resume={run}")
+    unasked = command(f"resume={run}")
+    assert unasked.returncode == 1
+    assert unasked.stderr.strip().endswith(f"add --config-dir {tmp_path / 'mine'}")
+    again = command(*mine, f"resume={run}")
     assert again.returncode == 0
     assert "is finished already" in again.stdout

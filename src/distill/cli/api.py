@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf.errors import OmegaConfBaseException
-
-from distill.config.command_line import Overrides, as_overrides, hydra_value, quoted
+from distill.config.command_line import Overrides, as_overrides, hydra_value
+from distill.config.paths import home, quoted
 from distill.training.summary import RunSummary, read
 from distill.utils.errors import UserError
 
@@ -21,25 +20,22 @@ from distill.utils.errors import UserError
 def _called_as_command(arguments: list[str]) -> Iterator[None]:
     """Set the process up as the command ``distill train`` does, and restore what a script may rely on afterwards."""
     import torch
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
 
     from distill.cli.train import FULL_ERROR
+    from distill.config.compose import separate_hydra
     from distill.utils import invocation
 
-    argv, environment, threads = sys.argv, dict(os.environ), torch.get_num_threads()
+    argv, path, environment, threads = sys.argv, list(sys.path), dict(os.environ), torch.get_num_threads()
     loggers = [logging.getLogger(), logging.getLogger("distill")]
     logging_state = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
-    hydra, hydra_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
-    GlobalHydra.instance().clear()
     sys.argv = ["distill train", *arguments]
     invocation.remember()
     os.environ[FULL_ERROR] = "1"  # Hydra raises instead of printing
     try:
-        with warnings.catch_warnings():
+        with separate_hydra(), warnings.catch_warnings():
             yield
     finally:
-        sys.argv = argv
+        sys.argv, sys.path[:] = argv, path
         os.environ.clear()
         os.environ.update(environment)
         torch.set_num_threads(threads)
@@ -48,13 +44,15 @@ def _called_as_command(arguments: list[str]) -> Iterator[None]:
                 handler.close()
             logger.handlers, logger.propagate = handlers, propagate
             logger.setLevel(level)
-        GlobalHydra.instance().clear()
-        if hydra is not None:
-            GlobalHydra.instance().initialize(hydra)
-        HydraConfig.instance().cfg = hydra_config
 
 
-def _run(arguments: list[str]) -> Path:
+def _run(
+    overrides: list[str],
+    flags: list[str],
+    folder_key: str,
+    output_dir: str | Path | None,
+    config_dir: str | Path | None,
+) -> Path:
     """Runs the training command in this process.
 
     Returns:
@@ -63,29 +61,19 @@ def _run(arguments: list[str]) -> Path:
     Raises:
         UserError: a mistake in the configuration, the data or the models.
     """
-    from hydra.errors import HydraException
-
     from distill.cli.train import execute
-    from distill.config.explain import explain, explain_value
-    from distill.sweeps import hydra_callback
 
+    if flag := next((override for override in overrides if override.startswith("-")), None):
+        raise UserError(f"{flag} is no override: a multirun is distill.sweep, --config-dir is config_dir=")
+    if config_dir is not None:
+        flags = [*flags, "--config-dir", home(str(config_dir))]
+    folder = [f"{folder_key}={quoted(home(str(output_dir)))}"] if output_dir is not None else []
+    arguments = [*flags, *overrides, *folder]
     with _called_as_command(arguments):
         try:
             return execute(arguments)
-        except hydra_callback.SweepRefused as error:
-            raise UserError(str(error)) from None
-        except HydraException as error:
-            raise UserError(explain(error)) from error
-        except OmegaConfBaseException as error:
-            raise UserError(explain_value(error)) from error
-        except SystemExit as error:  # of a job in several processes, whose first process has printed why
+        except SystemExit as error:  # of a job in several processes, the first of which has printed why
             raise UserError(f"the run ended with status {error.code}: its processes print why") from error
-
-
-def _refuse_flags(arguments: list[str]) -> None:
-    """A UserError for an argument of the command line that is no override."""
-    if flag := next((argument for argument in arguments if argument.startswith("-")), None):
-        raise UserError(f"{flag} is no override: a multirun is distill.sweep, --config-dir is config_dir=")
 
 
 def train(
@@ -108,15 +96,10 @@ def train(
     Example:
         >>> import distill
         >>> summary = distill.train(["model=resnet8", "teacher=resnet20", "kd.T=4"])  # doctest: +SKIP
-        >>> summary.student.last.test.acc  # doctest: +SKIP
+        >>> summary.student.test["acc"]  # doctest: +SKIP
         0.9916
     """
-    arguments = as_overrides(overrides)
-    _refuse_flags(arguments)
-    if output_dir is not None:
-        arguments.append(f"hydra.run.dir={quoted(output_dir)}")
-    folder = _run([*(["--config-dir", str(config_dir)] if config_dir is not None else []), *arguments])
-    return read(folder)
+    return read(_run(as_overrides(overrides), [], "hydra.run.dir", output_dir, config_dir))
 
 
 @dataclass(frozen=True)
@@ -153,15 +136,11 @@ def sweep(
         UserError: a mistake in the configuration. A job that fails is no error of the others: see :class:`Sweep`.
     """
     arguments = as_overrides(overrides)
-    _refuse_flags(arguments)
     for key, values in (over or {}).items():
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise UserError(f"over[{key!r}] must list the values of the key, got {values!r}")
         arguments.append(f"{key}={','.join(map(hydra_value, values))}")
-    if output_dir is not None:
-        arguments.append(f"hydra.sweep.dir={quoted(output_dir)}")
-    flags = ["--multirun", *(["--config-dir", str(config_dir)] if config_dir is not None else [])]
-    folder = _run([*flags, *arguments])
+    folder = _run(arguments, ["--multirun"], "hydra.sweep.dir", output_dir, config_dir)
     from distill.sweeps.jobs import State, jobs
 
     ended = jobs(folder)

@@ -1,21 +1,23 @@
 """A run's folder belongs to one run, which is recorded in it."""
 
-from enum import Enum
+import sys
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from distill.config import command_line, key_sets, schema
 from distill.utils.atomic import write_text
+from distill.utils.checked import write_yaml
 from distill.utils.errors import UserError
+from distill.utils.invocation import shell_word
+
+BEST = "load_best_model_at_end"
 
 
 def user_config_dir() -> str | None:
-    """The folder of ``--config-dir`` of this process's command; Hydra must be initialised."""
-    sources = HydraConfig.get().runtime.config_sources
-    return next((str(source.path) for source in sources if source.provider == "command-line"), None)
+    """The folder of ``--config-dir`` of this process's command, as it was given."""
+    return command_line.config_dir(sys.argv[1:])
 
 
 def task_overrides() -> list[str]:
@@ -23,7 +25,7 @@ def task_overrides() -> list[str]:
     return [o for o in HydraConfig.get().overrides.task if not o.startswith(f"{command_line.RESUME}=")]
 
 
-def claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
+def claim(cfg: DictConfig, folder: Path, sweep: bool) -> bool:
     """Records the run in its folder: its resolved configuration (``config.yaml``), and the command that continues it.
 
     A resumed run goes on as it was; only what does not shape the result (``key_sets.FREE``) may change. So does a
@@ -38,31 +40,26 @@ def claim(cfg: dict[str, Any], folder: Path, sweep: bool) -> bool:
     claimed = folder / "config.yaml"
     if not claimed.exists():
         command = {"overrides": task_overrides(), "config_dir": user_config_dir()}
-        write_text(folder / command_line.RECORD, OmegaConf.to_yaml(OmegaConf.create(command)))
-        write_text(claimed, OmegaConf.to_yaml(OmegaConf.create(_plain(cfg))))  # last: whoever sees it finds the other
+        write_yaml(folder / command_line.RECORD, OmegaConf.to_yaml(OmegaConf.create(command)))
+        write_text(claimed, OmegaConf.to_yaml(cfg, resolve=True))  # last: whoever sees it finds the other
         return False
-    if cfg["resume"] is None and not sweep:
+    if cfg.resume is None and not sweep:
         raise UserError(
             f"{folder} holds a run already: continue it with "
-            f"resume={command_line.hydra_value(str(folder))}, or choose another folder"
+            f"{shell_word(f'resume={command_line.hydra_value(str(folder))}')}, or choose another folder"
         )
-    recorded = schema.leaves(OmegaConf.to_container(OmegaConf.load(claimed)))
+    recorded = schema.leaves(command_line.read_yaml(claimed))
     before = {command_line.current_name(key): value for key, value in recorded}
-    now = dict(schema.leaves(_plain(cfg)))
+    if BEST not in before:  # a run of a version that kept the last epoch
+        cfg[BEST] = before[BEST] = False
+    for key in key_sets.LEFT_TO_THE_DATA:
+        if OmegaConf.select(cfg, key) is None and before.get(key) is not None:
+            OmegaConf.update(cfg, key, before[key])
+    now = dict(schema.leaves(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)))
     for key in sorted({*before, *now}):
         if not key.startswith(key_sets.FREE) and before.get(key) != now.get(key):
-            raise UserError(
-                f"resume continues a run as it was: {key} was {before.get(key)!r} and is {now.get(key)!r} now; "
-                "start a new run for another setting"
-                if cfg["resume"] is not None
-                else f"{folder} holds another run: {key} was {before.get(key)!r} and is {now.get(key)!r} now; "
-                "choose another hydra.sweep.dir"
-            )
+            change = f"{key} was {before.get(key)!r} and is {now.get(key)!r} now"
+            if cfg.resume is not None:
+                raise UserError(f"resume continues a run as it was: {change}; start a new run for another setting")
+            raise UserError(f"{folder} holds another run: {change}; choose another hydra.sweep.dir")
     return True
-
-
-def _plain(cfg: Any) -> Any:
-    """The configuration in plain YAML types."""
-    if isinstance(cfg, dict):
-        return {str(key): _plain(value) for key, value in cfg.items()}
-    return [_plain(value) for value in cfg] if isinstance(cfg, list) else cfg.name if isinstance(cfg, Enum) else cfg

@@ -1,14 +1,18 @@
 """What the fronts of all commands share: one-line errors, exit statuses, Ctrl-C. Nothing heavy is imported here."""
 
+import codecs
+import errno
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
-from distill.config.options import parse, usage
 from distill.utils import processes
-from distill.utils.errors import UserError
+from distill.utils.errors import STORAGE, UserError, shortened
+from distill.utils.invocation import this_command
 from distill.utils.logging import setup_logging
 
 T = TypeVar("T")
@@ -22,49 +26,72 @@ def wants_traceback() -> bool:
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """Ends the process with one line on stderr and an exit status."""
+    """Ends the process with one line on stderr and an exit status; that of Ctrl-C (130) is no error."""
     if processes.is_rank_zero() or "torch" in sys.modules:  # before that, all processes of a job find the same error
-        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        line = re.sub(r"\s*[\r\n]+\s*", " ", shortened(message.strip()))  # spaces in a path stay as they are
+        print(line if status == 130 else f"error: {line}", file=sys.stderr, flush=True)
     raise SystemExit(status)
 
 
-def broken_pipe() -> int:
-    """The exit status after the reader of our output has gone, as ``| head`` does; nothing is left to be flushed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+def show(text: str) -> None:
+    """Prints a help; a reader that goes before its end (``| head``) has seen what it wanted."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed
+
+
+def _printable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What a terminal's encoding lacks: bytes of a file name as they are, other characters as ``?``."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeEncodeError:
+        return codecs.replace_errors(error)
+
+
+codecs.register_error("distill", _printable)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """A user's mistake ends the process with one line and status 1, Ctrl-C with status 130."""
+    """A user's mistake ends the process with one line and status 1, Ctrl-C with status 130.
+
+    File names that are not valid UTF-8 are printed with their original bytes, what the terminal cannot show as ``?``.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="distill")
     try:
         yield
     except UserError as error:
         if wants_traceback():
             raise
         fail(str(error))
-    except BrokenPipeError:
-        raise SystemExit(broken_pipe()) from None
+    except BrokenPipeError:  # the reader of our output has gone, as ``| head`` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in (*STORAGE, errno.ENAMETOOLONG) or wants_traceback():
+            raise
+        fail(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}")
     except KeyboardInterrupt:
         fail("interrupted", status=130)
 
 
-def launch(
-    options: type[T], main: Callable[[T], int | None], about: str, command: str, rest: str | None = None
-) -> NoReturn:
+def launch(options: type[T], main: Callable[[T], int | None], about: str, rest: str | None = None) -> NoReturn:
     """Parses the command line, runs ``main`` and ends the process.
 
     Args:
         options: the dataclass of its keys, see :func:`distill.config.options.parse`.
         main: takes them; its result is the exit status (None: 0).
         about: what the command does, for ``--help``; ``{command}`` stands for how it is called.
-        command: how it is called, as ``python evaluate.py``.
         rest: see :func:`distill.config.options.parse`.
     """
-    arguments = sys.argv[1:]
+    from distill.config.options import parse, usage  # OmegaConf, most of what distill --help would take
+
+    arguments, command = sys.argv[1:], this_command()
     setup_logging()
     with one_line_errors():
         if any(argument in HELP for argument in arguments):
-            print(usage(options, command, about.replace("{command}", command)), flush=True)
+            show(usage(options, command, about.replace("{command}", command)))
             raise SystemExit(0)
         raise SystemExit(main(parse(options, arguments, rest)) or 0)

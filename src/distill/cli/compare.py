@@ -2,14 +2,15 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from distill.cli.commands import launch
 from distill.config.options import arg
 from distill.evaluation.compare.entries import entries, warnings
+from distill.utils.atomic import write_text
 from distill.utils.errors import UserError
-from distill.utils.invocation import invocation
-from distill.utils.output_files import claim, write
+from distill.utils.output_files import claim
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,8 @@ def compare(options: Options) -> None:
     differences = warnings(runs)
     for line in differences:
         log.warning(line)
-    write(render_page(runs, differences), page)
+    write_text(page, render_page(runs, differences))
     show(runs, page)
 
 
-def main() -> None:
-    """Runs the command."""
-    launch(Options, compare, ABOUT, invocation("compare"), rest="runs")
+main = partial(launch, Options, compare, ABOUT, rest="runs")

@@ -2,15 +2,18 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from distill.cli.commands import launch
+from distill.config import own_code, trust
 from distill.config.options import arg
 from distill.evaluation.results import EvaluationResults
 from distill.evaluation.run_folder import RunFolder
+from distill.utils.atomic import write_text
 from distill.utils.errors import UserError, nearest
-from distill.utils.invocation import invocation
-from distill.utils.output_files import as_json, claim, write
+from distill.utils.output_files import as_json, claim
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,7 @@ class Options:
     """The keys of ``python evaluate.py``."""
 
     run: str | None = arg("the run's folder", None)
-    checkpoint: str | None = arg("instead of run: a weights file in it, as student-best.safetensors", None)
+    checkpoint: str | None = arg("instead of run: a weights file in it, as student-last.safetensors", None)
     split: str = arg("test, val or train", "test")
     data: str | None = arg("another dataset with the same classes: an option of the group data; null: the run's", None)
     root: str | None = arg("of that dataset: its folder, as data.root=", None)
@@ -41,16 +44,15 @@ class Options:
     against: str | None = arg("folder of a run to compare with: the student trained alone", None)
     teacher: bool = arg("whether to ask the teacher too", True)
     output: str | None = arg("folder for the results; null: the run's", None)
+    trust: Any = arg(trust.HELP, None)
+    code: str | None = arg(own_code.HELP, None)
     overwrite: bool = arg("replace files that this command did not write", False)
     report: bool = arg("write report.html", True)
     map: str = arg("the report's map of embeddings: tsne, pca or none", "tsne")
 
 
-def check(options: Options) -> str:
-    """Checks the keys.
-
-    Returns:
-        The path of the run or of its weights.
+def check(options: Options) -> Path:
+    """Checks the keys; the path of the run or of its weights.
 
     Raises:
         UserError: a value that is not allowed; neither or both of run and checkpoint.
@@ -65,15 +67,15 @@ def check(options: Options) -> str:
         raise UserError(f"batch_size must be 1 or more, got {options.batch_size}")
     if options.data is None and (options.root or options.config_dir or options.on_broken):
         raise UserError("root=, config_dir= and on_broken= belong to another dataset: give data= too")
-    return str(options.run or options.checkpoint)
+    return Path(options.run or options.checkpoint or "")
 
 
 def suffix(options: Options, weights: str) -> str:
-    """The suffix of this evaluation's files: empty for the run's test, else "-val", "-best", "-photos-test".
+    """The suffix of this evaluation's files: empty for the run's test, else "-val", "-last", "-photos-test".
 
     Example:
-        >>> suffix(Options(split="val"), "student-best.safetensors")
-        '-best-val'
+        >>> suffix(Options(split="val"), "student-last.safetensors")
+        '-last-val'
     """
     parts = [Path(weights).stem.removeprefix("student").strip("-"), options.data or ""]
     parts.append(options.split if options.split != "test" or options.data else "")
@@ -86,9 +88,14 @@ def evaluate(options: Options) -> None:
     Raises:
         UserError: any mistake of the user, before a model is evaluated.
     """
-    path = Path(check(options))
+    path = check(options)
     run_folder = RunFolder(path)
     _ = run_folder.tested  # raises where these weights were not tested
+    if run_folder.summary.data.targets == "none":
+        raise UserError(
+            f"run {run_folder.folder} gives embeddings, and evaluate compares predictions: what was measured is in "
+            "summary.json (task.probe=<folder with classes> adds k-NN and a linear probe)"
+        )
     if options.against:
         run_folder.check_comparable(RunFolder(options.against))
     folder = Path(options.output) if options.output else path if path.is_dir() else path.parent
@@ -101,8 +108,8 @@ def evaluate(options: Options) -> None:
     from distill.evaluation.reporting.table import show
     from distill.evaluation.runs import Run
 
-    run = Run(path)
-    baseline = Run(options.against) if options.against else None
+    run = Run(path, options.trust, options.code)
+    baseline = Run(options.against, options.trust, options.code) if options.against else None
     for each in (run, baseline):
         if each is not None:
             _ = each.student  # raises for unreadable weights before the data are loaded
@@ -119,9 +126,9 @@ def evaluate(options: Options) -> None:
     subject = Subject(run, baseline, data, order, name, options.split, options.batch_size, options.teacher)
     evaluation = evaluate_models(subject)
     _warn(evaluation.results)
-    write(as_json(evaluation.results.as_json()), files[0])
+    write_text(files[0], as_json(evaluation.results.as_json()))
     if options.report:
-        write(page(evaluation, options.map), files[1])
+        write_text(files[1], page(evaluation, options.map))
     show(evaluation.results, files)
 
 
@@ -135,6 +142,4 @@ def _warn(results: EvaluationResults) -> None:
     log.warning(f"the run's own numbers did not come out again: {'; '.join(pairs)}")
 
 
-def main() -> None:
-    """Runs the command."""
-    launch(Options, evaluate, ABOUT, invocation("evaluate"))
+main = partial(launch, Options, evaluate, ABOUT)

@@ -1,6 +1,6 @@
 """``python export.py``."""
 
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from distill.cli.commands import launch
@@ -8,8 +8,7 @@ from distill.evaluation.run_folder import RunFolder
 from distill.export.options import Options, check
 from distill.utils.atomic import atomic_folder
 from distill.utils.errors import UserError
-from distill.utils.invocation import invocation
-from distill.utils.output_files import cannot_write, check_parents
+from distill.utils.output_files import check_parents
 
 ABOUT = """Exports the student alone of a finished run, runs the files on test images beside the PyTorch model, and
 writes a model card (README.md) and the measurements (export.json) beside them.
@@ -49,16 +48,10 @@ def export(options: Options) -> int:
     from distill.export.pipeline import export as write_files
     from distill.export.table import show
 
-    with ExitStack() as stack:
-        try:
-            temporary = stack.enter_context(atomic_folder(folder.resolve()))
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+    with atomic_folder(folder.resolve()) as temporary:
         report = write_files(options, names, temporary)
     show(report, folder)
     return 0
 
 
-def main() -> None:
-    """Runs the command."""
-    launch(Options, export, ABOUT, invocation("export"))
+main = partial(launch, Options, export, ABOUT)

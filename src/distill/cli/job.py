@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,55 +19,66 @@ from omegaconf.errors import OmegaConfBaseException
 
 from distill.cli.claim import claim, task_overrides, user_config_dir
 from distill.cli.commands import fail, wants_traceback
-from distill.config import command_line, named_models, schema
-from distill.config.explain import explain_value
+from distill.config import command_line, named_models, own_code, paths, schema
+from distill.config.explain import explain
+from distill.config.trust import Trust
 from distill.sweeps import hydra_callback, record
-from distill.sweeps.jobs import STATUS, SUMMARY, State, read
+from distill.sweeps.jobs import SUMMARY, State, read
 from distill.training.flows import check
-from distill.utils import processes
-from distill.utils.errors import Interrupted, Pruned, UserError
+from distill.utils import processes, run_lock
+from distill.utils.errors import Interrupted, Pruned, UserError, names_the_system_takes
 from distill.utils.invocation import invocation
-from distill.utils.logging import setup_logging
+from distill.utils.logging import LEVELS, setup_logging
+from distill.utils.run_lock import STATUS
 
 log = logging.getLogger(__name__)
 
+Release = Callable[[], None]
 
-def job(cfg: DictConfig) -> Any:
-    """One job, alone or of a multirun."""
+
+def job(cfg: DictConfig, trust: Trust | None = None) -> Any:
+    """One job, alone or of a multirun; the process that writes holds the lock of the run's folder.
+
+    Args:
+        cfg: the composed configuration.
+        trust: what it may name, where it continues a folder; None: all.
+    """
     hydra = HydraConfig.get()
     folder = Path(os.path.relpath(hydra.runtime.output_dir))
-    if hydra.mode == RunMode.MULTIRUN:
-        return _job_of_sweep(cfg, folder)
+    sweep = hydra.mode == RunMode.MULTIRUN
+    if not processes.is_rank_zero():
+        return _run(cfg, folder, trust, sweep=False)
     try:
-        return _run(cfg, folder, sweep=False)
-    except OmegaConfBaseException as error:
-        raise UserError(explain_value(error)) from error
+        with run_lock.hold(folder) as release:
+            return (_job_of_sweep if sweep else _single_job)(cfg, folder, trust, release)
+    except run_lock.Busy as error:
+        if not sweep:
+            raise
+        log.warning(f"job {folder.name}: {error}")  # it is no failure, and theirs to end
+
+
+def _single_job(cfg: DictConfig, folder: Path, trust: Trust | None, release: Release) -> Any:
+    record.write_status(folder)
+    try:
+        return _run(cfg, folder, trust, sweep=False, release=release)
     except Interrupted as stop:
-        resume = f"resume={command_line.hydra_value(str(folder))}"
-        raise KeyboardInterrupt(f"{stop}; continue with: {invocation('train', resume)}") from stop
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to a second Ctrl-C
-            raise KeyboardInterrupt from None
-        raise
+        again = command_line.continuing(command_line.RESUME, folder, task_overrides(), user_config_dir())
+        raise KeyboardInterrupt(f"{stop}; continue with: {invocation('train', *again)}") from stop
     finally:
         (folder / STATUS).unlink(missing_ok=True)
 
 
-def _job_of_sweep(cfg: DictConfig, folder: Path) -> Any:
+def _job_of_sweep(cfg: DictConfig, folder: Path, trust: Trust | None, release: Release) -> Any:
     """One job of a multirun: what goes wrong stays in its folder (``failure.json``), and the others go on."""
     hydra = HydraConfig.get()
     finished = read(folder).state == State.finished
     record.clear(folder)
     record.write_status(folder)
     try:
-        return _run(cfg, folder, sweep=True)
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to a second Ctrl-C
-            raise KeyboardInterrupt from None
-        raise
+        return _run(cfg, folder, trust, sweep=True, release=release)
     except Exception as error:
         if isinstance(error, OmegaConfBaseException):
-            error = UserError(explain_value(error))
+            error = UserError(explain(error))
         reason = record.fail(folder, list(hydra.overrides.task), error)
         if wants_traceback():
             traceback.print_exception(error)
@@ -77,27 +88,43 @@ def _job_of_sweep(cfg: DictConfig, folder: Path) -> Any:
         (folder / STATUS).unlink(missing_ok=True)
         gc.collect()  # the next job in this process may need the memory
         if hydra_callback.current_sweep is not None and not finished:  # other launchers print it themselves
-            log.info(record.progress(hydra_callback.current_sweep))
+            setup_logging(cfg.log_level if cfg.log_level in LEVELS else "info")  # which may be what was refused
+            log.info(record.progress(hydra_callback.current_sweep, folder))
 
 
-def _run(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
-    """One job: the configuration is checked, then the heavy part is imported and run."""
+@names_the_system_takes()
+def _run(cfg: DictConfig, folder: Path, trust: Trust | None, sweep: bool, release: Release = lambda: None) -> Any:
+    """One job: the configuration is checked, then the heavy part is imported and run.
+
+    ``release`` gives the folder's lock to another process, where that one trains.
+    """
     named_models.expand(cfg)
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    settings = schema.typed(resolved)
+    paths.expand_home(cfg)
+    own_code.add(cfg.code)
+    if cfg.code is None:
+        cfg.code = user_config_dir()
+    if trust is not None:
+        with importing():
+            trust.check(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    settings = schema.typed(cfg)
     check(settings)
-    setup_logging(settings.log_level)
+    quiet = hydra_callback.current_sweep is not None and settings.log_level == "info"  # a line per job is enough
+    setup_logging("warning" if quiet else settings.log_level)
     if processes.inside() and processes.OURS not in os.environ:
         _check_torchrun(sweep)
     if processes.is_rank_zero() and processes.OURS not in os.environ:
-        if claim(resolved, folder, sweep) and cfg.resume is None:
+        if claim(cfg, folder, sweep) and cfg.resume is None:
             cfg.resume = str(folder)
-        if (folder / SUMMARY).exists():
+        if read(folder).summary is not None:
             log.info(f"{folder} is finished already: its results are in {folder / SUMMARY}")
             return None
-    count = processes.count(resolved["trainer"])
+        if (folder / SUMMARY).exists():
+            log.warning(f"{folder / SUMMARY} was damaged: it is written again")
+        log.info(f"plan: results in {folder}")  # said before the heavy imports
+    count = processes.count(settings.trainer.devices)
     if count > 1 and not processes.inside():
-        return _in_processes(count, cfg, folder, sweep)
+        release()
+        return _in_processes(count, cfg, folder, sweep, quiet)
     with importing():
         from distill.sweeps.lightning_callbacks import trainer_callbacks
         from distill.training.pipeline import run
@@ -110,6 +137,12 @@ def _run(cfg: DictConfig, folder: Path, sweep: bool) -> Any:
             record.prune(folder, stop.epoch, stop.accuracy)
         log.info(stop)
         return None
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to a second Ctrl-C
+            raise KeyboardInterrupt from None
+        if stop.code is None:  # Lightning's SIGTERMException, from an evaluation after the training
+            raise Interrupted("stopped by SIGTERM") from stop
+        raise
 
 
 @contextmanager
@@ -140,15 +173,17 @@ def _check_torchrun(sweep: bool) -> None:
         raise UserError("torchrun's processes share one folder: name it with hydra.run.dir=<folder>")
 
 
-def _in_processes(count: int, cfg: DictConfig, folder: Path, sweep: bool) -> None:
+def _in_processes(count: int, cfg: DictConfig, folder: Path, sweep: bool, quiet: bool) -> None:
     """Runs the job in one process per device, all in the same folder."""
-    config_dir = user_config_dir()
-    flags = ["--config-dir", config_dir] if config_dir else []
-    again = task_overrides()
-    again += [f"{command_line.RESUME}={command_line.quoted(cfg.resume)}"] if cfg.resume is not None else []
     from distill.utils.launcher import failure_reason, launch
 
-    arguments = [*flags, *again, f"hydra.run.dir={command_line.quoted(folder)}"]
+    config_dir = user_config_dir()
+    arguments = [*(["--config-dir", config_dir] if config_dir else []), *task_overrides()]
+    if cfg.resume is not None:
+        arguments.append(f"{command_line.RESUME}={paths.quoted(cfg.resume)}")
+    arguments.append(f"hydra.run.dir={paths.quoted(folder)}")
+    arguments += [] if cfg.load_best_model_at_end else ["load_best_model_at_end=false"]  # of a resumed run
+    arguments += ["log_level=warning"] if quiet else []
     status = launch(count, arguments, folder, log_rank_zero=sweep)
     if status == 130 and sweep:
         raise KeyboardInterrupt

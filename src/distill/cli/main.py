@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from distill.cli.commands import HELP, fail, one_line_errors
+from distill.cli.commands import HELP, fail, one_line_errors, show
 from distill.utils.errors import nearest
 from distill.utils.invocation import INSTALLED
 
@@ -21,11 +21,7 @@ COMMANDS = {
 
 
 def usage(program: str) -> str:
-    """The text of ``--help``.
-
-    Args:
-        program: ``distill`` or ``python -m distill``.
-    """
+    """The text of ``--help``; ``program`` is ``distill`` or ``python -m distill``."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {about}" for name, about in COMMANDS.items())
     return f"usage: {program} <command> ...\n\n{commands}\n\n{program} <command> --help says what it takes."
@@ -37,7 +33,7 @@ def main() -> None:
     command, arguments = (sys.argv[1:2] or HELP)[0], sys.argv[2:]
     with one_line_errors():
         if command in HELP:
-            print(usage(program), flush=True)
+            show(usage(program))
             return
         if command not in COMMANDS:
             fail(f"there is no command '{command}'; {nearest(command, COMMANDS)}")

@@ -1,27 +1,35 @@
-"""``python predict.py``: classifies images."""
+"""``python predict.py``: predictions for image files."""
 
-import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from distill.cli.commands import launch
+from distill.config import own_code, trust
 from distill.config.options import arg
-from distill.evaluation.predict import CSVWriter, JSONWriter, Prediction, list_images, predict_files
+from distill.evaluation.predict import (
+    CSVWriter,
+    JSONWriter,
+    Prediction,
+    ValuesCSVWriter,
+    list_images,
+    predict_files,
+)
 from distill.evaluation.run_folder import RunFolder
 from distill.utils.atomic import atomic_path
-from distill.utils.errors import UserError, nearest
-from distill.utils.invocation import invocation
-from distill.utils.output_files import cannot_write, check_file_path
+from distill.utils.errors import UserError, check_choice, check_range, nearest
+from distill.utils.output_files import check_file_path
+from distill.utils.processes import usable_cores
 
 log = logging.getLogger(__name__)
 
-ABOUT = """Classifies images with the student of a finished run.
+ABOUT = """Classifies images with the student of a finished run, or predicts what else its task is.
 
   {command} run=outputs/2026-01-31/12-00-00 images/*.jpg
   find photos -name '*.jpg' | {command} run=outputs/2026-01-31/12-00-00 - format=json output=found.json
@@ -44,6 +52,8 @@ class Options:
     images: list[str] = arg("files, folders, or - for a list on stdin; may be given without the key", [])
     format: str = arg("csv or json", "csv")
     output: str | None = arg("file to write; null: stdout", None)
+    trust: Any = arg(trust.HELP, None)
+    code: str | None = arg(own_code.HELP, None)
     overwrite: bool = arg("replace that file where it exists", False)
     top: int = arg("classes named per image", 1)
     batch_size: int = arg("images per forward", 64)
@@ -57,13 +67,10 @@ def check(options: Options) -> None:
     Raises:
         UserError: a value that is not allowed.
     """
-    for key, allowed in (("format", FORMATS), ("device", DEVICES)):
-        if getattr(options, key) not in allowed:
-            raise UserError(f"{key}={getattr(options, key)} is unknown; {nearest(getattr(options, key), allowed)}")
+    check_choice("format", options.format, FORMATS)
+    check_choice("device", options.device, DEVICES)
     for key in ("top", "batch_size", "threads"):
-        value = getattr(options, key)
-        if value is not None and value < 1:
-            raise UserError(f"{key} must be at least 1, got {value}")
+        check_range(key, getattr(options, key), 1)
     if options.output:
         check_file_path(Path(options.output))
         if Path(options.output).exists() and not options.overwrite:
@@ -81,28 +88,49 @@ def _device(name: str) -> str:
     return name
 
 
+@contextmanager
+def _opened(output: Path) -> Iterator[IO[str]]:
+    """Opens a text file for writing, atomically; its folder is created."""
+    with atomic_path(output) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
+        yield file
+
+
+def _writer(options: Options, file: IO[str], predictor: Any) -> CSVWriter | ValuesCSVWriter | JSONWriter:
+    if options.format == "json":
+        return JSONWriter(file)
+    if predictor.task.has_classes:
+        return CSVWriter(file, options.top)
+    labels = ["labels"] if predictor.task.targets == "multilabel" else []
+    return ValuesCSVWriter(file, [*labels, *predictor.classes])
+
+
 def predict(options: Options) -> int:
-    """Classifies all files; the exit status is 3 where some could not be read, else 0."""
+    """Predicts for all files; the exit status is 3 where some could not be read, else 0."""
     check(options)
-    classes = RunFolder(options.run).classes
-    if options.top > len(classes):
+    folder = RunFolder(options.run)
+    classes, task = folder.classes, folder.summary.task
+    if not task.has_classes and options.top != 1:
+        raise UserError(f"top={options.top} is for classes, and the run's task is {task.name}")
+    if folder.summary.data.targets == "none" and options.format == "csv":
+        raise UserError("format=csv has a column per value, and the run's model gives embeddings: set format=json")
+    if task.has_classes and options.top > len(classes):
         raise UserError(f"top={options.top}: the model knows {len(classes)} classes")
     files = list_images(options.images, map(os.fsdecode, sys.stdin.buffer))  # names of any bytes, as in arguments
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors=NAMES)
-    import distill
-    from distill.utils.cpu import usable_cores
+    from rich.console import Console
+    from rich.progress import track
 
-    predictor = distill.load(options.run)
+    import distill
+
+    predictor = distill.load(options.run, options.trust, options.code)
     predictor.to(_device(options.device))
     failed = 0
-    with ExitStack() as stack:
-        file = stack.enter_context(_opened(Path(options.output))) if options.output else sys.stdout
-        writer = CSVWriter(file, options.top) if options.format == "csv" else JSONWriter(file)
-        predictions = predict_files(
-            predictor, files, options.top, options.batch_size, options.threads or usable_cores()
-        )
-        for prediction in _with_bar(predictions, len(files), stack):
+    with _opened(Path(options.output)) if options.output else nullcontext(sys.stdout) as file:
+        writer = _writer(options, file, predictor)
+        threads = options.threads or usable_cores()
+        predictions: Iterable[Prediction] = predict_files(predictor, files, options.top, options.batch_size, threads)
+        if len(files) >= MANY and sys.stderr.isatty():
+            predictions = track(predictions, "images", len(files), console=Console(stderr=True), transient=True)
+        for prediction in predictions:
             writer.write(prediction)
             if prediction.error:
                 failed += 1
@@ -113,27 +141,4 @@ def predict(options: Options) -> int:
     return SOME_FAILED if failed else 0
 
 
-@contextmanager
-def _opened(output: Path) -> Iterator[IO[str]]:
-    """Opens a text file for writing, atomically; its folder is created."""
-    try:
-        with atomic_path(output) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
-            yield file
-    except OSError as error:
-        raise cannot_write(output, error) from error
-
-
-def _with_bar(predictions: Iterator[Prediction], total: int, stack: ExitStack) -> Iterator[Prediction]:
-    """The predictions, with a progress bar where there are many and stderr is a terminal."""
-    if total < MANY or not sys.stderr.isatty():
-        return predictions
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-    return iter(bar.track(predictions, total=total, description="images"))
-
-
-def main() -> None:
-    """Runs the command."""
-    launch(Options, predict, ABOUT, invocation("predict"), rest="images")
+main = partial(launch, Options, predict, ABOUT, rest="images")

@@ -1,13 +1,13 @@
 """``python report.py <folder of a sweep>``."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from distill.cli.commands import launch
 from distill.config.options import arg
 from distill.sweeps.report.files import write_report
 from distill.utils.errors import UserError
-from distill.utils.invocation import invocation
 
 ABOUT = """
 Shows what a sweep found, at any time: a table, results.csv and report.html in its folder.
@@ -39,6 +39,4 @@ def report(options: Options) -> None:
     write_report(Path(options.sweep[0]), baseline, output, options.overwrite)
 
 
-def main() -> None:
-    """The command."""
-    launch(Options, report, ABOUT, invocation("report"), rest="sweep")
+main = partial(launch, Options, report, ABOUT, rest="sweep")

@@ -1,32 +1,64 @@
-"""Several runs as one table: ``distill table outputs/sweeps/...``; mean ± std over seeds.
+"""``distill table``: several runs as one Markdown table; mean ± std over seeds."""
 
-Reads every ``summary.json`` below the folders given.
-"""
-
-import argparse
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
+from distill.cli.commands import launch
+from distill.config.command_line import RECORD
 from distill.config.key_sets import NOT_A_SETTING
+from distill.config.options import arg
 from distill.config.schema import leaves
 from distill.evaluation.compare.entries import strategy
-from distill.training.summary import FILE, RunSummary, StudentResult, read
+from distill.sweeps.jobs import load as load_record, overrides_by_key
+from distill.sweeps.report.mean_std import MeanStd
+from distill.tasks.info import AGREEMENT
+from distill.training.summary import FILE, RunSummary, StudentResult, kept_epochs, read
 from distill.utils.console import markdown_table
 from distill.utils.errors import UserError
 
+ABOUT = """
+Shows every run below some folders as a row of a Markdown table, seeds taken together.
+
+  {command} outputs/sweeps/2026-01-31/12-00-00 outputs/2026-01-31/13-00-00
+"""
+COLUMNS = ("agreement %", "seeds")  # after the score
+
+
+@dataclass
+class Options:
+    """The keys of ``distill table``."""
+
+    folders: list[str] = arg("folders of runs or sweeps; also without folders=", [])
+
 
 class StudentRun(NamedTuple):
-    """A finished run with a student, and the option of the group kd that its command named."""
+    """A finished run with a student, the option of the group kd that its command named, its flat configuration."""
 
     summary: RunSummary
     student: StudentResult
     kd: str | None
+    settings: dict[str, Any]
+
+
+class Row(NamedTuple):
+    """Runs that differ in their seeds only, and the settings in which they differ from other rows."""
+
+    settings: dict[str, Any]
+    runs: list[StudentRun]
+
+    def cells(self) -> list[str]:
+        """The cells below the settings, the score and ``COLUMNS``."""
+        tests = [run.student.test for run in self.runs]
+        metrics = (self.runs[0].summary.task.chooses, AGREEMENT)
+        scores = [MeanStd.of((test.get(m.name, math.nan) for test in tests), m) for m in metrics]
+        seeds = " ".join(map(str, sorted(run.summary.seed for run in self.runs)))
+        return [*map(str, self.settings.values()), *(str(s).removesuffix(" %") or "–" for s in scores), seeds]
 
 
 def load(folders: Sequence[Path]) -> list[StudentRun]:
@@ -35,78 +67,57 @@ def load(folders: Sequence[Path]) -> list[StudentRun]:
     Raises:
         UserError: there is none, or a summary that cannot be read.
     """
-    paths = sorted({path.parent for folder in folders for path in folder.rglob(FILE)})
-    summaries = [(path, read(path)) for path in paths]
-    runs = [StudentRun(run, run.student, _kd_option(path)) for path, run in summaries if run.student]
+    runs = []
+    for path in sorted({path.parent for folder in folders for path in folder.rglob(FILE)}):
+        run = read(path)
+        if run.student:
+            overrides = overrides_by_key((load_record(path / RECORD) or {}).get("overrides") or [])
+            runs.append(StudentRun(run, run.student, overrides.get("kd"), dict(leaves(run.config))))
     if not runs:
         raise UserError(f"no {FILE} of a finished run below {', '.join(map(str, folders))}")
     return runs
 
 
-def _kd_option(folder: Path) -> str | None:
-    """The option of the config group kd that the run's command named, or None."""
-    record = folder / "command.yaml"
-    overrides: Any = OmegaConf.load(record).overrides if record.is_file() else []
-    options = [override.partition("=")[2] for override in overrides if override.startswith("kd=")]
-    return options[-1] if options else None
-
-
-def rows(runs: Sequence[StudentRun]) -> list[dict[str, Any]]:
+def rows(runs: Sequence[StudentRun]) -> list[Row]:
     """One row per configuration, seeds taken together, in the order of the mean test accuracy.
 
     Further columns are the keys in which runs with the same loss differ.
     """
-    configs = [run.summary.config for run in runs]
-    flat = [dict(leaves(config)) for config in configs]
-    labels = list(map(strategy, configs))
+    labels = [strategy(run.summary.kd) for run in runs]
     if len({run.kd for run in runs}) > 1:
         labels = [f"{run.kd or '–'}: {label}" for run, label in zip(runs, labels, strict=True)]
-    keys = sorted({key for one in flat for key in one if key not in NOT_A_SETTING})
-    keys = [key for key in keys if not key.startswith(("kd.terms", "logger", "callbacks"))]
+    keys = sorted({key for run in runs for key in run.settings if key not in NOT_A_SETTING})
 
-    def value(i: int, key: str) -> Any:  # without a teacher, its settings are nothing
-        return flat[i].get(key) if configs[i]["kd"]["terms"] or not key.startswith("teacher.") else "–"
+    def value(run: StudentRun, key: str) -> Any:
+        unused = key.startswith("teacher.") and not run.summary.kd.terms
+        return "–" if unused else run.settings.get(key)
 
     def differs(key: str) -> bool:
-        pairs = {(label, json.dumps(value(i, key))) for i, label in enumerate(labels)}
-        return len(pairs) > len(set(labels))
+        values = {(label, json.dumps(value(run, key))) for run, label in zip(runs, labels, strict=True)}
+        return len(values) > len(set(labels))
 
-    varied = [key for key in keys if differs(key)]
-    groups: dict[str, list[StudentRun]] = {}
-    for i, run in enumerate(runs):
-        settings: dict[str, Any] = {"loss": labels[i], **{key: value(i, key) for key in varied}}
-        groups.setdefault(json.dumps([settings, configs[i]["kd"]["terms"]]), []).append(run)
-    table = []
-    for key, group in groups.items():
-        accuracy = [100 * run.student.test.acc for run in group]
-        agreement = [100 * run.student.test.get("agreement", math.nan) for run in group]
-        table.append(
-            json.loads(key)[0]
-            | {
-                "test top-1 %, last epoch": _spread(accuracy),
-                "agreement %": _spread(agreement),
-                "seeds": " ".join(map(str, sorted(run.summary.seed for run in group))),
-                "mean": mean(accuracy),
-            }
-        )
-    return sorted(table, key=lambda row: float(row["mean"]))
+    varied = [key for key in keys if not key.startswith(("kd.terms", "logger", "callbacks")) and differs(key)]
+    groups: dict[str, Row] = {}
+    for run, label in zip(runs, labels, strict=True):
+        settings = {"loss": label, **{key: value(run, key) for key in varied}}
+        group = json.dumps([settings, run.summary.config["kd"]["terms"]], default=str)
+        groups.setdefault(group, Row(settings, [])).runs.append(run)
+    score = runs[0].summary.task.chooses
+    sign = 1 if score.direction == "max" else -1  # the best one last
+    return sorted(groups.values(), key=lambda row: sign * mean(run.student.test[score.name] for run in row.runs))
 
 
-def _spread(values: list[float]) -> str:
-    """``mean ± std`` (of the sample, n − 1), or the value alone."""
-    if any(value != value for value in values):
-        return "–"
-    return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+def show(options: Options) -> None:
+    """Prints the table."""
+    if not options.folders:
+        raise UserError("give the folders of runs or sweeps")
+    runs = load(list(map(Path, options.folders)))
+    metrics = {run.summary.task.chooses for run in runs}
+    if len(metrics) > 1:
+        raise UserError(f"runs of several scores do not fit one table: {', '.join(sorted(m.label for m in metrics))}")
+    (metric,), table = metrics, rows(runs)
+    score = f"test {metric.label}{' %' if metric.unit == 'share' else ''}, {kept_epochs(run.summary for run in runs)}"
+    print(markdown_table([[*table[0].settings, score, *COLUMNS], *(row.cells() for row in table)]))
 
 
-def markdown(table: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
-    columns = [column for column in table[0] if column != "mean"]
-    return markdown_table([columns, *([str(row[column]) for column in columns] for row in table)])
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parses the command line and prints the table."""
-    parser = argparse.ArgumentParser(prog="distill table", description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="run or sweep folders")
-    print(markdown(rows(load(parser.parse_args(arguments).folders))))
+main = partial(launch, Options, show, ABOUT, rest="folders")

@@ -1,16 +1,45 @@
 """The configuration that a command line composes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from distill.config import named_models, schema
-from distill.config.command_line import quoted
+from distill.config import named_models, schema, yaml_files
+from distill.config.paths import expand_home, quoted
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)  # of composing; distill.config.explain words them
+
+
+@contextmanager
+def separate_hydra() -> Iterator[None]:
+    """Hydra as in a new process; afterwards as it was, for an application of Hydra that uses this package."""
+    hydra_before, config_before = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+        if hydra_before is not None:
+            GlobalHydra.instance().initialize(hydra_before)
+        HydraConfig.instance().cfg = config_before
+
+
+def not_text(folder: str | Path | None) -> Path | None:
+    """The first YAML file of ``--config-dir`` that is no text in UTF-8: Hydra's error does not name it."""
+    for file in sorted(path for path in Path(folder).rglob("*.yaml") if path.is_file()) if folder else []:
+        try:
+            file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            return file
+    return None
 
 
 def compose(
@@ -24,19 +53,15 @@ def compose(
         return_hydra_config: whether to include the node ``hydra``.
 
     Raises:
-        HydraException, OmegaConfBaseException: an option or a key that does not exist, a value of another type.
+        ERRORS: an option or a key that does not exist, a value of another type, a file that is no YAML.
     """
-    others = GlobalHydra.instance().hydra  # of an application that uses this package
-    GlobalHydra.instance().clear()
     schema.register()
+    for folder in config_dirs:
+        yaml_files.check(folder)
     folders = ",".join(quoted(f"file://{Path(folder).resolve()}") for folder in config_dirs)
     search_path = [f"hydra.searchpath=[{folders}]"] if folders else []
-    try:
-        with hydra.initialize_config_module("distill.conf", version_base="1.3"):
-            cfg = hydra.compose("train", overrides=[*overrides, *search_path], return_hydra_config=return_hydra_config)
-            named_models.expand(cfg)
-    finally:
-        GlobalHydra.instance().clear()
-        if others is not None:
-            GlobalHydra.instance().initialize(others)
+    with separate_hydra(), hydra.initialize_config_module("distill.conf", version_base="1.3"):
+        cfg = hydra.compose("train", overrides=[*overrides, *search_path], return_hydra_config=return_hydra_config)
+        named_models.expand(cfg)
+        expand_home(cfg)
     return cfg

@@ -1,13 +1,31 @@
 """One node of the configuration becomes an object; its mistakes become one line."""
 
 import inspect
+import logging
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate as hydra_instantiate
 
-from distill.config.validation import RESERVED
+from distill.config import own_code
+from distill.config.nodes import RESERVED
 from distill.utils.errors import UserError, first_line, nearest
+
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # what it logs is in the error that it raises
+
+ALIASES = {  # other names of what the data determine, as constructors have them
+    "num_classes": ("n_classes", "nclasses", "num_labels", "classes", "num_outputs", "out_features"),
+    "in_channels": ("in_chans", "input_channels"),
+    "image_size": ("img_size",),
+}
+
+
+def _parameter_for(key: str, known: dict[str, inspect.Parameter]) -> str | None:
+    """The parameter that takes an optional argument: its own name, or another name of it for a whole number."""
+    if key in known:
+        return key
+    fitting = (known[alias] for alias in ALIASES.get(key, ()) if alias in known)
+    return next((p.name for p in fitting if p.annotation is p.empty or "int" in str(p.annotation)), None)
 
 
 def _root_cause(error: BaseException) -> BaseException:
@@ -20,22 +38,40 @@ def _root_cause(error: BaseException) -> BaseException:
     return error
 
 
+def resolve_target(node: dict[str, Any], path: str) -> Any:
+    """What a node's ``_target_`` names.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    try:
+        return get_object(node["_target_"])
+    except Exception as error:
+        name, cause = node["_target_"], first_line(_root_cause(error))
+        raise UserError(f"{path}._target_: cannot import '{name}': {cause}{own_code.hint(name)}") from error
+
+
+def takes(node: dict[str, Any], name: str) -> bool:
+    """Whether what a node names has itself a parameter of that name."""
+    try:
+        return name in inspect.signature(resolve_target(node, name)).parameters
+    except ValueError:  # a builtin without a signature
+        return False
+
+
 def instantiate(node: dict[str, Any], path: str, **optional: Any) -> Any:
     """Instantiates one node.
 
     Args:
         node: ``_target_`` and its arguments.
         path: the node's dotted key, for error messages.
-        optional: arguments that are passed on if the target takes them and the node does not set them.
+        optional: arguments that are passed on if the target takes them, perhaps by another name (``ALIASES``), and
+            the node does not set them.
 
     Raises:
         UserError: a target that cannot be imported, arguments it does not take, values it refuses.
     """
-    name = node["_target_"]
-    try:
-        target = get_object(name)
-    except Exception as error:
-        raise UserError(f"{path}._target_: cannot import '{name}': {first_line(_root_cause(error))}") from error
+    name, target = node["_target_"], resolve_target(node, path)
     try:
         known = dict(inspect.signature(target).parameters)
     except ValueError:  # a builtin without a signature
@@ -44,7 +80,8 @@ def instantiate(node: dict[str, Any], path: str, **optional: Any) -> Any:
     for key in node:
         if key not in RESERVED and not anything and key not in known:
             raise UserError(f"{path}: {name} takes no '{key}'; {nearest(key, known)}")
-    extra = {key: value for key, value in optional.items() if key in known and key not in node}
+    taken = {_parameter_for(key, known): value for key, value in optional.items()}
+    extra = {key: value for key, value in taken.items() if key is not None and key not in node}
     try:
         return hydra_instantiate(node, **extra, _convert_="all")
     except InstantiationException as error:

@@ -4,15 +4,15 @@ A key of a set is a dotted key or its beginning, as ``str.startswith`` compares 
 """
 
 # What shapes no result at all: it may change when a run is continued, and tells no two runs of a sweep apart.
-FREE = ("resume", "logger", "log_level", "threads", "teachers_dir", "cache.dir", "cache.max_gb", "data.num_workers",
-        "trainer.enable_progress_bar", "trainer.log_every_n_steps")  # fmt: skip
+FREE = ("resume", "logger", "log_level", "threads", "code", "teachers_dir", "cache.dir", "cache.max_gb",
+        "data.num_workers", "trainer.enable_progress_bar", "trainer.log_every_n_steps")  # fmt: skip
 
 # What does not belong to the student's recipe: it may differ between a baseline and a distilled student.
 NOT_THE_STUDENTS = (*FREE, "kd.", "teacher.", "seed", "callbacks", "cache.", "compile", "channels_last", "only",
                     "data.in_memory", "data.memory_gb")  # fmt: skip
 
 # What tells no two settings of a table of runs apart (whole keys): seeds are taken together.
-NOT_A_SETTING = ("seed", "resume", "threads", "teachers_dir")
+NOT_A_SETTING = ("seed", "resume", "threads", "code", "teachers_dir")
 
 # Arguments of the Trainer (names) that do not shape a teacher which is trained here; the recipe has those of the
 # first line itself.
@@ -28,14 +28,9 @@ WATCHING_CALLBACKS = (
     "ModelCheckpoint", "LearningRateMonitor", "TQDMProgressBar", "RichProgressBar", "DeviceStatsMonitor",
 )  # fmt: skip
 
-# Everything else shapes a run's result: through the models, the data they see, or how it is computed.
-SHAPES_A_RESULT = (
-    "model", "teacher.", "optimizer", "scheduler", "callbacks", "seed", "only", "init", "quantize", "channels_last",
-    "compile", "cuda_graph", "prefetch", "kd.", "cache.enabled", "cache.top_k", "cache.cycle",
-    "data.name", "data.source", "data.root", "data.batch_size", "data.eval_batch_size", "data.image_size",
-    "data.in_memory", "data.memory_gb", "data.augment", "data.transform", "data.mean", "data.std", "data.num_classes",
-    "data.val_fraction", "data.test_fraction", "data.split_seed", "data.subset", "data.on_broken",
-    "trainer._target_", "trainer.max_epochs", "trainer.accelerator", "trainer.devices", "trainer.num_nodes",
-    "trainer.strategy", "trainer.precision", "trainer.gradient_clip_val", "trainer.accumulate_grad_batches",
-    "trainer.check_val_every_n_epoch", "trainer.limit_", "trainer.deterministic",
+# What null leaves to the data or the machine (whole keys): see ``distill.training.defaults`` and ``threads``. A resumed
+# run keeps what was chosen.
+LEFT_TO_THE_DATA = (
+    "data.image_size", "data.batch_size", "trainer.max_epochs", "optimizer.lr", "threads",
+    "teacher.recipe.max_epochs", "teacher.recipe.batch_size", "teacher.recipe.optimizer.lr",
 )  # fmt: skip

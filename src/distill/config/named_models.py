@@ -1,6 +1,5 @@
 """Models that a strategy names (``kd.teachers``, ``kd.assistants``, ``kd.peers``) become their configuration."""
 
-from collections.abc import Callable
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -8,42 +7,38 @@ from hydra.errors import MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from distill.utils.errors import UserError, nearest
+from distill.config.schema import Node
+from distill.utils.errors import UserError, unknown_option
 
 LISTS = ("teachers", "assistants", "peers")
 
 
-def load(name: str) -> dict[str, Any]:
-    """The configuration of an option of the group ``model``; Hydra must be initialised.
-
-    Raises:
-        UserError: there is no such option.
-    """
+def _load(name: str) -> Node:
+    """The configuration of an option of the group ``model``."""
     loader = GlobalHydra.instance().config_loader()
     try:
         composed = loader.load_configuration("train", [f"model={name}"], RunMode.RUN)
     except MissingConfigException as error:
         options = error.options or loader.get_group_options("model")
-        raise UserError(f"model has no option '{name}'; {nearest(name, options, shown=40)}") from error
-    node = OmegaConf.to_container(composed.model, resolve=False)
-    assert isinstance(node, dict)
-    return {str(key): value for key, value in node.items()}
+        raise UserError(unknown_option("model", name, options)) from error
+    node: Any = OmegaConf.to_container(composed.model, resolve=False)
+    return dict(node)
 
 
-def _expanded(entry: Any, key: str, load: Callable[[str], dict[str, Any]]) -> Any:
+def _expanded(entry: Any, key: str) -> Node:
     if isinstance(entry, str):
-        return load(entry)
+        return _load(entry)
     if isinstance(entry, dict) and "_target_" in entry:
         return entry
     if isinstance(entry, dict) and isinstance(entry.get("model"), str):
-        return {**load(entry["model"]), **{k: v for k, v in entry.items() if k != "model"}}
+        return {**_load(entry["model"]), **{k: v for k, v in entry.items() if k != "model"}}
     raise UserError(
         f"{key} must be a name of the group model, {{model: <name>, ...}} or a node with _target_, got {entry!r}"
     )
 
 
-def expand(cfg: DictConfig, load: Callable[[str], dict[str, Any]] = load) -> None:
-    """Replaces names of models in ``cfg.kd`` by their configuration, in place.
+def expand(cfg: DictConfig) -> None:
+    """Replaces names of models in ``cfg.kd`` by their configuration, in place; Hydra must be initialised.
 
     An entry is an option of the group ``model`` (``resnet14``), one with changes
     (``{model: timm, name: resnet10t}``, of a teacher also ``checkpoint``), or a node with ``_target_``.
@@ -58,4 +53,4 @@ def expand(cfg: DictConfig, load: Callable[[str], dict[str, Any]] = load) -> Non
             continue
         if not isinstance(entries, list):
             raise UserError(f"kd.{name} must be a list of models, got {entries!r}")
-        cfg.kd[name] = [_expanded(entry, f"kd.{name}.{i}", load) for i, entry in enumerate(entries)]
+        cfg.kd[name] = [_expanded(entry, f"kd.{name}.{i}") for i, entry in enumerate(entries)]

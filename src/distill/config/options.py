@@ -1,13 +1,18 @@
-"""Options of the small commands (``python evaluate.py run=<folder>``): dataclasses filled from key=value arguments."""
+"""Options of the small commands (``python evaluate.py run=<folder>``): dataclasses filled from key=value arguments.
+
+``--config-dir <folder>`` and ``--overwrite`` are read as ``config_dir=<folder>`` and ``overwrite=true``.
+"""
 
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_origin
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from distill.config.paths import home, literal
 from distill.utils.errors import UserError, first_line, nearest
 
 T = TypeVar("T")
@@ -39,14 +44,22 @@ def parse(options: type[T], argv: Sequence[str], rest: str | None = None) -> T:
     fields = {field.name: field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     others: list[str] = []
-    for argument in argv:
+    arguments = iter(argv)
+    for argument in arguments:
         key, equals, value = argument.partition("=")
+        if key.startswith("--") and (name := key[2:].replace("-", "_")) in fields:
+            value = value if equals else "true" if fields[name].type is bool else next(arguments, "")
+            key, equals = name, "="
         if equals and key in fields:
             if key in values:
                 raise UserError(f"{key} is given twice")
-            values[key] = OmegaConf.from_dotlist([f"{key}={value}"])[key]
+            values[key] = _text(value) if fields[key].type in (str, str | None) else None
+            if values[key] is None:
+                values[key] = _read(key, value)
+            if get_origin(fields[key].type) is list and values[key] is not None and not OmegaConf.is_list(values[key]):
+                values[key] = [literal(home(value))]  # images=photos is a list of one
         elif rest is not None and (not equals or os.path.exists(argument)):  # noqa: PTH110
-            others.append(argument)
+            others.append(literal(home(argument)))
         elif equals:
             raise UserError(f"there is no key '{key}'; {nearest(key, fields, shown=30)}")
         else:
@@ -54,28 +67,37 @@ def parse(options: type[T], argv: Sequence[str], rest: str | None = None) -> T:
     if others:
         assert rest is not None
         values[rest] = [*(values.get(rest) or []), *others]
-    for name, field in fields.items():
-        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if missing and values.get(name) is None:
-            raise UserError(f"{name}=... is missing: {field.metadata['help']}")
     node = OmegaConf.structured(options)
+    for name, field in fields.items():
+        if OmegaConf.is_missing(node, name) and values.get(name) is None:
+            raise UserError(f"{name}=... is missing: {field.metadata['help']}")
     for key, value in values.items():
         try:
             OmegaConf.update(node, key, value)
         except OmegaConfBaseException as error:
             raise UserError(f"{key}={value}: {first_line(error)}") from error
-    made: Any = OmegaConf.to_object(node)
-    return made  # type: ignore[no-any-return]
+    return cast(T, OmegaConf.to_object(node))
+
+
+def _read(key: str, value: str) -> Any:
+    """A value in YAML, as ``null``, ``[a,b]`` and quoted texts.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return OmegaConf.from_dotlist([f"{key}={value}"])[key]
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"cannot read {key}={value}: {first_line(error)}") from error
+
+
+def _text(value: str) -> str | None:
+    """A text as it is written, as ``2026`` and ``[x]``; None: it is to be read as YAML (``null``, quoted texts)."""
+    return None if value in ("", "null") or value[0] in "'\"" else literal(home(value))
 
 
 def usage(options: type[Any], command: str, about: str) -> str:
-    """The text of ``--help``.
-
-    Args:
-        options: the dataclass of the command's keys.
-        command: how the command is called, as ``python evaluate.py``.
-        about: what it does.
-    """
+    """The text of ``--help``; ``command`` is how the command is called, as ``python evaluate.py``."""
     lines = [f"usage: {command} key=value ...", "", about.strip(), "", "keys:"]
     for field in dataclasses.fields(options):
         default = field.default

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import II, MISSING, DictConfig, OmegaConf
 
-from distill.utils.invocation import invocation
+from distill.config.default_teacher import default_teacher
+from distill.utils.atomic import new_folder
 
 T = TypeVar("T")
 
@@ -34,11 +35,11 @@ class Quantize(Enum):
 class TermConfig:
     """One named term: a loss (``_target_`` and its arguments), its weight, the layers it reads."""
 
-    loss: Node = MISSING
+    loss: Node = MISSING  # the loss: its class and arguments
     weight: Any = 1.0  # a number or a schedule
     student: Any = None  # a stage's number, a module path, or a list of these; null on both sides: all matching stages
-    teacher: Any = None
-    standardize: bool = II("kd.standardize")
+    teacher: Any = None  # likewise, of the teacher
+    standardize: bool = II("kd.standardize")  # z-score the logits first
     pretraining: Any = None  # {epochs: whole number or share of trainer.max_epochs, weight: 1.0}: a first phase
 
 
@@ -50,8 +51,8 @@ class KDConfig:
     """
 
     alpha: Any = 1.0  # in [0, 1]; null: L = L_hard + Σ weight · term
-    T: Any = 4.0
-    label_smoothing: float = 0.0
+    T: Any = 4.0  # temperature, above 0
+    label_smoothing: float = 0.0  # share of a label that is spread over all classes
     standardize: bool = False  # z-score the logits of every logit term (LSKD)
     terms: dict[str, TermConfig] = field(default_factory=dict)
     teachers: Any = None  # a list: more teachers besides the main one
@@ -64,27 +65,41 @@ class KDConfig:
 
 
 @dataclass
-class DataConfig:
-    """A dataset and how it is shown; see ``distill.data.DataModule``."""
+class AugmentConfig:
+    """The training views; see ``distill.data.vision.augment.Augment``."""
 
-    name: str = MISSING
+    crop_padding: int | None = 0
+    flip: bool = False
+    cutout: int = 0
+    scale: list[float] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+
+@dataclass
+class DataConfig:
+    """A dataset and how it is shown; see ``distill.data.ImageDataModule``."""
+
+    name: str = MISSING  # as tables and folders call it
     source: Node = MISSING
-    root: str | None = None
-    batch_size: int = 128
-    eval_batch_size: int | None = None
+    root: str | None = None  # the folder of the images or files
+    image: str | None = None  # column of a table with the images, or their files
+    label: Any = None  # column of a table with the labels, or a list of columns
+    batch_size: Any = None  # a whole number; null: by the number of images, at most 64
+    eval_batch_size: int | None = None  # samples per batch of validation and test; null: batch_size
     image_size: int | None = None
     in_memory: bool | None = None
-    memory_gb: float = 2.0
-    augment: Node | None = field(default_factory=dict)
-    transform: Node | None = field(default_factory=dict)
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    memory_gb: float = 2.0  # limit of in_memory=null, in GB
+    augment: AugmentConfig | None = field(default_factory=AugmentConfig)  # random changes of a training image
+    transform: Node | None = field(default_factory=dict)  # a callable of your own on a training image
+    mean: list[float] | None = None  # per channel, pixels in 0..1; null: of the training images
+    std: list[float] | None = None  # likewise
     num_workers: int | None = None
-    num_classes: int | None = None
+    num_classes: int | None = None  # null: counted; a number that the data must have
     val_fraction: float = 0.1
     test_fraction: float = 0.2
-    split_seed: int = 0
-    subset: int | None = None
+    split_seed: int = 0  # of the random splits
+    subset: int | None = None  # train on so many images only; null: all
     on_broken: str = "error"
 
 
@@ -92,11 +107,11 @@ class DataConfig:
 class RecipeConfig:
     """How a teacher without a checkpoint is trained. Nothing of the student's recipe changes it."""
 
-    max_epochs: int = MISSING
-    batch_size: int = 128
-    label_smoothing: float = 0.0
-    gradient_clip_val: float | None = None
-    seed: int = 0
+    max_epochs: Any = None  # a whole number; null: by the number of images, at least 20
+    batch_size: Any = None  # a whole number; null: as the student's
+    label_smoothing: float = 0.0  # share of a label that is spread over all classes
+    gradient_clip_val: float | None = None  # largest norm of the gradient; null: any
+    seed: int = 0  # the teacher's initialisation, data order and views
     optimizer: Node = MISSING
     scheduler: Node | None = None
 
@@ -106,20 +121,20 @@ class TrainerConfig:
     """Arguments of ``lightning.pytorch.Trainer``; more can be added with ``+trainer.<name>=``."""
 
     _target_: str = "lightning.pytorch.Trainer"
-    max_epochs: int = MISSING
-    accelerator: str = "auto"
-    devices: Any = 1
-    num_nodes: int = 1
-    strategy: Any = "auto"
+    max_epochs: Any = None  # a whole number; null: by the number of images, at least 20
+    accelerator: str = "auto"  # cpu, gpu (cuda, mps), tpu; auto: whichever is there
+    devices: Any = 1  # how many, or a list of their numbers
+    num_nodes: int = 1  # machines; see docs/distributed.md
+    strategy: Any = "auto"  # of several devices: ddp, fsdp
     precision: Any = "auto"
-    gradient_clip_val: float | None = None
-    accumulate_grad_batches: int = 1
-    log_every_n_steps: int = 50
-    check_val_every_n_epoch: int = 1
-    limit_train_batches: Any = None
-    limit_val_batches: Any = None
-    limit_test_batches: Any = None
-    deterministic: Any = False
+    gradient_clip_val: float | None = None  # largest norm of the gradient; null: any
+    accumulate_grad_batches: int = 1  # batches per optimizer step
+    log_every_n_steps: int = 50  # for logger=wandb and the like
+    check_val_every_n_epoch: int = 1  # validate after every n-th epoch
+    limit_train_batches: Any = None  # batches per epoch: a number, or a share; null: all
+    limit_val_batches: Any = None  # likewise, of validation
+    limit_test_batches: Any = None  # likewise, of the test
+    deterministic: Any = False  # true: refuse operations whose result varies
     enable_progress_bar: bool | None = None  # null: where the output is a terminal
 
 
@@ -128,7 +143,7 @@ class CacheConfig:
     """The teacher's outputs, kept for later runs with the same views; see ``distill.distillation.teacher_cache``."""
 
     enabled: bool | None = None  # null: where it can be used and fits; true: what does not fit is an error
-    dir: str = "outputs/teacher_cache"
+    dir: str = "outputs/teacher_cache"  # a folder of its own
     max_gb: float = 5.0  # of all caches together
     top_k: int | None = None  # keep so many logits; null: all
     cycle: int | None = None  # the student's views repeat after so many epochs; null: never
@@ -142,11 +157,13 @@ class TrainConfig:
     teacher: Node = field(default_factory=dict)
     data: DataConfig = MISSING
     kd: KDConfig = MISSING
+    task: Node = field(default_factory=lambda: {"_target_": "distill.tasks.classification.Classification"})
     optimizer: Node = MISSING
     scheduler: Node | None = None
     trainer: TrainerConfig = MISSING
     logger: Node = field(default_factory=dict)
     callbacks: Node = field(default_factory=dict)
+    load_best_model_at_end: bool = True
     seed: int = 0
     only: Only | None = None
     resume: str | None = None
@@ -156,10 +173,11 @@ class TrainConfig:
     compile: Any = "auto"
     cuda_graph: bool = True
     prefetch: bool = False
-    teachers_dir: str = "outputs/teachers"
+    teachers_dir: str = "outputs/teachers"  # where trained teachers are kept
     cache: CacheConfig = field(default_factory=CacheConfig)
     log_level: str = "info"
     threads: int | None = None
+    code: str | None = None
 
 
 def from_node(cls: type[T], node: Any) -> T:
@@ -173,10 +191,23 @@ def from_node(cls: type[T], node: Any) -> T:
     return made
 
 
+def checked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain mapping that a run keeps of its configuration, its values of the schema's types.
+
+    Raises:
+        OmegaConfBaseException: a value of another type: somebody has edited it.
+    """
+    node = OmegaConf.structured(TrainConfig)
+    OmegaConf.set_struct(node, False)  # keys that were added on the command line
+    node.merge_with(config)
+    content: Any = OmegaConf.to_container(node, enum_to_str=True)
+    return {str(key): content[key] for key in config}
+
+
 def typed(config: DictConfig | Mapping[str, Any]) -> TrainConfig:
     """The configuration as dataclasses, interpolations resolved.
 
-    ``vars(cfg.trainer)`` holds the keys that were added on the command line (``+trainer.max_steps=3``), too.
+    ``vars(cfg.trainer)`` holds the keys that were added on the command line (``+trainer.min_epochs=3``), too.
 
     Args:
         config: as Hydra composes it, or the plain mapping that a finished run keeps of it.
@@ -198,17 +229,24 @@ def typed(config: DictConfig | Mapping[str, Any]) -> TrainConfig:
 
 
 def register() -> None:
-    """Registers what ``conf/train.yaml`` needs: the schema, and the resolver of its help."""
-    OmegaConf.register_new_resolver("invocation", invocation, replace=True)
+    """Registers what ``conf/train.yaml`` needs: the schema, and its resolvers."""
+    OmegaConf.register_new_resolver("default_teacher", default_teacher, replace=True)
+    OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=TrainConfig)
     store.store(name="teacher_recipe_schema", node=RecipeConfig)
+    store.store(name="pretrained_schema", node={"backbone": None})
+    store.store(name="pretrained_teacher_schema", node={"backbone": None, "preprocess": "auto"})
 
 
-def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a plain configuration with its dotted key; lists and empty nodes are values."""
+def walk(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every node and value of a plain configuration with its dotted key; lists are values."""
     for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+        yield f"{prefix}{key}", value
+        if isinstance(value, dict):
+            yield from walk(value, f"{prefix}{key}.")
+
+
+def leaves(node: Any) -> Iterator[tuple[str, Any]]:
+    """Every value of a plain configuration with its dotted key; lists and empty nodes are values."""
+    return ((key, value) for key, value in walk(node) if not isinstance(value, dict) or not value)

@@ -4,36 +4,28 @@ A mistyped argument in a YAML file is so found in milliseconds, before torch loa
 """
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
-from distill.config.public_modules import PUBLIC_MODULES
+from distill.config import PUBLIC_MODULES
 
 PACKAGE = Path(__file__).parents[1]
 
 
 @cache
-def _module(dotted: str) -> ast.Module | None:
-    """The parsed source of a module of this package."""
+def _module(dotted: str) -> ast.Module:
+    """The parsed source of a module of this package, empty where there is none."""
     parts = PUBLIC_MODULES.get(dotted.removeprefix("distill."), dotted).split(".")[1:]
     for path in (PACKAGE.joinpath(*parts, "__init__.py"), PACKAGE.joinpath(*parts).with_suffix(".py")):
         if path.is_file():
             return ast.parse(path.read_text(encoding="utf-8"))
-    return None
-
-
-def _arguments(function: ast.FunctionDef, skip: int) -> list[str] | None:
-    """Names of the parameters; None where it takes any keyword."""
-    spec = function.args
-    if spec.kwarg is not None:
-        return None
-    return [a.arg for a in [*spec.posonlyargs, *spec.args][skip:] + spec.kwonlyargs]
+    return ast.Module([], [])
 
 
 def _find(dotted: str, name: str) -> ast.stmt | None:
     """The definition of ``name`` in a module, imports within the package followed."""
-    module = _module(dotted)
-    for node in module.body if module else []:
+    for node in _module(dotted).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
             return node
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("distill"):
@@ -45,9 +37,8 @@ def _find(dotted: str, name: str) -> ast.stmt | None:
 
 def names_in(dotted: str) -> list[str]:
     """The public names of a module of this package."""
-    module = _module(dotted)
     names: list[str] = []
-    for node in module.body if module else []:
+    for node in _module(dotted).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.append(node.name)
         elif isinstance(node, ast.ImportFrom):
@@ -65,12 +56,24 @@ def parameters(target: str) -> list[str] | None:
     """Keyword parameters of ``distill.<module>.<name>``; None where they cannot be told from the source."""
     module, _, name = target.rpartition(".")
     node = _find(module, name)
-    if isinstance(node, ast.FunctionDef):
-        return _arguments(node, skip=0)
     if isinstance(node, ast.ClassDef):
-        for item in node.body:
-            if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-                return _arguments(item, skip=1)
-        if not node.bases:
+        methods = (item for item in node.body if isinstance(item, ast.FunctionDef))
+        init = next((method for method in methods if method.name == "__init__"), None)
+        if init is None and not node.bases:  # a dataclass
             return [i.target.id for i in node.body if isinstance(i, ast.AnnAssign) and isinstance(i.target, ast.Name)]
-    return None
+        node = init
+    if not isinstance(node, ast.FunctionDef) or node.args.kwarg is not None:
+        return None
+    names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+    return [name for name in names if name != "self"]
+
+
+def documentation(target: str) -> tuple[str, dict[str, str]]:
+    """The first line of the docstring of ``distill.<module>.<name>``, and its ``Args``; empty for other targets."""
+    module, _, name = target.rpartition(".")
+    node = _find(module, name) if target.startswith("distill.") else None
+    text = (ast.get_docstring(node) or "") if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
+    section = re.search(r"^Args:\n((?: {4}.*\n?|\n)*)", text, re.MULTILINE)
+    entries = re.findall(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
+    arguments = {name: " ".join(about.split()) for names, about in entries for name in names.split(", ")}
+    return text.partition("\n")[0], arguments

@@ -3,14 +3,29 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from distill.data.batch import Batch
 from distill.data.sampler import Key, ViewSampler
 from distill.utils.errors import UserError
+
+
+class Batch(NamedTuple):
+    """One batch, seen by teacher and student alike.
+
+    Attributes:
+        inputs: whatever the model takes; for images a float32 tensor (B, C, H, W), normalised.
+        target: class numbers, int64 (B,); where mixup or CutMix mixes samples, class shares, float32 (B, C); of labels
+            that may be several, 0 or 1, float32 (B, C); of numbers, float32 (B, K); without labels zeros, int64 (B,).
+        index: each sample's position in its source split, int64 (B,); the same in every run.
+    """
+
+    inputs: Tensor
+    target: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs
 
 
 @dataclass(frozen=True)
@@ -21,7 +36,7 @@ class Failure:
 
 
 class BatchDataset(Protocol):
-    """A dataset whose items are whole batches: an epoch and the samples' positions in, a finished batch out."""
+    """A dataset whose items are whole batches; an item of which no sample can be read is None."""
 
     @property
     def device(self) -> torch.device:
@@ -43,12 +58,13 @@ class ViewLoader(DataLoader[Batch]):
         prefetch_s: seconds spent in ``prefetch``.
     """
 
+    sampler: ViewSampler
     prefetch: Callable[[Batch], object] | None = None
     prefetch_s = 0.0
     _position = (0, 0)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        epoch, start = self.sampler.epoch, self.sampler.start  # type: ignore[attr-defined]
+        epoch, start = self.sampler.epoch, self.sampler.start
         self._position = (epoch, start)
         for count, item in enumerate(self._prefetched(super().__iter__()), start=start + 1):
             if isinstance(item, Failure):
@@ -79,9 +95,9 @@ class ViewLoader(DataLoader[Batch]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Resume after that batch, in the next epoch if it was the last."""
-        ended = state["batches"] >= len(self.sampler)  # type: ignore[arg-type]
-        self.sampler.epoch = state["epoch"] + ended  # type: ignore[attr-defined]
-        self.sampler.start = 0 if ended else state["batches"]  # type: ignore[attr-defined]
+        ended = state["batches"] >= len(self.sampler)
+        self.sampler.epoch = state["epoch"] + ended
+        self.sampler.start = 0 if ended else state["batches"]
 
     def close(self) -> None:
         """Stop the workers now: left to the garbage collector, torch may wait 5 s for each."""
@@ -93,18 +109,3 @@ class ViewLoader(DataLoader[Batch]):
 def identity_collate(batch: Any) -> Any:
     """The collate function for items that are batches already."""
     return batch
-
-
-def view_loader(dataset: BatchDataset, sampler: ViewSampler, num_workers: int) -> ViewLoader:
-    """A loader over ``dataset`` in the sampler's order; it draws nothing from torch's global generator."""
-    host = dataset.device.type == "cpu"
-    return ViewLoader(
-        dataset,  # type: ignore[arg-type]
-        batch_size=None,
-        sampler=sampler,
-        num_workers=num_workers,
-        collate_fn=identity_collate,
-        persistent_workers=num_workers > 0,
-        pin_memory=host and torch.cuda.is_available(),
-        generator=torch.Generator(),
-    )

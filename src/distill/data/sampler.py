@@ -26,9 +26,9 @@ class ViewSampler(DistributedSampler[Key]):
         batch_size: samples per optimizer step, over all processes together.
         seed: of the order.
         shuffle: False yields positions in order.
-        drop_last: training. A last batch with fewer than two samples per process (BatchNorm fails on one) is
-            dropped, a longer one kept. False keeps every sample: a last batch with fewer samples than processes
-            joins the one before it, so that no process gets an empty batch.
+        drop_last: training. A last batch of one sample is dropped (BatchNorm fails on it), a longer one kept. False
+            keeps every sample. A last batch in which a process would have no sample, in training fewer than two, joins
+            the one before it: any number of processes sees the same samples.
         device: of the positions; None: the CPU.
 
     Attributes:
@@ -58,6 +58,8 @@ class ViewSampler(DistributedSampler[Key]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the coming iterations; Lightning calls it before each."""
+        if epoch != self.epoch:  # the one that was to be resumed had ended (trainer.limit_train_batches)
+            self.start = 0
         self.epoch = epoch
 
     def _bounds(self, world: int) -> list[int]:
@@ -65,9 +67,9 @@ class ViewSampler(DistributedSampler[Key]):
         bounds = [*range(0, self.size, self.batch_size), self.size]
         last = bounds[-1] - bounds[-2] if self.size else 0
         if len(bounds) > 2 and last < self.batch_size:
-            if self.drop_last and last < 2 * world:
+            if self.drop_last and last < 2:
                 bounds.pop()
-            elif not self.drop_last and last < world:
+            elif last < (2 * world if self.drop_last else world):
                 bounds.pop(-2)
         return bounds
 

@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from distill.config.schedules import Schedule
 from distill.data import Batch
-from distill.distillation.epoch_schedules import EpochSchedules
 from distill.distillation.model_info import ModelInfo
 from distill.distillation.term_builder import build_term
-from distill.distillation.terms import Term
+from distill.distillation.terms import Term, argument_setter, end_values
 from distill.losses.logits.standardize import standardize
 from distill.losses.protocols import Calibrated, EndsPretraining, Pretrainable
 from distill.models.outputs import Outputs
-from distill.tasks.image_classification import ImageClassification
+from distill.tasks.base import Task
+from distill.tasks.classification import cross_entropy
 from distill.utils.errors import UserError
+
+Inputs = dict[str, Tensor | list[Tensor] | None]
 
 
 class Losses(NamedTuple):
@@ -41,28 +43,31 @@ class Criterion(nn.Module):
         alpha: α in [0, 1], its schedule, or None.
         terms: the named terms; none: L = L_hard whatever α is.
         label_smoothing: of L_hard, in [0, 1).
-        supervised_loss: L_hard, the task's: takes logits, targets and label_smoothing.
+        task: gives L_hard, and the rows that logit terms see; None: cross-entropy, and one row per sample.
 
     Attributes:
         losses: the built losses of every term, by name.
         student_layers: keys of the student's layers that each term reads, by name.
         teacher_layers: keys of the teacher's layers that each term reads, by name.
         weights: the present weight of every term, by name.
-        scheduled: the present value of everything that follows a schedule, by name.
+        scheduled: the present value of everything that follows a schedule, by name; empty before the first epoch.
+        row_of_index: row of each sample's index among the training samples; None where the two are equal.
 
     Raises:
         UserError: α or label_smoothing out of range.
     """
+
+    row_of_index: Tensor | None
 
     def __init__(
         self,
         alpha: float | Schedule | None = 1.0,
         terms: Sequence[Term] = (),
         label_smoothing: float = 0.0,
-        supervised_loss: Callable[[Tensor, Tensor, float], Tensor] = ImageClassification.supervised_loss,
+        task: Task | None = None,
     ) -> None:
         super().__init__()
-        ends = (alpha.start, alpha.end) if isinstance(alpha, Schedule) else () if alpha is None else (alpha,)
+        ends = () if alpha is None else end_values(alpha)
         for end in ends:
             if not 0 <= end <= 1:
                 raise UserError(f"kd.alpha must lie in [0, 1] (it weighs the hard loss), got {end}")
@@ -70,27 +75,27 @@ class Criterion(nn.Module):
             raise UserError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         self.alpha: float | None = ends[0] if ends and terms else None
         self.label_smoothing = label_smoothing
-        self.supervised_loss = supervised_loss
+        self.task = task
         self.terms = tuple(terms)
         self.pretraining_term: str | None = None
-        self.row_of_index: Tensor | None = None
+        self.register_buffer("row_of_index", None, persistent=False)
         self.losses = nn.ModuleDict()
         self.student_layers: dict[str, list[str]] = {}
         self.teacher_layers: dict[str, list[str]] = {}
-        self.weights = {t.name: t.weight.start if isinstance(t.weight, Schedule) else t.weight for t in terms}
-        self._schedules = EpochSchedules()
-        self.scheduled = self._schedules.values
+        self.weights = {term.name: end_values(term.weight)[0] for term in terms}
+        self.scheduled: dict[str, float] = {}
+        self._schedules: list[tuple[str, Schedule, Callable[[float], None]]] = []  # name, schedule, setter
         if isinstance(alpha, Schedule) and terms:
-            self._schedules.add("alpha", alpha, functools.partial(setattr, self, "alpha"))
+            self._schedules.append(("alpha", alpha, functools.partial(setattr, self, "alpha")))
         for term in self.terms:
             if isinstance(term.weight, Schedule):
                 set_weight = functools.partial(operator.setitem, self.weights, term.name)
-                self._schedules.add(f"{term.name}.weight", term.weight, set_weight)
+                self._schedules.append((f"{term.name}.weight", term.weight, set_weight))
 
     def build(
         self, student: ModelInfo, teacher: ModelInfo | None, num_samples: int | None, indices: Tensor | None = None
     ) -> None:
-        """Build every term for two models, see :func:`~distill.distillation.term_builder.build_term`.
+        """Build every term for two models.
 
         Args:
             student: of the student.
@@ -105,14 +110,17 @@ class Criterion(nn.Module):
         if indices is not None and self.reads("index"):
             rows = torch.zeros(int(indices.max()) + 1, dtype=torch.int64)
             rows[indices] = torch.arange(len(indices))
-            del self.row_of_index  # a buffer moves with the device
-            self.register_buffer("row_of_index", rows, persistent=False)
+            self.row_of_index = rows
         for term in self.terms:
-            built = build_term(term, student, teacher, num_samples)
-            self.student_layers[term.name], self.teacher_layers[term.name] = built.student_layers, built.teacher_layers
-            self.losses[term.name] = built.losses
-            for loss in built.losses:
-                self._schedules.add_arguments(term, loss)
+            losses, pairs = build_term(term, student, teacher, num_samples, self.task)
+            self.losses[term.name] = nn.ModuleList(losses)
+            self.student_layers[term.name] = [student_key for student_key, _ in pairs]
+            self.teacher_layers[term.name] = [teacher_key for _, teacher_key in pairs]
+            for loss in losses:
+                self._schedules += [
+                    (f"{term.name}.{argument}", schedule, argument_setter(term, loss, argument))
+                    for argument, schedule in term.schedules.items()
+                ]
 
     def calibrate(self, teacher: nn.Module, model_info: ModelInfo) -> None:
         """Give the trained teacher's BatchNorms to the losses that are :class:`~distill.losses.protocols.Calibrated`.
@@ -180,23 +188,32 @@ class Criterion(nn.Module):
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Set what follows a schedule to its value in ``epoch``, counted from 0."""
-        self._schedules.start_epoch(epoch, max_epochs)
+        for name, schedule, set_value in self._schedules:
+            self.scheduled[name] = value = schedule.at(epoch, max_epochs)
+            set_value(value)
 
     # Computing
 
-    def _inputs(self, term: Term, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Any]:
+    def _inputs(self, term: Term, student: Outputs, teacher: Outputs | None, batch: Batch) -> Inputs:
         """What the term reads in the present phase, by name."""
         names = self._reads_now(term)
         index = batch.index if self.row_of_index is None or not self.training else self.row_of_index[batch.index]
-        inputs: dict[str, Any] = {"target": batch.target, "index": index}
+        task, target = self.task, batch.target
+        if task is not None and any(name.endswith("_logits") for name in names):
+            target = task.row_targets(target)
+        inputs: Inputs = {"target": target, "index": index}
         for side, outputs, layers in (
             ("student", student, self.student_layers[term.name]),
             ("teacher", teacher, self.teacher_layers[term.name]),
         ):
             if outputs is None:
                 continue
-            logits = standardize(outputs.logits) if term.standardize and f"{side}_logits" in names else outputs.logits
-            inputs |= {f"{side}_logits": logits, f"{side}_embedding": outputs.embedding}
+            logits: Tensor | None = None
+            if f"{side}_logits" in names:
+                logits = outputs.logits if task is None else task.rows(outputs.logits)
+                logits = standardize(logits) if term.standardize and logits is not None else logits
+            inputs |= {f"{side}_logits": logits, f"{side}_output": outputs.logits}
+            inputs[f"{side}_embedding"] = outputs.embedding
             features = [outputs.features[key] for key in layers]
             inputs |= {f"{side}_{name}": features for name in ("feature", "features", "preactivations")}
         return {name: inputs[name] for name in names}
@@ -214,21 +231,24 @@ class Criterion(nn.Module):
             inputs = self._inputs(term, student, teacher, batch)
             if not term.pairwise:
                 return cast(Tensor, losses[0](**inputs))
-            singles = [name for name in inputs if name.endswith("_feature")]
-            pairs = [{**inputs, **{name: inputs[name][i] for name in singles}} for i in range(len(losses))]
+            paired = {name: cast(list[Tensor], value) for name, value in inputs.items() if name.endswith("_feature")}
+            pairs = [{**inputs, **{name: paired[name][i] for name in paired}} for i in range(len(losses))]
             return torch.stack([loss(**pair) for loss, pair in zip(losses, pairs, strict=True)]).sum()
         except ValueError as error:
             raise UserError(f"term '{term.name}': {error}") from error
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Losses:
         """The losses of one batch."""
-        hard = self.supervised_loss(student.logits, batch.target, self.label_smoothing)
+        supervised = cross_entropy if self.task is None else self.task.supervised_loss
+        hard = supervised(student.logits, batch.target, self.label_smoothing)
+        parts: dict[str, Tensor] = {} if hard is None else {"hard": hard}
         if self.pretraining_term:
             (term,) = self.active
             assert term.pretraining is not None, f"term {term.name} has no pretraining"
             value = self.term(term, student, teacher, batch)
-            return Losses(term.pretraining.weight * value, {"hard": hard.detach(), term.name: value})
-        parts, total = {"hard": hard}, hard if self.alpha is None else self.alpha * hard
+            parts = {name: part.detach() for name, part in parts.items()}
+            return Losses(term.pretraining.weight * value, {**parts, term.name: value})
+        total: Any = student.logits.new_zeros(()) if hard is None else hard if self.alpha is None else self.alpha * hard
         for term in self.active:
             parts[term.name] = value = self.term(term, student, teacher, batch)
             share = 1 - self.alpha if term.is_soft_target and self.alpha is not None else 1.0

@@ -33,8 +33,7 @@ def combine(logits: Sequence[Tensor], weights: Tensor, T: float) -> Tensor:
     Raises:
         ValueError: T is not above 0, or the shapes differ.
 
-    Source:
-        You et al. 2017, "Learning from Multiple Teacher Networks", KDD (mean of the softened outputs).
+    Source: You et al. 2017, "Learning from Multiple Teacher Networks", KDD (mean of the softened outputs).
 
     Example:
         >>> z = torch.tensor([[1.0, 2.0, 0.0]])
@@ -62,8 +61,7 @@ def confidence(logits: Sequence[Tensor], target: Tensor) -> Tensor:
     Returns:
         (N, K), rows sum to 1.
 
-    Source:
-        Zhang et al. 2022, "Confidence-Aware Multi-Teacher Knowledge Distillation", arXiv:2201.00007, eq. 3.
+    Source: Zhang et al. 2022, "Confidence-Aware Multi-Teacher Knowledge Distillation", arXiv:2201.00007, eq. 3.
 
     Example:
         >>> sure, wrong = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 9.0]])
@@ -120,8 +118,8 @@ class ConfidenceMean(WeightedMean):
         return combine(logits, confidence(logits, target), self.T)
 
 
-class Ensemble:
-    """Several teachers with the interface of one.
+class Ensemble(Teacher):
+    """Several teachers as one.
 
     Args:
         teachers: the main one first; its features and embedding are the ensemble's.
@@ -132,6 +130,7 @@ class Ensemble:
     def __init__(
         self, teachers: Sequence[Teacher], mean: WeightedMean, schedules: Mapping[str, Schedule] | None = None
     ) -> None:
+        super().__init__(teachers[0].model)
         self.teachers = tuple(teachers)
         self.mean = mean
         self._schedules = dict(schedules or {})

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from distill.models.outputs import Outputs
 from distill.utils.modes import evaluating
 
 INPUT, CHANNELS_LAST = ":input", ":channels_last"
+EMBEDDING = ":embedding:input"  # as a key; no path begins with a colon
 
 
 def first_tensor(value: Any) -> Tensor | None:
@@ -21,6 +23,11 @@ def first_tensor(value: Any) -> Tensor | None:
     if isinstance(value, (tuple, list)):
         value = next((item for item in value if isinstance(item, Tensor)), None)
     return value if isinstance(value, Tensor) else None
+
+
+def _float(tensor: Tensor) -> Tensor:
+    """float64 to float32, in which adapters compute."""
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
 def module_path(key: str) -> str:
@@ -69,17 +76,9 @@ class FeatureExtractor:
         self.head = head
         self.fast_forward: FixedShapeForward | None = None
         self._features: dict[str, Tensor] | None = None  # None outside a call: other forwards leave nothing here
-        self._embedding: Tensor | None = None
-        modules = {key: model.get_submodule(module_path(key)) for key in self.layers}
-        self._hooks = [
-            module.register_forward_pre_hook(self._input_hook(key), with_kwargs=True)
-            if key.endswith(INPUT)
-            else module.register_forward_hook(self._output_hook(key))
-            for key, module in modules.items()
-        ]
+        self._hooks = [self._hook(key, model.get_submodule(module_path(key))) for key in self.layers]
         if head is not None:
-            hook = self._embedding_hook()
-            self._hooks.append(model.get_submodule(head).register_forward_pre_hook(hook, with_kwargs=True))
+            self._hooks.append(self._hook(EMBEDDING, model.get_submodule(head)))
 
     def remove(self) -> None:
         """Remove the hooks from the model."""
@@ -91,31 +90,30 @@ class FeatureExtractor:
         self.remove()
         return FeatureExtractor(model, self.layers, self.head)
 
-    # The hooks are closures, no bound methods: a copy of the model would copy the extractor along, and all that was
-    # compiled for it.
+    def _hook(self, key: str, module: nn.Module) -> RemovableHandle:
+        """Keep a layer's output, its input, or the embedding that it reads.
 
-    def _output_hook(self, key: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+        The hooks are closures, no bound methods: a copy of the model would copy the extractor along, and all that was
+        compiled for it.
+        """
+
+        def read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            tensor = first_tensor([*args, *kwargs.values()])
+            if self._features is None:
+                return
+            if key == EMBEDDING:
+                self._features[key] = _float(to_vectors(tensor))
+            elif tensor is not None:  # of several calls the last one counts
+                self._features[key] = _float(tensor.clone() if getattr(module, "inplace", False) else tensor)
+
+        def give(_module: nn.Module, _args: Any, output: Any) -> None:
             tensor = first_tensor(output)
             if tensor is not None and self._features is not None:
-                self._features[key] = tensor.permute(0, 3, 1, 2) if key.endswith(CHANNELS_LAST) else tensor
+                self._features[key] = _float(tensor.permute(0, 3, 1, 2) if key.endswith(CHANNELS_LAST) else tensor)
 
-        return hook
-
-    def _input_hook(self, key: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            tensor = first_tensor([*args, *kwargs.values()])
-            if tensor is not None and self._features is not None:  # of several calls the last one counts
-                self._features[key] = tensor.clone() if getattr(module, "inplace", False) else tensor
-
-        return hook
-
-    def _embedding_hook(self) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if self._features is not None:
-                self._embedding = to_vectors(first_tensor([*args, *kwargs.values()]))
-
-        return hook
+        if key.endswith(INPUT):
+            return module.register_forward_pre_hook(read, with_kwargs=True)
+        return module.register_forward_hook(give)
 
     def __call__(self, inputs: Any) -> Outputs:
         """One forward of the model."""
@@ -130,9 +128,10 @@ class FeatureExtractor:
         self._features = features
         try:
             logits = self.model(inputs)
-            return Outputs(logits, features, self._embedding)
+            embedding = features.pop(EMBEDDING, None)
+            return Outputs(logits, features, embedding)
         finally:
-            self._features = self._embedding = None
+            self._features = None
 
 
 def extract(model: nn.Module, layers: Iterable[str], inputs: Any, head: str | None = None) -> Outputs:

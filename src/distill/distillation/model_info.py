@@ -1,15 +1,19 @@
 """A model's layers, their shapes, its stages and its classifier, from one dry forward."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, first_tensor, module_path, to_vectors
+from distill.models.interface import unify
 from distill.utils.errors import UserError, first_line, nearest
 from distill.utils.modes import evaluating
+
+log = logging.getLogger(__name__)
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 SHORTCUTS = ("downsample", "shortcut")
@@ -97,17 +101,16 @@ class ModelInfo:
             raise UserError(f"{self.name} has no layer '{spec}': {nearest(path, self.shapes)}")
         if spec.endswith(INPUT):
             return spec
-        spec = path
-        if self.calls[spec] != 1:
+        if self.calls[path] != 1:
             raise UserError(
-                f"layer '{spec}' of {self.name} runs {self.calls[spec]} times in one forward: tap the layer around it"
+                f"layer '{path}' of {self.name} runs {self.calls[path]} times in one forward: tap the layer around it"
             )
-        if spec in self.overwritten:
+        if path in self.overwritten:
             raise UserError(
-                f"the output of layer '{spec}' of {self.name} is overwritten in place by a later layer: "
+                f"the output of layer '{path}' of {self.name} is overwritten in place by a later layer: "
                 "tap the layer around it, or the one that overwrites it"
             )
-        return f"{spec}{CHANNELS_LAST}" if spec in self.channels_last else spec
+        return f"{path}{CHANNELS_LAST}" if path in self.channels_last else path
 
 
 @dataclass(frozen=True)
@@ -118,146 +121,157 @@ class NamedModel:
     model: nn.Module
     model_info: ModelInfo
 
+    @property
+    def without(self) -> str | None:
+        """Path of the classifier that was taken off; None: the model is whole."""
+        head = self.model_info.head
+        return head if head and isinstance(self.model.get_submodule(head), nn.Identity) else None
 
-class _Recorder:
-    """A forward hook on every module of a model, while it is entered."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.shapes: dict[str, tuple[int, ...]] = {}  # of outputs, in the order of the last calls
-        self.inputs: dict[str, tuple[int, ...]] = {}
-        self.calls: dict[str, int] = {}
-        self.outputs: dict[str, tuple[Tensor, int]] = {}  # with their versions when they were returned
-        self.read: dict[str, Tensor] = {}
-        self.vectors: dict[str, tuple[int, ...]] = {}  # of linear layers and convolutions: their inputs as vectors
-        self._modules = [(path, module) for path, module in model.named_modules() if path]
+class _Call(NamedTuple):
+    """The last call of a module: the tensors that it returned and read, and the number of its calls."""
 
-    def __enter__(self) -> "_Recorder":
-        self._handles = [
-            module.register_forward_hook(self._hook(path), with_kwargs=True) for path, module in self._modules
-        ]
-        return self
+    output: Tensor
+    version: int  # of the output when it was returned; operations in place change it
+    read: Tensor | None
+    number: int
 
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
+
+def _record(modules: Mapping[str, nn.Module], forward: Callable[[], Any]) -> tuple[Any, dict[str, _Call]]:
+    """What ``forward`` returns, and the last call of every module that returned a tensor, in their order."""
+    calls: dict[str, _Call] = {}
+
+    def hook(path: str, _module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        tensor, read = first_tensor(output), first_tensor([*args, *kwargs.values()])
+        if tensor is not None:
+            earlier = calls.pop(path, None)
+            read = earlier.read if read is None and earlier else read
+            calls[path] = _Call(tensor, tensor._version, read, 1 + (earlier.number if earlier else 0))
+
+    handles = [module.register_forward_hook(partial(hook, path), with_kwargs=True) for path, module in modules.items()]
+    try:
+        return forward(), calls
+    finally:
+        for handle in handles:
             handle.remove()
 
-    def _hook(self, path: str) -> Callable[[nn.Module, Any, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            tensor, read = first_tensor(output), first_tensor([*args, *kwargs.values()])
-            if tensor is None:
-                return
-            self.shapes.pop(path, None)
-            self.shapes[path] = tuple(tensor.shape)
-            self.calls[path] = self.calls.get(path, 0) + 1
-            self.outputs.pop(path, None)
-            self.outputs[path] = (tensor, tensor._version)
-            if read is not None:
-                self.read[path], self.inputs[path] = read, tuple(read.shape)
-            if isinstance(module, nn.Linear | nn.Conv2d) and read is not None:
-                self.vectors[path] = tuple(to_vectors(read).shape)
 
-        return hook
-
-    def head(self, logits: torch.Size) -> str | None:
-        """The last linear layer or convolution with as many outputs as there are logits, called once."""
-        for path in reversed(self.shapes):
-            if path in self.vectors and self.shapes[path][:2] == logits and self.calls[path] == 1:
-                return path
-        return None
-
-
-def inspect_model(model: nn.Module, example: Any, name: str) -> ModelInfo:
+def inspect_model(
+    model: nn.Module,
+    example: Any,
+    name: str,
+    num_classes: int | None = None,
+    training: bool | int = False,
+    head: str | None = None,
+) -> ModelInfo:
     """One dry forward (eval mode, no gradient, buffers untouched) that records every layer's shape.
 
+    A model that does not map float32 inputs to logits alone gets hooks, see ``distill.models.interface``. One that
+    gives probabilities is warned of.
+
     Args:
-        model: any module whose forward returns logits.
+        model: any module whose forward returns logits, alone or among others.
         example: a batch of inputs as the model takes them.
         name: how error messages call the model.
+        num_classes: C, where it is known.
+        training: whether the model is to be trained; a number: in batches that may be as small.
+        head: path of the classifier, or of what stands in its place; None: it is looked for.
 
     Raises:
         UserError: the model does not run on the example, or its output is not of shape (N, C).
     """
+    unify(model, example, name, num_classes, training)
+    modules = {path: module for path, module in model.named_modules() if path}
     try:
-        with _Recorder(model) as recorded, evaluating(model):
-            logits = model(example)
+        with evaluating(model):
+            logits, calls = _record(modules, lambda: model(example))
     except Exception as error:
         shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise UserError(f"{name} cannot run on inputs {shape}: {first_line(error)}") from error
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"{name} must give logits of shape (N, C), got {got}")
-    shapes, outputs, head = recorded.shapes, recorded.outputs, recorded.head(logits.shape)
-    preactivations, norms = _before_activation(model, outputs, recorded.read)
-    channels_last = frozenset(path for path, shape in shapes.items() if _is_channels_last(shape, example))
+    if logits.shape[1] > 1 and logits.min() >= 0 and (logits.float().sum(1) - 1).abs().max() < 1e-3:
+        log.warning(
+            f"{name} gives probabilities (every row sums to 1), and losses take its output for logits: "
+            "let it return what its softmax reads"
+        )
+    shapes = {path: tuple(call.output.shape) for path, call in calls.items()}
+    image = (example.shape[2], example.shape[3]) if isinstance(example, Tensor) and example.dim() == 4 else None
+    channels_last = frozenset(path for path, shape in shapes.items() if image and _is_channels_last(shape, image))
+    head = head or _classifier(modules, calls, logits)
+    preactivations, norms = _before_activation(modules, calls)
     return ModelInfo(
         name=name,
         shapes=shapes,
-        calls=recorded.calls,
-        stages=tuple(getattr(model, "stages", None) or _stages(model, shapes, channels_last, head, example)),
+        calls={path: call.number for path, call in calls.items()},
+        stages=tuple(getattr(model, "stages", None) or _stages(model, shapes, channels_last, head, image)),
         logits=tuple(logits.shape),
         head=head,
-        embedding=recorded.vectors[head] if head else None,
-        overwritten=frozenset(path for path, (tensor, version) in outputs.items() if tensor._version != version),
-        inputs=recorded.inputs,
+        embedding=tuple(to_vectors(calls[head].read).shape) if head else None,
+        overwritten=frozenset(path for path, call in calls.items() if call.output._version != call.version),
+        inputs={path: tuple(call.read.shape) for path, call in calls.items() if call.read is not None},
         channels_last=channels_last,
         preactivations=preactivations,
         norms=norms,
-        rectified=frozenset(p for p, (x, _) in outputs.items() if x.is_floating_point() and x.min() >= 0),
+        rectified=frozenset(path for path, (x, *_) in calls.items() if x.is_floating_point() and x.min() >= 0),
     )
 
 
+def _classifier(modules: Mapping[str, nn.Module], calls: dict[str, _Call], logits: Tensor) -> str | None:
+    """The last linear layer or convolution with as many outputs as there are logits, called once."""
+    for path, call in reversed(calls.items()):
+        has_weights = isinstance(modules[path], nn.Linear | nn.Conv2d) and call.read is not None
+        if has_weights and call.output.shape[:2] == logits.shape and call.number == 1:
+            return path
+    return None
+
+
 def _before_activation(
-    model: nn.Module, outputs: dict[str, tuple[Tensor, int]], read: dict[str, Tensor]
+    modules: Mapping[str, nn.Module], calls: dict[str, _Call]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """``preactivations`` and ``norms`` of an :class:`ModelInfo`. Tensors are told apart by identity."""
-    modules = dict(model.named_modules())
-    order = list(outputs)  # in which the modules finished
-    activation = {id(outputs[path][0]): path for path in order if isinstance(modules[path], ACTIVATIONS)}
-    batch_norms = [path for path in order if isinstance(modules[path], nn.BatchNorm2d)]
-    reader = {id(read[path]): path for path in reversed(batch_norms) if path in read}
+    """``preactivations`` and ``norms`` of a :class:`ModelInfo`. Tensors are told apart by identity."""
+    position = {path: i for i, path in enumerate(calls)}  # in which the modules finished
+    activation = {id(call.output): path for path, call in calls.items() if isinstance(modules[path], ACTIVATIONS)}
+    batch_norms = {path: norm for path in reversed(calls) if isinstance(norm := modules[path], nn.BatchNorm2d)}
+    reader = {id(calls[path].read): path for path in batch_norms}
+    main = {path: norm for path, norm in batch_norms.items() if not any(word in path.lower() for word in SHORTCUTS)}
     preactivations: dict[str, str] = {}
     norms: dict[str, str] = {}
-    for path in order:
-        output = outputs[path][0]
+    for path, (output, *_) in calls.items():
+        end = activation.get(id(output), path)
         if id(output) in activation:
-            end = activation[id(output)]
             preactivations[path] = f"{end}{INPUT}"
         elif id(output) in reader and not isinstance(modules[path], nn.Conv2d):  # conv → BN → ReLU is no stage's end
             preactivations[path] = norms[path] = reader[id(output)]
             continue
-        else:
-            end = path
         width = output.shape[1] if output.dim() == 4 else None
-        done = set(order[: order.index(end) + 1])
-        norm = next((p for p in reversed(batch_norms) if p in done and _is_main(p, modules[p], width)), None)
-        if norm is not None:
-            norms[path] = norm
+        for norm_path, norm in main.items():
+            if position[norm_path] <= position[end] and norm.num_features == width:
+                norms[path] = norm_path
+                break
     return preactivations, norms
 
 
-def _is_main(path: str, norm: nn.Module, width: int | None) -> bool:
-    """Whether a BatchNorm has as many channels and stands in no shortcut."""
-    named_so = any(word in part for part in path.lower().split(".") for word in SHORTCUTS)
-    return isinstance(norm, nn.BatchNorm2d) and norm.num_features == width and not named_so
+def _keeps_proportions(height: int, width: int, image: tuple[int, int]) -> bool:
+    return abs(height * image[1] - width * image[0]) <= max(image)
 
 
-def _keeps_proportions(height: int, width: int, example: Tensor) -> bool:
-    return abs(height * example.shape[3] - width * example.shape[2]) <= max(example.shape[2:])
-
-
-def _is_channels_last(shape: tuple[int, ...], example: Any) -> bool:
+def _is_channels_last(shape: tuple[int, ...], image: tuple[int, int]) -> bool:
     """Whether a shape of four dimensions is a map (N, H, W, C): H × W has the image's proportions, W × C has not."""
-    if len(shape) != 4 or not isinstance(example, Tensor) or example.dim() != 4:
-        return False
-    return _keeps_proportions(shape[1], shape[2], example) and not _keeps_proportions(shape[2], shape[3], example)
+    return (
+        len(shape) == 4
+        and _keeps_proportions(shape[1], shape[2], image)
+        and not _keeps_proportions(shape[2], shape[3], image)
+    )
 
 
 def _stages(
     model: nn.Module,
-    shapes: dict[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     channels_last: frozenset[str],
     head: str | None,
-    example: Any,
+    image: tuple[int, int] | None,
 ) -> list[str]:
     """Stages of a model that does not name them.
 
@@ -268,16 +282,16 @@ def _stages(
     info = getattr(model, "feature_info", None)
     if isinstance(info, list):
         return [entry["module"] for entry in info if entry.get("module") in shapes]
-    if not isinstance(example, Tensor) or example.dim() != 4:
+    if image is None:
         return []
     classifier = head.partition(".")[0] if head else None
-    chosen: dict[tuple[int, int], str] = {}
+    layers: dict[tuple[int, int], str] = {}  # by the size of their maps
     for path, shape in shapes.items():
-        size = (shape[1], shape[2]) if path in channels_last else (shape[2], shape[3]) if len(shape) == 4 else (0, 0)
-        if size[0] * size[1] <= 1 or path.partition(".")[0] == classifier:
+        if len(shape) != 4 or path.partition(".")[0] == classifier:
             continue
-        if not _keeps_proportions(*size, example):
+        height, width = shape[1:3] if path in channels_last else shape[2:]
+        if height * width <= 1 or not _keeps_proportions(height, width, image):
             continue
-        if size not in chosen or path.count(".") <= chosen[size].count("."):
-            chosen[size] = path
-    return [path for _, path in sorted(chosen.items(), key=lambda item: -item[0][0] * item[0][1])]
+        if (height, width) not in layers or path.count(".") <= layers[height, width].count("."):
+            layers[height, width] = path
+    return [path for _, path in sorted(layers.items(), key=lambda item: -item[0][0] * item[0][1])]

@@ -39,9 +39,8 @@ class SimKD(nn.Module):
         ValueError: the teacher's logits are not classifier(mean over space of ``teacher_layer``), or one of the two
             layers is no map; shapes are shown. Or factor is out of range.
 
-    Source:
-        Chen et al. 2022, "Knowledge Distillation with the Reused Teacher Classifier", arXiv:2203.14001; the 3×3
-        convolution is a full one, as in the authors' code (which has a depthwise one as a comment).
+    Source: Chen et al. 2022, "Knowledge Distillation with the Reused Teacher Classifier", arXiv:2203.14001; the 3×3
+    convolution is a full one, as in the authors' code (which has a depthwise one as a comment).
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class SimKD(nn.Module):
         self.stages = tuple(f"backbone.{path}" for path in student_info.stages)
         self.size = (target.shape[2], target.shape[3])
         self._channels_last = key.endswith(CHANNELS_LAST)
-        self._captured: list[Tensor] | None = None  # None outside a call: other forwards leave nothing here
+        self._captured: list[Tensor] | None = None  # None outside a call: other forwards store nothing here
         self.backbone = _without_tail(student, student_info, key, source, example)
         self.backbone.get_submodule(key.removesuffix(CHANNELS_LAST)).register_forward_hook(self._capture)
         self.projector = _projector(source.shape[1], target.shape[1], factor)
@@ -104,9 +103,9 @@ class SimKD(nn.Module):
 
 
 def _projector(student: int, teacher: int, factor: int) -> nn.Sequential:
-    inside = max(1, teacher // factor)
+    hidden = max(1, teacher // factor)
     layers: list[nn.Module] = []
-    for c_in, c_out, kernel in ((student, inside, 1), (inside, inside, 3), (inside, teacher, 1)):
+    for c_in, c_out, kernel in ((student, hidden, 1), (hidden, hidden, 3), (hidden, teacher, 1)):
         layers += [nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -158,11 +157,13 @@ def _without_tail(model: nn.Module, model_info: ModelInfo, key: str, source: Ten
 
     Where the model does not run without it, only the classifier is replaced and the rest is frozen.
     """
-    order = list(model_info.shapes)  # as they finished
     layer = key.removesuffix(CHANNELS_LAST)
-    after = [path for path in order[order.index(layer) + 1 :] if not layer.startswith(f"{path}.")]
-    tail = {path: model.get_submodule(path) for path in after if model_info.calls[path] == 1}
-    tail = {path: module for path, module in tail.items() if any(True for _ in module.parameters())}
+    order = list(model_info.shapes)  # in which the modules finished
+    tail: dict[str, nn.Module] = {}
+    for path in order[order.index(layer) + 1 :]:
+        module = model.get_submodule(path)
+        if model_info.calls[path] == 1 and not layer.startswith(f"{path}.") and any(True for _ in module.parameters()):
+            tail[path] = module
     for path in tail:
         model.set_submodule(path, nn.Identity())
     try:

@@ -12,21 +12,20 @@ def stage_pairs(student: ModelInfo, teacher: ModelInfo, term: str) -> list[tuple
     size, or one of the models keeps one size throughout (plain transformers), stages are paired by depth: as many as
     the shorter list has, spread evenly, the last with the last.
 
-    Args:
-        student: of the student.
-        teacher: of the teacher.
-        term: its name, for the error.
-
     Raises:
-        UserError: a model without known stages.
+        UserError: a model without known stages; names the ``term``.
     """
-    left, right = _stages(student, term, "student"), _stages(teacher, term, "teacher")
-    sizes = [_by_size(model_info, keys) for model_info, keys in ((student, left), (teacher, right))]
-    common = [size for size in sizes[0] if size in sizes[1]]
-    if common and min(map(len, sizes)) > 1:
-        return [(sizes[0][size], sizes[1][size]) for size in common]
-    count = min(len(left), len(right))
-    return list(zip(_spread(left, count), _spread(right, count), strict=True))
+    student_keys, teacher_keys = _stages(student, term, "student"), _stages(teacher, term, "teacher")
+    by_size, teacher_by_size = _last_by_size(student, student_keys), _last_by_size(teacher, teacher_keys)
+    common = [size for size in by_size if size in teacher_by_size]
+    if common and len(by_size) > 1 and len(teacher_by_size) > 1:
+        return [(by_size[size], teacher_by_size[size]) for size in common]
+    count = min(len(student_keys), len(teacher_keys))
+
+    def spread(keys: list[str]) -> list[str]:
+        return [keys[round((i + 1) * len(keys) / count) - 1] for i in range(count)]
+
+    return list(zip(spread(student_keys), spread(teacher_keys), strict=True))
 
 
 def _stages(model_info: ModelInfo, term: str, side: str) -> list[str]:
@@ -36,12 +35,12 @@ def _stages(model_info: ModelInfo, term: str, side: str) -> list[str]:
             f"term '{term}' reads inner layers, and {model_info.name} has no known stages: "
             f"name them by module path, kd.terms.{term}.{side}=[...] on both sides"
         )
-    first, *rest = range(len(model_info.stages))
-    stem = not any(path.startswith(f"{model_info.stages[first]}.") for path in model_info.shapes)
-    return [model_info.layer(i) for i in (rest if rest and stem else [first, *rest])]
+    has_stem = not any(path.startswith(f"{model_info.stages[0]}.") for path in model_info.shapes)
+    first = 1 if has_stem and len(model_info.stages) > 1 else 0
+    return [model_info.layer(i) for i in range(first, len(model_info.stages))]
 
 
-def _by_size(model_info: ModelInfo, keys: list[str]) -> dict[tuple[int, int], str]:
+def _last_by_size(model_info: ModelInfo, keys: list[str]) -> dict[tuple[int, int], str]:
     """The last stage of each size, in the order of the stages."""
     last_key: dict[tuple[int, int], str] = {}
     for key in keys:
@@ -51,8 +50,3 @@ def _by_size(model_info: ModelInfo, keys: list[str]) -> dict[tuple[int, int], st
             continue
         last_key[height, width] = key
     return last_key
-
-
-def _spread(keys: list[str], count: int) -> list[str]:
-    """``count`` of the keys, evenly spread, the last one among them."""
-    return [keys[round((i + 1) * len(keys) / count) - 1] for i in range(count)]

@@ -2,45 +2,31 @@
 
 import copy
 import inspect
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from distill.distillation.model_info import ModelInfo
 from distill.distillation.stage_matching import stage_pairs
-from distill.distillation.terms import Function, Term
+from distill.distillation.terms import Function, Layers, Term
 from distill.losses.protocols import ShapeDependent
+from distill.tasks.base import Task
 from distill.utils.errors import UserError
 
+Shapes = tuple[int, ...] | list[tuple[int, ...]] | int | None
 
-@dataclass(frozen=True)
-class BuiltTerm:
-    """A term's losses, ready to compute, and the layers they read.
 
-    Attributes:
-        losses: one per pair of layers if the term is pairwise, else one.
-        student_layers: keys of the student's layers; empty if the term reads none.
-        teacher_layers: keys of the teacher's layers, as many.
+def build_term(
+    term: Term, student: ModelInfo, teacher: ModelInfo | None, num_samples: int | None, task: Task | None = None
+) -> tuple[list[nn.Module], list[tuple[str, str]]]:
+    """Resolve a term's layers and build a copy of its loss for each pair of them; see :meth:`Criterion.build`.
+
+    Returns:
+        One loss per pair of layers if the term is pairwise, else one; the keys of the layers of student and teacher.
     """
-
-    losses: nn.ModuleList
-    student_layers: list[str]
-    teacher_layers: list[str]
-
-
-def build_term(term: Term, student: ModelInfo, teacher: ModelInfo | None, num_samples: int | None) -> BuiltTerm:
-    """Resolve a term's layers and build a copy of its loss for each pair of them.
-
-    Args:
-        term: left as it is.
-        student: of the student.
-        teacher: of the teacher; None where there is none.
-        num_samples: of the training set (memory banks); None: indices are not stable.
-
-    Raises:
-        UserError: a layer or embedding that does not exist, unequal numbers of layers, shapes that do not match.
-    """
+    if task is not None:
+        check_term(term, task)
     if teacher is None and term.needs_teacher:
         raise UserError(f"term '{term.name}' needs a teacher, and there is none")
     for side, model_info in (("student", student), ("teacher", teacher)):
@@ -49,27 +35,35 @@ def build_term(term: Term, student: ModelInfo, teacher: ModelInfo | None, num_sa
                 f"term '{term.name}' reads the embedding of {model_info.name}, which has no single linear classifier"
             )
     pairs = _layer_pairs(term, student, teacher) if teacher and term.uses_features else []
-    built = BuiltTerm(nn.ModuleList(), [pair[0] for pair in pairs], [pair[1] for pair in pairs])
-    loss = term.loss if isinstance(term.loss, nn.Module) else Function(term.loss)
-    built.losses.extend(copy.deepcopy(loss) for _ in range(len(pairs) if term.pairwise else 1))
-    for i, one in enumerate(built.losses):
-        if isinstance(one, ShapeDependent):
-            shapes = _shapes("student", student, built.student_layers, i)
+    prototype = term.loss if isinstance(term.loss, nn.Module) else Function(term.loss)
+    losses = [copy.deepcopy(prototype) for _ in range(len(pairs) if term.pairwise else 1)]
+    for i, loss in enumerate(losses):
+        if isinstance(loss, ShapeDependent):
+            shapes = _shapes("student", student, [key for key, _ in pairs], i, task)
             if teacher is not None:
-                shapes |= _shapes("teacher", teacher, built.teacher_layers, i)
-            shapes |= {"num_classes": student.logits[1], "num_samples": num_samples}
+                shapes |= _shapes("teacher", teacher, [key for _, key in pairs], i, task)
+            classes = _row_shape(student.logits, task)
+            shapes |= {"num_classes": (classes or student.logits)[1], "num_samples": num_samples}
+            names = [name for name in inspect.signature(loss.build).parameters if name in shapes]
             try:
-                one.build(**{name: shapes[name] for name in inspect.signature(one.build).parameters if name in shapes})
+                loss.build(**{name: shapes[name] for name in names})
             except ValueError as error:
                 raise UserError(f"term '{term.name}': {error}") from error
-    return built
+    return losses, pairs
+
+
+def check_term(term: Term, task: Task) -> None:
+    """Raises a UserError for a term that makes no sense in a task."""
+    refusal = task.refusal(term)
+    if refusal:
+        raise UserError(f"term '{term.name}' cannot be used with task={task.info.name}: {refusal}")
 
 
 def _layer_pairs(term: Term, student: ModelInfo, teacher: ModelInfo) -> list[tuple[str, str]]:
     """Keys of the layers that the term compares: as configured, or all matching stages."""
     left, right = _as_list(term.student), _as_list(term.teacher)
     if not left and not right:
-        pairs: list[tuple[Any, Any]] = list(stage_pairs(student, teacher, term.name))
+        pairs: Sequence[tuple[int | str, int | str]] = stage_pairs(student, teacher, term.name)
     elif not left or len(left) != len(right):
         raise UserError(
             f"term '{term.name}' needs as many student layers as teacher layers, "
@@ -77,18 +71,32 @@ def _layer_pairs(term: Term, student: ModelInfo, teacher: ModelInfo) -> list[tup
         )
     else:
         pairs = list(zip(left, right, strict=True))
-    student_key = student.preactivation if term.preactivated("student") else student.layer
-    teacher_key = teacher.preactivation if term.preactivated("teacher") else teacher.layer
+    student_key = student.preactivation if "student_preactivations" in term.all_reads else student.layer
+    teacher_key = teacher.preactivation if "teacher_preactivations" in term.all_reads else teacher.layer
     return [(student_key(s), teacher_key(t)) for s, t in pairs]
 
 
-def _as_list(layers: Any) -> list[Any]:
-    return [] if layers is None else list(layers) if isinstance(layers, (list, tuple)) else [layers]
+def _as_list(layers: Layers) -> list[int | str]:
+    if layers is None:
+        return []
+    return list(layers) if isinstance(layers, (list, tuple)) else [layers]
 
 
-def _shapes(side: str, model_info: ModelInfo, layers: list[str], i: int) -> dict[str, Any]:
+def _row_shape(output: tuple[int, ...], task: Task | None) -> tuple[int, ...] | None:
+    """Shape of the rows of logits of an output of this shape; None where the task has none."""
+    if task is None:
+        return output
+    rows = task.rows(torch.empty(output))
+    return None if rows is None else tuple(rows.shape)
+
+
+def _shapes(side: str, model_info: ModelInfo, layers: list[str], i: int, task: Task | None) -> dict[str, Shapes]:
     """Shapes of everything that the i-th loss of a term may read of one model."""
-    shapes: dict[str, Any] = {f"{side}_logits": model_info.logits, f"{side}_embedding": model_info.embedding}
+    shapes: dict[str, Shapes] = {
+        f"{side}_logits": _row_shape(model_info.logits, task),
+        f"{side}_output": model_info.logits,
+        f"{side}_embedding": model_info.embedding,
+    }
     if layers:
         features = [model_info.shape(key) for key in layers]
         shapes |= {f"{side}_feature": features[i], f"{side}_features": features, f"{side}_preactivations": features}

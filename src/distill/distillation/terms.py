@@ -1,6 +1,8 @@
 """One named term of the loss: what it reads, its weight and its layers."""
 
+import functools
 import inspect
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,24 +10,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from distill.config.schedules import Schedule
-from distill.losses.protocols import AcceptsSoftTargets, Pretrainable, SoftTarget
+from distill.losses.protocols import AcceptsSoftTargets, FixedArguments, Pretrainable, SoftTarget
 from distill.utils.errors import UserError, nearest
 
-READS = (
-    "student_logits",
-    "teacher_logits",
-    "student_embedding",
-    "teacher_embedding",
-    "student_feature",
-    "teacher_feature",
-    "student_features",
-    "teacher_features",
-    "student_preactivations",
-    "teacher_preactivations",
-    "target",
-    "index",
-)
-TAKEN = ("loss", "hard", "total", "acc", "top5", "agreement")
+OUTPUTS = ("logits", "output", "embedding", "feature", "features", "preactivations")  # of either model
+READS = (*(f"{side}_{output}" for output in OUTPUTS for side in ("student", "teacher")), "target", "index")
+TAKEN = ("loss", "hard", "total")
+
+Layers = int | str | list[int | str] | tuple[int | str, ...] | None
+
+
+def end_values(value: float | Schedule) -> tuple[float, ...]:
+    """A schedule's first and last value, or the number itself."""
+    return (value.start, value.end) if isinstance(value, Schedule) else (value,)
 
 
 @dataclass(frozen=True)
@@ -47,48 +44,59 @@ class Term:
 
     The parameter names of its ``forward`` are what it reads (see ``READS``): ``student_feature`` is one
     layer's output and the term is the sum over the pairs of layers (each pair with its own copy of the loss);
-    ``student_features`` is the list of all of them, ``student_preactivations`` what comes before each one's last
+    ``student_logits`` are rows of a distribution as the task sees them, ``student_output`` is what the model returned,
+    ``student_features`` is the list of all layers, ``student_preactivations`` what comes before each one's last
     activation. ``distill.losses.protocols`` lists what a loss may define besides ``forward``.
 
     Args:
         name: under which it is logged.
         loss: a module or a plain function.
-        weight: ≥ 0, or its schedule. A term that reads ``teacher_logits`` (or whose loss has the attribute
-            ``is_soft_target``) is part of L_soft and is weighed by (1 − α) as well.
+        weight: ≥ 0, or its schedule. A term that reads ``teacher_logits`` or ``teacher_output`` (or whose loss has the
+            attribute ``is_soft_target``) is part of L_soft and is weighed by (1 − α) as well.
         student: the student's layers: a stage's number, a module path, or a list of these; None on both sides: all
             matching stages, see ``distill.distillation.stage_matching``.
         teacher: the teacher's layers, as many.
         standardize: z-score the logits first (LSKD); of no effect on a term that reads none.
         pretraining: its first phase, if it has one.
         schedules: of the loss's arguments, by name.
+
+    Attributes:
+        reads: what its main phase reads.
+        pretraining_reads: what its pretraining reads.
+        all_reads: what it reads in any phase.
+        required: of these, what it cannot do without (a parameter without default).
     """
 
     name: str
     loss: Callable[..., Tensor]
     weight: float | Schedule = 1.0
-    student: Any = None
-    teacher: Any = None
+    student: Layers = None
+    teacher: Layers = None
     standardize: bool = False
     pretraining: Pretraining | None = None
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     reads: tuple[str, ...] = field(init=False)
     pretraining_reads: tuple[str, ...] = field(init=False)
+    all_reads: frozenset[str] = field(init=False)
+    required: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name in TAKEN or hasattr(nn.ModuleDict, self.name):
             raise UserError(
                 f"'{self.name}' cannot name a term of the loss: it must be an identifier that is not in use"
             )
-        self.reads = self._read_by(self.loss.forward if isinstance(self.loss, nn.Module) else self.loss)
-        self.pretraining_reads = self.reads
-        if isinstance(self.loss, Pretrainable):
-            self.pretraining_reads = self._read_by(self.loss.pretraining_loss)
+        forward = self.loss.forward if isinstance(self.loss, nn.Module) else self.loss
+        pretraining_loss = self.loss.pretraining_loss if isinstance(self.loss, Pretrainable) else forward
+        self.reads, self.pretraining_reads = self._read_by(forward), self._read_by(pretraining_loss)
+        self.all_reads = frozenset((*self.reads, *self.pretraining_reads))
+        signatures = (inspect.signature(function) for function in (forward, pretraining_loss))
+        parameters = [parameter for signature in signatures for parameter in signature.parameters.values()]
+        self.required = frozenset(p.name for p in parameters if p.name in READS and p.default is p.empty)
         if isinstance(self.loss, Pretrainable) and self.pretraining is None:
             raise UserError(
                 f"term '{self.name}' needs a first phase: kd.terms.{self.name}.pretraining={{epochs: 0.125}}"
             )
-        ends = (self.weight.start, self.weight.end) if isinstance(self.weight, Schedule) else (self.weight,)
-        for weight in ends:
+        for weight in end_values(self.weight):
             if not 0 <= weight < float("inf"):
                 raise UserError(f"kd.terms.{self.name}.weight must be a finite number of at least 0, got {weight}")
 
@@ -103,22 +111,10 @@ class Term:
         return names
 
     @property
-    def required(self) -> frozenset[str]:
-        """What it cannot do without: what it reads but for parameters with a default."""
-        functions = [self.loss.forward if isinstance(self.loss, nn.Module) else self.loss]
-        functions += [self.loss.pretraining_loss] if isinstance(self.loss, Pretrainable) else []
-        parameters = [item for f in functions for item in inspect.signature(f).parameters.values()]
-        return frozenset(p.name for p in parameters if p.name in READS and p.default is p.empty)
-
-    @property
-    def all_reads(self) -> frozenset[str]:
-        """What it reads in any phase."""
-        return frozenset((*self.reads, *(self.pretraining_reads if self.pretraining else ())))
-
-    @property
     def is_soft_target(self) -> bool:
         """Whether the term is part of L_soft."""
-        return "teacher_logits" in self.reads or (isinstance(self.loss, SoftTarget) and self.loss.is_soft_target)
+        reads = {"teacher_logits", "teacher_output"} & set(self.reads)
+        return bool(reads) or (isinstance(self.loss, SoftTarget) and self.loss.is_soft_target)
 
     @property
     def accepts_soft_targets(self) -> bool:
@@ -129,10 +125,6 @@ class Term:
     def needs_teacher(self) -> bool:
         """Whether it reads anything of a teacher."""
         return any(name.startswith("teacher_") for name in self.all_reads)
-
-    def preactivated(self, side: str) -> bool:
-        """Whether the layers of one side, "student" or "teacher", are read before their last activation."""
-        return f"{side}_preactivations" in self.all_reads
 
     @property
     def uses_features(self) -> bool:
@@ -147,17 +139,43 @@ class Term:
     @property
     def is_inactive(self) -> bool:
         """Whether the main phase has no use for the term: its weight is 0 throughout."""
-        ends = (self.weight.start, self.weight.end) if isinstance(self.weight, Schedule) else (self.weight,)
-        return not any(ends)
+        return not any(end_values(self.weight))
 
 
 class Function(nn.Module):
-    """A plain function (or a ``functools.partial`` of one) as a module without parameters."""
+    """A plain function as a module without parameters.
+
+    Attributes:
+        function: the function as a ``functools.partial``, whose keywords no other criterion shares.
+    """
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.function = function
+        self.function = functools.partial(function)
 
     def forward(self, **values: Any) -> Tensor:
         """The function's value."""
         return self.function(**values)
+
+
+def argument_setter(term: Term, loss: nn.Module, argument: str) -> Callable[[float], None]:
+    """A function that sets an argument of a term's loss: an attribute of a module, a keyword of a plain function.
+
+    Raises:
+        UserError: an argument that is fixed, or that the loss does not keep as a number.
+    """
+    key = f"kd.terms.{term.name}.loss.{argument}"
+    if isinstance(loss, FixedArguments) and argument in loss.fixed:
+        raise UserError(f"{key} cannot follow a schedule: it is set once, when the loss is built")
+    value: Any = None
+    if isinstance(loss, Function):
+        function = loss.function
+        parameter = inspect.signature(function.func).parameters.get(argument)
+        value = function.keywords.get(argument, parameter.default if parameter else None)
+        setter = functools.partial(operator.setitem, function.keywords, argument)
+    else:
+        value = getattr(loss, argument, None) if argument in inspect.signature(type(loss)).parameters else None
+        setter = functools.partial(setattr, loss, argument)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise UserError(f"{key} cannot follow a schedule: the loss keeps no such number")
+    return setter

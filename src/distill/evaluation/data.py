@@ -2,20 +2,20 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from distill.config.compose import CONF, compose
+from distill.config import CONF
+from distill.config.compose import ERRORS, compose
 from distill.config.instantiate import instantiate
-from distill.data import DataModule, Splits, as_splits
-from distill.data.splits import check_labels
+from distill.config.paths import quoted
+from distill.data import ImageDataModule, Splits, as_image_set, as_splits
+from distill.data.splits import check_labels, renumber
 from distill.evaluation.runs import Run
-from distill.utils.errors import UserError, first_line, nearest
+from distill.utils.errors import UserError, first_line, unknown_option
 
 
 def _node(name: str, root: str | None, config_dir: str | None) -> dict[str, Any]:
@@ -25,15 +25,14 @@ def _node(name: str, root: str | None, config_dir: str | None) -> dict[str, Any]
     folders = [CONF, *([Path(config_dir)] if config_dir else [])]
     known = sorted({path.stem for folder in folders for path in (folder / "data").glob("*.yaml")})
     if name not in known:
-        raise UserError(f"data has no option '{name}'; {nearest(name, known, shown=40)}")
+        raise UserError(unknown_option("data", name, known))
     overrides = [f"data={name}"]
     if root is not None:
-        escaped = root.replace("\\", "\\\\").replace("'", "\\'")
-        overrides.append(f"data.root='{escaped}'")
+        overrides.append(f"data.root={quoted(root)}")
     try:
         cfg = compose(overrides, [config_dir] if config_dir else [])
         node = OmegaConf.to_container(cfg.data, resolve=True, enum_to_str=True)
-    except (MissingConfigException, HydraException, OmegaConfBaseException) as error:
+    except ERRORS as error:
         raise UserError(f"data={name}: {first_line(error)}") from error
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
@@ -48,7 +47,7 @@ def _order(classes: list[str], run: Run, name: str) -> Tensor:
             f"the classes of data={name} ({len(classes)}) are not those of the run ({len(run.classes)}): "
             f"only there: {shown[0]}; only in the run: {shown[1]}"
         )
-    return torch.tensor([run.classes.index(each) for each in classes])
+    return renumber(torch.arange(len(classes)), classes, run.classes, str)
 
 
 def _as_all_splits(source: Splits, split: str, name: str) -> Splits:
@@ -67,7 +66,7 @@ def _as_all_splits(source: Splits, split: str, name: str) -> Splits:
 
 def other_data(
     run: Run, name: str, root: str | None, split: str, config_dir: str | None, on_broken: str | None = None
-) -> tuple[DataModule, Tensor]:
+) -> tuple[ImageDataModule, Tensor]:
     """Another dataset with the image size, channels and normalisation of a run.
 
     Args:
@@ -84,21 +83,25 @@ def other_data(
     Raises:
         UserError: no such option or split, data that cannot be read, other classes, another shape.
     """
+    if not run.task.has_classes:
+        raise UserError(
+            f"data={name}: another dataset is for runs of task=classification, and this one is of {run.task.name}"
+        )
     node, preprocess, settings = _node(name, root, config_dir), run.preprocess, run.settings.data
     node["on_broken"] = on_broken or node["on_broken"]
     if "channels" in node["source"]:
         node["source"]["channels"] = preprocess.channels
     size = settings.image_size
     try:
-        source = as_splits(instantiate(node["source"], "data.source"))
+        source = as_splits(instantiate(node["source"], "data.source"), as_image_set)
         order = _order(check_labels(source), run, name)
-        data = DataModule.from_options(
+        data = ImageDataModule.from_options(
             partial(_as_all_splits, source, split, name),
             batch_size=settings.batch_size,
             eval_batch_size=settings.eval_batch_size,
             image_size=size if size is not None or preprocess.height != preprocess.width else preprocess.height,
             in_memory=False,
-            augment=settings.augment,
+            augment=cast("dict[str, Any] | None", settings.augment),
             mean=list(preprocess.mean),
             std=list(preprocess.std),
             num_workers=settings.num_workers,

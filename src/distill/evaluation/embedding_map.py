@@ -32,8 +32,7 @@ def tsne(embedding: Tensor) -> Tensor:
     Returns:
         float32 (M, 2).
 
-    Source:
-        van der Maaten & Hinton 2008, "Visualizing Data using t-SNE"; scikit-learn's implementation.
+    Source: van der Maaten & Hinton 2008, "Visualizing Data using t-SNE"; scikit-learn's implementation.
     """
     from sklearn.manifold import TSNE
 

@@ -10,20 +10,19 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from distill.data import DataModule, ViewLoader
+from distill.data import ImageDataModule, ViewLoader
+from distill.distillation.teacher import Teacher
+from distill.evaluation import outputs
 from distill.evaluation.compare_predictions import compare_predictions, most
-from distill.evaluation.final_teacher import final_teacher, final_teacher_role
 from distill.evaluation.inference import Pass, Predictions, predict
 from distill.evaluation.results import EvaluatedModel, EvaluationResults, Reproduction
 from distill.evaluation.runs import Run
 from distill.evaluation.scores import confident, losses, scores
 from distill.training.roles import BASELINE, STUDENT, TEACHER, TEACHERS, Role, RoleKind
-from distill.training.summary import Hardware
 from distill.training.trainer import check_device, evaluator, quiet
 from distill.utils import environment
-from distill.utils.cpu import usable_cores
 from distill.utils.errors import UserError
-from distill.utils.processes import count
+from distill.utils.processes import count, usable_cores
 
 HARDEST = 24
 
@@ -43,7 +42,7 @@ class Subject:
 
     run: Run
     baseline: Run | None
-    data: DataModule
+    data: ImageDataModule
     order: Tensor | None
     name: str
     split: str
@@ -88,10 +87,11 @@ def reproduced(run: Run, split: str, logged: dict[str, float]) -> Reproduction:
     They must be equal to the last bit; the cross-entropy of a run with several processes up to rounding.
     """
     then = run.tested.test if split == "test" else run.tested.val
-    metrics = [name for name in ("acc", "top5", "agreement", "hard") if name in then and name in logged]
+    names = [*(metric.name for metric in run.summary.task.metrics), "hard"]
+    metrics = [name for name in names if name in then and name in logged]
     values: dict[str, dict[str, float]] = {name: {"then": then[name], "now": logged[name]} for name in metrics}
-    trainer = run.config["trainer"]
-    rounding = 1e-5 if count(trainer) * trainer.get("num_nodes", 1) > 1 else 0.0  # processes sum in another order
+    trainer = run.settings.trainer
+    rounding = 1e-5 if count(trainer.devices) * trainer.num_nodes > 1 else 0.0  # processes sum in another order
     equal = all(
         math.isclose(pair["then"], pair["now"], rel_tol=rounding if name == "hard" else 0.0)
         for name, pair in values.items()
@@ -99,40 +99,63 @@ def reproduced(run: Run, split: str, logged: dict[str, float]) -> Reproduction:
     return Reproduction(equal, values)
 
 
+def _load_final_teacher(run: Run, role: Role, epoch: int) -> Teacher:
+    """The teacher with the role that ``run.flows.final_teacher`` gives.
+
+    Args:
+        run: the run.
+        role: the teacher's.
+        epoch: the student's, counted from 1: how several teachers are combined may follow a schedule.
+
+    Raises:
+        UserError: its weights are missing.
+    """
+    roles = [role] if role != TEACHERS else [each for each in run.roles if each.kind == RoleKind.TEACHER]
+    models = [run.model(each) for each in roles]
+    teachers = [Teacher(model.model, head=model.model_info.head) for model in models]
+    if role != TEACHERS:
+        return teachers[0]
+    combined = run.flows.combine(len(teachers))(teachers)
+    combined.start_epoch(epoch - 1, run.settings.trainer.max_epochs)
+    return combined
+
+
 def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
     """The pass of the student with its final teacher, as in the run's test, and every model's predictions."""
     run, data = subject.run, subject.data.with_options(eval_batch_size=subject.batch_size)
-    role = final_teacher_role(run) if subject.teacher else None
+    role = run.flows.final_teacher(run.roles) if subject.teacher else None
     split: Any = subject.split
     trainer = _trainer(run, limited=subject.order is None and split != "train")
-    classes = len(run.classes)
 
     def loader() -> ViewLoader:
         return data.evaluation_loader(split)
 
-    teacher = final_teacher(run, role, run.tested.epoch) if role else None
-    first = predict(run.student, teacher, loader(), trainer, split, classes, run.settings.kd.label_smoothing)
-    outputs = {STUDENT: first.student}
+    teacher = _load_final_teacher(run, role, run.tested.epoch) if role else None
+    first = predict(run.student, teacher, loader(), trainer, split, run.task, run.settings.kd.label_smoothing)
+    found = {STUDENT: first.student}
     if role and first.teacher:
-        outputs[role] = first.teacher
+        found[role] = first.teacher
     others = {
         TEACHER: run.teacher if role not in (TEACHER, None) else None,
         BASELINE: subject.baseline.student if subject.baseline else None,
     }
     for each, model in others.items():
         if model is not None:
-            outputs[each] = predict(model, None, loader(), trainer, split, classes).student
-    predictions = {each: outputs[each] for each in (TEACHER, role, STUDENT, BASELINE) if each in outputs}
+            found[each] = predict(model, None, loader(), trainer, split, run.task).student
+    predictions = {each: found[each] for each in (TEACHER, role, STUDENT, BASELINE) if each in found}
     for each, prediction in predictions.items():
         broken = int((~prediction.logits.float().isfinite()).any(1).sum())
         if broken:
-            raise UserError(f"{each} answers {broken} of {len(prediction.logits)} images with no finite numbers")
+            raise UserError(
+                f"the {each.label} answers {broken} of {len(prediction.logits)} samples with no finite numbers"
+            )
     return first, predictions
 
 
 def _evaluated(subject: Subject, role: Role, logits: Tensor, target: Tensor) -> EvaluatedModel:
     """Scores, size and speed of a model; no speed of another run, as speeds vary with time."""
-    models, computed = subject.run.summary.models, scores(logits, target)
+    models, task = subject.run.summary.models, subject.run.task
+    computed = scores(logits, target) if task.has_classes else outputs.scores(task, logits, target)
     if role == TEACHERS:
         name = " + ".join(model.name for each, model in models.items() if each.kind == RoleKind.TEACHER)
         return EvaluatedModel(name, computed, None, None)
@@ -143,11 +166,12 @@ def _evaluated(subject: Subject, role: Role, logits: Tensor, target: Tensor) -> 
 
 
 def sample(
-    position: int, predictions: dict[Role, Predictions], target: Tensor, index: Tensor, classes: tuple[str, ...]
+    position: int, subject: Subject, predictions: dict[Role, Predictions], target: Tensor, index: Tensor
 ) -> dict[str, Any]:
-    """One image: its index, its class, every model's prediction, its probability and its loss in nats."""
-    true = target[position : position + 1]
-    image: dict[str, Any] = {"index": int(index[position]), "class": classes[int(true)]}
+    """One sample: its index, its file if it has one, its class, every model's prediction, its probability and loss."""
+    true, row, classes = target[position : position + 1], int(index[position]), subject.run.classes
+    file = subject.data.file(subject.split, row)
+    image: dict[str, Any] = {"index": row, **({"file": file} if file else {}), "class": classes[int(true)]}
     for role, prediction in predictions.items():
         logits = prediction.logits[position : position + 1]
         predicted, probability = confident(logits)
@@ -157,8 +181,21 @@ def sample(
     return image
 
 
+def _output_sample(
+    position: int, subject: Subject, predictions: dict[Role, Predictions], target: Tensor, index: Tensor
+) -> dict[str, Any]:
+    """One sample of a task without classes: its index, its file if it has one, its target, every model's values."""
+    task, names, row = subject.run.task, subject.run.classes, int(index[position])
+    file = subject.data.file(subject.split, row)
+    true = dict(zip(names, target[position].tolist(), strict=True))
+    image: dict[str, Any] = {"index": row, **({"file": file} if file else {}), "target": true}
+    for role, prediction in predictions.items():
+        (image[str(role)],) = task.decode(prediction.logits[position : position + 1].float(), names)
+    return image
+
+
 def evaluate(subject: Subject) -> Evaluation:
-    """Evaluates every model on every image.
+    """Evaluates every model on every sample.
 
     Raises:
         UserError: weights that the run did not test, missing models, logits that are not finite.
@@ -169,12 +206,15 @@ def evaluate(subject: Subject) -> Evaluation:
     first, predictions = _predictions(subject)
     target = first.target if subject.order is None else subject.order[first.target]
     models = {role: _evaluated(subject, role, each.logits, target) for role, each in predictions.items()}
-    student = predictions[STUDENT].logits
+    student, task = predictions[STUDENT].logits, run.task
     comparisons = {
         role: compare_predictions(student, each.logits, target, run.classes)
+        if task.has_classes
+        else outputs.compare(task, student, each.logits, target)
         for role, each in predictions.items()
         if role != STUDENT
     }
+    loss = losses(student, target) if task.has_classes else outputs.losses(task, student, target)
     comparable = subject.order is None and subject.batch_size is None and subject.split != "train" and subject.teacher
     results = EvaluationResults(
         run=str(run.folder),
@@ -190,13 +230,14 @@ def evaluate(subject: Subject) -> Evaluation:
         models=models,
         comparisons=comparisons,
         classes=list(run.classes),
-        hardware=Hardware(**environment.hardware(_trainer(run, limited=True).strategy.root_device)),
+        hardware=environment.hardware(_trainer(run, limited=True).strategy.root_device),
         versions=environment.versions(),
         git_commit=environment.git_commit(Path(__file__).parent),
         command=environment.command(),
         hardest=[
-            sample(position, predictions, target, first.index, run.classes)
-            for position in most(losses(student, target), shown=HARDEST)
+            (sample if task.has_classes else _output_sample)(position, subject, predictions, target, first.index)
+            for position in most(loss, shown=HARDEST)
         ],
+        task=task.info,
     )
     return Evaluation(results, predictions, target, first.index, first.mapped, next(iter(comparisons), None), subject)

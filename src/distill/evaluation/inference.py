@@ -9,11 +9,9 @@ from torch import Tensor
 
 from distill.data import Batch, ViewLoader
 from distill.distillation.criterion import Criterion
-from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
-from distill.models.outputs import Outputs
-from distill.tasks.image_classification import ImageClassification
+from distill.tasks.base import Task
 from distill.training.evaluation_module import EvaluationModule, StepOutput
 
 MAPPED = 1000  # samples whose embeddings are kept
@@ -63,51 +61,39 @@ class Recorder(EvaluationModule):
         super().__init__(*arguments, **keywords)
         self._keep = keep
         self._count = 0
-        self._batches: list[tuple[Batch, Outputs, Outputs | None, Tensor]] = []
+        self._batches: list[dict[str, Tensor]] = []
 
     def compute(self, batch: Batch, split: str) -> StepOutput:
         output = super().compute(batch, split)
-        student, teacher = output.student, output.teacher
-        n = len(batch.target)
-        kept = self._keep[(self._keep >= self._count) & (self._keep < self._count + n)] - self._count
-        self._count += n
-        labels = Batch(torch.empty(0), batch.target.cpu(), batch.index.cpu())
-        outputs = _on_cpu(student, kept), teacher and _on_cpu(teacher, kept)
-        self._batches.append((labels, *outputs, kept + self._count - n))
+        begin, self._count = self._count, self._count + len(batch.target)
+        mapped = self._keep[(self._keep >= begin) & (self._keep < self._count)]
+        rows = {"target": batch.target, "index": batch.index, "mapped": mapped}
+        for who, outputs in (("student", output.student), ("teacher", output.teacher)):
+            if outputs is not None:
+                rows[f"{who} logits"] = outputs.logits
+            if outputs is not None and outputs.embedding is not None:
+                rows[f"{who} embedding"] = outputs.embedding[(mapped - begin).to(outputs.embedding.device)].float()
+        self._batches.append({name: value.cpu() for name, value in rows.items()})
         return output
 
     def concatenated(self, logged: dict[str, float]) -> Pass:
         """The outputs of all batches."""
-        batches, students, teachers, mapped = zip(*self._batches, strict=True)
-        return Pass(
-            student=_concatenate(students),
-            teacher=None if teachers[0] is None else _concatenate(teachers),
-            target=torch.cat([batch.target for batch in batches]),
-            index=torch.cat([batch.index for batch in batches]),
-            mapped=torch.cat(mapped),
-            logged=logged,
+        rows = {name: torch.cat([batch[name] for batch in self._batches]) for name in self._batches[0]}
+        student, teacher = (
+            Predictions(rows[f"{who} logits"], rows.get(f"{who} embedding")) if f"{who} logits" in rows else None
+            for who in ("student", "teacher")
         )
-
-
-def _on_cpu(outputs: Outputs, kept: Tensor) -> Outputs:
-    """The logits, and the embeddings at the positions ``kept``, on the CPU."""
-    embedding = outputs.embedding
-    embedding = None if embedding is None else embedding[kept.to(embedding.device)].float().cpu()
-    return Outputs(outputs.logits.cpu(), {}, embedding)
-
-
-def _concatenate(outputs: tuple[Outputs, ...]) -> Predictions:
-    embeddings = [output.embedding for output in outputs if output.embedding is not None]
-    return Predictions(torch.cat([output.logits for output in outputs]), torch.cat(embeddings) if embeddings else None)
+        assert student is not None
+        return Pass(student, teacher, rows["target"], rows["index"], rows["mapped"], logged)
 
 
 def predict(
     net: NamedModel,
-    teacher: Teacher | Ensemble | None,
+    teacher: Teacher | None,
     loader: ViewLoader,
     trainer: L.Trainer,
     split: str,
-    num_classes: int,
+    task: Task,
     label_smoothing: float = 0.0,
 ) -> Pass:
     """Predictions of a model, and of its teacher if given, on every sample of a loader.
@@ -118,13 +104,11 @@ def predict(
         loader: of the split.
         trainer: sets device and precision.
         split: "val" is validated, any other tested, as in the run.
-        num_classes: C.
+        task: the run's.
         label_smoothing: of the logged cross-entropy.
     """
     samples = len(loader.dataset)  # type: ignore[arg-type]
     keep = torch.linspace(0, samples - 1, min(MAPPED, samples)).round().long()
-    criterion, task = Criterion(label_smoothing=label_smoothing), ImageClassification(num_classes)
+    criterion = Criterion(label_smoothing=label_smoothing, task=task)
     recorder = Recorder(keep, net.model, criterion, task, teacher, head=net.model_info.head)
-    call: Any = trainer.validate if split == "val" else trainer.test
-    results = call(recorder, dataloaders=loader, verbose=False)
-    return recorder.concatenated({key.partition("/")[2]: value for key, value in results[0].items()})
+    return recorder.concatenated(recorder.evaluate(trainer, loader, split))

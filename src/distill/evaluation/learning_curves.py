@@ -11,7 +11,7 @@ LAST = ("acc", "top5", "agreement")
 
 
 def _number(text: str) -> float:
-    """NaN where a line is incomplete."""
+    """NaN where a line is incomplete or damaged."""
     try:
         return float(text)
     except ValueError:
@@ -30,10 +30,10 @@ def curves(folder: Path, only: Collection[str] | None = None) -> dict[str, dict[
         the total first, then each term, then accuracies. Empty where the run had no CSV logger.
     """
     logged: dict[str, dict[str, dict[float, float]]] = {}
-    paths = sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name[8:] or 0))
-    for path in paths:
-        with path.open(newline="") as file:
-            rows = csv.reader(file)
+    paths = filter(Path.is_file, folder.glob("csv/version_*/metrics.csv"))
+    for path in sorted(paths, key=lambda path: (len(path.parent.name), path)):
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = csv.reader(file, quoting=csv.QUOTE_NONE)
             header = next(rows, [])
             epoch = header.index("epoch") if "epoch" in header else len(header)
             columns = [
@@ -41,11 +41,10 @@ def curves(folder: Path, only: Collection[str] | None = None) -> dict[str, dict[
                 if key.startswith(("train/", "val/")) and (only is None or key in only)
             ]  # fmt: skip
             for row in rows:
-                if len(row) <= epoch or not row[epoch]:
-                    continue
+                at = _number(row[epoch]) + 1 if epoch < len(row) else math.nan
                 for i, (split, _, name) in columns:
-                    if i < len(row) and row[i] and math.isfinite(value := _number(row[i])):
-                        logged.setdefault(name, {}).setdefault(split, {})[float(row[epoch]) + 1] = value
+                    if i < len(row) and math.isfinite(at) and math.isfinite(value := _number(row[i])):
+                        logged.setdefault(name, {}).setdefault(split, {})[at] = value
 
     def rank(name: str) -> tuple[int, int]:
         return (0, FIRST.index(name)) if name in FIRST else (2, LAST.index(name)) if name in LAST else (1, 0)

@@ -1,16 +1,17 @@
-"""Classification of image files. A file that cannot be read gives a prediction with an error."""
+"""Predictions for image files. A file that cannot be read gives a prediction with an error."""
 
 import csv
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from distill.utils.errors import UserError, first_line
+from distill.utils.errors import UserError, one_line
+from distill.utils.files import image_suffixes, list_files, open_file
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one file: classes with probabilities, the likeliest first, or why there are none."""
+    """The prediction for one file: classes with probabilities, the likeliest first, or why there are none.
+
+    ``values`` are those of another task than classification, by name; see :meth:`distill.tasks.base.Task.decode`.
+    """
 
     file: str
     classes: tuple[tuple[str, float], ...] = ()
+    values: Mapping[str, Any] | None = None
     error: str | None = None
 
 
@@ -45,15 +50,43 @@ class CSVWriter:
     def close(self) -> None: ...
 
 
+class ValuesCSVWriter:
+    """Columns ``file``, one per value, ``error``; several labels are joined by ``|``."""
+
+    def __init__(self, file: IO[str], names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.writer = csv.writer(file, lineterminator="\n")
+        self.writer.writerow(["file", *self.names, "error"])
+
+    def write(self, prediction: Prediction) -> None:
+        values = prediction.values or {}
+        cells = [_cell(values.get(name)) for name in self.names]
+        self.writer.writerow([prediction.file, *cells, prediction.error or ""])
+
+    def close(self) -> None: ...
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return "|".join(value)
+    return "" if value is None else f"{value:.6g}"
+
+
 class JSONWriter:
-    """A list of ``{"file", "predictions": [{"class", "probability"}]}`` or ``{"file", "error"}``, one per line."""
+    """A list of ``{"file", "predictions": [{"class", "probability"}]}`` or ``{"file", "error"}``, one per line.
+
+    Of another task than classification ``predictions`` holds one object with its values.
+    """
 
     def __init__(self, file: IO[str]) -> None:
         self.file = file
         self.separator = "[\n"
 
     def write(self, prediction: Prediction) -> None:
-        predictions = [{"class": name, "probability": round(p, 6)} for name, p in prediction.classes]
+        predictions: list[Any] = [{"class": name, "probability": round(p, 6)} for name, p in prediction.classes]
+        if prediction.values is not None:
+            rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in prediction.values.items()}
+            predictions = [rounded]
         result = {"error": prediction.error} if prediction.error else {"predictions": predictions}
         entry = {"file": prediction.file, **result}
         text = json.dumps(entry, ensure_ascii=False)
@@ -76,15 +109,13 @@ def list_images(arguments: Iterable[str], lines: Iterable[str]) -> list[str]:
     Raises:
         UserError: there is none.
     """
-    from PIL import Image
-
-    suffixes = tuple(Image.registered_extensions())
+    suffixes = image_suffixes()
     paths: list[str] = []
     for name in arguments:
         if name == "-":
             paths += [line.rstrip("\r\n") for line in lines if line.strip()]
         elif Path(name).is_dir():
-            inside = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in suffixes)
+            inside = sorted(str(Path(name, file.name)) for file in list_files(Path(name), suffixes))
             if not inside:
                 log.warning(f"{name}: no images in this folder")
             paths += inside
@@ -100,17 +131,17 @@ def list_images(arguments: Iterable[str], lines: Iterable[str]) -> list[str]:
 
 def _decode(path: str, predictor: "Predictor") -> "Tensor | str":
     """The preprocessed image (C, H, W), or in one line why it cannot be read."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
+
+    from distill.data.vision.images import open_image
 
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, open_image(file) as image:
             return predictor.preprocess(image)
     except UnidentifiedImageError:
         return "not an image that Pillow can read"
-    except OSError as error:
-        return error.strerror.lower() if error.strerror else first_line(error)
-    except Exception as error:  # Pillow's decoders raise SyntaxError, ValueError, struct.error, ...
-        return first_line(error)
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        return one_line(error)
 
 
 def predict_files(
@@ -141,11 +172,17 @@ def _classify(predictor: "Predictor", files: list[str], images: "list[Tensor | s
     if decoded:
         device = next(predictor.model.parameters()).device
         with torch.inference_mode():
-            values, best = predictor(torch.stack(decoded).to(device)).float().softmax(1).topk(top)
-        rows = zip(values.tolist(), best.tolist(), strict=True)
+            outputs = predictor(torch.stack(decoded).to(device)).float()
+        if predictor.task.has_classes:
+            values, best = outputs.softmax(1).topk(top)
+            rows = zip(values.tolist(), best.tolist(), strict=True)
+        else:
+            rows = iter(predictor.task.decode(outputs.cpu(), predictor.classes))
     for file, image in zip(files, images, strict=True):
         if isinstance(image, str):
             yield Prediction(file, error=image)
+        elif not predictor.task.has_classes:
+            yield Prediction(file, values=next(rows))
         else:
             values_and_classes = zip(*next(rows), strict=True)
             yield Prediction(file, tuple((predictor.classes[i], p) for p, i in values_and_classes))

@@ -1,14 +1,14 @@
 """The contents of ``evaluation.json`` as typed records; imports neither torch nor Lightning."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distill.tasks.info import CLASSIFICATION, TaskInfo
 from distill.training.roles import Role
-from distill.training.summary import Hardware
+from distill.utils import checked
 from distill.utils.errors import UserError
-from distill.utils.measurements import Size, Speed
+from distill.utils.measurements import Hardware, Size, Speed
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,35 @@ class ClassificationScores:
 
 
 @dataclass(frozen=True)
+class MetricScores:
+    """Scores of one model in a task whose outputs are labels or numbers.
+
+    Attributes:
+        metrics: those of the task that need no other model, by name.
+        by_output: by label of a metric of single outputs its values, in the order of the outputs.
+    """
+
+    metrics: dict[str, float]
+    by_output: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class MetricComparison:
+    """The student compared with another model by the task's own ``metrics`` for that, by name."""
+
+    metrics: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class EvaluatedModel:
     """A model's scores, and its size and speed as its run measured them (None: not comparable, or not measured)."""
 
     name: str
-    scores: ClassificationScores
+    scores: Any  # ClassificationScores, or MetricScores of another task
     size: Size | None
     speed: Speed | None
 
@@ -126,7 +150,9 @@ class EvaluationResults:
         against: the folder of the run to compare with.
         reproduced: None where the run's own test had other images or batches.
         models: in the order in which they are shown.
-        comparisons: of the student with each other model; in JSON ``versus``.
+        comparisons: of the student with each other model, a Comparison, or a MetricComparison of another task; in JSON
+            ``versus``.
+        task: whose metrics they are.
         hardest: the samples with the highest loss of the student, with every model's prediction.
     """
 
@@ -141,13 +167,14 @@ class EvaluationResults:
     precision: str
     reproduced: Reproduction | None
     models: dict[Role, EvaluatedModel]
-    comparisons: dict[Role, Comparison]
+    comparisons: dict[Role, Any]
     classes: list[str]
     hardware: Hardware
     versions: dict[str, str]
     git_commit: str | None
     command: str
     hardest: list[dict[str, Any]]
+    task: TaskInfo = CLASSIFICATION
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object."""
@@ -176,7 +203,9 @@ def read_calibration(folder: Path) -> Calibration | None:
     if not path.is_file():
         return None
     try:
-        student = json.loads(path.read_text())["models"]["student"]
+        student = checked.parse(path)["models"]["student"]
+        if "metrics" in student:  # of another task than classification
+            return None
         return Calibration(student["ece"], student["nll"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not what evaluate.py wrote: {error}; run it again with overwrite=true") from error

@@ -4,17 +4,19 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from distill.config.command_line import hydra_value
 from distill.training.roles import Role
 from distill.training.summary import FILE, EpochScores, RunSummary, StudentResult, read as read_summary
-from distill.utils.errors import UserError, nearest
+from distill.utils.errors import UserError, nearest, nearest_files
 from distill.utils.invocation import invocation
+from distill.utils.run_lock import check_idle
 
 
 class RunFolder:
     """A finished run's summary and the file of its student's weights.
 
     Args:
-        path: the run's folder, or the student's weights in it (``student.safetensors``, ``student-best.safetensors``).
+        path: the run's folder, or the student's weights in it (``student.safetensors``, ``student-last.safetensors``).
 
     Attributes:
         folder: the run's folder.
@@ -30,7 +32,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
         if not path.exists():
-            raise UserError(f"run {path} does not exist{_nearest_names(path)}")
+            raise UserError(f"run {path} does not exist{nearest_files(path)}")
         self.folder = path if path.is_dir() else path.parent
         self.summary = _summary(self.folder, path)
         self.config = self.summary.config
@@ -38,7 +40,7 @@ class RunFolder:
         if self.summary.student is None:
             raise UserError(f"run {self.folder} trained a teacher only (only=teacher): it has no student")
         self.student_result: StudentResult = self.summary.student
-        self.weights = path if path.is_file() else self.folder / self.student_result.last.weights
+        self.weights = path if path.is_file() else self.file(self.student_result.kept.weights)
         if not self.weights.is_file():
             raise UserError(f"run {self.folder} has no {self.weights.name}: the student's weights are missing")
         if self.weights.suffix != ".safetensors":
@@ -50,6 +52,16 @@ class RunFolder:
                 pass
         except (SafetensorError, OSError) as error:
             raise UserError(f"checkpoint {self.weights} is no readable safetensors file: {error}") from error
+
+    def file(self, *names: str) -> Path:
+        """A file in the folder that its summary names.
+
+        Raises:
+            UserError: a name that leads elsewhere: the summary may be somebody else's.
+        """
+        if any(not isinstance(name, str) or name in (".", "..") or Path(name).name != name for name in names):
+            raise UserError(f"{self.folder / FILE} names a file outside of its folder: {'/'.join(map(str, names))}")
+        return self.folder.joinpath(*names)
 
     @property
     def roles(self) -> list[Role]:
@@ -63,7 +75,7 @@ class RunFolder:
         Raises:
             UserError: weights that the run did not test.
         """
-        for scores in (self.student_result.last, self.student_result.best):
+        for scores in (self.student_result.kept, self.student_result.last, self.student_result.best):
             if scores is not None and scores.weights == self.weights.name:
                 return scores
         raise UserError(f"{self.weights} holds no student that the run tested: give one of its student*.safetensors")
@@ -85,7 +97,8 @@ class RunFolder:
 def _summary(folder: Path, path: Path) -> RunSummary:
     if not (folder / FILE).is_file():
         if (folder / "config.yaml").is_file():
-            command = f"{invocation('train')} resume={folder}"
+            check_idle(folder)
+            command = invocation("train", f"resume={hydra_value(str(folder))}")
             raise UserError(f"run {folder} is not finished (no summary.json): continue it with {command}")
         if folder.name == "checkpoints" and (folder.parent / FILE).is_file():
             raise UserError(f"{path} is there to resume from; {_nearest_weights(folder.parent, path)}")
@@ -96,9 +109,3 @@ def _summary(folder: Path, path: Path) -> RunSummary:
 def _nearest_weights(folder: Path, path: Path) -> str:
     """The weights files of a run, the nearest to ``path`` first."""
     return nearest(path.name, [str(p) for p in sorted(folder.glob("*.safetensors"))])
-
-
-def _nearest_names(path: Path) -> str:
-    """The names nearest to a path that does not exist, in its folder."""
-    names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-    return f"; {nearest(path.name, names)}" if names else ""

@@ -1,24 +1,29 @@
 """A finished run's models with their weights, and its data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from distill.config import schema
-from distill.data import DataModule, Preprocess
+from distill.config import own_code, schema, validation
+from distill.config.trust import Trust, modules
+from distill.data import ImageDataModule, Preprocess
 from distill.distillation.model_info import NamedModel
 from distill.evaluation.run_folder import RunFolder
-from distill.training.builder import build_model, load_data, wrap_student
+from distill.tasks.base import Task
+from distill.training.builder import build_model, build_task, load_data, wrap_student
 from distill.training.flows import Flows
 from distill.training.roles import TEACHER, Role, RoleKind
 from distill.training.summary import FILE, TeacherResult, unreadable
 from distill.utils.checkpoints import load_weights
-from distill.utils.errors import UserError
+from distill.utils.errors import UserError, first_line
+
+LARGEST = {"classes": 1_000_000, "channels": 1024, "height": 16384, "width": 16384}  # a run may be somebody else's
 
 
 @dataclass(frozen=True)
@@ -28,36 +33,68 @@ class RecordedData:
     num_classes: int
     in_channels: int
     image_size: int
+    target_mean: Sequence[float] | None
+    target_std: Sequence[float] | None
+    preprocess: Preprocess
     example: Callable[[int], Tensor]  # a batch of noise
 
 
 class Run(RunFolder):
-    """A finished run; see :class:`RunFolder` for its arguments, attributes and errors.
+    """A finished run; see :class:`RunFolder` for its other attributes and errors.
+
+    Args:
+        path: see :class:`RunFolder`.
+        trust: modules of the user's own that the run's configuration may name, as in ``trust=``.
+        code: their folder, as in ``code=``.
 
     Attributes:
         preprocess: of one image.
         settings: the run's configuration.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, trust: str | Sequence[str] | None = None, code: str | Path | None = None
+    ) -> None:
         super().__init__(path)
+        self.trust = modules(trust)
+        self.code = None if code is None else str(code)
+        own_code.check_folder(self.code)
+        if self.trust:
+            own_code.add(self.code or own_code.recorded(self.config, self.folder), ".")
+        Trust(self.folder / FILE, self.trust).check(self.config)
         try:
             self.preprocess = Preprocess(**self.summary.data.preprocess)
         except TypeError as error:
             raise unreadable(self.folder / FILE, error) from error
         preprocess = self.preprocess
-        self._data_facts = RecordedData(len(self.classes), preprocess.channels, preprocess.height, preprocess.example)
-        self.settings = schema.typed(self.config)
+        sizes = {"classes": len(self.classes), **{key: getattr(preprocess, key) for key in LARGEST if key != "classes"}}
+        for key, size in sizes.items():
+            least = 0 if key == "classes" and self.summary.data.targets == "none" else 1
+            if not isinstance(size, int) or not least <= size <= LARGEST[key]:
+                raise unreadable(self.folder / FILE, f"{key} of its data is {size!r}, not in [{least}, {LARGEST[key]}]")
+        shape, facts = (len(self.classes), preprocess.channels, preprocess.height), self.summary.data
+        self._data_facts = RecordedData(*shape, facts.target_mean, facts.target_std, preprocess, preprocess.example)
+        try:
+            self.settings = schema.typed(schema.checked(self.config))
+        except OmegaConfBaseException as error:
+            place = getattr(error, "full_key", None)
+            raise unreadable(self.folder / FILE, f"config.{place}: {first_line(error)}") from error
+        validation.present(self.settings)
         self.flows = Flows(self.settings)
 
     @cached_property
-    def data(self) -> DataModule:
+    def task(self) -> Task:
+        """What the run's models predict."""
+        return build_task(self.settings.task, self._data_facts)
+
+    @cached_property
+    def data(self) -> ImageDataModule:
         """The run's data, loaded again.
 
         Raises:
             UserError: they are missing, or differ from those of the run.
         """
-        data = load_data(self.settings.data, self.settings.seed)
+        data = load_data(self.settings.data, self.settings.seed, targets=self.task.targets)
         if data.fingerprint != self.summary.data.fingerprint:
             raise UserError(
                 f"the data are not those of run {self.folder}: they or their settings have changed since "
@@ -94,7 +131,7 @@ class Run(RunFolder):
         Raises:
             UserError: its weights are missing.
         """
-        config, name, result = self.flows.models()[str(role)], f"the {role.label}", self.summary.models[role]
+        config, name, result = self.flows.models()[role], f"the {role.label}", self.summary.models[role]
         if isinstance(result, TeacherResult):
             model = self._build(config.node, config.key, name, pretrained=result.path is None)
             if result.path is None:
@@ -106,8 +143,7 @@ class Run(RunFolder):
             if path is None:
                 raise UserError(f"{name} of run {self.folder} is not where it was: {result.path}")
             return _with_weights(model, path)
-        folder = self.folder if role.kind == RoleKind.PEER else self.folder / str(role)
-        path = folder / result.last.weights
+        path = self.file(*([] if role.kind == RoleKind.PEER else [str(role)]), result.kept.weights)
         if not path.is_file():
             missing = path.relative_to(self.folder)
             raise UserError(f"run {self.folder} has no {missing}: {name}'s weights are missing")
@@ -118,20 +154,21 @@ class Run(RunFolder):
         if "pretrained" in node and not pretrained:
             node = {**node, "pretrained": False}
         with torch.random.fork_rng(devices=[]):
-            return build_model(node, key, name, self._data_facts, self.settings.channels_last)
+            return build_model(node, key, name, self._data_facts, self.task, self.settings.channels_last)
 
 
 def _with_weights(model: NamedModel, path: Path) -> NamedModel:
-    load_weights(model.model, path, model.model_info.name)
+    load_weights(model.model, path, model.model_info.name, model.without)
     model.model.eval()
     return model
 
 
 class Predictor(nn.Module):
-    """A run's student (in eval mode) with its preprocessing and the names of its classes."""
+    """A run's student (in eval mode) with its preprocessing, its task, and the names of its outputs."""
 
-    def __init__(self, model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...], task: Task) -> None:
         super().__init__()
+        self.task = task
         self.model = model
         self.preprocess = preprocess
         self.classes = classes
@@ -142,22 +179,29 @@ class Predictor(nn.Module):
         return logits
 
     @torch.inference_mode()
-    def predict(self, images: list[Any]) -> list[tuple[str, float]]:
-        """Class and probability of each PIL image (or tensor C×H×W)."""
+    def predict(self, images: list[Any]) -> list[Any]:
+        """What is predicted for each PIL image (or tensor C×H×W).
+
+        Returns:
+            Of a classifier (class, probability); of another task a dictionary, see :meth:`Task.decode`.
+        """
         device = next(self.model.parameters()).device
         inputs = torch.stack([self.preprocess(image) for image in images]).to(device)
-        probabilities, predicted = self(inputs).float().softmax(1).max(1)
-        return [(self.classes[i], p) for i, p in zip(predicted.tolist(), probabilities.tolist(), strict=True)]
+        decoded = self.task.decode(self(inputs), self.classes)
+        return [(each["class"], each["probability"]) for each in decoded] if self.task.has_classes else decoded
 
 
-def load(path: str | Path) -> Predictor:
+def load(path: str | Path, trust: str | Sequence[str] | None = None, code: str | Path | None = None) -> Predictor:
     """The student of a finished run, ready for use.
 
     Args:
         path: the run's folder, or a weights file in it.
+        trust: modules of your own that the run's configuration may name (``"my_models"``). All else that it names must
+            be of this package, torch, torchvision, timm, transformers or Lightning, as a run may be somebody else's.
+        code: the folder of those modules; None: the one that the run recorded, or the current folder.
 
     Raises:
-        UserError: see :class:`Run`.
+        UserError: see :class:`Run`; an object that is not allowed.
 
     Example:
         >>> import distill
@@ -165,5 +209,5 @@ def load(path: str | Path) -> Predictor:
         >>> model.predict([image])  # doctest: +SKIP
         [('cat', 0.93)]
     """
-    run = Run(path)
-    return Predictor(run.student.model, run.preprocess, run.classes)
+    run = Run(path, trust, code)
+    return Predictor(run.student.model, run.preprocess, run.classes, run.task)

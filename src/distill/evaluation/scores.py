@@ -27,8 +27,7 @@ def brier(probabilities: Tensor, target: Tensor) -> Tensor:
     Returns:
         Scalar in [0, 2].
 
-    Source:
-        Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
+    Source: Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
 
     Example:
         >>> brier(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), torch.tensor([0, 1]))
@@ -53,8 +52,7 @@ def reliability(probabilities: Tensor, target: Tensor, bins: int = BINS) -> list
     Returns:
         The bins in ascending order.
 
-    Source:
-        Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599.
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599.
 
     Example:
         >>> reliability(torch.tensor([[0.75, 0.25]]), torch.tensor([0]), bins=2)[1]

@@ -1,6 +1,6 @@
 """Comparison of the models of an export on the same test images."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -40,33 +40,38 @@ class Comparison:
         timed = student.on_pixels(model) if student.embedded else model
         self._add(f"{role}, PyTorch", size, None, outputs, student, timed)
 
-    def add_file(self, role: str, name: str, path: Path, student: Student, kept: bool) -> Row:
-        """Writes a file in a format and adds it; that of safetensors is not timed."""
-        model = write(name, path, student, self.threads)
+    def add_file(self, role: str, name: str, folder: Path, student: Student, kept: bool) -> Row:
+        """Writes a file in a format and adds it; that of safetensors is not timed, that of int8 made of the ONNX file.
+
+        Args:
+            role: "student" or "other".
+            name: a key of ``formats.FILES``.
+            folder: of the file.
+            student: the model that is written.
+            kept: whether the file is one of the export.
+        """
+        path = folder / formats.FILES[name]
+        if name == formats.INT8:
+            assert self.calibration is not None
+            images = student.graph_inputs(self.calibration)
+            quantise(folder / formats.FILES["onnx"], path, images, self.method)
+            model = formats.open_onnx(path, self.threads)
+        else:
+            model = write(name, path, student, self.threads)
         is_graph = name != "safetensors"
         on_pixels = (lambda x: model(student.graph_inputs(x))) if is_graph else student.on_pixels(model)
         outputs, file = logits(on_pixels, student.test.images), path.name if kept else None
         return self._add(f"{role}, {name}", path.stat().st_size, file, outputs, student, model if is_graph else None)
 
-    def add_int8(self, role: str, onnx: Path, path: Path, student: Student, kept: bool) -> Row:
-        """Quantises an ONNX file and adds it."""
-        assert self.calibration is not None
-        quantise(onnx, path, student.graph_inputs(self.calibration), self.method)
-        model = formats.open_onnx(path, self.threads)
-        outputs = logits(lambda x: model(student.graph_inputs(x)), student.test.images)
-        file = path.name if kept else None
-        return self._add(f"{role}, onnx int8", path.stat().st_size, file, outputs, student, model)
-
     def time(self, student: Student, seconds: float) -> None:
         """Measures the speed of all models in turn."""
         speeds = timings(self._models, student.graph_inputs(student.test.images[:TIMED]), seconds)
-        for row in self.rows:
-            row.speed = speeds.get(row.model)
+        self.rows = [replace(row, speed=speeds.get(row.model)) for row in self.rows]
 
     def _add(
         self, model: str, size: int, file: str | None, outputs: Tensor, student: Student, timed: Runner | None
     ) -> Row:
-        parity = asdict(compare(outputs, student.reference, student.test.labels))
+        parity = asdict(compare(outputs, student.reference, student.test.labels, student.run.task))
         self.rows.append(Row(model=model, file=file, bytes=size, **parity))
         if timed is not None:
             self._models[model] = timed

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,12 @@ from torch import Tensor, nn
 from distill.export.failures import reason
 from distill.export.parity import Runner
 from distill.utils.checkpoints import load_weights
-from distill.utils.errors import UserError
+from distill.utils.errors import UserError, first_line
 
-FILES = {"onnx": "model.onnx", "torch_export": "model.pt2", "safetensors": "model.safetensors"}
+INT8 = "onnx int8"
+FILES = {"onnx": "model.onnx", INT8: "model-int8.onnx", "torch_export": "model.pt2", "safetensors": "model.safetensors"}
 INPUT, OUTPUT = "images", "logits"
+PACKAGES = ("onnx", "onnxscript", "onnxruntime", "safetensors")  # that write and run the files
 
 
 @contextmanager
@@ -87,7 +88,12 @@ def open_onnx(path: Path, threads: int) -> Runner:
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # an operator, or a type such as float64, that it has not on a CPU
+        raise UserError(
+            f"onnxruntime cannot run the student: {first_line(error)}; format=torch_export,safetensors can keep it"
+        ) from error
     return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
 
@@ -110,17 +116,6 @@ def open_safetensors(path: Path, model: nn.Module, code: str | None) -> Runner:
         load_weights(model, path, path.name)
     else:
         names: dict[str, Any] = {"model": model}
-        exec(code.replace(path.name, str(path)), names)
+        exec(code.replace(f'"{path.name}"', repr(str(path))), names)
         model = names["model"]
     return model.eval()
-
-
-def versions() -> dict[str, str]:
-    """Versions of the installed packages that write and run the files."""
-    installed = {}
-    for package in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
-        try:
-            installed[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return installed

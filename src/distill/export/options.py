@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from distill.config import own_code, trust
 from distill.config.options import arg
-from distill.utils.errors import UserError, nearest
+from distill.utils.errors import UserError, check_choice, check_range
 
 FORMATS = ("onnx", "torch_export", "safetensors")
 PREPROCESS = ("embedded", "described")
@@ -28,22 +29,17 @@ class Options:
     calibration: str = arg("ranges of activations in int8: minmax or entropy", "minmax")
     calibration_images: int = arg("training images that it sees", 512)
     images: int = arg("test images to compare on, at most", 10000)
-    tolerance: float = arg("largest difference of a logit from PyTorch's in float32; above it: refused", 1e-3)
+    tolerance: float = arg(
+        "largest difference of a logit from PyTorch's, relative to logits above 1; else: refused",
+        1e-3,
+    )
     max_accuracy_drop: float = arg("int8: largest loss of test top-1, as a share; above it: refused", 0.02)
     against: str | None = arg("another run, whose student's files are measured in the same table and not kept", None)
+    trust: Any = arg(trust.HELP, None)
+    code: str | None = arg(own_code.HELP, None)
     seconds: float = arg("time to measure each model and batch size; 0: no measurement of speed", 1.0)
     threads: int | None = arg("CPU threads; null: as the run had", None)
     license: str = arg("licence of the model card, by its Hugging Face identifier", "unknown")
-
-
-def _formats(options: Options) -> list[str]:
-    """The formats, each once."""
-    names = options.format if isinstance(options.format, list) else str(options.format or "").split(",")
-    names = list(dict.fromkeys(str(name).strip() for name in names))
-    for name in names or [""]:
-        if name not in FORMATS:
-            raise UserError(f"format={name} is unknown; {nearest(name, FORMATS)}")
-    return names
 
 
 def check(options: Options) -> list[str]:
@@ -55,16 +51,18 @@ def check(options: Options) -> list[str]:
     Raises:
         UserError: an unknown format, int8 without ONNX, a value out of range, a missing package.
     """
-    names = _formats(options)
+    formats = options.format if isinstance(options.format, list) else str(options.format or "").split(",")
+    names = list(dict.fromkeys(str(name).strip() for name in formats))
+    for name in names or [""]:
+        check_choice("format", name, FORMATS)
     for key, allowed in (("preprocess", PREPROCESS), ("quantize", QUANTIZE), ("calibration", CALIBRATION)):
-        value = getattr(options, key)
-        if value is not None and value not in allowed:
-            raise UserError(f"{key}={value} is unknown; {nearest(value, allowed)}")
-    positive, nonnegative = ("images", "calibration_images", "threads"), ("tolerance", "max_accuracy_drop", "seconds")
-    for key, least in (dict.fromkeys(positive, 1) | dict.fromkeys(nonnegative, 0)).items():
-        value = getattr(options, key)
-        if value is not None and not value >= least:
-            raise UserError(f"{key} must be at least {least}, got {value}")
+        if getattr(options, key) is not None:
+            check_choice(key, getattr(options, key), allowed)
+    for key in ("images", "calibration_images", "threads"):
+        check_range(key, getattr(options, key), 1)
+    for key in ("tolerance", "max_accuracy_drop", "seconds"):
+        if not getattr(options, key) >= 0:  # infinity: no limit
+            raise UserError(f"{key} must be at least 0, got {getattr(options, key)}")
     if options.quantize and "onnx" not in names:
         raise UserError("quantize=int8 quantises the ONNX file: add onnx to format")
     for name in names:

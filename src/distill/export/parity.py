@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distill.tasks.base import Task
+from distill.tasks.info import AGREEMENT
+
 BATCH = 128
 Runner = Callable[[Tensor], Tensor]
 
@@ -15,17 +18,18 @@ class Parity:
     """How well a file agrees with the model that it was made of.
 
     Attributes:
-        difference: largest absolute difference of a logit.
-        accuracy: top-1 accuracy of the file.
-        reference: top-1 accuracy of the original.
-        agreement: share of images with the same predicted class.
+        difference: largest absolute difference of a logit; None of a teacher whose embedding has another width.
+        score: the task's score of the file; top-1 accuracy of a classifier.
+        reference: that of the original.
+        agreement: share of equal decisions (of a classifier: images with the same predicted class); None: the task
+            has none.
         images: number of images.
     """
 
-    difference: float
-    accuracy: float
+    difference: float | None
+    score: float
     reference: float
-    agreement: float
+    agreement: float | None
     images: int
 
 
@@ -35,18 +39,21 @@ def logits(run: Runner, inputs: Tensor) -> Tensor:
     return torch.cat([run(batch).float() for batch in torch.split(inputs, BATCH)])
 
 
-def compare(outputs: Tensor, reference: Tensor, labels: Tensor) -> Parity:
+def compare(outputs: Tensor, reference: Tensor, labels: Tensor, task: Task) -> Parity:
     """Compares logits (N, C) of a file with those of its original; NaN counts as an infinite difference.
 
     Example:
-        >>> compare(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.5]]), torch.tensor([1]))
-        Parity(difference=0.5, accuracy=1.0, reference=1.0, agreement=1.0, images=1)
+        >>> from distill.tasks.classification import Classification
+        >>> compare(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.5]]), torch.tensor([1]), Classification(2))
+        Parity(difference=0.5, score=1.0, reference=1.0, agreement=1.0, images=1)
     """
-    predicted, expected = outputs.argmax(1), reference.argmax(1)
+    name = task.info.against_labels.name
+    measured = task.measure(outputs, labels, teacher=reference)
+    difference = outputs - reference if outputs.shape == reference.shape else None
     return Parity(
-        difference=float((outputs - reference).abs().nan_to_num(nan=float("inf")).max()),
-        accuracy=float((predicted == labels).float().mean()),
-        reference=float((expected == labels).float().mean()),
-        agreement=float((predicted == expected).float().mean()),
+        difference=float(difference.abs().nan_to_num(nan=float("inf")).max()) if difference is not None else None,
+        score=measured[name],
+        reference=task.measure(reference, labels)[name],
+        agreement=measured.get(AGREEMENT.name),
         images=len(labels),
     )

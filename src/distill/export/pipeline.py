@@ -3,7 +3,6 @@
 import logging
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,15 +10,13 @@ from distill.evaluation.runs import Run
 from distill.export import formats, model_card
 from distill.export.comparison import Comparison
 from distill.export.options import Options
-from distill.export.pixels import pixels
-from distill.export.quantization import FILE as INT8
-from distill.export.report import ExportReport, Row
-from distill.export.student import Student, open_student
+from distill.export.report import Calibration, ExportReport, Row, RunTest
+from distill.export.student import Student, open_student, pixels
+from distill.tasks.info import Metric
 from distill.utils import environment
 from distill.utils.atomic import write_json, write_text
 from distill.utils.errors import UserError
 from distill.utils.invocation import invocation
-from distill.utils.units import percent
 
 log = logging.getLogger(__name__)
 
@@ -35,50 +32,66 @@ def _has_teacher(run: Run) -> bool:
         return False
 
 
-def _check(row: Row, options: Options) -> None:
+def _worse(row: Row, metric: Metric) -> float:
+    """By how much a file's score is worse than the original's: of a share, else relative to it."""
+    loss = row.reference - row.score if metric.direction == "max" else row.score - row.reference
+    return loss if metric.unit == "share" else loss / max(abs(row.reference), 1e-12)
+
+
+def _check(row: Row, options: Options, largest: float, metric: Metric) -> None:
     """Checks that a file predicts what the student predicts.
 
+    Args:
+        row: of the file.
+        options: bounds of what may change.
+        largest: of the student's logits, without its sign: above 1, the tolerance is relative to it.
+        metric: the score.
+
     Raises:
-        UserError: a logit of a float32 file differs too much, or int8 loses too much accuracy.
+        UserError: a logit of a float32 file differs too much, or int8 loses too much of the score.
     """
     if "int8" not in row.model:
-        if not row.difference <= options.tolerance:
+        if row.difference is None or not row.difference <= options.tolerance * max(1.0, largest):
+            size = f" times the largest logit, {largest:.3g}" if largest > 1 else ""
             raise UserError(
-                f"{row.file}: a logit differs by {row.difference:.3g} from PyTorch's, and "
-                f"tolerance={options.tolerance:g}; nothing was written"
+                f"{row.file}: a logit differs by {row.difference or 0:.3g} from PyTorch's, and "
+                f"tolerance={options.tolerance:g}{size}; nothing was written"
             )
-    elif row.reference - row.accuracy > options.max_accuracy_drop + 1e-9:
+    elif _worse(row, metric) > options.max_accuracy_drop + 1e-9:
+        verb = "falls" if metric.direction == "max" else "rises"
         raise UserError(
-            f"{row.file}: top-1 falls from {percent(row.reference)} to {percent(row.accuracy)} on "
-            f"{row.images} images, and max_accuracy_drop={options.max_accuracy_drop:g}; nothing was written "
+            f"{row.file}: {metric.label} {verb} from {metric.display(row.reference)} to {metric.display(row.score)} on "
+            f"{row.images} samples, and max_accuracy_drop={options.max_accuracy_drop:g}; nothing was written "
             f"(try calibration=entropy, or {invocation('train')} init=<run> quantize=int8)"
         )
 
 
-def _test_of_the_run(run: Run, student: Student) -> dict[str, Any]:
-    """The run's own test of these weights; warns where its accuracy is not the one computed here on all test images.
+def _test_of_the_run(run: Run, student: Student) -> RunTest:
+    """The run's own test of these weights; warns where its score is not the one computed here on all test images.
 
     They may differ by two images, in bf16 by ``ROUNDED`` more.
     """
-    then, now = run.tested.test.acc, float((student.reference.argmax(1) == student.test.labels).float().mean())
+    metric = run.task.info.against_labels
+    then = run.tested.test[metric.name]
+    now = run.task.measure(student.reference, student.test.labels)[metric.name]
     precision, count = run.summary.precision, len(student.test.labels)
     rounding = ROUNDED if precision != "32-true" else 0.0
     complete = count == run.summary.data.test and run.settings.trainer.limit_test_batches in (None, 1.0)
-    if complete and abs(now - then) > rounding + 2 / count:
-        log.warning(f"the run's own test in {precision} gave {percent(then)}, and here the student has {percent(now)}")
-    return {"accuracy": then, "precision": precision, "epoch": run.tested.epoch}
+    complete &= run.task.has_classifier  # an embedding's score is its likeness to the teacher's
+    bound = rounding + 2 / count if metric.unit == "share" else (0.02 + rounding) * max(abs(then), 0.1)
+    if complete and abs(now - then) > bound:
+        values = f"{metric.display(then)}, and here the student has {metric.display(now)}"
+        log.warning(f"the run's own test in {precision} gave {values}")
+    return RunTest(then, precision, run.tested.epoch)
 
 
-def _add_other_run(comparison: Comparison, options: Options, student: Student) -> None:
+def _add_other_run(comparison: Comparison, run: Run, names: list[str], student: Student) -> None:
     """Adds another run's student, whose files are not kept."""
-    assert options.against is not None
-    other = open_student(Run(options.against), student.test, student.embedded)
-    comparison.add_pytorch("other", other, other.run.student_result.size.bytes)
+    other = open_student(run, student.test, student.embedded)
+    comparison.add_pytorch("other", other, run.student_result.size.bytes)
     with tempfile.TemporaryDirectory() as folder:
-        onnx = Path(folder) / formats.FILES["onnx"]
-        comparison.add_file("other", "onnx", onnx, other, kept=False)
-        if comparison.calibration is not None:
-            comparison.add_int8("other", onnx, Path(folder) / INT8, other, kept=False)
+        for name in names:
+            comparison.add_file("other", name, Path(folder), other, kept=False)
 
 
 def export(options: Options, names: list[str], folder: Path) -> ExportReport:
@@ -87,7 +100,7 @@ def export(options: Options, names: list[str], folder: Path) -> ExportReport:
     Raises:
         UserError: a file that cannot be written or differs from the student; see also ``Run``.
     """
-    run = Run(options.run)
+    run = Run(options.run, options.trust, options.code)
     torch.set_num_threads(options.threads or run.summary.hardware.threads)
     student = open_student(run, pixels(run.data, "test", options.images), options.preprocess == "embedded")
     calibration = pixels(run.data, "train", options.calibration_images).images if options.quantize else None
@@ -95,32 +108,32 @@ def export(options: Options, names: list[str], folder: Path) -> ExportReport:
     if _has_teacher(run) and run.summary.teacher:
         comparison.add_pytorch("teacher", student, run.summary.teacher.size.bytes)
     comparison.add_pytorch("student", student, run.student_result.size.bytes)
-    for name in names:
-        _check(comparison.add_file("student", name, folder / formats.FILES[name], student, kept=True), options)
-    if calibration is not None:
-        onnx = folder / formats.FILES["onnx"]
-        _check(comparison.add_int8("student", onnx, folder / INT8, student, kept=True), options)
+    metric, largest = run.task.info.against_labels, float(student.reference.abs().max())
+    int8 = [formats.INT8] if options.quantize else []
+    for name in (*names, *int8):
+        _check(comparison.add_file("student", name, folder, student, kept=True), options, largest, metric)
     if options.against:
-        _add_other_run(comparison, options, student)
+        _add_other_run(comparison, Run(options.against, options.trust, options.code), ["onnx", *int8], student)
     if options.seconds:
         comparison.time(student, options.seconds)
     report = ExportReport(
-        run=environment.portable(str(run.folder)),
+        run=str(run.folder),
         weights=run.weights.name,
-        against=environment.portable(options.against) if options.against else None,
-        command=environment.portable(environment.command()),
+        against=options.against,
+        command=environment.command("overwrite=true"),
         tolerance=options.tolerance,
         max_accuracy_drop=options.max_accuracy_drop,
         preprocess=options.preprocess,
-        calibration=None if calibration is None else {"method": options.calibration, "images": len(calibration)},
+        calibration=None if calibration is None else Calibration(options.calibration, len(calibration)),
         license=options.license,
         tested=_test_of_the_run(run, student),
         rows=comparison.rows,
         hardware=environment.hardware(torch.device("cpu")),
-        versions=environment.versions() | formats.versions(),
+        versions=environment.versions(*formats.PACKAGES),
+        metric=metric,
     )
     write_json(folder / "preprocess.json", student.facts["preprocess"], indent=2)
     write_json(folder / "classes.json", list(run.classes), indent=2)
-    write_text(folder / "README.md", model_card.card(run, report, student.code))
+    write_text(folder / "README.md", model_card.card(run, report, student.code, student.facts["preprocess"]["graph"]))
     write_json(folder / "export.json", report.as_json(), indent=2)
     return report

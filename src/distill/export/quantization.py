@@ -9,7 +9,6 @@ from torch import Tensor
 from distill.export.formats import INPUT, quiet
 from distill.utils.errors import UserError, first_line
 
-FILE = "model-int8.onnx"
 BATCH = 64
 
 

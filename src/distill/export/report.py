@@ -4,11 +4,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from distill.export.latency import Timing
+from distill.export.parity import Parity
+from distill.tasks.info import Metric
+from distill.utils.measurements import Hardware
 
 
-@dataclass(kw_only=True)
-class Row:
-    """A model in the table; see :class:`distill.export.parity.Parity` for its comparison with the student in PyTorch.
+@dataclass(frozen=True, kw_only=True)
+class Row(Parity):
+    """A model in the table, compared with the student in PyTorch.
 
     Attributes:
         model: role and format.
@@ -20,12 +23,24 @@ class Row:
     model: str
     file: str | None
     bytes: int
-    difference: float
-    accuracy: float
-    reference: float
-    agreement: float
-    images: int
     speed: Timing | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the ranges of activations in int8 were found: the method, and the number of training images."""
+
+    method: str
+    images: int
+
+
+@dataclass(frozen=True)
+class RunTest:
+    """The run's own test of the exported weights: the task's score, precision, epoch."""
+
+    score: float
+    precision: str
+    epoch: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +50,12 @@ class ExportReport:
     Attributes:
         weights: name of the weights file.
         against: folder of the other run in the table.
-        tolerance: largest allowed difference of a logit in float32.
-        max_accuracy_drop: largest allowed loss of accuracy in int8, as a share.
+        tolerance: largest allowed difference of a logit in float32, relative to the largest logit where that exceeds 1.
+        max_accuracy_drop: largest allowed loss of the score in int8: of a share, absolute, else relative.
         preprocess: "embedded" or "described".
-        calibration: method and number of images of int8.
-        tested: the run's own test of these weights: accuracy, precision, epoch.
+        calibration: of int8; None where there is no such file.
         versions: by package.
+        metric: the score of the rows.
     """
 
     run: str
@@ -50,12 +65,13 @@ class ExportReport:
     tolerance: float
     max_accuracy_drop: float
     preprocess: str
-    calibration: dict[str, Any] | None
+    calibration: Calibration | None
     license: str
-    tested: dict[str, Any]
+    tested: RunTest
     rows: list[Row]
-    hardware: dict[str, Any]
+    hardware: Hardware
     versions: dict[str, str]
+    metric: Metric
 
     @property
     def files(self) -> list[Row]:

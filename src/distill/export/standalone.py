@@ -4,12 +4,14 @@ from typing import Any
 
 from torch import nn
 
+from distill.config.nodes import MODEL_KEYS
 from distill.data import Preprocess
+from distill.models.hub.vision import built_to_size
 
 RESNETS = ("resnet18", "resnet34", "resnet50")
 SMALL_STEM = 64
 AUXILIARY = ("googlenet", "inception_v3")
-PROJECT_KEYS = ("_target_", "name", "pretrained", "num_classes", "in_channels", "image_size")
+PROJECT_KEYS = (*MODEL_KEYS, "_target_", "name", "pretrained", "num_classes", "in_channels", "image_size")
 
 
 def library(node: dict[str, Any]) -> str | None:
@@ -20,39 +22,42 @@ def library(node: dict[str, Any]) -> str | None:
     return "torchvision" if name == "torchvision_model" or name in RESNETS else None
 
 
-def code(node: dict[str, Any], preprocess: Preprocess, classes: int, model: nn.Module, file: str) -> str | None:
+def code(
+    node: dict[str, Any], preprocess: Preprocess, classes: int, model: nn.Module, file: str, without: str | None = None
+) -> str | None:
     """Lines of Python that load the file into ``model`` without this project; None where no library has it.
 
     Args:
         node: the run's ``model``.
         preprocess: of the run.
         classes: number of logits.
-        model: the student, for the shape of its first convolution.
+        model: the student as the project built it: whether it was given the image's size, its first convolution.
         file: name of the weights file.
+        without: path of the classifier that was taken off: the model gives embeddings.
     """
     package = library(node)
     if package is None:
         return None
     name = node.get("name") or node["_target_"].rpartition(".")[2]
     extra = {key: value for key, value in node.items() if key not in PROJECT_KEYS}
+    if not all(key.isidentifier() for key in extra):  # the lines are run: a key must not be code
+        return None
     if package == "timm":
-        arguments = {"num_classes": classes, "in_chans": preprocess.channels, **extra}
-        if _takes_image_size(model):
+        arguments = {"num_classes": 0 if without else classes, "in_chans": preprocess.channels, **extra}
+        if built_to_size(model):
             arguments.setdefault("img_size", preprocess.height)
         lines = ["import timm", "from safetensors.torch import load_file", ""]
         lines.append(f"model = timm.create_model({name!r}, {_keywords(arguments)})")
     else:
-        lines = _torchvision(name, node, preprocess, classes, model, extra)
+        lines = _torchvision(name, node, preprocess, 2 if without else classes, model, extra)
+        if without:
+            lines[0] = "import torch, torchvision"
+            lines.append(f'model.set_submodule("{without}", torch.nn.Identity())')
     return "\n".join([*lines, f'model.load_state_dict(load_file("{file}"))', "model.eval()"])
 
 
 def _keywords(arguments: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-
-
-def _takes_image_size(model: nn.Module) -> bool:
-    """Whether a timm model was built to an image size."""
-    return any(hasattr(part, "img_size") for part in (model, getattr(model, "patch_embed", None)) if part is not None)
 
 
 def _torchvision(
@@ -78,3 +83,42 @@ def _torchvision(
     if small:
         lines.append("model.maxpool = torch.nn.Identity()")
     return lines
+
+
+def onnx_code(preprocess: Preprocess, graph: dict[str, Any], file: str) -> str:
+    """Lines of Python that run the ONNX file on a picture as they are, beside it and ``classes.json``.
+
+    Args:
+        preprocess: of the run.
+        graph: the entry of that name in ``preprocess.json``.
+        file: name of the ONNX file.
+    """
+    channels, size = preprocess.channels, (preprocess.width, preprocess.height)
+    lines = ["import json", "", "import numpy", "import onnxruntime", ""]
+    if channels in (1, 3) and graph["values"] != "as the data are":
+        mode = "RGB" if channels == 3 else "L"
+        lines[2:2] = ["from PIL import Image, ImageOps", ""]
+        lines.append(f'picture = Image.new("{mode}", (64, 64))  # yours: Image.open("photo.jpg")')
+        side = (preprocess.resize, preprocess.resize) if preprocess.resize else size
+        lines.append(f'picture = ImageOps.fit(picture.convert("{mode}"), {side}, Image.Resampling.BILINEAR)')
+        if side != size:
+            left, top = ((a - b) // 2 for a, b in zip(side, size, strict=True))
+            lines.append(f"picture = picture.crop({(left, top, left + size[0], top + size[1])})")
+        shape = (1, preprocess.height, preprocess.width, channels)
+        lines.append(f"images = numpy.asarray(picture).reshape({shape}).transpose(0, 3, 1, 2)")
+        if not graph["normalises"]:
+            mean, std = ([[[float(value)]] for value in each] for each in (preprocess.mean, preprocess.std))
+            lines.append(f"mean, std = numpy.array({mean}), numpy.array({std})")
+            lines.append("images = ((images / 255 - mean) / std).astype(numpy.float32)")
+    else:
+        shape = (1, channels, preprocess.height, preprocess.width)
+        lines.append(f'images = numpy.zeros({shape}, "{graph["dtype"]}")  # yours, {graph["values"]}')
+    return "\n".join(
+        [
+            *lines,
+            f'session = onnxruntime.InferenceSession("{file}")',
+            f'(logits,) = session.run(None, {{"{graph["input"]}": images}})  # N×C×H×W',
+            'with open("classes.json") as names:',
+            "    print(json.load(names)[logits[0].argmax()])",
+        ]
+    )

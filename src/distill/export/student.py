@@ -1,18 +1,72 @@
-"""The student of a run with the inputs of its export."""
+"""The student of a run as it is exported: its images, its graph, its files."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from distill.data import ImageDataModule, Preprocess
 from distill.evaluation.runs import Run
 from distill.export import formats, standalone
-from distill.export.deployment import Deployed, plain as plain_copy
 from distill.export.parity import Runner, logits
-from distill.export.pixels import Pixels
 from distill.utils.checkpoints import save_weights
+from distill.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images (N, C, H, W), uint8 in 0..255 or float32, and their labels (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def pixels(data: ImageDataModule, split: Literal["train", "test"], limit: int) -> Pixels:
+    """At most ``limit`` images of a split at even distances, resized and cropped, not normalised.
+
+    Raises:
+        UserError: an image that cannot be read.
+    """
+    dataset = data.dataset(split, train=False)
+    count = min(limit, len(dataset))
+    positions = torch.linspace(0, len(dataset) - 1, count).round().long()
+    try:
+        images, kept = dataset.read(0, positions)
+    except Exception as error:
+        raise UserError(str(error)) from error
+    return Pixels(images, dataset.split.dataset.labels[dataset.split.rows[kept]])
+
+
+class Deployed(nn.Module):
+    """Pixels to logits: (x · unit − mean) / std, then the model.
+
+    Args:
+        model: see :func:`plain`; it is changed.
+        preprocess: mean and std.
+        dtype: of the pixels; uint8 is divided by 255.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: nn.Module, preprocess: Preprocess, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = plain(model)
+        mean, std = (torch.tensor(v)[:, None, None] for v in (list(preprocess.mean), list(preprocess.std)))
+        self.register_buffer("scale", (1 / 255 if dtype == torch.uint8 else 1.0) / std)
+        self.register_buffer("shift", mean / std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, C) of images (N, C, H, W)."""
+        logits: Tensor = self.model(images.to(torch.float32) * self.scale - self.shift)
+        return logits
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """The model itself, frozen, in eval mode and contiguous memory format, as exporters need it."""
+    return model.cpu().eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
 
 
 @dataclass(frozen=True)
@@ -37,8 +91,12 @@ class Student:
     @property
     def graph(self) -> nn.Module:
         """The exported model."""
-        model = self.run.student.model
-        return Deployed(model, self.run.preprocess, self.test.images.dtype) if self.embedded else plain_copy(model)
+        model = self.built_again()
+        return Deployed(model, self.run.preprocess, self.test.images.dtype) if self.embedded else plain(model)
+
+    def built_again(self) -> nn.Module:
+        """The run's student once more: not every model can be copied."""
+        return Run(self.run.weights, self.run.trust).student.model
 
     def graph_inputs(self, pixels: Tensor) -> Tensor:
         """The input of graphs for images (N, C, H, W)."""
@@ -58,10 +116,14 @@ def open_student(run: Run, test: Pixels, embedded: bool) -> Student:
     """
     model, scaling = run.student.model, run.preprocess.scaling
     reference = logits(lambda pixels: model(scaling(pixels)), test.images)
-    facts = {"classes": list(run.classes), "preprocess": _described(run, test.images.dtype, embedded)}
+    facts: dict[str, Any] = {"classes": list(run.classes), "preprocess": _described(run, test.images.dtype, embedded)}
+    if run.task.targets == "numbers":  # what turns outputs into the units of the data
+        targets = run.summary.data
+        facts["preprocess"]["targets"] = {"mean": targets.target_mean, "std": targets.target_std}
     code, file = None, formats.FILES["safetensors"]
     if not run.settings.kd.student_wrapper:
-        code = standalone.code(run.settings.model, run.preprocess, len(run.classes), model, file)
+        classes, without = len(run.classes), run.student.without
+        code = standalone.code(run.settings.model, run.preprocess, classes, model, file, without)
     return Student(run, test, reference, embedded, facts, code)
 
 
@@ -90,7 +152,7 @@ def write(name: str, path: Path, student: Student, threads: int) -> Runner:
     """Writes the student in a format and opens the file again.
 
     Args:
-        name: one of ``formats.FILES``.
+        name: "onnx", "torch_export" or "safetensors".
         path: of the file.
         student: the model that is written.
         threads: of onnxruntime.
@@ -102,8 +164,8 @@ def write(name: str, path: Path, student: Student, threads: int) -> Runner:
         UserError: it cannot be written; the message names operator and module.
     """
     if name == "safetensors":
-        save_weights(student.run.student.model, path)
-        new = Run(student.run.weights).student.model if student.code is None else nn.Identity()
+        save_weights(student.run.student.model, path, signed=False)
+        new = student.built_again() if student.code is None else nn.Identity()
         return formats.open_safetensors(path, new, student.code)
     images = student.test.images[:2]
     example = student.graph_inputs(images if len(images) > 1 else images.repeat(2, 1, 1, 1)).clone()  # no slice of all

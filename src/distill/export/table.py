@@ -3,21 +3,26 @@
 from pathlib import Path
 
 from rich.table import Table
-from rich.text import Text
 
 from distill.export.report import ExportReport, Row
-from distill.utils.console import print_table
-from distill.utils.units import percent, short
+from distill.utils import console
+from distill.utils.units import short
 
-COLUMNS = ("test top-1", "max. diff.", "size", "batch 1, ms", "best batch", "its ms", "images/s")
+COLUMNS = ("max. diff.", "size", "batch 1, ms", "best batch", "its ms", "samples/s")
 WIDTH = 140  # where stdout is no terminal
-NOTE = "ms: median / 95th / 99th percentile of a batch, all models in turn"
+NOTE = "ms: p50 / p95 / p99 of a batch in float32 or int8, all models in turn"
+BUSY = "the machine was busy while this was measured"
 
 
-def cells(row: Row) -> list[str]:
-    """A row as texts, in the order of ``COLUMNS``; the difference is a file's from the PyTorch model."""
-    difference = "" if row.model.endswith("PyTorch") else f"{row.difference:.1e}"
-    texts = [percent(row.accuracy), difference, short(row.bytes, "B")]
+def columns(report: ExportReport) -> list[str]:
+    """The score's label and ``COLUMNS``."""
+    return [f"test {report.metric.label}", *COLUMNS]
+
+
+def cells(row: Row, report: ExportReport) -> list[str]:
+    """A row as texts, in the order of :func:`columns`; the difference is a file's from the PyTorch model."""
+    difference = "" if row.difference is None or row.model.endswith("PyTorch") else f"{row.difference:.1e}"
+    texts = [report.metric.display(row.score), difference, short(row.bytes, "B")]
     if row.speed is None:
         return [*texts, "", "", "", ""]
     speed = row.speed
@@ -26,22 +31,24 @@ def cells(row: Row) -> list[str]:
     return [*texts, one, str(speed.best_batch), best, short(speed.throughput)]
 
 
+def note(report: ExportReport) -> str:
+    """What the numbers of the table mean."""
+    busy = any(row.speed is not None and row.speed.busy for row in report.rows)
+    return f"{NOTE}; {BUSY}" if busy else NOTE
+
+
 def table(report: ExportReport) -> Table:
     """A row per model."""
     rows, hardware = report.rows, report.hardware
     other = f"; other: {report.against}" if report.against else ""
-    where = f"{hardware['cpu']}, {hardware['threads']} thread(s), {rows[0].images} test images{other}"
-    view = Table(title=Text(where), caption=NOTE)
-    view.add_column("")
-    for column in COLUMNS:
-        view.add_column(column, justify="right")
-    for row in rows:
-        view.add_row(row.model, *cells(row))
-    return view
+    where = f"{hardware.cpu}, {hardware.threads} thread(s), {rows[0].images} test samples{other}"
+    return console.table(
+        ["", *columns(report)], [[row.model, *cells(row, report)] for row in rows], title=where, caption=note(report)
+    )
 
 
 def show(report: ExportReport, folder: Path) -> None:
     """Prints the table and the paths of the files."""
     files = [f"{folder / row.file}" for row in report.rows if row.file]
     card = f"model card: {folder / 'README.md'}; measurements: {folder / 'export.json'}"
-    print_table(table(report), [*files, card], WIDTH)
+    console.print_table(table(report), [*files, card], WIDTH)

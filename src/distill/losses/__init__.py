@@ -2,6 +2,11 @@
 
 from distill.losses.features.ab import AB as AB, ab_loss as ab_loss
 from distill.losses.features.at import AT as AT, at_loss as at_loss
+from distill.losses.features.embedding import (
+    DenseMatch as DenseMatch,
+    EmbeddingMatch as EmbeddingMatch,
+    embedding_loss as embedding_loss,
+)
 from distill.losses.features.fitnet import FitNet as FitNet, hint_loss as hint_loss
 from distill.losses.features.fsp import FSP as FSP, fsp_loss as fsp_loss
 from distill.losses.features.ft import FT as FT, ft_loss as ft_loss
@@ -25,6 +30,7 @@ from distill.losses.logits.labels import (
 )
 from distill.losses.logits.mlkd import MLKD as MLKD, mlkd_loss as mlkd_loss
 from distill.losses.logits.nkd import NKD as NKD, nkd_loss as nkd_loss
+from distill.losses.logits.output_mse import OutputMSE as OutputMSE, output_mse_loss as output_mse_loss
 from distill.losses.logits.standardize import standardize as standardize
 from distill.losses.logits.tfkd import TfKD as TfKD, tfkd_loss as tfkd_loss
 from distill.losses.logits.ttm import TTM as TTM, transformed_divergence as transformed_divergence, ttm_loss as ttm_loss

@@ -61,6 +61,12 @@ def map_shapes(
         raise ValueError(f"features of shape {shapes} {problem}: {error}") from None
 
 
+def match_sizes(students: Sequence[Tensor], teachers: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """:func:`match_size` of every stage: the student's maps, and the teacher's."""
+    pairs = [match_size(student, teacher) for student, teacher in zip(students, teachers, strict=True)]
+    return [student for student, _ in pairs], [teacher for _, teacher in pairs]
+
+
 def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Average-pools the larger of two maps (N, C, H, W) to the smaller one's H × W, in float32 at least.
 
@@ -79,12 +85,12 @@ def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return pooled(student), pooled(teacher)
 
 
-def normalisable(x: Tensor) -> bool:
-    """Whether BatchNorm of a map is defined in training: more than one value per channel. Other features need none.
+def normalisable(*features: Tensor) -> bool:
+    """Whether BatchNorm of the maps is defined in training: more than one value per channel. Other features need none.
 
     A training batch for which it is not (one sample, 1×1 map) counts as 0 in the losses with adapters.
     """
-    return x.dim() != 4 or x[:, 0].numel() > 1
+    return all(x.dim() != 4 or x[:, 0].numel() > 1 for x in features)
 
 
 def adapt(module: nn.Module, x: Tensor) -> Tensor:
@@ -96,7 +102,7 @@ def adapt(module: nn.Module, x: Tensor) -> Tensor:
     return adapted
 
 
-def adapter(student: Sequence[int], teacher: Sequence[int], relu: bool = True) -> nn.Module:
+def adapter(student: Sequence[int], teacher: Sequence[int], relu: bool = True) -> nn.Sequential:
     """A module that maps features of the student's shape to the teacher's number of channels.
 
     Maps (N, C, H, W), or a map and tokens: 1×1 convolution, BatchNorm and, with ``relu``, ReLU. Tokens (N, L, D) and
@@ -110,18 +116,16 @@ def adapter(student: Sequence[int], teacher: Sequence[int], relu: bool = True) -
     Raises:
         ValueError: the two kinds of features cannot be matched; both shapes are shown.
     """
+    if {len(student), len(teacher)} == {3, 4}:
+        student, teacher = map_shapes(student, teacher)
     s, t = tuple(student), tuple(teacher)
-    try:
-        if {len(s), len(t)} == {3, 4}:
-            s, t = map_shape(s), map_shape(t)
-        if len(s) == len(t) == 4:
-            layers: list[nn.Module] = [nn.Conv2d(s[1], t[1], kernel_size=1, bias=False), nn.BatchNorm2d(t[1])]
-        elif len(s) == len(t) == 2 or (len(s) == len(t) == 3 and s[1] == t[1]):
-            layers = [nn.Linear(s[-1], t[-1], bias=False), nn.LayerNorm(t[-1])]
-        else:
-            raise ValueError("both must be maps (N, C, H, W), tokens (N, L, D) of one length, or vectors (N, D)")
-    except ValueError as error:
+    if len(s) == len(t) == 4:
+        layers: list[nn.Module] = [nn.Conv2d(s[1], t[1], kernel_size=1, bias=False), nn.BatchNorm2d(t[1])]
+    elif len(s) == len(t) == 2 or (len(s) == len(t) == 3 and s[1] == t[1]):
+        layers = [nn.Linear(s[-1], t[-1], bias=False), nn.LayerNorm(t[-1])]
+    else:
         raise ValueError(
-            f"features of shape {tuple(student)} (student) and {tuple(teacher)} (teacher) cannot be matched: {error}"
-        ) from None
+            f"features of shape {s} (student) and {t} (teacher) cannot be matched: "
+            "both must be maps (N, C, H, W), tokens (N, L, D) of one length, or vectors (N, D)"
+        )
     return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))

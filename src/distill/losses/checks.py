@@ -1,8 +1,8 @@
-"""Validation of a loss's arguments, and the precision it computes in."""
+"""Validation of a loss's arguments, and the numerics that the losses share."""
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 import torch
@@ -46,6 +46,11 @@ def sum_of_squares(x: Tensor) -> Tensor:
     return norm.square()
 
 
+def zero(*tensors: Tensor) -> Tensor:
+    """The loss of a batch for which it is undefined: 0, with a gradient of 0 for each of the ``tensors``."""
+    return torch.stack([upcast(x).sum() for x in tensors]).sum() * 0.0
+
+
 def positive(name: str, value: float) -> float:
     """``value`` if it is a finite number above 0, else a ValueError that names it."""
     if not (math.isfinite(value) and value > 0):
@@ -60,10 +65,10 @@ def whole(name: str, value: int) -> int:
     return value
 
 
-def not_negative(name: str, value: float) -> float:
-    """``value`` if it is a finite number of at least 0, else a ValueError that names it."""
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+def at_least(name: str, value: float, least: int = 0) -> float:
+    """``value`` if it is a finite number of at least ``least``, else a ValueError that names it."""
+    if not (math.isfinite(value) and value >= least):
+        raise ValueError(f"{name} must be a finite number of at least {least}, got {value}")
     return float(value)
 
 
@@ -73,6 +78,15 @@ def same_shape(a: Tensor, b: Tensor, name_a: str, name_b: str, dims: int | None 
         raise ValueError(f"{name_a} and {name_b} must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     if dims is not None and a.dim() != dims:
         raise ValueError(f"{name_a} and {name_b} must have {dims} dimensions, got shape {tuple(a.shape)}")
+
+
+def same_stages(loss: str, student: Sequence[object], teacher: Sequence[object], least: int = 1) -> None:
+    """A ValueError unless both hold as many stages, at least ``least``."""
+    if len(student) != len(teacher) or len(student) < least:
+        raise ValueError(
+            f"{loss} needs at least {least} stage{'s' * (least > 1)}, as many of the student as of the teacher, "
+            f"got {len(student)} and {len(teacher)}"
+        )
 
 
 def one_each(name: str, x: Tensor, samples: int) -> None:

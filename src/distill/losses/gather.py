@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from distill.losses.checks import upcast
 
@@ -49,9 +49,6 @@ def gather(x: Tensor) -> Tensor:
     breaks the graph here where there are several processes, and nowhere else. The losses call it in training mode
     only: an evaluation may run in one process alone, and would wait for the others for ever.
 
-    A loss with the argument ``gather`` compares the samples of all processes in training mode if it is set, and those
-    of this process's part of the batch otherwise.
-
     Args:
         x: (N, ...), this process's part of the batch; labels (integers) have no gradient.
 
@@ -66,3 +63,20 @@ def gather(x: Tensor) -> Tensor:
         return x
     gathered: Tensor = _all_gather(x)
     return gathered
+
+
+class BatchLoss(nn.Module):
+    """A loss that compares the samples of a batch with one another.
+
+    Args:
+        gather: in training mode compare the samples of all processes, see :func:`gather`; otherwise, and in eval mode,
+            those of this process's part of the batch.
+    """
+
+    def __init__(self, gather: bool = False) -> None:
+        super().__init__()
+        self.gather = gather
+
+    def whole_batch(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The tensors, each (N, ...), with the samples that are compared."""
+        return tuple(map(gather, tensors)) if self.gather and self.training else tensors

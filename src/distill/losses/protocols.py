@@ -74,6 +74,13 @@ class AcceptsSoftTargets(Protocol):
 
 
 @runtime_checkable
+class ComparesRows(Protocol):
+    """A logit loss that compares the samples of a batch with one another, and so needs one row of logits for each."""
+
+    compares_rows: bool
+
+
+@runtime_checkable
 class FixedArguments(Protocol):
     """A loss with arguments that are used once, at construction or in ``build``: no schedule can change them."""
 

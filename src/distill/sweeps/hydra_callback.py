@@ -1,5 +1,6 @@
 """Hydra's hooks at the start and at the end of a multirun."""
 
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -18,11 +19,13 @@ from distill.config.command_line import RECORD, SWEEP
 from distill.config.key_sets import FREE
 from distill.sweeps import record
 from distill.sweeps.jobs import load, overrides_by_key, run_folders
+from distill.utils import run_lock
 from distill.utils.atomic import write_text
 from distill.utils.errors import UserError
 
+log = logging.getLogger(__name__)
+
 LOCK_FILE = ".launcher.lock"  # in a sweep's folder: one command at a time runs a grid
-LOCK_TIMEOUT_S = 15.0  # for child processes of a killed command (data loader workers) to end and release the lock
 
 current_sweep: Path | None = None  # the folder of the sweep that this process has begun
 _previous_record: str | None = None  # the content of its ``sweep.yaml`` before
@@ -96,41 +99,35 @@ def check_same_jobs(sweep: Path, jobs: list[list[str]]) -> None:
                 )
 
 
-def _lock_sweep(sweep: Path) -> None:
-    """Locks the sweep's folder for the life of this process; a ``UserError`` where another one holds the lock."""
-    from filelock import FileLock, Timeout  # a tenth of what --help takes
-
-    global _lock
-    sweep.mkdir(parents=True, exist_ok=True)
-    _lock = FileLock(sweep / LOCK_FILE)
-    try:
-        _lock.acquire(timeout=LOCK_TIMEOUT_S)
-    except Timeout as error:
-        raise UserError(f"{sweep} is being run by another command: wait for it, or stop it first") from error
-    except (OSError, NotImplementedError):  # a file system without locks
-        _lock = None
-
-
 class SweepRecord(Callback):
     """Writes ``sweep.yaml`` before the first job, and the report after the last one."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuses the multirun where another command runs this sweep, or its folder holds other jobs."""
-        global current_sweep, _previous_record
+        global current_sweep, _previous_record, _lock
         HydraConfig.instance().set_config(config)
         sweep = Path(os.path.relpath(config.hydra.sweep.dir))
         sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
         command = command_line.record(sys.argv[1:])
         if "n_trials" not in sweeper:  # several commands may share a search
             try:
-                _lock_sweep(sweep)
+                refusal = f"{sweep} is being run by another command: wait for it, or stop it first"
+                _lock = run_lock.acquire(sweep / LOCK_FILE, refusal)
                 check_same_jobs(sweep, grid(list(config.hydra.overrides.task), sweeper) or [])
             except UserError as error:
                 raise SweepRefused(str(error)) from error
+        try:
+            _previous_record = (sweep / SWEEP).read_text() if (sweep / SWEEP).is_file() else None
+            launcher = str(config.hydra.runtime.choices.get("hydra/launcher"))
+            total = count_jobs(command["overrides"], sweeper)
+            record.begin(sweep, command, launcher, total)
+        except (UserError, ValueError) as error:  # it cannot be written, or was damaged
+            raise SweepRefused(str(error)) from error
         current_sweep = sweep
-        _previous_record = (sweep / SWEEP).read_text() if (sweep / SWEEP).is_file() else None
-        launcher = str(config.hydra.runtime.choices.get("hydra/launcher"))
-        record.begin(sweep, command, launcher, count_jobs(command["overrides"], sweeper))
+        log.info(f"plan: {total or 'many'} jobs in {sweep}; a line as each ends, with its score on validation")
+        logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(
+            logging.WARNING
+        )  # a line at each start
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if current_sweep is not None:

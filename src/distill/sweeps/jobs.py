@@ -1,26 +1,23 @@
 """The jobs of a sweep as its folder shows them, while it runs and afterwards. Nothing heavy is imported here."""
 
-import json
 import os
-import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
-import yaml
-
-from distill.config.command_line import RECORD
+from distill.config.command_line import RECORD, RESUME_SWEEP, SWEEP, continuing, read_record
 from distill.training.summary import FILE, RunSummary, read as read_summary
+from distill.utils import checked
 from distill.utils.errors import UserError
+from distill.utils.invocation import invocation
+from distill.utils.run_lock import STATUS, Status, is_alive
 
 T = TypeVar("T")
-SUMMARY, FAILURE, STATUS = FILE, "failure.json", "status.json"
+SUMMARY, FAILURE = FILE, "failure.json"
 TRIAL, PRUNED = "trial.json", "pruned.json"  # of a search, see ``distill.sweeps.optuna.trial``
-HEARTBEAT_TIMEOUT_S = 600.0  # a job on another machine without a heartbeat for so long counts as stopped
 
 
 class State(StrEnum):
@@ -33,6 +30,17 @@ class State(StrEnum):
     stopped = "stopped"  # begun, neither ended nor running: killed, or interrupted
 
 
+class Failure(TypedDict, total=False):
+    """The contents of ``failure.json``."""
+
+    reason: str
+    kind: str  # the error's type
+    overrides: list[str]
+    host: str
+    time: float
+    traceback: str | None
+
+
 @dataclass(frozen=True)
 class SweepJob:
     """One job, as its folder shows it."""
@@ -41,10 +49,8 @@ class SweepJob:
     state: State
     overrides: dict[str, str]  # by key: {"kd.T": "4", "seed": "0"}
     summary: RunSummary | None = None  # None before the end
-    failure: dict[str, Any] | None = None  # of a failed job: "reason", "kind", "overrides", "host", "time"
-    # of a job that has begun to train and has not ended: "host", "pid", "born", "begun", "updated", "training",
-    # "epoch", "max_epochs", "val_acc"; of a pruned one its last "epoch" and "val_acc"
-    status: dict[str, Any] | None = None
+    failure: Failure | None = None  # of a failed job
+    status: Status | None = None  # of a job that has begun to train and has not ended, or that was pruned
 
 
 def _cached(parse: Callable[[Path], T]) -> Callable[[Path], T | None]:
@@ -63,22 +69,19 @@ def _cached(parse: Callable[[Path], T]) -> Callable[[Path], T | None]:
 
 def _parse(path: Path) -> dict[str, Any] | None:
     try:
-        text = path.read_bytes()
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has that
-        content = json.loads(text) if path.suffix == ".json" else yaml.load(text, loader)
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_record(path) if path.name in (RECORD, SWEEP) else checked.parse(path)
+    except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
 
 
-def _parse_summary(path: Path) -> RunSummary | None:
+def _parse_summary(path: Path) -> RunSummary | Failure:
     try:
         return read_summary(path.parent)
-    except UserError:
-        return None
+    except UserError as error:  # resuming the sweep writes it again
+        return {"reason": str(error), "kind": "damaged"}
 
 
-load = _cached(_parse)  # a JSON or YAML file; None where there is none, or it cannot be read
+load = _cached(_parse)  # a JSON or YAML file; None where there is none, or it cannot be read (a command's: a UserError)
 _load_summary = _cached(_parse_summary)
 
 
@@ -93,52 +96,37 @@ def overrides_by_key(overrides: list[str]) -> dict[str, str]:
     return {key.lstrip("+~"): value for key, equals, value in pairs if equals}
 
 
-def start_time(pid: int) -> str | None:
-    """When a process of this machine was started, in clock ticks of Linux; None: no such process, or no Linux."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
+def run_folders(sweep: Path, depth: int = 8) -> Iterator[Path]:
+    """Every run's folder at most ``depth`` below a sweep's, in the order of their names (numbers as numbers).
 
-
-def is_alive(status: dict[str, Any]) -> bool:
-    """Whether the job that wrote a status still runs: by its process, on another machine by its heartbeat."""
-    if status.get("host") != socket.gethostname():
-        return bool(time.time() - status.get("updated", 0) < HEARTBEAT_TIMEOUT_S)
-    try:
-        os.kill(int(status["pid"]), 0)
-    except PermissionError:
-        return True
-    except (OSError, KeyError, ValueError):
-        return False
-    return status.get("born") is None or start_time(int(status["pid"])) == status["born"]  # pids are reused
-
-
-def run_folders(sweep: Path) -> Iterator[Path]:
-    """Every run's folder below a sweep's, in the order of their names (numbers as numbers)."""
+    Links to folders are not followed.
+    """
     entries = {entry.name: entry for entry in os.scandir(sweep)} if sweep.is_dir() else {}
     if RECORD in entries or FAILURE in entries:
         yield sweep
         return
-    names = [name for name, entry in entries.items() if entry.is_dir() and not name.startswith(".")]
-    for name in sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)):
-        yield from run_folders(sweep / name)
+    inner = [n for n, each in entries.items() if each.is_dir(follow_symlinks=False) and not n.startswith(".")]
+    for name in sorted(inner, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)):
+        yield from run_folders(sweep / name, depth - 1) if depth else ()
 
 
 def read(folder: Path) -> SweepJob:
     """One job, from the files in its folder."""
-    failure, status = load(folder / FAILURE), None
+    failure, status = cast(Failure | None, load(folder / FAILURE)), None
     command = load(folder / RECORD) or {}
-    overrides = overrides_by_key((failure or {}).get("overrides") or command.get("overrides") or [])
+    overrides_of_failure = failure.get("overrides") if failure else None
+    overrides = overrides_by_key(overrides_of_failure or command.get("overrides") or [])
     summary = _load_summary(folder / SUMMARY)
+    if isinstance(summary, dict):
+        failure, summary = failure or summary, None
     if failure is not None:
         state = State.failed
     elif summary is not None:
         state = State.finished
     elif (folder / PRUNED).is_file():
-        state, status = State.pruned, load(folder / PRUNED)
+        state, status = State.pruned, cast(Status | None, load(folder / PRUNED))
     else:
-        status = load(folder / STATUS)
+        status = cast(Status | None, load(folder / STATUS))
         state = State.running if status is not None and is_alive(status) else State.stopped
     return SweepJob(folder, state, overrides, summary, failure, status)
 
@@ -152,3 +140,10 @@ def swept_keys(sweep_jobs: list[SweepJob]) -> list[str]:
     """The keys in which the jobs differ, in the order of the command."""
     keys = list(dict.fromkeys(key for job in sweep_jobs for key in job.overrides))
     return [key for key in keys if len({job.overrides.get(key) for job in sweep_jobs}) > 1]
+
+
+def again(sweep: Path) -> str:
+    """The command that continues a sweep of this process."""
+    command = load(sweep / SWEEP) or {}
+    overrides, folder = command.get("overrides") or [], command.get("config_dir")
+    return invocation("train", "-m", *continuing(RESUME_SWEEP, sweep, overrides, folder))

@@ -9,11 +9,8 @@ import lightning.pytorch as L
 
 from distill.sweeps.optuna.trial import pruning_callback
 from distill.sweeps.record import write_status
-from distill.tasks.image_classification import ImageClassification
 from distill.utils import distributed
 from distill.utils.errors import Pruned
-
-SCORE = f"val/{ImageClassification.score.metric}"
 
 
 def trainer_callbacks(run: Path, label: str) -> list[L.Callback]:
@@ -33,10 +30,10 @@ def trainer_callbacks(run: Path, label: str) -> list[L.Callback]:
 
 
 class PruneTrial(L.Callback):
-    """Report the validation accuracy of each epoch to an Optuna study, and stop when the study prunes the trial.
+    """Report the validation score of each epoch to an Optuna study, and stop when the study prunes the trial.
 
     Args:
-        report: takes the epoch, counted from 1, and the accuracy; returns whether to go on. None in processes other
+        report: takes the epoch, counted from 1, and the score; returns whether to go on. None in processes other
             than the first.
 
     Raises:
@@ -46,11 +43,11 @@ class PruneTrial(L.Callback):
     def __init__(self, report: Callable[[int, float], bool] | None) -> None:
         self.report = report
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        epoch, accuracy = trainer.current_epoch + 1, float(trainer.callback_metrics[SCORE])
-        proceed = distributed.broadcast_object(self.report is None or self.report(epoch, accuracy))
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        epoch, score = trainer.current_epoch + 1, float(trainer.callback_metrics[f"val/{pl_module.task.score.name}"])
+        proceed = distributed.broadcast_object(self.report is None or self.report(epoch, score))
         if not proceed and epoch < (trainer.max_epochs or 0):  # after the last epoch the result counts
-            raise Pruned(epoch, accuracy)
+            raise Pruned(epoch, score)
 
 
 class Heartbeat(L.Callback):
@@ -71,13 +68,14 @@ class Heartbeat(L.Callback):
     def _write(self, trainer: L.Trainer) -> None:
         if not distributed.is_rank_zero():
             return
-        accuracy = trainer.callback_metrics.get(SCORE)
+        module: Any = trainer.lightning_module
+        score = trainer.callback_metrics.get(f"val/{module.task.score.name}")
         write_status(
             self.folder,
             training=self.label,
             epoch=trainer.current_epoch + 1,
             max_epochs=trainer.max_epochs,
-            val_acc=None if accuracy is None else float(accuracy),
+            val_score=None if score is None else float(score),
         )
         self._last = time.monotonic()
 

@@ -11,17 +11,20 @@ from typing import Any
 import yaml
 
 from distill.config.command_line import SWEEP
-from distill.sweeps.jobs import FAILURE, PRUNED, STATUS, SUMMARY, State, SweepJob, jobs, load, start_time, swept_keys
-from distill.utils.atomic import write_json, write_text
-from distill.utils.errors import UserError, first_line
-from distill.utils.invocation import invocation
+from distill.sweeps.jobs import FAILURE, PRUNED, SUMMARY, State, SweepJob, again, jobs, load, read
+from distill.sweeps.report.results import read as read_results
+from distill.utils import checked
+from distill.utils.atomic import write_json
+from distill.utils.errors import UserError, first_line, shortened
+from distill.utils.run_lock import STATUS, start_time
+from distill.utils.units import duration
 
 
 def begin(sweep: Path, command: dict[str, Any], launcher: str, total: int | None) -> None:
     """Writes ``sweep.yaml``: the command, its launcher, and the number of jobs (None where it is unknown)."""
     begun = (load(sweep / SWEEP) or {}).get("begun", time.time())
     entry = {**command, "launcher": launcher, "jobs": total, "begun": begun}
-    write_text(sweep / SWEEP, yaml.safe_dump(entry, sort_keys=False), several_writers=True)
+    checked.write_yaml(sweep / SWEEP, yaml.safe_dump(entry, sort_keys=False), several_writers=True)
 
 
 def write_status(folder: Path, **progress: Any) -> None:
@@ -50,11 +53,11 @@ def fail(folder: Path, overrides: list[str], error: BaseException | str) -> str:
     Returns:
         The reason, one line.
     """
-    reason, error_type, trace = " ".join(str(error).split()), "died", None
+    reason, error_type, trace = shortened(" ".join(str(error).split())), "died", None
     if isinstance(error, BaseException):
         error_type = type(error).__name__
         if not isinstance(error, UserError):
-            reason = f"{error_type}: {first_line(error)}"
+            reason = shortened(f"{error_type}: {first_line(error)}")
             trace = "".join(traceback.format_exception(error))
     failure = {"reason": reason, "kind": error_type, "overrides": overrides, "host": socket.gethostname(),
                "time": time.time(), "traceback": trace}  # fmt: skip
@@ -63,20 +66,25 @@ def fail(folder: Path, overrides: list[str], error: BaseException | str) -> str:
     return reason
 
 
-def prune(folder: Path, epoch: int, accuracy: float) -> None:
+def prune(folder: Path, epoch: int, score: float) -> None:
     """Writes ``pruned.json`` of a trial that was pruned after an epoch, counted from 1."""
-    write_json(folder / PRUNED, {"epoch": epoch, "val_acc": accuracy, "time": time.time()}, several_writers=True)
+    entry = {"epoch": epoch, "val_score": score, "time": time.time()}
+    checked.write_json(folder / PRUNED, entry, several_writers=True)
 
 
-def val_acc(job: SweepJob) -> float:
-    """Validation accuracy of a finished job's student after its last epoch, or of the teacher where it is alone."""
-    return job.summary.subject.val.get("acc", math.nan) if job.summary else math.nan
+def val_score(job: SweepJob) -> float:
+    """The task's score on validation of a finished job's student, or of the teacher where it is alone."""
+    return job.summary.val_score if job.summary else math.nan
 
 
-def progress(sweep: Path) -> str:
-    """A sweep in one line, printed when a job has ended: jobs by state, the best so far, the time left.
+def progress(sweep: Path, folder: Path) -> str:
+    """The line that is printed when a job has ended: its result, jobs by state, the best so far, the time left.
 
     The slot of the job that has ended goes to the next one, so one more job runs than is counted here.
+
+    Args:
+        sweep: the sweep's folder.
+        folder: the job's.
     """
     sweep_jobs = jobs(sweep)
     states = [job.state for job in sweep_jobs]
@@ -84,29 +92,23 @@ def progress(sweep: Path) -> str:
     total = (load(sweep / SWEEP) or {}).get("jobs")
     parts = [f"{done} of {total} done" if total else f"{done} done"]
     parts += [f"{n} {label}" for n, label in ((running, "running"), (failed, "failed"), (pruned, "pruned")) if n]
-    finished = [job for job in sweep_jobs if job.state == State.finished and not math.isnan(val_acc(job))]
-    if finished:
-        best = max(finished, key=val_acc)
-        setting = " ".join(f"{key}={best.overrides[key]}" for key in swept_keys(sweep_jobs) if key in best.overrides)
-        parts.append(f"best {100 * val_acc(best):.2f} % on validation{f' ({setting})' if setting else ''}")
+    finished = [job for job in sweep_jobs if job.state == State.finished and not math.isnan(val_score(job))]
+    results = read_results(sweep)
+    if results.best is not None:
+        setting = f" ({results.describe(results.best.values)})" if results.keys else ""
+        parts.append(f"best {results.best.val}{setting}")
     seconds = [job.summary.wall_s for job in finished if job.summary]
     left = max(total - done - failed - pruned, 0) if total else 0
     if left and seconds:
-        parts.append(f"about {_duration(sum(seconds) / len(seconds) * math.ceil(left / (running + 1)))} left")
-    return f"sweep: {', '.join(parts)}"
-
-
-def _duration(seconds: float) -> str:
-    """A duration, rounded up.
-
-    Example:
-        >>> _duration(12.3), _duration(150), _duration(8000)
-        ('13 s', '3 min', '2 h 14 min')
-    """
-    if seconds < 100:
-        return f"{math.ceil(seconds)} s"
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+        parts.append(f"about {duration(sum(seconds) / len(seconds) * math.ceil(left / (running + 1)))} left")
+    job = read(folder)
+    fixed = (load(sweep / SWEEP) or {}).get("overrides") or []
+    setting = " ".join(text for pair in job.overrides.items() if (text := "=".join(pair)) not in fixed)
+    metric = results.metric
+    result = metric.display(val_score(job)) if job.state == State.finished else job.state.value
+    if job.state == State.pruned and job.status:
+        result += f" after epoch {job.status['epoch']} at {metric.display(job.status['val_score'])}"
+    return f"job {folder.name}{f' ({setting})' if setting else ''}: {result}; {', '.join(parts)}"
 
 
 def verdict(sweep: Path) -> str | None:
@@ -120,4 +122,4 @@ def verdict(sweep: Path) -> str | None:
     if not failed and not missing:
         return None
     parts = [f"{n} {label}" for n, label in ((failed, "failed"), (missing, "did not finish")) if n]
-    return f"{' and '.join(parts)} of {total} jobs; run these again with: {invocation('train')} -m sweep.resume={sweep}"
+    return f"{' and '.join(parts)} of {total} jobs; run these again with: {again(sweep)}"

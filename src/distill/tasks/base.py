@@ -1,44 +1,204 @@
-"""What a task is: how a model's output is supervised, measured and scored."""
+"""What a task is: how a model's output is supervised, seen by the terms, measured and scored."""
 
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
+from distill.data import ImageDataModule
+from distill.data.targets import Targets as Targets
+from distill.losses.protocols import ComparesRows
+from distill.models.outputs import Outputs
+from distill.tasks.info import Metric, TaskInfo
+from distill.utils.errors import UserError, nearest
 
-@dataclass(frozen=True)
-class Score:
-    """The metric by which models are chosen and compared.
+
+class TaskData(Protocol):
+    """What a model must fit: a DataModule, or what a finished run remembers of one."""
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of a model: classes, labels, or numbers per sample."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of every image."""
+
+    @property
+    def image_size(self) -> int:
+        """Height of every image in pixels."""
+
+    def example(self, n: int) -> Any:
+        """A batch of ``n`` inputs."""
+
+
+class Reader(Protocol):
+    """A term of the loss, as a task judges it."""
+
+    @property
+    def name(self) -> str:
+        """Under which it is logged."""
+
+    @property
+    def loss(self) -> Any:
+        """What computes it."""
+
+    @property
+    def standardize(self) -> bool:
+        """Whether its logits are z-scored."""
+
+    @property
+    def all_reads(self) -> frozenset[str]:
+        """The names of what it reads: ``student_logits``, ``target``, …"""
+
+
+class Task(ABC):
+    """A strategy object that criterion, LightningModule, builders and results ask about the kind of prediction.
+
+    A task of your own derives from this class and is named by a YAML file of the group ``task``. Its constructor is
+    offered what the data determine: ``num_classes`` (how many outputs there are) and, for numbers, ``target_mean`` and
+    ``target_std`` of the training samples, K floats each.
 
     Attributes:
-        metric: its name in the task's metrics, without the split.
-        direction: whether larger or smaller is better.
+        info: names and directions of its metrics, and the one that chooses.
+        targets: what the data must hold: one class per sample (int64 (N,)), labels that may be several (0/1, float32
+            (N, C)), numbers (float32 (N, K)), or nothing.
+        mixes: whether mixup and CutMix may mix two samples, whose target then is (N, C) shares.
+        default_score: the metric that chooses where ``score`` is not given.
+        has_classifier: whether a model keeps its classifier; else its output is the embedding.
     """
 
-    metric: str
-    direction: Literal["max", "min"]
+    name: ClassVar[str]
+    metric_infos: ClassVar[tuple[Metric, ...]]
+    default_score: ClassVar[str]
+    targets: ClassVar[Targets] = "classes"
+    mixes: ClassVar[bool] = False
+    has_classes: ClassVar[bool] = False
+    has_classifier: ClassVar[bool] = True
 
+    def __init__(self, num_classes: int, score: str | None = None) -> None:
+        self.num_classes = num_classes
+        self.info = self.described(score)
 
-class Task(Protocol):
-    """A strategy object: what criterion, LightningModule and model builders need to know of the kind of prediction.
+    @classmethod
+    def described(cls, score: str | None = None) -> TaskInfo:
+        """Its metrics, and the one that chooses.
 
-    Attributes:
-        score: the metric that chooses.
-    """
+        Raises:
+            UserError: there is no such metric.
+        """
+        names = [metric.name for metric in cls.metric_infos]
+        score = cls.default_score if score is None else score
+        if score not in names:
+            raise UserError(f"task.score={score}: {cls.name} has no such metric; {nearest(score, names)}")
+        return TaskInfo(cls.name, score, cls.metric_infos, cls.has_classes)
 
-    score: Score
+    @property
+    def score(self) -> Metric:
+        """The metric by which models are chosen and compared."""
+        return self.info.chooses
 
-    @staticmethod
-    def supervised_loss(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """The loss of a model's output against the labels, a mean over the batch."""
-
-    @staticmethod
-    def model_arguments(data: Any) -> dict[str, Any]:
+    def model_arguments(self, data: TaskData) -> dict[str, Any]:
         """Arguments of a model's constructor that depend on the data."""
+        return {"num_classes": data.num_classes, "in_channels": data.in_channels, "image_size": data.image_size}
 
+    @abstractmethod
+    def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor | None:
+        """The loss of a model's output against the labels, a mean over the batch; None: there are no labels."""
+
+    def rows(self, output: Tensor) -> Tensor | None:
+        """The distributions that logit terms compare, as logits (M, C); None: an output is no distribution.
+
+        M need not be the number of samples: a sample may have several rows (labels, tokens, pixels).
+        """
+        return output
+
+    def row_targets(self, target: Tensor) -> Tensor:
+        """For each row its class, int64 (M,), or shares (M, C)."""
+        return target
+
+    def refusal(self, term: Reader) -> str | None:
+        """Why a term makes no sense in this task; None: it does."""
+        reads = {name.partition("_")[2] for name in term.all_reads}
+        rows = self.rows(torch.zeros(1, self.num_classes))
+        if "logits" in reads and rows is None:
+            return "it compares distributions over classes, and this task has none"
+        if self.has_classes:
+            return None
+        if "logits" in reads and term.standardize and rows is not None and rows.shape[1] == 2:
+            return "standardize=true makes every row of two logits alike"
+        if "target" in term.all_reads and "logits" not in reads:
+            return "it needs one class per sample"
+        if "logits" in reads and isinstance(term.loss, ComparesRows) and term.loss.compares_rows:
+            return "it compares the samples of a class with each other, and a sample has several rows here"
+        return None
+
+    @abstractmethod
     def metrics(self, with_agreement: bool) -> nn.Module:
         """Metrics of one split: ``update(student, teacher, target)``, and ``compute()`` to values by name.
 
         Args:
-            with_agreement: also measure how often the student predicts as its teacher.
+            with_agreement: also measure how far the student predicts as its teacher.
         """
+
+    def decode(self, output: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
+        """What is predicted for each sample, by name, as a table or JSON shows it: here every output as it is.
+
+        Args:
+            output: of a model, (N, C).
+            names: of the C outputs.
+        """
+        return [dict(zip(names, row, strict=True)) for row in output.float().tolist()]
+
+    def by_output(self, output: Tensor, target: Tensor) -> dict[str, list[float]]:
+        """Scores of each single output by their labels, in the order of the outputs; {}: there are none to show."""
+        del output, target
+        return {}
+
+    def measure(self, output: Tensor, target: Tensor, teacher: Tensor | None = None) -> dict[str, float]:
+        """All metrics of outputs (N, C) against targets, and against a teacher's outputs where they are given."""
+        metrics = self.metrics(with_agreement=teacher is not None)
+        expected = None if teacher is None else Outputs(teacher, {}, None)
+        metrics.update(Outputs(output, {}, None), expected, target)  # type: ignore[operator]
+        return {name: float(value) for name, value in metrics.compute().items()}  # type: ignore[operator]
+
+    def example_target(self, n: int) -> Tensor:
+        """Targets of ``n`` samples, for a dry run."""
+        return torch.zeros(n, self.num_classes)
+
+    def weakness(self, scores: Mapping[str, float]) -> str | None:
+        """Why a teacher with these scores teaches little ("it is hardly better than chance"); None: it may."""
+        del scores
+        return None
+
+    def prepare(self, data: ImageDataModule) -> None:
+        """Checks, before any training, what the task reads beside the data.
+
+        Raises:
+            UserError: it is missing.
+        """
+        del data
+
+    def final_scores(self, model: nn.Module, fresh: Callable[[], nn.Module] | None = None) -> Mapping[str, float]:
+        """Scores of a frozen model that are measured once, at the end, beside those of the test split.
+
+        Args:
+            model: in the run's final state.
+            fresh: of the student, makes one with random weights.
+        """
+        del model, fresh
+        return {}
+
+    def without(self, *names: str) -> None:
+        """Leave metrics out of ``info`` that these data do not have.
+
+        Raises:
+            UserError: one of them chooses.
+        """
+        if self.info.score in names:
+            raise UserError(f"task.score={self.info.score}: these data do not have it")
+        metrics = tuple(metric for metric in self.info.metrics if metric.name not in names)
+        self.info = replace(self.info, metrics=metrics)

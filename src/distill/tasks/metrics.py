@@ -1,6 +1,7 @@
-"""Metrics of image classification (torchmetrics), and means of losses."""
+"""Metrics of outputs (torchmetrics), and means of losses."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
@@ -14,7 +15,7 @@ from distill.utils import distributed
 BUFFERED = 1 << 18  # logits that are kept before the metrics are updated with them
 
 
-class Metrics(nn.Module):
+class ClassificationMetrics(nn.Module):
     """Top-1 and top-5 accuracy, and agreement: the share of samples on which student and teacher predict alike.
 
     Batches are buffered and counted together: of a short step, updating metrics would be a large part.
@@ -69,6 +70,49 @@ class Metrics(nn.Module):
             if name != "agreement" or cast(Metric, metric).update_called:
                 values[name] = cast(Metric, metric).compute()
             cast(Metric, metric).reset()
+        return values
+
+
+class OutputMetrics(nn.Module):
+    """Metrics of outputs against targets, and of a student's outputs against its teacher's.
+
+    Args:
+        against_target: by name; ``update(output, target)``. A value for each of several outputs is averaged.
+        against_teacher: likewise; ``update(student's output, teacher's output)``; empty without a teacher.
+        decode: from what a model returns to what the metrics take.
+    """
+
+    def __init__(
+        self,
+        against_target: Mapping[str, Metric],
+        against_teacher: Mapping[str, Metric],
+        decode: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self.against_target = nn.ModuleDict(against_target)
+        self.against_teacher = nn.ModuleDict(against_teacher)
+        self._decode = decode
+
+    def update(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> None:
+        """Take one batch."""
+        output = self._decode(student.logits.detach().float())
+        for metric in self.against_target.values():
+            cast(Metric, metric).update(output, target)
+        if teacher is not None and self.against_teacher:
+            expected = self._decode(teacher.logits.detach().float())
+            for metric in self.against_teacher.values():
+                cast(Metric, metric).update(output, expected)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The values by name, over all processes, and reset; none of a metric that saw no batch."""
+        values = {}
+        for name, module in (*self.against_target.items(), *self.against_teacher.items()):
+            metric = cast(Metric, module)
+            if metric.update_called:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of what does not vary: its value is NaN, and shown
+                    values[name] = metric.compute().float().mean()
+            metric.reset()
         return values
 
 

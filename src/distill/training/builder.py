@@ -4,87 +4,138 @@ These functions have no side effects: seeds, logs and process groups are up to `
 """
 
 import json
+from collections.abc import Callable
 from copy import copy
 from functools import partial
 from typing import Any
 
 import torch
 
-from distill.config.instantiate import instantiate
+from distill.config.instantiate import instantiate, resolve_target
+from distill.config.nodes import TEACHER_KEYS
 from distill.config.schedules import Schedule, is_schedule, parse
 from distill.config.schema import DataConfig, KDConfig, Node, RecipeConfig, TermConfig, TrainConfig
-from distill.config.validation import TEACHER_KEYS
-from distill.data import DataModule
+from distill.data import Batch, ImageDataModule, Targets
+from distill.distillation.backbone import take_off_classifier
 from distill.distillation.criterion import Criterion
 from distill.distillation.dry_run import dry_run
 from distill.distillation.model_info import NamedModel, inspect_model
 from distill.distillation.terms import Pretraining, Term
 from distill.losses.protocols import BatchLimited
-from distill.tasks.image_classification import ImageClassification, ImageData
+from distill.models.hub.preprocess import see_with
+from distill.tasks.base import Task, TaskData
+from distill.training import defaults, pretrained, unlabelled
 from distill.training.optimization import OptimizerFactory
 from distill.training.schedulers import SchedulerFactory, lightning_scheduler
+from distill.utils.checkpoints import check_reloads
 from distill.utils.errors import UserError
 
-_loaded: dict[str, DataModule] = {}  # cached for the next job of a sweep in this process
+_OF_THE_SOURCE = ("name", "root", "image", "label", "batch_size")
+_loaded: dict[str, ImageDataModule] = {}  # cached for the next job of a sweep in this process
 
 
-def load_data(config: DataConfig, seed: int) -> DataModule:
+def task_class(node: Node) -> type[Task]:
+    """The class of the configured task.
+
+    Raises:
+        UserError: it cannot be imported, or is no task.
+    """
+    cls = resolve_target(node, "task")
+    if not (isinstance(cls, type) and issubclass(cls, Task)):
+        raise UserError(f"task._target_: {node['_target_']} is no class derived from distill.tasks.base.Task")
+    return cls
+
+
+def build_task(node: Node, data: TaskData) -> Task:
+    """The task for the data.
+
+    Raises:
+        UserError: arguments or values that it does not accept.
+    """
+    facts = {name: getattr(data, name, None) for name in ("target_mean", "target_std")}
+    task_class(node)
+    task = instantiate(node, "task", num_classes=data.num_classes, **facts)
+    assert isinstance(task, Task)
+    return task
+
+
+def load_data(
+    config: DataConfig, seed: int, largest: Callable[[int], int] | None = None, targets: Targets = "classes"
+) -> ImageDataModule:
     """The data, loaded, checked and split; cached between the jobs of a sweep.
 
     Args:
         config: ``data`` of the configuration.
         seed: of the order of the samples and of their augmentation.
+        largest: see ``ImageOptions``.
+        targets: what the task needs of them; a source that takes ``targets`` is told.
 
     Raises:
         UserError: data that do not exist or cannot be read, values that do not fit them.
     """
-    node = {key: value for key, value in vars(config).items() if key not in ("name", "root")}
-    key = json.dumps([value for name, value in sorted(node.items()) if name != "batch_size"], default=str)
-    if key in _loaded:
-        return _loaded[key].with_options(seed=seed, batch_size=config.batch_size)
-    _loaded.clear()
-    node["source"] = partial(instantiate, config.source, "data.source")
-    node["transform"] = instantiate(config.transform, "data.transform") if config.transform else None
-    try:
-        data = DataModule.from_options(**node, seed=seed)
-        data.prepare_data()
-        data.setup()
-    except (TypeError, ValueError) as error:
-        raise UserError(f"data: {error}") from error
-    _loaded[key] = data
-    return data
+    node = {key: value for key, value in vars(config).items() if key not in _OF_THE_SOURCE}
+    for name in ("image", "label"):
+        column = getattr(config, name)
+        if column is not None and column not in config.source.values():
+            raise UserError(f"data.{name}={column}: the source of data={config.name} has no columns")
+    key = json.dumps([*(value for _, value in sorted(node.items())), largest, targets], default=str)
+    if key not in _loaded:
+        _loaded.clear()
+        node["source"] = partial(instantiate, config.source, "data.source", targets=targets)
+        node["transform"] = instantiate(config.transform, "data.transform") if config.transform else None
+        try:
+            node |= {"batch_size": config.batch_size or 1, "seed": seed, "largest": largest, "targets": targets}
+            data = ImageDataModule.from_options(**node)
+            data.prepare_data()
+            data.setup()
+        except (TypeError, ValueError) as error:
+            raise UserError(f"data: {error}") from error
+        _loaded[key] = data
+    data = _loaded[key]
+    return data.with_options(seed=seed, batch_size=config.batch_size or defaults.batch_size(data.num_train))
 
 
-def build_model(node: Node, key: str, who: str, data: ImageData, channels_last: bool) -> NamedModel:
+def build_model(
+    node: Node, key: str, who: str, data: TaskData, task: Task, channels_last: bool, training: int = 0
+) -> NamedModel:
     """A model for the data, inspected by a dry forward.
 
     Args:
         node: its configuration.
         key: the node's dotted key.
         who: the role in error messages ("the teacher"); the model's name follows.
-        data: determines classes, channels and image size.
+        data: determines outputs, channels and image size.
+        task: says what of it the model is told.
         channels_last: memory format.
+        training: the size of the batches in which it is to be trained; 0: it is not.
 
     Raises:
         UserError: the node does not make a model, or the model does not fit the data.
     """
-    arguments = {k: value for k, value in node.items() if k not in TEACHER_KEYS}
+    arguments = {k: v for k, v in node.items() if k not in (*TEACHER_KEYS, *pretrained.own_keys(node, key))}
     num_classes = arguments.get("num_classes")
-    if num_classes is not None and num_classes != data.num_classes:
+    if num_classes is not None and num_classes != data.num_classes and task.has_classifier:
         raise UserError(
             f"{key}.num_classes={num_classes} disagrees with the data, which have {data.num_classes} classes"
         )
-    model = instantiate(arguments, key, **ImageClassification.model_arguments(data))
+    own, facts = pretrained.preprocess(node, key), task.model_arguments(data)
+    if own is not None:
+        facts |= {"in_channels": len(own.mean), "image_size": own.size}
+    model = instantiate(arguments, key, **facts)
     if not isinstance(model, torch.nn.Module):
         raise UserError(f"{key}: {node['_target_']} gave a {type(model).__name__}, not a torch.nn.Module")
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    if own is not None:
+        shown: Any = getattr(data, "preprocess")  # noqa: B009 - of images, which settle has made sure of
+        see_with(model, own, shown.mean, shown.std)
     name = str(arguments.get("name") or arguments["_target_"].rpartition(".")[2])
-    model_info = inspect_model(model, data.example(4), f"{who} {name}")
-    if model_info.logits[1] != data.num_classes:
-        raise UserError(
-            f"{model_info.name} gives {model_info.logits[1]} logits, and the data have {data.num_classes} classes"
-        )
+    example, outputs = data.example(4), data.num_classes if task.has_classifier else None
+    model_info = inspect_model(model, example, f"{who} {name}", outputs, training if task.has_classifier else 0)
+    if not task.has_classifier:
+        model_info = take_off_classifier(model, model_info, example, facts["num_classes"], training)
+    if training:
+        check_reloads(model, model_info.name)
+    if channels_last:  # now that lazy modules have their shapes
+        model = model.to(memory_format=torch.channels_last)
     return NamedModel(name, model, model_info)
 
 
@@ -134,12 +185,17 @@ def _term(name: str, term: TermConfig, max_epochs: int) -> Term:
     return Term(name, loss, weight, term.student, term.teacher, term.standardize, pretraining, schedules)
 
 
-def build_criterion(kd: KDConfig, max_epochs: int) -> Criterion:
+def build_criterion(kd: KDConfig, max_epochs: int, task: Task | None = None) -> Criterion:
     """The criterion of a configuration, not yet built for models."""
     terms = [_term(name, term, max_epochs) for name, term in kd.terms.items()]
+    if task is not None and task.targets == "none":
+        unlabelled.check(kd, terms, task)
     if kd.standardize and not any("teacher_logits" in term.all_reads for term in terms):
         raise UserError("kd.standardize=true standardises student's and teacher's logits, and no term reads both")
-    return Criterion(_number(kd.alpha, "kd.alpha"), terms, kd.label_smoothing)
+    for term in terms:
+        if task is not None and term.name in {metric.name for metric in task.metric_infos}:
+            raise UserError(f"'{term.name}' cannot name a term of the loss: it is a metric of task={task.info.name}")
+    return Criterion(_number(kd.alpha, "kd.alpha"), terms, kd.label_smoothing, task)
 
 
 def _largest_batch(term: Term) -> int | None:
@@ -154,13 +210,13 @@ def _largest_batch(term: Term) -> int | None:
     return loss.largest_batch
 
 
-def _check_batches(term: Term, data: DataModule) -> None:
+def _check_batches(term: Term, data: ImageDataModule) -> None:
     """Raises a UserError for a term that does not support the data's batches."""
     if data.mixes and "target" in term.all_reads and not term.accepts_soft_targets:
         raise UserError(
             f"term '{term.name}' needs one label per sample, and data.augment ({data.mixes}) mixes two: set it to 0"
         )
-    limit, largest = _largest_batch(term), data.largest_batch
+    limit, largest = _largest_batch(term), max(data.batch_size, data.evaluation_batch_size)
     if limit is not None and largest > limit:
         raise UserError(
             f"term '{term.name}' takes at most {limit} samples in a batch (see kd.terms.{term.name}.loss), "
@@ -168,7 +224,7 @@ def _check_batches(term: Term, data: DataModule) -> None:
         )
 
 
-def fit_criterion(criterion: Criterion, student: NamedModel, teacher: NamedModel | None, data: DataModule) -> None:
+def fit_criterion(criterion: Criterion, student: NamedModel, teacher: NamedModel | None, data: ImageDataModule) -> None:
     """Builds the criterion for two models, and computes it for a few samples.
 
     Raises:
@@ -177,7 +233,10 @@ def fit_criterion(criterion: Criterion, student: NamedModel, teacher: NamedModel
     for term in criterion.terms:
         _check_batches(term, data)
     criterion.build(student.model_info, teacher.model_info if teacher else None, data.num_train, data.indices("train"))
-    dry_run(criterion, student, teacher, data.example(4))
+    example = data.example(4)
+    n = len(example)
+    assert criterion.task is not None
+    dry_run(criterion, student, teacher, Batch(example, criterion.task.example_target(n), torch.arange(n)))
 
 
 def build_optimization(

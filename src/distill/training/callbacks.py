@@ -1,6 +1,7 @@
-"""Callbacks that guard a training and report its progress."""
+"""Callbacks that guard a training."""
 
 import logging
+import math
 import signal
 import sys
 import threading
@@ -11,55 +12,12 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
 
-from distill.tasks.image_classification import ImageClassification
 from distill.utils import distributed
-from distill.utils.cpu import usable_cores
 from distill.utils.errors import Interrupted, UserError
+from distill.utils.processes import usable_cores
 
 log = logging.getLogger(__name__)
-
-
-class LabelledBar(TQDMProgressBar):
-    """Lightning's progress bar with a label.
-
-    Args:
-        label: what is trained ("pretraining of ft for student resnet8").
-        every_n_steps: refresh interval in steps. A refresh shows the loss, which synchronises host and GPU.
-    """
-
-    def __init__(self, label: str, every_n_steps: int = 1) -> None:
-        super().__init__(refresh_rate=every_n_steps)
-        self.label = label
-
-    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description(f"{self.label}, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
-
-
-class EpochLine(L.Callback):
-    """Print one line per epoch: losses, accuracy, agreement with the teacher, seconds.
-
-    Args:
-        label: what is trained ("teacher resnet20").
-    """
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self._start = 0.0
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._start = time.perf_counter()  # a run resumed in mid-epoch starts no epoch
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        seconds = time.perf_counter() - self._start
-        metrics = trainer.callback_metrics
-        names = ("train/loss", "val/loss", f"val/{ImageClassification.score.metric}", "val/agreement")
-        shown = [f"{name} {float(metrics[name]):.4f}" for name in names if name in metrics]
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        log.info(f"{self.label}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s")
-        self._start = time.perf_counter()
 
 
 class DataWait(L.Callback):
@@ -106,7 +64,9 @@ class DataWait(L.Callback):
 
 
 class FiniteLoss(L.Callback):
-    """Stop the run when a term of the loss is NaN or infinite, and name the term and the step.
+    """Stop the run when a term of the loss is NaN or infinite, and name the term and the step; warn when it explodes.
+
+    It explodes when its mean over some steps is more than ``EXPLODED`` times what it was in the first step.
 
     On a CPU the values are read after every step; on other devices every ``every_n_steps`` steps and before the epoch's
     checkpoint, so that other steps do not synchronise host and device.
@@ -118,10 +78,18 @@ class FiniteLoss(L.Callback):
         UserError: a value is not finite.
     """
 
+    EXPLODED = 4
+    REMEDY = "lower the learning rate or the term's weight, or set trainer.gradient_clip_val"
+
     def __init__(self, every_n_steps: int = 50) -> None:
         self.every_n_steps = every_n_steps
         self._names: tuple[str, ...] = ()
         self._pending: list[tuple[int, torch.Tensor]] = []  # step, values of the terms
+        self._first = math.nan
+        self._epoch: list[float] = []  # the loss of each step
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._epoch = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         means = pl_module.means["train"]
@@ -134,25 +102,39 @@ class FiniteLoss(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._check()
+        mean = sum(self._epoch) / max(1, len(self._epoch))
+        if mean > self.EXPLODED * self._first:
+            log.warning(
+                f"the loss grew from {self._first:.3g} in the first step to {mean:.3g} on average in epoch "
+                f"{trainer.current_epoch + 1}: the training diverges; {self.REMEDY}"
+            )
+            self._first = math.inf  # said once
 
     def _check(self) -> None:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
-        bad = ~torch.isfinite(torch.stack([values for _, values in pending]))
+        stacked = torch.stack([values for _, values in pending])
+        bad = ~torch.isfinite(stacked)
         if not bad.any():
+            losses = stacked[:, self._names.index("loss")].tolist() if "loss" in self._names else [math.nan]
+            self._first = losses[0] if math.isnan(self._first) else self._first
+            self._epoch += losses
             return
         row, *_ = bad.any(1).nonzero()[0].tolist()
         wrong = [name for name, is_bad in zip(self._names, bad[row].tolist(), strict=True) if is_bad]
         term = next((name for name in wrong if name != "loss"), "total")
-        raise UserError(
-            f"loss term '{term}' is not finite (NaN or infinite) at step {pending[row][0]}; "
-            "lower the learning rate or the term's weight, or set trainer.gradient_clip_val"
-        )
+        raise UserError(f"loss term '{term}' is not finite (NaN or infinite) at step {pending[row][0]}; {self.REMEDY}")
+
+
+def _interrupted(epoch: int, trainer: L.Trainer) -> Interrupted:
+    return Interrupted(f"stopped in epoch {epoch + 1} after step {trainer.global_step}")
 
 
 class GracefulStop(L.Callback):
     """On Ctrl-C or SIGTERM finish the step, write ``last.ckpt`` and stop; a second Ctrl-C stops at once.
+
+    Within ``SAME_S`` seconds of the first it counts as the same: under ``timeout`` a command gets each signal twice.
 
     All processes of a job stop after the same step. They exchange the flag after every step on a CPU; on other
     devices, where that would synchronise host and device, every ``every_n_steps`` steps.
@@ -165,15 +147,21 @@ class GracefulStop(L.Callback):
         Interrupted: from the hook after which the training stops.
     """
 
+    SAME_S = 1.0
+
     def __init__(self, checkpoint: Path, every_n_steps: int = 20) -> None:
         self.checkpoint, self.every_n_steps = checkpoint, every_n_steps
         self.requested = False
+        self._first_signal: float | None = None
         self._handlers: dict[int, Any] = {}  # to restore
 
     def _request(self, signum: int, _frame: FrameType | None) -> None:
-        if self.requested and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
+        now, first = time.monotonic(), self._first_signal
+        if first is not None:
+            if signum == signal.SIGINT and now - first > self.SAME_S:
+                raise KeyboardInterrupt
+            return
+        self.requested, self._first_signal = True, now
         if distributed.is_rank_zero():
             print("\nStopping after this step (Ctrl-C again to stop at once)", file=sys.stderr, flush=True)
 
@@ -189,20 +177,25 @@ class GracefulStop(L.Callback):
             if device.type != "cpu" and trainer.global_step % self.every_n_steps and not trainer.is_last_batch:
                 return
             self.requested = distributed.all_reduce_any(self.requested, device)
+        if trainer.fit_loop._should_accumulate():  # gradients are in no checkpoint
+            return
         if self.requested and not trainer.is_last_batch:  # after the last batch, the epoch's validation runs first
             trainer.save_checkpoint(self.checkpoint)
-            raise Interrupted(trainer.current_epoch, trainer.global_step)
+            raise _interrupted(trainer.current_epoch, trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._any_requested(trainer):
             trainer.save_checkpoint(self.checkpoint)  # ModelCheckpoint, which runs later, overwrites it
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.on_train_end(trainer, pl_module)
+        self._stop_between_epochs(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stop_between_epochs(trainer)
+
+    def _stop_between_epochs(self, trainer: L.Trainer) -> None:
         if self._any_requested(trainer):
-            raise Interrupted(trainer.current_epoch - 1, trainer.global_step)
+            raise _interrupted(trainer.current_epoch - 1, trainer)
 
     def _any_requested(self, trainer: L.Trainer) -> bool:
         self.requested = distributed.all_reduce_any(self.requested, trainer.strategy.root_device)
@@ -220,10 +213,18 @@ class GracefulStop(L.Callback):
         self._restore_handlers()
 
 
-class PartialEpoch(L.Callback):
-    """Record whether the current epoch was resumed in the middle: ``on_train_epoch_start`` is not called for it."""
+class LastEpoch(L.Callback):
+    """The metrics on train of the last epoch that ended, and whether it was resumed in the middle.
+
+    They are part of the checkpoint: a process may be killed after its last one, with nothing left to be trained.
+
+    Attributes:
+        metrics: by name, "train/loss".
+        partial: ``on_train_epoch_start`` is not called for an epoch that is resumed.
+    """
 
     def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
         self.partial = False
         self._started = False
 
@@ -234,3 +235,12 @@ class PartialEpoch(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self.partial = not self._started
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metrics": self.metrics, "partial": self.partial}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.metrics, self.partial = state_dict["metrics"], state_dict["partial"]

@@ -1,19 +1,16 @@
 """Distillation in a user's training script: any two models, any loader of (inputs, target)."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import lightning.pytorch as L
 import torch
-from hydra.errors import HydraException
 from lightning.pytorch.utilities.seed import isolate_rng
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from distill.config.command_line import as_overrides
-from distill.config.compose import compose
+from distill.config.compose import ERRORS, compose
 from distill.config.explain import explain
 from distill.config.instantiate import instantiate
 from distill.config.schema import KDConfig, TrainConfig, typed
@@ -22,15 +19,17 @@ from distill.data import Batch
 from distill.distillation.dry_run import dry_run
 from distill.distillation.model_info import NamedModel, inspect_model
 from distill.distillation.teacher import Teacher
-from distill.tasks.image_classification import ImageClassification
+from distill.models.interface import remove_hooks
+from distill.tasks.classification import Classification
 from distill.training.builder import build_criterion
+from distill.training.defaults import LEARNING_RATE
+from distill.training.flows import used_flows
 from distill.training.module import DistillationModule
-from distill.training.optimization import OptimizerFactory
-from distill.training.schedulers import SchedulerFactory, lightning_scheduler
+from distill.training.optimization import OptimizerFactory, optimizers
+from distill.training.schedulers import SchedulerFactory
 from distill.utils.errors import UserError, first_line
 
-INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
-FLOWS = ("teachers", "assistants", "peers", "flow", "student_wrapper")
+INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32)
 
 
 class Distiller(DistillationModule):
@@ -53,7 +52,8 @@ class Distiller(DistillationModule):
 
     Raises:
         UserError: a method that does not exist, a value out of range; from the start of training on, models that do
-            not fit each other or the method, and batches that are no pairs (inputs, target).
+            not fit each other or the method, and batches that are no pairs (inputs, target) or have
+            labels outside the student's classes.
 
     Example:
         >>> import distill, lightning
@@ -92,6 +92,7 @@ class Distiller(DistillationModule):
         self.criterion = _criterion(self._kd, teacher is not None)
         self._heads: tuple[str | None, str | None] | None = None  # of both models, once the criterion is built
         self._num_classes = 0
+        self._removed_hooks: list[Callable[[], None]] = []  # by the last teardown; each puts a model's hooks back
         if example is not None:
             self._build(example)
 
@@ -99,7 +100,11 @@ class Distiller(DistillationModule):
         device = next((p.device for p in self.student.parameters()), torch.device("cpu"))
         inputs = example.to(device) if isinstance(example, Tensor) else example
         student, teacher = (
-            NamedModel(type(model).__name__, model, inspect_model(model, inputs, f"the {role} {type(model).__name__}"))
+            NamedModel(
+                type(model).__name__,
+                model,
+                inspect_model(model, inputs, f"the {role} {type(model).__name__}", training=role == "student"),
+            )
             if model is not None
             else None
             for role, model in zip(("student", "teacher"), self._on(device), strict=True)
@@ -110,7 +115,8 @@ class Distiller(DistillationModule):
             raise UserError(f"the student gives {classes} logits and the teacher {teacher.model_info.logits[1]}")
         criterion = self.criterion
         criterion.build(student.model_info, teacher.model_info if teacher else None, None)
-        dry_run(criterion, student, teacher, inputs)
+        n = len(inputs)
+        dry_run(criterion, student, teacher, Batch(inputs, torch.arange(n) % classes, torch.arange(n)))
         self._num_classes = classes
         self._heads = (
             student.model_info.head if criterion.reads("student_embedding") else None,
@@ -125,6 +131,8 @@ class Distiller(DistillationModule):
         """Build what depends on shapes, where no example was given, and move the teacher to the training device."""
         if self._heads is None:
             self._build(_first_inputs(self.trainer))
+        for put_back in self._removed_hooks:
+            put_back()
         assert self._heads is not None
         teacher = self._models[1]
         frozen = None
@@ -133,15 +141,16 @@ class Distiller(DistillationModule):
             self._teacher_modes = [(module, module.training) for module in teacher.modules()]
             self.trainer.precision_plugin.convert_module(teacher)
             frozen = Teacher(teacher, self.criterion.extracted_layers("teacher"), self._heads[1])
-        self.assemble(self.criterion, ImageClassification(self._num_classes), frozen, self._heads[0])
+        self.assemble(self.criterion, Classification(self._num_classes), frozen, self._heads[0])
         super().setup(stage)
 
     def teardown(self, stage: str) -> None:
         """Leave both models without hooks, and the teacher as trainable as it was."""
         super().teardown(stage)
         self.extractor.remove()
+        self._removed_hooks = [remove_hooks(model) for model in self._models if model is not None]
         if self.teacher is not None:
-            cast(Teacher, self.teacher).extractor.remove()
+            self.teacher.extractor.remove()
             for parameter, flag in self._teacher_flags:
                 parameter.requires_grad = flag
             for module, training in self._teacher_modes:
@@ -152,6 +161,12 @@ class Distiller(DistillationModule):
         """The student's logits for inputs, or for the inputs of (inputs, target)."""
         logits: Tensor = self(batch[0] if isinstance(batch, list | tuple) else batch)
         return logits
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Check the labels while they are on the host: a GPU would only stop the process."""
+        if not (isinstance(batch, Batch) or (self._trainer is not None and self._trainer.predicting)):
+            _check_target(_pair(batch)[1], self._num_classes)
+        return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """A batch as the criterion takes it."""
@@ -175,19 +190,13 @@ class Distiller(DistillationModule):
         return 1
 
     def configure_optimizers(self) -> Any:
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer: Optimizer = self._optimizer(parameters)
-        if self._scheduler is None:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
+        scheduler = self._scheduler
+        steps = self.trainer.estimated_stepping_batches if scheduler else 1
         if not 0 < steps < float("inf"):
-            if self._has_default_schedule:
-                return optimizer
-            raise UserError("the scheduler needs the number of steps: a loader with a length, or max_steps")
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": lightning_scheduler(self._scheduler, optimizer, int(steps)),
-        }
+            if not self._has_default_schedule:
+                raise UserError("the scheduler needs the number of steps: a loader with a length, or max_steps")
+            scheduler = None
+        return optimizers(self._optimizer, scheduler, self, lambda: int(steps))
 
 
 def _configuration(kd: str | Sequence[str], settings: dict[str, Any]) -> TrainConfig:
@@ -196,8 +205,10 @@ def _configuration(kd: str | Sequence[str], settings: dict[str, Any]) -> TrainCo
         raise UserError(f"kd must be the name of a method, or a list of names, got {kd!r}")
     keys = {f"kd.{key}": value for key, value in settings.items()}
     try:
-        config = typed(compose(as_overrides({"kd": kd if isinstance(kd, str) else list(kd)} | keys)))
-    except (HydraException, OmegaConfBaseException) as error:
+        config = typed(
+            compose(as_overrides({"kd": kd if isinstance(kd, str) else list(kd), "optimizer.lr": LEARNING_RATE} | keys))
+        )
+    except ERRORS as error:
         raise UserError(explain(error)) from error
     check(config)
     return config
@@ -212,8 +223,10 @@ def _check_apart(student: nn.Module, teacher: nn.Module | None) -> None:
 
 def _criterion(kd: KDConfig, has_teacher: bool) -> Any:
     """The criterion of a method that needs only two models and batches."""
-    if flow := next((key for key in FLOWS if getattr(kd, key)), "generations" if kd.generations > 1 else None):
-        raise UserError(f"distill.Distiller trains one student under one teacher; kd.{flow} is for distill.train")
+    unsupported = [flow.key for flow in used_flows(kd)] + (["student_wrapper"] if kd.student_wrapper else [])
+    if unsupported:
+        key = unsupported[0]
+        raise UserError(f"distill.Distiller trains one student under one teacher; kd.{key} is for distill.train")
     criterion = build_criterion(kd, max_epochs=100)
     for term in criterion.terms:
         if term.pretraining is not None:
@@ -234,6 +247,22 @@ def _pair(batch: Any) -> tuple[Any, Tensor]:
     raise UserError(f"distill.Distiller takes batches (inputs, target), and the loader gives a {batch_type}")
 
 
+def _check_target(target: Tensor, classes: int) -> None:
+    """A UserError unless the target holds class numbers (N,), or shares of the classes (N, C)."""
+    if target.is_floating_point():
+        if target.dim() != 2 or target.shape[1] != classes:
+            raise UserError(
+                f"a target of floats must be shares of the classes, (N, {classes}), got {tuple(target.shape)} "
+                "(class numbers must be integers)"
+            )
+        return
+    if target.dim() != 1:
+        raise UserError(f"a target of class numbers must have the shape (N,), got {tuple(target.shape)}")
+    outside = target[(target < 0) | (target >= classes)]
+    if len(outside):
+        raise UserError(f"label {int(outside[0])} is outside 0..{classes - 1}: the student has {classes} logits")
+
+
 def _first_inputs(trainer: Any) -> Any:
     """A few inputs of the Trainer's first loader; the state of the generators is restored."""
     loop = trainer.fit_loop if trainer.training or trainer.sanity_checking else trainer._active_loop or trainer.fit_loop
@@ -244,6 +273,8 @@ def _first_inputs(trainer: Any) -> Any:
             raise UserError("the loader is an iterator that gives each batch once: give example=<inputs>")
         with isolate_rng():
             inputs, _ = _pair(next(iter(loader)))
-    except (AttributeError, TypeError, StopIteration) as error:
+    except StopIteration:
+        raise UserError("the loader gives no batch: its dataset is empty, or drop_last leaves nothing") from None
+    except (AttributeError, TypeError) as error:
         raise UserError(f"no batch to find the models' shapes: give example=<inputs> ({first_line(error)})") from error
     return inputs[:4] if isinstance(inputs, Tensor) else inputs

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from distill.data import Batch
 from distill.distillation.criterion import Criterion, Losses
-from distill.distillation.ensemble import Ensemble
 from distill.distillation.feature_extractor import FeatureExtractor
 from distill.distillation.teacher import Teacher
 from distill.models.outputs import Outputs
@@ -47,7 +46,7 @@ class EvaluationModule(L.LightningModule):
         student: nn.Module,
         criterion: Criterion,
         task: Task,
-        teacher: Teacher | Ensemble | None = None,
+        teacher: Teacher | None = None,
         head: str | None = None,
         agreement: bool | None = None,
     ) -> None:
@@ -59,12 +58,13 @@ class EvaluationModule(L.LightningModule):
         self,
         criterion: Criterion,
         task: Task,
-        teacher: Teacher | Ensemble | None = None,
+        teacher: Teacher | None = None,
         head: str | None = None,
         agreement: bool | None = None,
     ) -> None:
         """Set all attributes but ``student``; the arguments are those of the class."""
         self.criterion = criterion
+        self.task = task
         self.teacher = teacher
         self.extractor = FeatureExtractor(self.student, criterion.extracted_layers("student"), head)
         self.means = {split: Means() for split in SPLITS}
@@ -114,6 +114,11 @@ class EvaluationModule(L.LightningModule):
         metrics: Any = self.metrics[f"{split}_"]
         values = {f"{split}/{name}": value for name, value in (self.means[split].compute() | metrics.compute()).items()}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, prog_bar=split == "val")
+
+    def evaluate(self, trainer: L.Trainer, loader: Any, split: str) -> dict[str, float]:
+        """Metrics and loss terms by their names without the split; "val" is validated, any other split tested."""
+        call: Any = trainer.validate if split == "val" else trainer.test
+        return {key.partition("/")[2]: value for key, value in call(self, loader, verbose=False)[0].items()}
 
     def setup(self, stage: str) -> None:
         if self.teacher is not None:

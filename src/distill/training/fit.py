@@ -1,19 +1,17 @@
 """One training: a stage's LightningModule, fitted or continued where it was stopped."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill.distillation.ensemble import Ensemble
+from torch import Tensor
+
 from distill.distillation.teacher import Teacher
-from distill.tasks.image_classification import ImageClassification
 from distill.training.acceleration.callback import Acceleration
-from distill.training.callbacks import PartialEpoch
+from distill.training.callbacks import LastEpoch
 from distill.training.module import DistillationModule
 from distill.training.plan import TrainingStage
 from distill.training.quantization import Int8
-from distill.utils import distributed
-from distill.utils.atomic import write_json
+from distill.utils import checked, distributed
 from distill.utils.checkpoints import read_checkpoint
 from distill.utils.errors import UserError, first_line
 
@@ -32,11 +30,10 @@ class FitResult(NamedTuple):
 
 def module_settings(stage: TrainingStage) -> dict[str, Any]:
     """The arguments shared by the LightningModules of all flows."""
-    settings = {name: getattr(stage, name) for name in ("optimizer", "scheduler", "seed")}
-    return {"task": ImageClassification(stage.data.num_classes), **settings}
+    return {name: getattr(stage, name) for name in ("task", "optimizer", "scheduler", "seed")}
 
 
-def make_distiller(stage: TrainingStage, teacher: Teacher | Ensemble | None) -> DistillationModule:
+def make_distiller(stage: TrainingStage, teacher: Teacher | None) -> DistillationModule:
     """The LightningModule of one student, with a teacher or without."""
     int8 = Int8(stage.student.model) if stage.int8 else None
     return DistillationModule(
@@ -75,23 +72,31 @@ def fit(
     finished = folder / "finished.json"
     if resume is not None and finished.is_file():
         module.load_state_dict(read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"])
-        return FitResult(**json.loads(finished.read_text()))
-    partial_epoch = PartialEpoch()
-    trainer = stage.make_trainer(folder, label, module, watchers=(partial_epoch,), **changes)
+        try:
+            return FitResult(**checked.parse(finished))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{finished} is not what was written: {error}; start a new run") from error
+    last_epoch = LastEpoch()
+    trainer = stage.make_trainer(folder, label, module, watchers=(last_epoch,), **changes)
     try:
         trainer.fit(module, datamodule=stage.data, ckpt_path=str(resume) if resume else None, weights_only=True)
     except (RuntimeError, KeyError, ValueError) as error:
         if resume is not None and "load" in str(error):
             raise UserError(f"{resume} does not fit this configuration: {first_line(error)}") from error
+        if "returned nan values" in str(error):
+            raise UserError(f"trainer.detect_anomaly=true: {first_line(error)}") from error
         raise
     finally:
         if module.teacher is not None:  # Lightning tears nothing down where a training was stopped
             module.teacher.flush()
     monitored = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
     best = str(getattr(monitored[0], "best_model_path", "")) if monitored else None
-    metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
-    result = FitResult(trainer.current_epoch, metrics, best, partial_epoch.partial)
-    distributed.broadcast_state(module)
+    metrics = last_epoch.metrics | {k: float(v) for k, v in trainer.callback_metrics.items()}
+    result = FitResult(trainer.current_epoch, metrics, best, last_epoch.partial)
+    state = module.state_dict().values()
+    distributed.broadcast_tensors(
+        value for value in state if isinstance(value, Tensor)
+    )  # DDP keeps running statistics apart
     if distributed.is_rank_zero():
-        write_json(finished, result._asdict())
+        checked.write_json(finished, result._asdict())
     return result

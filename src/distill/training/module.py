@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
-from distill.distillation.ensemble import Ensemble
 from distill.distillation.teacher import Teacher
 from distill.tasks.base import Task
 from distill.training.evaluation_module import EvaluationModule
-from distill.training.optimization import OptimizerFactory, optimizers
+from distill.training.optimization import OptimizerFactory, optimizers, total_steps
 from distill.training.quantization import Int8
 from distill.training.schedulers import SchedulerFactory
+from distill.utils.errors import UserError
 
 
 class DistillationModule(EvaluationModule):
@@ -40,7 +40,7 @@ class DistillationModule(EvaluationModule):
         student: nn.Module,
         criterion: Criterion,
         task: Task,
-        teacher: Teacher | Ensemble | None = None,
+        teacher: Teacher | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         head: str | None = None,
@@ -60,7 +60,7 @@ class DistillationModule(EvaluationModule):
 
     def configure_optimizers(self) -> Any:
         assert self._optimizer is not None, "training needs an optimizer"
-        return optimizers(self._optimizer, self._scheduler, self)
+        return optimizers(self._optimizer, self._scheduler, self, lambda: total_steps(self.trainer))
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Set scheduled values for ``epoch``, counted from 0."""
@@ -79,7 +79,10 @@ class DistillationModule(EvaluationModule):
         _seed_generators((self.seed * 0x9E3779B97F4A7C15 + step) % 2**63, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        version = getattr(batch.inputs, "_version", 0)
         loss = self.step(batch, "train")
+        if getattr(batch.inputs, "_version", 0) != version:
+            raise UserError("a model changes its input in place in some training steps; let it take x.clone()")
         if self.trainer.progress_bar_callback is not None:
             self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss

@@ -26,8 +26,7 @@ class MutualDistillationModule(DistillationModule):
         heads: module path of each student's classifier, where a term reads its embedding.
         settings: as of :class:`DistillationModule`, without a teacher.
 
-    Source:
-        Zhang et al. 2018, "Deep Mutual Learning", arXiv:1706.00384, eq. 4 to 8.
+    Source: Zhang et al. 2018, "Deep Mutual Learning", arXiv:1706.00384, eq. 4 to 8.
     """
 
     def __init__(

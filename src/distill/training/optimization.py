@@ -9,19 +9,25 @@ import lightning.pytorch as L
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from distill.training.schedulers import SchedulerFactory, lightning_scheduler
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
-def optimizers(optimizer: OptimizerFactory, scheduler: SchedulerFactory | None, module: L.LightningModule) -> Any:
-    """The result of ``configure_optimizers`` for all trainable parameters of a module."""
+def optimizers(
+    optimizer: OptimizerFactory, scheduler: SchedulerFactory | None, module: L.LightningModule, steps: Callable[[], int]
+) -> Any:
+    """The result of ``configure_optimizers`` for all trainable parameters of a module; ``steps``: of the training."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     built = optimizer(parameters, **_fused(optimizer, parameters, module))
     if scheduler is None:
         return built
-    return {"optimizer": built, "lr_scheduler": lightning_scheduler(scheduler, built, total_steps(module.trainer))}
+    entry = lightning_scheduler(scheduler, built, steps())
+    if isinstance(entry["scheduler"], ReduceLROnPlateau):  # its metric is there after validation only
+        entry["frequency"] = module.trainer.check_val_every_n_epoch
+    return {"optimizer": built, "lr_scheduler": entry}
 
 
 def _fused(optimizer: Any, parameters: list[nn.Parameter], module: L.LightningModule) -> dict[str, bool]:

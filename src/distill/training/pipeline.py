@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from distill.config.schedules import count
-from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_store import obtain
+from distill.training.best_epoch import keep
 from distill.training.closing_table import ORIGINS
-from distill.training.fit import FitResult, fit, last_checkpoint
+from distill.training.fit import fit, last_checkpoint
 from distill.training.module import DistillationModule
+from distill.training.overview import check_sizes, plan_lines
 from distill.training.plan import Experiment, TrainingStage
 from distill.training.results import TrainedStage, cache_reports, conclude, teacher_scores
 from distill.training.summary import RunSummary, TeacherResult
@@ -56,9 +57,7 @@ def _pretrain(module: DistillationModule, stage: TrainingStage, resumed: bool) -
             part.training = training
 
 
-def _train(
-    stage: TrainingStage, teacher: Teacher | Ensemble | None, experiment: Experiment
-) -> tuple[DistillationModule, FitResult]:
+def _train(stage: TrainingStage, teacher: Teacher | None, experiment: Experiment) -> TrainedStage:
     """Fits one stage; pretraining comes first, unless a checkpoint of the main phase is resumed."""
     module = stage.make_module(stage, teacher)
     checkpoint = _checkpoint_to_resume(experiment, stage)
@@ -66,36 +65,47 @@ def _train(
         _pretrain(module, stage, resumed=experiment.settings.resume is not None)
     module.criterion.set_pretraining(None)
     result = fit(module, stage, stage.folder, stage.label, checkpoint)
+    kept = keep(module, stage.label, stage.folder, result, experiment.settings.load_best_model_at_end)
     for cache in cache_reports(teacher):
         if cache["found"]:
             epochs = f"{cache['found']} of {cache['begun']} epochs"
-            log.info(f"teacher cache: {epochs} were there, drift {100 * cache['drift']:.2f} %")
-    return module, result
+            log.debug(f"teacher cache: {epochs} were there, drift {100 * cache['drift']:.2f} %")
+    return TrainedStage(stage, module, result, kept)
 
 
-def _train_teacher(stage: TrainingStage, folder: Path) -> None:
+def _train_teacher(stage: TrainingStage, load_best: bool, folder: Path) -> None:
     """Trains a teacher on labels, or continues its training."""
-    fit(stage.make_module(stage, None), stage, folder, stage.label, last_checkpoint(folder))
+    checkpoint = last_checkpoint(folder)
+    if checkpoint is not None:
+        log.info(f"continuing the {stage.label}, which an interrupted run left half-trained in {folder}")
+    module = stage.make_module(stage, None)
+    keep(module, stage.label, folder, fit(module, stage, folder, stage.label, checkpoint), load_best)
 
 
-def _obtain_teachers(experiment: Experiment) -> list[tuple[NamedModel, partial[TeacherResult]]]:
-    """All teachers with their weights and validation scores; warns about one that is hardly above chance."""
-    chance = 1 / experiment.data.num_classes
-    teachers: list[tuple[NamedModel, partial[TeacherResult]]] = []
+def _obtain_teachers(experiment: Experiment) -> list[tuple[TrainingStage, partial[TeacherResult]]]:
+    """Gives every teacher its weights, and measures it on validation; warns about one that has learned little.
+
+    Returns:
+        Their stages and results, but for test scores, size and speed.
+    """
+    load_best = experiment.settings.load_best_model_at_end
+    teachers: list[tuple[TrainingStage, partial[TeacherResult]]] = []
     for stage in experiment.teachers:
         model, source = stage.student, stage.source
         assert source is not None
-        origin = obtain(model, source, partial(_train_teacher, stage))
-        log.info(f"teacher {model.name}: {ORIGINS[origin['origin']]} {origin['path'] or ''}".rstrip())
+        origin, path = obtain(model, source, partial(_train_teacher, stage, load_best))
+        log.info(f"{stage.label}: {ORIGINS[origin]} {path or ''}".rstrip())
         val = teacher_scores(model, experiment, "val")
-        log.info(f"teacher's validation accuracy: {100 * val.acc:.2f} %")
-        if val.acc < 2 * chance and val.acc < 0.9:
-            log.warning(f"the teacher is hardly better than chance ({100 * chance:.2f} %)")
-        teachers.append((model, partial(TeacherResult, **origin, val=val)))
+        score = experiment.task.score
+        log.info(f"teacher's validation {score.label}: {score.display(val[score.name])}")
+        weakness = experiment.task.weakness(val)
+        if weakness:
+            log.warning(f"the teacher is {weakness}")
+        teachers.append((stage, partial(TeacherResult, origin=origin, path=path, val=val)))
     return teachers
 
 
-def _teacher_of(stage: TrainingStage) -> Teacher | Ensemble | None:
+def _teacher_of(stage: TrainingStage) -> Teacher | None:
     """The stage's trained teachers as one frozen teacher."""
     criterion, nets = stage.criterion, stage.teachers
     if not nets:
@@ -120,6 +130,11 @@ def run(experiment: Experiment) -> RunSummary | None:
         The content of ``summary.json``; None in other processes than the first.
     """
     started = time.perf_counter()
+    check_sizes(experiment)
+    if log.isEnabledFor(logging.INFO):  # the plan's time takes some steps to measure
+        for line in plan_lines(experiment):
+            log.info(line)
     teachers = _obtain_teachers(experiment)
-    trained = [TrainedStage(stage, *_train(stage, _teacher_of(stage), experiment)) for stage in experiment.stages]
+    trained = [_train(stage, _teacher_of(stage), experiment) for stage in experiment.stages]
+    log.info("testing, and measuring size and speed")
     return conclude(teachers, trained, experiment, started)  # no test before the last training

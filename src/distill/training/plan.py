@@ -8,19 +8,20 @@ from typing import Any
 import lightning.pytorch as L
 from torch import nn
 
-from distill.config.schema import TrainConfig
-from distill.data import DataModule
+from distill.config.schema import Node, TrainConfig
+from distill.data import ImageDataModule
 from distill.distillation.criterion import Criterion
-from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CachePlan
 from distill.distillation.teacher_store import TeacherSource
+from distill.tasks.base import Task
 from distill.training.module import DistillationModule
 from distill.training.optimization import OptimizerFactory
+from distill.training.roles import Role
 from distill.training.schedulers import SchedulerFactory
 
-ModuleFactory = Callable[["TrainingStage", Teacher | Ensemble | None], DistillationModule]
+ModuleFactory = Callable[["TrainingStage", Teacher | None], DistillationModule]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +29,12 @@ class TrainingStage:
     """One training under one teacher (or one ensemble, or each other); stages follow one another as a chain.
 
     Attributes:
-        role: under which the summary shows the model: "teacher", "student", "assistant_1", "generation_1".
+        role: under which the summary shows the model.
         student: the model that is trained, and becomes the next stage's teacher.
         data, criterion, optimizer, scheduler, seed: how it is trained.
         make_trainer: ``make_trainer(folder, label, module, **changes)``, see ``trainer_factory``.
         make_module: makes the LightningModule from the stage and its teacher.
+        task: what is predicted.
         folder: of its checkpoints and weights.
         max_epochs: of the main phase (shares of a pretraining stage are shares of it).
         source: of a teacher, where its weights come from.
@@ -48,20 +50,21 @@ class TrainingStage:
         prefetch: whether its teacher then computes the next batch beside the student's step.
     """
 
-    role: str
+    role: Role
     student: NamedModel
-    data: DataModule
+    data: ImageDataModule
     criterion: Criterion
     optimizer: OptimizerFactory
     scheduler: SchedulerFactory | None
     seed: int
     make_trainer: Callable[..., L.Trainer]
     make_module: ModuleFactory
+    task: Task
     folder: Path
     max_epochs: int
     source: TeacherSource | None = None
     teachers: tuple[NamedModel, ...] = ()
-    combine: Callable[[list[Teacher]], Teacher | Ensemble] = lambda members: members[0]
+    combine: Callable[[list[Teacher]], Teacher] = lambda members: members[0]
     peers: tuple[NamedModel, ...] = ()
     cache: CachePlan | None = None
     int8: bool = False
@@ -74,7 +77,7 @@ class TrainingStage:
     @property
     def label(self) -> str:
         """What is trained, for the terminal: "assistant 1 resnet14"."""
-        return f"{self.role.replace('_', ' ')} {self.student.name}"
+        return f"{self.role.label} {self.student.name}"
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,9 @@ class Experiment:
     folder: Path
     teachers: tuple[TrainingStage, ...]
     stages: tuple[TrainingStage, ...]
-    data: DataModule
+    data: ImageDataModule
     make_evaluator: Callable[[], L.Trainer]
-    config: Any
+    config: Node
     settings: TrainConfig
     precision: str
+    task: Task

@@ -1,7 +1,6 @@
 """From a configuration to the objects of a run; all configuration errors are raised before any training."""
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,37 +8,39 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from distill.config import schema
-from distill.config.schema import RecipeConfig, TrainConfig
-from distill.config.validation import weights_of
-from distill.data import DataModule
+from distill.config.schema import Node, RecipeConfig, TrainConfig
+from distill.config.weights_files import weights_of
+from distill.data import ImageDataModule
 from distill.distillation.criterion import Criterion
 from distill.distillation.model_info import NamedModel
-from distill.distillation.teacher_cache import CacheOptions, CachePlan, plan
+from distill.distillation.teacher_cache import CachePlan, plan
 from distill.distillation.teacher_store import TeacherSource
+from distill.tasks.base import Task
+from distill.training import defaults, pretrained, threads, unlabelled
 from distill.training.acceleration import policy
 from distill.training.builder import (
     build_criterion,
     build_model,
     build_optimization,
+    build_task,
     fit_criterion,
     load_data,
+    task_class,
     wrap_student,
 )
 from distill.training.fingerprint import fingerprint_inputs
 from distill.training.fit import make_distiller
 from distill.training.flows import Flows, ModelConfig
 from distill.training.plan import Experiment, TrainingStage
-from distill.training.trainer import check_device, evaluator, quiet, trainer_factory
+from distill.training.roles import STUDENT, Role
+from distill.training.trainer import check_arguments, check_device, check_limits, evaluator, quiet, trainer_factory
 from distill.utils import distributed
 from distill.utils.checkpoints import load_weights
-from distill.utils.cpu import usable_cores
 from distill.utils.errors import UserError
 from distill.utils.precision import uses_cuda
-from distill.utils.profiling import size
 
 log = logging.getLogger(__name__)
 
@@ -54,31 +55,35 @@ class Preparation:
         data: loaded and split, as the student's configuration says.
         folder: the run's.
         make_trainer: see ``distill.training.trainer.trainer_factory``.
+        task: what is predicted.
     """
 
     cfg: TrainConfig
     flows: Flows
-    data: DataModule
+    data: ImageDataModule
     folder: Path
     make_trainer: Callable[..., L.Trainer]
+    task: Task
 
     def new(self) -> Criterion:
         """The criterion that ``kd`` describes, not yet built."""
-        return build_criterion(self.cfg.kd, self.cfg.trainer.max_epochs)
+        return build_criterion(self.cfg.kd, self.cfg.trainer.max_epochs, self.task)
 
-    def fit(self, criterion: Criterion, student: NamedModel, teacher: NamedModel | None, role: str) -> None:
+    def fit(self, criterion: Criterion, student: NamedModel, teacher: NamedModel | None, role: Role) -> None:
         """Builds a criterion for two models, and logs which layers its terms read, a line per pair."""
         fit_criterion(criterion, student, teacher, self.data)
         for term in criterion.terms:
             layers = (criterion.student_layers[term.name], criterion.teacher_layers[term.name])
             for mine, taught_by in zip(*layers, strict=True):
-                log.info(f"term {term.name}: {role.replace('_', ' ')} {mine} <- teacher {taught_by}")
+                log.info(f"term {term.name}: {role.label} {mine} <- teacher {taught_by}")
 
-    def model(self, config: ModelConfig) -> NamedModel:
-        """A model, initialised with the seed of its configuration."""
+    def model(self, config: ModelConfig, training: int) -> NamedModel:
+        """A model, initialised with the seed of its configuration; ``training``: its batch size, 0: not trained."""
         L.seed_everything(config.seed, workers=True, verbose=False)
-        who = config.role.partition("_")[0] if config.role.startswith("teacher") else config.role.replace("_", " ")
-        return build_model(config.node, config.key, f"the {who}", self.data, self.cfg.channels_last)
+        who = f"the {config.role.label}"
+        net = build_model(config.node, config.key, who, self.data, self.task, self.cfg.channels_last, training)
+        pretrained.load(net, config.node, config.key)
+        return net
 
     def teachers(self) -> tuple[TrainingStage, ...]:
         """The main teacher and, where the flow has several, the others; each with its own recipe."""
@@ -86,6 +91,8 @@ class Preparation:
         folders: list[Path] = []
         for config in self.flows.teachers():
             recipe = schema.from_node(RecipeConfig, config.node["recipe"])
+            if self.task.targets == "none":
+                unlabelled.check_teacher(config.node, config.key, recipe.max_epochs, self.task)
             if recipe.max_epochs == 0 and not config.node.get("checkpoint") and not config.node.get("pretrained"):
                 raise UserError(
                     "teacher.recipe.max_epochs=0 takes the teacher as it is, and this one is not pretrained: "
@@ -102,10 +109,11 @@ class Preparation:
         return tuple(stages)
 
     def _teacher_stage(self, config: ModelConfig, recipe: RecipeConfig) -> TrainingStage:
-        cfg, data, model = self.cfg, self.data, self.model(config)
-        path = policy.choose(cfg, model.model, f"teacher {model.name}", data, recipe.batch_size, recipe.max_epochs)
-        log.info(path.line)
         checkpoint = config.node.get("checkpoint")
+        is_trained = not checkpoint and recipe.max_epochs > 0
+        cfg, data, model = self.cfg, self.data, self.model(config, training=recipe.batch_size if is_trained else 0)
+        path = policy.choose(cfg, model, config.role.label, data, recipe.batch_size, recipe.max_epochs)
+        log.debug(path.line)
         source = TeacherSource(
             checkpoint=Path(checkpoint) if checkpoint else None,
             store=Path(cfg.teachers_dir),
@@ -116,15 +124,16 @@ class Preparation:
         optimizer, scheduler = build_optimization(recipe, "teacher.recipe.")
         changes = {"max_epochs": recipe.max_epochs, "gradient_clip_val": recipe.gradient_clip_val}
         return TrainingStage(
-            role="teacher",
+            role=config.role,
             student=model,
             data=data.with_options(seed=recipe.seed, batch_size=recipe.batch_size),
-            criterion=Criterion(label_smoothing=recipe.label_smoothing),
+            criterion=Criterion(label_smoothing=recipe.label_smoothing, task=self.task),
             optimizer=optimizer,
             scheduler=scheduler,
             seed=recipe.seed,
             make_trainer=partial(self.make_trainer, precision=path.precision, **changes),
             make_module=make_distiller,
+            task=self.task,
             folder=source.folder,
             max_epochs=recipe.max_epochs,
             source=source,
@@ -146,27 +155,27 @@ class Preparation:
     def _student_stage(
         self, config: ModelConfig, teachers: tuple[NamedModel, ...], announce: bool, **settings: Any
     ) -> TrainingStage:
-        cfg, is_last = self.cfg, config.role == "student"
+        cfg, is_last = self.cfg, config.role == STUDENT
         data = self.data.with_options(cycle=cfg.cache.cycle)
         teacher = teachers[0] if teachers else None
         criterion = self.new()
-        student = self.model(config)
+        student = self.model(config, training=self.data.batch_size)
         student = wrap_student(cfg.kd.student_wrapper, student, teacher, data.example(4), cfg.channels_last)
         int8 = is_last and cfg.quantize is not None
         path = policy.choose(
             cfg,
-            student.model,
-            f"{config.role.replace('_', ' ')} {student.name}",
+            student,
+            config.role.label,
             data,
             data.batch_size,
             cfg.trainer.max_epochs,
             teacher.model if teacher else None,
             eager=int8 or not self.flows.has_teacher,
         )
-        log.info(path.line)
+        log.debug(path.line)
         if is_last and cfg.init:
-            load_weights(student.model, weights_of(cfg.init), student.model_info.name)
-        peers = [self.model(peer) for peer in self.flows.peers()]
+            load_weights(student.model, weights_of(cfg.init), student.model_info.name, student.without)
+        peers = [self.model(peer, training=self.data.batch_size) for peer in self.flows.peers()]
         make_module, cache = self.flows.make_module(self, [student, *peers], criterion), None
         if make_module is None:
             self.fit(criterion, student, teacher, config.role)
@@ -180,7 +189,8 @@ class Preparation:
             seed=cfg.seed,
             make_trainer=partial(self.make_trainer, precision=path.precision),
             make_module=make_module or make_distiller,
-            folder=self.folder if is_last else self.folder / config.role,
+            task=self.task,
+            folder=self.folder if is_last else self.folder / str(config.role),
             max_epochs=cfg.trainer.max_epochs,
             teachers=teachers,
             peers=tuple(peers),
@@ -195,35 +205,25 @@ class Preparation:
         )
 
     def _cache(
-        self, criterion: Criterion, data: DataModule, teachers: tuple[NamedModel, ...], precision: Any, announce: bool
+        self,
+        criterion: Criterion,
+        data: ImageDataModule,
+        teachers: tuple[NamedModel, ...],
+        precision: Any,
+        announce: bool,
     ) -> CachePlan | None:
         """How the teachers' outputs are cached; None: they are not."""
-        options = CacheOptions(**{**vars(self.cfg.cache), "dir": Path(self.cfg.cache.dir)})
-        epochs, info = self.cfg.trainer.max_epochs, teachers[0].model_info
+        options, epochs, info = self.cfg.cache, self.cfg.trainer.max_epochs, teachers[0].model_info
         cache, line = plan(options, criterion, info, data, epochs, precision, len(teachers))
         if announce and options.enabled is not False:
-            log.info(line)
+            log.debug(line)
         return cache
-
-
-def _threads(models: list[NamedModel], example: torch.Tensor, batch_size: int) -> int:
-    """The number of CPU threads: one where a training step is so small that threads mostly wait for one another.
-
-    The bound is 10⁹ multiply-accumulates per step, counted as three forwards. On two shared cores the digits job
-    took several times as long with two threads as with one whenever another process ran.
-    """
-    macs = max(size(net.model, example[:1]).macs for net in models)
-    share = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return 1 if 3 * macs * batch_size < 1e9 else max(1, share)
 
 
 def prepare(
     config: DictConfig, folder: Path, callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
 ) -> Experiment:
-    """All objects of one run.
-
-    Initialises the process group, seeds the initialisation of every model, logs precision and compilation, and sets the
-    number of threads.
+    """Sets the process up for a run (device, process group, threads) and builds the run's objects.
 
     Args:
         config: composed and checked, names of models in ``kd`` expanded (``distill.config.named_models``).
@@ -236,16 +236,52 @@ def prepare(
     cfg = schema.typed(config)
     quiet()
     check_device(cfg.trainer.accelerator, cfg.trainer.devices)
+    check_arguments(cfg.trainer)
     distributed.init_process_group(uses_cuda(cfg.trainer.accelerator))
-    flows, data = Flows(cfg), load_data(cfg.data, cfg.seed)
-    steps = Preparation(cfg, flows, data, folder, trainer_factory(cfg, callbacks_of))
+    targets = task_class(cfg.task).targets
+    data = load_data(cfg.data, cfg.seed, defaults.largest_image(cfg), targets)
+    config = defaults.settle(config, cfg, data, folder, labelled=targets != "none")
+    config = pretrained.settle(config, cfg, data)
+    cfg = schema.typed(config)
+    raw: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    experiment = build_experiment(cfg, raw, data, folder, callbacks_of)
+    threads.settle(cfg.threads, config, experiment)
+    return experiment
+
+
+def build_experiment(
+    cfg: TrainConfig,
+    config: Node,
+    data: ImageDataModule,
+    folder: Path,
+    callbacks_of: Callable[[str], list[L.Callback]],
+) -> Experiment:
+    """All objects of one run; each model is initialised with its own seed.
+
+    Args:
+        cfg: the configuration.
+        config: the same in YAML's own types.
+        data: loaded and split.
+        folder: the run's folder.
+        callbacks_of: more callbacks for the Trainer of a label.
+
+    Raises:
+        UserError: a configuration that does not fit the code or the data.
+    """
+    flows = Flows(cfg)
+    task = build_task(cfg.task, data)
+    task.prepare(data)
+    if data.mixes and not task.mixes:
+        raise UserError(f"data.augment ({data.mixes}) mixes two samples, and task={task.info.name} cannot: set it to 0")
+    steps = Preparation(cfg, flows, data, folder, trainer_factory(cfg, task.score, callbacks_of), task)
     criterion = steps.new()
     flows.check_criterion(criterion)
     has_teacher = criterion.needs_teacher and flows.has_teacher
     teachers = steps.teachers() if has_teacher or cfg.only is not None else ()
     stages = () if cfg.only is not None else steps.stages(tuple(stage.student for stage in teachers))
-    models = [model for stage in (*teachers, *stages) for model in (stage.student, *stage.peers)]
-    torch.set_num_threads(cfg.threads or _threads(models, data.example(1), cfg.data.batch_size))
+    for stage in (*teachers, *stages):
+        if stage.source is None or (stage.source.checkpoint is None and stage.max_epochs):  # it is trained here
+            check_limits(cfg.trainer, stage.data)
     precision = (stages[-1] if stages else teachers[0]).precision
     return Experiment(
         folder=folder,
@@ -253,7 +289,8 @@ def prepare(
         stages=stages,
         data=data,
         make_evaluator=partial(evaluator, cfg.trainer, precision),
-        config=OmegaConf.to_container(config, resolve=True, enum_to_str=True),
+        config=config,
         settings=cfg,
         precision=str(precision),
+        task=task,
     )

@@ -99,14 +99,6 @@ class _FakeQuantize:
         layer._parameters["weight"] = fake_weight(weight)  # type: ignore[assignment]  # a tensor, for this call
         return (self.input_range(inputs[0], learn=layer.training), *inputs[1:])
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A copy of the model (to be measured or exported) computes in float."""
-        return _keep_inputs
-
-
-def _keep_inputs(_layer: nn.Module, _inputs: Any) -> None:
-    pass
-
 
 def _restore(layer: nn.Module, _inputs: Any, _output: Any) -> None:
     weight = layer.__dict__.pop("_float_weight", None)

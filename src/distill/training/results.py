@@ -3,7 +3,9 @@
 A teacher's scores and the speeds of the same models are cached for the next job of a sweep in this process.
 """
 
+import copy
 import json
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,19 +18,20 @@ from distill.distillation.criterion import Criterion
 from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
-from distill.distillation.teacher_cache import CachedTeacher, digest
-from distill.tasks.image_classification import ImageClassification
+from distill.distillation.teacher_cache import CachedTeacher, CacheReport, digest
 from distill.training import summary
-from distill.training.closing_table import show
+from distill.training.best_epoch import Kept
+from distill.training.closing_table import table
 from distill.training.evaluation_module import EvaluationModule
+from distill.training.final_scores import add_final_scores
 from distill.training.fit import FitResult
 from distill.training.module import DistillationModule
 from distill.training.plan import Experiment, TrainingStage
 from distill.training.roles import Role, RoleKind
 from distill.training.summary import (
+    STUDENT_WEIGHTS,
     DataInfo,
     EpochScores,
-    Hardware,
     Measured,
     ModelResult,
     RunSummary,
@@ -38,24 +41,24 @@ from distill.training.summary import (
 )
 from distill.training.trainer import EVALUATION
 from distill.utils import distributed, environment
-from distill.utils.checkpoints import read_checkpoint, save_weights
+from distill.utils.checkpoints import save_weights, weights_of
+from distill.utils.console import print_table
 from distill.utils.precision import HALF
 from distill.utils.profiling import size, speed
+
+log = logging.getLogger(__name__)
 
 
 def evaluation_module(net: NamedModel, experiment: Experiment) -> EvaluationModule:
     """A module that only evaluates a model."""
-    return EvaluationModule(net.model, Criterion(), ImageClassification(experiment.data.num_classes))
+    return EvaluationModule(net.model, Criterion(task=experiment.task), experiment.task)
 
 
 def evaluate(module: EvaluationModule, experiment: Experiment, split: str) -> Scores:
     """Metrics and loss terms on "val" or "test", by their names without the split."""
-    data, trainer = experiment.data, experiment.make_evaluator()
-    if split == "test":
-        results = trainer.test(module, data.test_dataloader(), verbose=False)
-    else:
-        results = trainer.validate(module, data.val_dataloader(), verbose=False)
-    return Scores({key.partition("/")[2]: value for key, value in results[0].items()})
+    data = experiment.data
+    loader = data.test_dataloader() if split == "test" else data.val_dataloader()
+    return Scores(module.evaluate(experiment.make_evaluator(), loader, split))
 
 
 def evaluate_val_and_test(module: EvaluationModule, experiment: Experiment) -> dict[str, Scores]:
@@ -90,7 +93,7 @@ def measure(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[Role, 
     """
     data = experiment.data
     modules = {
-        str(role): [net.name, repr(net.model), [(k, list(v.shape), v.dtype) for k, v in net.model.state_dict().items()]]
+        str(role): [net.name, repr(net.model), [(k, list(v.shape), v.dtype) for k, v in weights_of(net.model).items()]]
         for role, net in nets.items()
     }
     key = _cache_key(
@@ -106,13 +109,12 @@ def _measured_now(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[
     data = experiment.data
     device = experiment.make_evaluator().strategy.root_device
     sizes = {role: size(net.model.cpu(), data.example(1)) for role, net in nets.items()}
-    autocast = HALF.get(experiment.precision)
     batch = data.example(data.batch_size).to(device)
-    speeds = speed({str(role): net.model for role, net in nets.items()}, batch, device, autocast)
+    speeds = speed({str(role): net.model for role, net in nets.items()}, batch, device, HALF.get(experiment.precision))
     return {role: Measured(name=net.name, size=sizes[role], speed=speeds[str(role)]) for role, net in nets.items()}
 
 
-def cache_reports(teacher: Teacher | Ensemble | None) -> tuple[dict[str, Any], ...]:
+def cache_reports(teacher: Teacher | None) -> tuple[CacheReport, ...]:
     """The statistics of the caches of a stage's teachers."""
     if teacher is None:
         return ()
@@ -121,16 +123,20 @@ def cache_reports(teacher: Teacher | Ensemble | None) -> tuple[dict[str, Any], .
 
 
 class TrainedStage(NamedTuple):
-    """A finished stage: its module, with the weights of the last epoch, and the result of its fit."""
+    """A finished stage: its module, the result of its fit, and of which epoch the module holds the weights."""
 
     stage: TrainingStage
     module: DistillationModule
     fit: FitResult
+    kept: Kept
 
 
 def score_student(trained: TrainedStage, experiment: Experiment) -> partial[StudentResult]:
-    """Saves the weights of the last epoch and of the best one on validation, and tests both, each once."""
-    stage, module, fit = trained
+    """Saves the weights of the last epoch and of the best one on validation, and tests both, each once.
+
+    Those that are kept are in ``student.safetensors``.
+    """
+    stage, module, fit, kept = trained
 
     def save_and_test(file: str, epoch: int) -> EpochScores:
         if distributed.is_rank_zero():
@@ -142,26 +148,22 @@ def score_student(trained: TrainedStage, experiment: Experiment) -> partial[Stud
             module.int8.on = False  # the weights are float, and tested as such
         return EpochScores(epoch, file, **evaluate_val_and_test(module, experiment), int8=int8)
 
-    last = save_and_test("student.safetensors", fit.epoch)
-    best = None
-    moved = stage.folder / "checkpoints" / "best.ckpt"  # where the run's folder was moved
-    path = next((path for path in (Path(fit.best), moved) if path.is_file()), None) if fit.best is not None else None
-    if path is not None:
-        checkpoint = read_checkpoint(path)
-        epoch = checkpoint["epoch"] + 1
-        best = last
-        if epoch != fit.epoch:
-            state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-            module.load_state_dict(checkpoint["state_dict"])
-            if module.int8 is not None:
-                module.int8.on = True
-            best = save_and_test("student-best.safetensors", epoch)
-            module.load_state_dict(state)
+    last = best = save_and_test(STUDENT_WEIGHTS, kept.epoch)
+    if kept.other is not None and kept.best is not None:
+        state = copy.deepcopy(module.state_dict())
+        module.load_state_dict(kept.other)
+        if module.int8 is not None:
+            module.int8.on = True
+        if kept.epoch == kept.best:
+            last = save_and_test("student-last.safetensors", fit.epoch)
+        else:
+            best = save_and_test("student-best.safetensors", kept.best)
+        module.load_state_dict(state)
     return partial(
         StudentResult,
         train=Scores({k.partition("/")[2]: v for k, v in fit.metrics.items() if k.startswith("train/")}),
         last=last,
-        best=best,
+        best=best if kept.best else None,
         partial_train=fit.partial_train,
         teacher_cache=cache_reports(module.teacher),
     )
@@ -177,7 +179,7 @@ def score_peer(model: NamedModel, role: Role, trained: TrainedStage, experiment:
 
 
 def conclude(
-    teachers: list[tuple[NamedModel, partial[TeacherResult]]],
+    teachers: list[tuple[TrainingStage, partial[TeacherResult]]],
     stages: list[TrainedStage],
     experiment: Experiment,
     started: float,
@@ -185,7 +187,7 @@ def conclude(
     """Tests and measures every model, writes ``summary.json`` and prints the closing table.
 
     Args:
-        teachers: the run's teachers, the main one first, and their results but for test scores, size and speed.
+        teachers: the stages of the run's teachers, and their results but for test scores, size and speed.
         stages: every finished training of students.
         experiment: the run.
         started: when the run began, in seconds of ``time.perf_counter``.
@@ -196,30 +198,33 @@ def conclude(
     models: dict[Role, NamedModel] = {}
     results: dict[Role, Callable[..., ModelResult]] = {}  # all but size and speed
     for trained in stages:
-        role = Role.parse(trained.stage.role)
+        role = trained.stage.role
         models[role], results[role] = trained.stage.student, score_student(trained, experiment)
         for i, peer in enumerate(trained.stage.peers, 1):
             role = Role(RoleKind.PEER, i)
             models[role], results[role] = peer, score_peer(peer, role, trained, experiment)
-    for i, (teacher, result) in enumerate(teachers, 1):
-        role = Role(RoleKind.TEACHER, i)
-        models[role], results[role] = teacher, partial(result, test=teacher_scores(teacher, experiment, "test"))
+    for stage, result in teachers:
+        test = teacher_scores(stage.student, experiment, "test")
+        models[stage.role], results[stage.role] = stage.student, partial(result, test=test)
     if not distributed.is_rank_zero():
         return None
     measured = measure(dict(sorted(models.items())), experiment)
     run_summary = RunSummary(
         models={role: results[role](**vars(cost)) for role, cost in measured.items()},
-        data=DataInfo(name=experiment.config["data"]["name"], **experiment.data.describe()),
+        data=DataInfo(name=experiment.settings.data.name, **experiment.data.describe()),
         seed=experiment.settings.seed,
         precision=experiment.precision,
         wall_s=round(time.perf_counter() - started, 1),
         resumed=experiment.settings.resume is not None,
         versions=environment.versions(),
-        hardware=Hardware(**environment.hardware(experiment.make_evaluator().strategy.root_device)),
+        hardware=environment.hardware(experiment.make_evaluator().strategy.root_device),
         git_commit=environment.git_commit(Path(__file__).parent),
         command=environment.command(),
         config=experiment.config,
+        task=experiment.task.info,
     )
+    add_final_scores(run_summary.models, models, experiment)
     summary.write(run_summary, experiment.folder)
-    show(run_summary, experiment.folder)
+    if log.isEnabledFor(logging.INFO):
+        print_table(table(run_summary), [f"results: {experiment.folder}/{summary.FILE}"])
     return run_summary

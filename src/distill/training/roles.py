@@ -25,7 +25,7 @@ class Role:
 
     Example:
         >>> str(Role.parse("teacher_2")), Role.parse("peer_1").label, Role.parse("alone").label
-        ('teacher_2', 'peer 1', 'student alone')
+        ('teacher_2', 'peer 1', 'student without distillation')
     """
 
     kind: RoleKind
@@ -46,7 +46,7 @@ class Role:
 
     @property
     def label(self) -> str:
-        return "student alone" if self.kind == RoleKind.BASELINE else str(self).replace("_", " ")
+        return "student without distillation" if self.kind == RoleKind.BASELINE else str(self).replace("_", " ")
 
 
 TEACHER, STUDENT, TEACHERS, BASELINE = map(

@@ -1,36 +1,27 @@
 """``summary.json``: the results of a run as typed records. Nothing heavy is imported here."""
 
-import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from distill.config.schema import KDConfig, TermConfig, from_node
+from distill.tasks.info import CLASSIFICATION, Metric, TaskInfo
+from distill.training.data_info import DataInfo as DataInfo
 from distill.training.roles import STUDENT, TEACHER, Role, RoleKind
+from distill.utils import checked
 from distill.utils.errors import UserError
-from distill.utils.measurements import Size, Speed
-from distill.utils.output_files import write as write_file
+from distill.utils.measurements import Hardware, Size, Speed
 
 FILE = "summary.json"
+STUDENT_WEIGHTS = "student.safetensors"
 SCHEMA_VERSION = 1
 T = TypeVar("T")
 
 
 class Scores(dict[str, float]):
     """Metrics and loss terms on one split, by name; shares in [0, 1], losses in nats per sample."""
-
-    @property
-    def acc(self) -> float:
-        return self["acc"]
-
-    @property
-    def top5(self) -> float | None:
-        """None where there are no more than five classes."""
-        return self.get("top5")
-
-    @property
-    def agreement(self) -> float | None:
-        """The share of samples on which student and teacher predict the same class; None without a teacher."""
-        return self.get("agreement")
 
 
 @dataclass(frozen=True)
@@ -86,15 +77,20 @@ class StudentResult(Measured):
     last: EpochScores
     partial_train: bool = False
     best: EpochScores | None = None
-    teacher_cache: tuple[dict[str, Any], ...] = ()
+    teacher_cache: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def kept(self) -> EpochScores:
+        """The epoch whose weights are the run's result (``load_best_model_at_end``)."""
+        return self.best if self.best is not None and self.best.weights == STUDENT_WEIGHTS else self.last
 
     @property
     def val(self) -> Scores:
-        return self.last.val
+        return self.kept.val
 
     @property
     def test(self) -> Scores:
-        return self.last.test
+        return self.kept.test
 
 
 ModelResult = TeacherResult | StudentResult
@@ -102,9 +98,12 @@ ModelResult = TeacherResult | StudentResult
 
 @dataclass(frozen=True)
 class Ratios:
-    """Student and teacher: the share of test accuracy kept; how many times smaller (three sizes) and faster."""
+    """Student and teacher: the test score relative to the teacher's; how many times smaller (three sizes) and faster.
 
-    accuracy_kept: float
+    Of a score that is better when smaller the ratio is the teacher's by the student's.
+    """
+
+    score_relative_to_teacher: float
     parameters: float
     macs: float
     bytes: float
@@ -112,47 +111,16 @@ class Ratios:
     throughput: float
 
     @classmethod
-    def of(cls, student: StudentResult, teacher: TeacherResult) -> "Ratios":
+    def of(cls, student: StudentResult, teacher: TeacherResult, score: Metric) -> "Ratios":
+        mine, theirs = student.test[score.name], teacher.test[score.name]
         return cls(
-            accuracy_kept=student.test.acc / max(teacher.test.acc, 1e-12),
+            score_relative_to_teacher=score.relative(mine, theirs),
             parameters=teacher.size.parameters / student.size.parameters,
             macs=teacher.size.macs / max(student.size.macs, 1),
             bytes=teacher.size.bytes / student.size.bytes,
             latency=teacher.speed.latency_ms / student.speed.latency_ms,
             throughput=student.speed.throughput / teacher.speed.throughput,
         )
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """The data of a run; ``train``, ``val``, ``test`` are numbers of samples."""
-
-    name: str
-    classes: int
-    channels: int
-    image_size: int
-    class_names: list[str]
-    preprocess: dict[str, Any]
-    train: int
-    val: int
-    test: int
-    carved: list[str]
-    in_memory: bool
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """The machine of the first process; see ``distill.utils.environment.hardware``."""
-
-    device: str
-    cpu: str
-    cores: int
-    threads: int
-    platform: str
-    host: str
-    pid: int
-    visible_devices: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +132,7 @@ class RunSummary:
         wall_s: seconds, of the last process that continued the run.
         git_commit: of this project's checkout, with ``-dirty`` where files differ; None outside of one.
         config: the composed configuration.
+        task: the metrics, and the one that chooses.
     """
 
     models: dict[Role, ModelResult]
@@ -177,6 +146,19 @@ class RunSummary:
     git_commit: str | None
     command: str
     config: dict[str, Any]
+    task: TaskInfo = CLASSIFICATION
+
+    @property
+    def val_score(self) -> float:
+        """The task's score on validation of what the run is about; NaN where it was not validated."""
+        return self.subject.val.get(self.task.score, math.nan)
+
+    @property
+    def kd(self) -> KDConfig:
+        """The node ``kd`` of the configuration."""
+        node = dict(self.config.get("kd") or {})
+        terms = {name: from_node(TermConfig, term) for name, term in (node.get("terms") or {}).items()}
+        return from_node(KDConfig, node | {"terms": terms})
 
     @property
     def student(self) -> StudentResult | None:
@@ -191,6 +173,11 @@ class RunSummary:
         return result if isinstance(result, TeacherResult) else None
 
     @property
+    def kept_epoch(self) -> str:
+        """Which epoch's weights the run kept, in words."""
+        return "best epoch on validation" if self.config.get("load_best_model_at_end") else "last epoch"
+
+    @property
     def subject(self) -> ModelResult:
         """The student, or the first teacher where only teachers were trained."""
         return self.student or self.models[TEACHER]
@@ -198,7 +185,7 @@ class RunSummary:
     @property
     def ratios(self) -> Ratios | None:
         """None where the run has only one of student and teacher."""
-        return Ratios.of(self.student, self.teacher) if self.student and self.teacher else None
+        return Ratios.of(self.student, self.teacher, self.task.chooses) if self.student and self.teacher else None
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object: the models by role, and the other fields of the run."""
@@ -227,7 +214,14 @@ class RunSummary:
                 if "preparation" in term:
                     term["pretraining"] = term.pop("preparation")
         data, hardware = _from_json(DataInfo, node["data"]), _from_json(Hardware, node["hardware"])
-        return _from_json(cls, {**node, "models": dict(sorted(models.items())), "data": data, "hardware": hardware})
+        task = TaskInfo.from_json(node["task"]) if "task" in node else CLASSIFICATION
+        records = {"models": dict(sorted(models.items())), "data": data, "hardware": hardware, "task": task}
+        return _from_json(cls, {**node, **records})
+
+
+def kept_epochs(runs: Iterable[RunSummary]) -> str:
+    """Which epoch's weights several runs kept, in words."""
+    return " or ".join(sorted({run.kept_epoch for run in runs}))
 
 
 def _from_json(record: type[T], node: dict[str, Any]) -> T:
@@ -268,8 +262,8 @@ def unreadable(path: Path, reason: object) -> UserError:
 
 
 def write(summary: RunSummary, folder: Path) -> None:
-    """Writes ``summary.json`` atomically."""
-    write_file(json.dumps(summary.as_json(), indent=2, default=str) + "\n", folder / FILE)
+    """Writes ``summary.json`` atomically, with its checksum."""
+    checked.write_json(folder / FILE, summary.as_json())
 
 
 def read(folder: Path) -> RunSummary:
@@ -280,7 +274,7 @@ def read(folder: Path) -> RunSummary:
     """
     path = folder / FILE
     try:
-        return RunSummary.from_json(json.loads(path.read_text()))
+        return RunSummary.from_json(checked.parse(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -11,13 +10,18 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch import profilers
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from distill.config.instantiate import instantiate
-from distill.config.schema import TrainConfig, TrainerConfig
-from distill.training.callbacks import DataWait, EpochLine, FiniteLoss, GracefulStop, LabelledBar
+from distill.config.schema import Node, TrainConfig, TrainerConfig
+from distill.data import DataModule
+from distill.tasks.info import Metric
+from distill.training.best_epoch import prefer_later
+from distill.training.callbacks import DataWait, FiniteLoss, GracefulStop
+from distill.training.progress import EpochLine, TrainingBar, bar_is_shown
 from distill.utils import distributed, processes
-from distill.utils.checkpoints import AtomicCheckpointIO
+from distill.utils.checkpoint_io import AtomicCheckpointIO
 from distill.utils.errors import UserError
 from distill.utils.precision import uses_cuda
 
@@ -58,13 +62,40 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-class Unprofiled(PassThroughProfiler):
+class Unprofiled(profilers.PassThroughProfiler):
     """A ``PassThroughProfiler`` without the generator it makes for each of Lightning's hundred calls per step."""
 
     _context = nullcontext()
 
     def profile(self, action_name: str) -> Any:
         return self._context
+
+
+def _profiler(name: str | None, folder: Path) -> Any:
+    """A profiler that writes its report into the folder, as its messages are not shown (see :func:`quiet`)."""
+    if name is None:
+        return Unprofiled()
+    kinds = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
+    return getattr(profilers, kinds[name])(dirpath=folder, filename="profile")
+
+
+def check_arguments(trainer: TrainerConfig) -> None:
+    """Raises a UserError for arguments that Lightning's Trainer does not take."""
+    elsewhere = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
+    node = {**vars(trainer), **elsewhere, "enable_progress_bar": False, "profiler": None}
+    instantiate(node, "trainer", logger=False, enable_checkpointing=False, enable_model_summary=False)
+
+
+def check_limits(trainer: TrainerConfig, data: DataModule[Any]) -> None:
+    """Raises a UserError for a limit that leaves no batch: nothing would be trained or measured."""
+    for split in ("train", "val", "test"):
+        key = f"limit_{split}_batches"
+        limit = getattr(trainer, key)
+        if not isinstance(limit, float) or limit == 1:
+            continue
+        batches = len(getattr(data, f"{split}_dataloader")())
+        if int(batches * limit) < 1:
+            raise UserError(f"trainer.{key}={limit} of {batches} batches is none; trainer.{key}=1 is one batch")
 
 
 def _strategy(module: Any, strategy: str) -> Any:
@@ -82,8 +113,20 @@ def _strategy(module: Any, strategy: str) -> Any:
     return "ddp_find_unused_parameters_true" if unused else "ddp"
 
 
+def _monitoring(callback: Node, folder: Path, trainer: TrainerConfig, score: Metric) -> dict[str, Any]:
+    """Arguments of a callback that watches validation or writes checkpoints: the best epoch was validated."""
+    arguments: dict[str, Any] = {"dirpath": str(folder)}
+    if callback.get("monitor") == f"val/{score.name}":
+        arguments["mode"] = score.direction
+    every = trainer.check_val_every_n_epoch
+    by_epoch = not any(map(callback.get, ("every_n_train_steps", "train_time_interval")))
+    if every > 1 and by_epoch and str(callback.get("monitor", "")).startswith("val/"):
+        arguments["every_n_epochs"] = every
+    return arguments
+
+
 def trainer_factory(
-    cfg: TrainConfig, callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
+    cfg: TrainConfig, score: Metric, callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
 ) -> Callable[..., L.Trainer]:
     """``make_trainer(folder, label, module, **changes)``: a Trainer whose checkpoints and logs go to ``folder``.
 
@@ -92,6 +135,7 @@ def trainer_factory(
 
     Args:
         cfg: the configuration.
+        score: of the task: whether the best epoch is that of its largest or smallest value.
         callbacks_of: more callbacks for a label; called in all processes.
     """
 
@@ -105,29 +149,32 @@ def trainer_factory(
     ) -> L.Trainer:
         node = {**vars(cfg.trainer), **changes}
         if node["enable_progress_bar"] is None:
-            node["enable_progress_bar"] = sys.stderr.isatty()
+            node["enable_progress_bar"] = bar_is_shown()
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints = folder / "checkpoints"
         loggers = [
             instantiate(logger, f"logger.{name}", save_dir=str(folder), tracking_uri=None)
             for name, logger in cfg.logger.items()
+            if logger
         ]
         callbacks = [
-            instantiate(callback, f"callbacks.{name}", dirpath=str(checkpoints))
+            instantiate(callback, f"callbacks.{name}", **_monitoring(callback, checkpoints, cfg.trainer, score))
             for name, callback in cfg.callbacks.items()
             if callback
             and (loggers or "LearningRateMonitor" not in callback["_target_"])
             and (stop_early or "EarlyStopping" not in callback["_target_"])
         ]
+        for callback in callbacks if cfg.load_best_model_at_end else ():
+            if isinstance(callback, ModelCheckpoint) and callback.monitor:
+                prefer_later(callback)
         callbacks += [FiniteLoss(), GracefulStop(checkpoints / "last.ckpt"), DataWait(label)]
         refresh = 20 if uses_cuda(node["accelerator"]) else 1
-        callbacks += [LabelledBar(label, refresh)] if node["enable_progress_bar"] else [EpochLine(label)]
-        callbacks += [*callbacks_of(label), *watchers]
+        callbacks += [TrainingBar(label, refresh)] if node["enable_progress_bar"] else []
+        callbacks += [EpochLine(label), *callbacks_of(label), *watchers]
         strategy = _strategy(module, node.pop("strategy"))
-        if node.get("profiler") is None:
-            node.pop("profiler", None)
+        node["profiler"] = _profiler(node.get("profiler"), folder)
         trainer = instantiate(
-            node, "trainer", strategy=strategy, profiler=Unprofiled(), callbacks=callbacks, logger=loggers or False,
+            node, "trainer", strategy=strategy, callbacks=callbacks, logger=loggers or False,
             plugins=[AtomicCheckpointIO()], default_root_dir=str(folder), num_sanity_val_steps=0,
             enable_model_summary=False, use_distributed_sampler=False,
         )  # fmt: skip
@@ -142,7 +189,7 @@ def evaluator(trainer: TrainerConfig, precision: Any) -> L.Trainer:
     devices: Any = trainer.devices if isinstance(trainer.devices, list) else 1
     if distributed.is_distributed():  # each process evaluates its part on its device
         local = int(os.environ["LOCAL_RANK"])
-        ids = devices if isinstance(devices, list) else range(processes.count(vars(trainer)))
+        ids = devices if isinstance(devices, list) else range(processes.count(trainer.devices))
         devices = [ids[local]] if uses_cuda(trainer.accelerator) else 1
     return L.Trainer(
         **{key: getattr(trainer, key) for key in EVALUATION},

@@ -1,10 +1,14 @@
 """Collectives of the processes of one job; each does nothing where a process is alone."""
 
+import os
+import socket
+import sys
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from distill.utils import processes
 
@@ -18,8 +22,29 @@ def init_process_group(cuda: bool) -> None:
     Args:
         cuda: whether they train on CUDA devices; tensors of the CPU travel in any case.
     """
-    if processes.inside() and not distributed.is_initialized():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+    if not processes.inside() or distributed.is_initialized():
+        return
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    if processes.OURS not in os.environ:  # torchrun's, of several machines perhaps
+        distributed.init_process_group(backend, timeout=PATIENCE)
+        return
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    for library in ("GLOO", "NCCL"):
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", loopback)
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    distributed.init_process_group(
+        backend, timeout=PATIENCE, store=_loopback_store(rank, world_size), rank=rank, world_size=world_size
+    )
+
+
+def _loopback_store(rank: int, world_size: int) -> Any:
+    """The store of processes of one machine; torch's own would listen on every interface."""
+    host, port, listening = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), None
+    if rank == 0:
+        listening = socket.create_server((host, port), backlog=world_size).detach()  # torch closes it
+    return distributed.TCPStore(  # type: ignore[attr-defined]
+        host, port, world_size, rank == 0, PATIENCE, master_listen_fd=listening
+    )
 
 
 def is_distributed() -> bool:
@@ -43,8 +68,7 @@ def broadcast_object(value: T) -> T:
         return value
     values: list[Any] = [value]
     distributed.broadcast_object_list(values, src=0, device=torch.device("cpu"))
-    first: T = values[0]
-    return first
+    return cast(T, values[0])
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
@@ -59,15 +83,8 @@ def all_reduce_any(value: bool, device: torch.device) -> bool:
     return bool(all_reduce_sum(torch.tensor(int(value), device=device)).item()) if is_distributed() else value
 
 
-def broadcast_buffers(module: nn.Module) -> None:
-    """The first process's buffers (running statistics) in all."""
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
+    """The first process's values in all, written into the tensors."""
     if is_distributed():
-        for buffer in module.buffers():
-            distributed.broadcast(buffer, src=0)
-
-
-def broadcast_state(module: nn.Module) -> None:
-    """The first process's parameters and buffers in all: DDP keeps running statistics apart."""
-    if is_distributed():
-        for tensor in module.state_dict().values():
+        for tensor in tensors:
             distributed.broadcast(tensor, src=0)

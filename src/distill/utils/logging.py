@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from contextlib import nullcontext
+from typing import Any
 
 from distill.utils.processes import is_rank_zero
 
@@ -12,14 +14,15 @@ class _Console(logging.Handler):
     """Prints messages without timestamps; looks streams up when it prints, as notebooks and tests replace them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one message; a warning or an error begins with its level."""
+        """Print one message, in the first process only; a warning or an error begins with its level."""
+        if not is_rank_zero():
+            return
         serious = record.levelno >= logging.WARNING
         prefix = f"{record.levelname.lower()}: " if serious else ""
-        print(f"{prefix}{record.getMessage()}", file=sys.stderr if serious else sys.stdout, flush=True)
-
-
-def _of_rank_zero(_: logging.LogRecord) -> bool:
-    return is_rank_zero()
+        stream = sys.stderr if serious else sys.stdout
+        tqdm: Any = sys.modules.get("tqdm")  # not imported only for this
+        with tqdm.tqdm.external_write_mode(file=stream) if tqdm else nullcontext():  # a progress bar steps aside
+            print(f"{prefix}{record.getMessage()}", file=stream, flush=True)
 
 
 def setup_logging(level: str = "info") -> None:
@@ -31,8 +34,6 @@ def setup_logging(level: str = "info") -> None:
         level: one of ``LEVELS``; what is below it is not shown.
     """
     logger = logging.getLogger("distill")
-    handler = _Console()
-    handler.addFilter(_of_rank_zero)
-    logger.handlers = [handler]
+    logger.handlers = [_Console()]
     logger.setLevel(level.upper())
     logger.propagate = False  # Hydra's root logger would print everything once more

@@ -1,4 +1,4 @@
-"""Evaluation for a moment."""
+"""Modes of a model for a moment."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,3 +27,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """:func:`evaluating` without a parameter that requires a gradient; afterwards those do that did."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad = False
+        with evaluating(model):
+            yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad = True

@@ -1,19 +1,25 @@
-"""What a process's environment says of the job of several processes that it belongs to. Torch is not needed here."""
+"""This process: the job of several processes that it belongs to, its CPU cores. Torch is not needed here."""
 
 import ctypes
 import os
 import signal
 import sys
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
 
 from distill.utils.errors import UserError
 
+T = TypeVar("T")
+R = TypeVar("R")
 OURS = "DISTILL_RANKS"  # in the environment of the processes that distill.utils.launcher starts
 
 
-def count(trainer: dict[str, Any]) -> int:
+def count(devices: Any) -> int:
     """How many processes ``trainer.devices`` asks for on this machine: a number, or a list of device numbers."""
-    devices = trainer["devices"]
     if isinstance(devices, str) and devices.isdigit():
         devices = int(devices)
     if isinstance(devices, list) and devices and all(type(i) is int and i >= 0 for i in devices):
@@ -33,6 +39,43 @@ def inside() -> bool:
 def is_rank_zero() -> bool:
     """Whether this process is the one of them that writes and prints; a process alone is."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def usable_cores() -> int:
+    """Number of CPU cores that this process may run on (its affinity mask, where the system has one)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def busy_cores(samples: int = 11, interval_s: float = 0.005) -> int:
+    """Threads of other processes that run, or wait for a core: the median of some looks at Linux's count.
+
+    It covers the whole machine; 0 on other systems.
+    """
+    try:
+        counts = []
+        for _ in range(samples):
+            time.sleep(interval_s)
+            words = Path("/proc/stat").read_text().split()
+            counts.append(int(words[words.index("procs_running") + 1]) - 1)  # without this one
+    except (OSError, ValueError):
+        return 0
+    return sorted(counts)[len(counts) // 2]
+
+
+def map_in_threads(function: Callable[[T], R], items: Sequence[T], at_a_time: int = 256) -> list[R]:
+    """``function`` of each item, by threads; the first error that it raises ends it.
+
+    Args:
+        function: of one item.
+        items: any number.
+        at_a_time: items that a thread takes together: a future for each of a million would fill the memory.
+    """
+    pool = ThreadPoolExecutor()
+    try:
+        chunks = [items[i : i + at_a_time] for i in range(0, len(items), at_a_time)]
+        return list(chain.from_iterable(pool.map(lambda chunk: list(map(function, chunk)), chunks)))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def set_up_launched() -> None:

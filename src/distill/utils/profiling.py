@@ -1,10 +1,10 @@
 """Size and speed of a model: what distillation is for."""
 
-import copy
 import json
-import time
 from collections.abc import Mapping
-from statistics import median
+from contextlib import ExitStack
+from functools import partial
+from statistics import geometric_mean
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,14 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from distill.utils.checkpoints import weights_of
 from distill.utils.measurements import Size, Speed
-from distill.utils.modes import evaluating
+from distill.utils.modes import frozen
+from distill.utils.timing import Times, alternate
 
 # Data types in the order in which safetensors writes tensors: the largest alignment first.
 _DTYPES = (
     "U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E5M2FNUZ", "F8_E4M3FNUZ",
     "F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL",
 )  # fmt: skip
+GAIN = 1.05  # how many times faster a half precision is, to be worth its rounding
 _macs: WeakKeyDictionary[nn.Module, tuple[Any, int]] = WeakKeyDictionary()  # by model: what was counted, the number
 
 
@@ -35,12 +38,12 @@ def size(model: nn.Module, example: Any) -> Size:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into it
         try:
-            with evaluating(model), FlopCounterMode(display=False) as counter:
+            with frozen(model), FlopCounterMode(display=False) as counter:  # it fails at parameters in arguments
                 model(example)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
         _macs[model] = (key, counter.get_total_flops() // 2)
-    return Size(sum(p.numel() for p in model.parameters()), _macs[model][1], safetensors_bytes(model.state_dict()))
+    return Size(sum(p.numel() for p in model.parameters()), _macs[model][1], safetensors_bytes(weights_of(model)))
 
 
 def safetensors_bytes(weights: Mapping[str, Tensor]) -> int:
@@ -59,49 +62,53 @@ def speed(
     models: Mapping[str, nn.Module],
     example: Any,
     device: torch.device,
-    autocast: torch.dtype | None,
+    half: torch.dtype | None,
     seconds: float = 1.0,
 ) -> dict[str, Speed]:
     """Latency and throughput of several models on one device, in turn, so that noise meets all alike.
 
+    They are measured in float32, and in ``half`` where that is faster: at batch 1, by ``GAIN`` in the geometric mean.
+
     Args:
-        models: by name; copies of them are measured, in eval mode, frozen, on ``device``. Under autocast, casting the
+        models: by name; they are measured in eval mode, frozen, and moved to ``device``. Under autocast, casting the
             weights is part of every forward.
         example: a batch at the training batch size, in ``device``'s memory; its first sample is the batch of 1.
         device: where to measure.
-        autocast: data type of autocast; None: none.
-        seconds: time to spend per model and batch size, at least 5 rounds.
+        half: data type of autocast in which the models were tested, to be compared with float32; None: none.
+        seconds: time to spend per model, batch size and data type, at least 5 rounds; up to three times as much where
+            the machine is busy.
     """
-    frozen = {name: copy.deepcopy(model).eval().requires_grad_(False).to(device) for name, model in models.items()}
-    batches = {"one": example[:1], "full": example}
-    times: dict[tuple[str, str], list[float]] = {(name, kind): [] for name in frozen for kind in batches}
 
-    def forward(model: nn.Module, batch: Any) -> float:
-        wait()
-        start = time.perf_counter()
-        with torch.no_grad(), torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+    def forward(model: nn.Module, batch: Any, dtype: torch.dtype | None) -> None:
+        with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
             model(batch)
-        wait()
-        return time.perf_counter() - start
-
-    def wait() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    for kind, batch in batches.items():
-        for model in frozen.values():
-            for _ in range(3):  # warm-up
-                forward(model, batch)
-        rounds, end = 0, time.perf_counter() + seconds * len(frozen)
-        while rounds < 5 or (time.perf_counter() < end and rounds < 200):
-            rounds += 1
-            for name, model in frozen.items():
-                times[name, kind].append(forward(model, batch))
-    return {
-        name: Speed(
-            latency_ms=median(times[name, "one"]) * 1e3,
-            throughput=len(example) / median(times[name, "full"]),
+    def times(batch: Any, dtype: torch.dtype | None) -> Times:
+        calls = {name: partial(forward, model, batch, dtype) for name, model in models.items()}
+        return alternate(calls, seconds, least=5, most=200, on_cpu=device.type == "cpu")
+
+    with ExitStack() as stack:
+        for model in models.values():
+            stack.enter_context(frozen(model.to(device)))
+        one, dtype = times(example[:1], None), None
+        if half is not None:
+            other = times(example[:1], half)
+            ratios = [other.percentiles(name)[0] / one.percentiles(name)[0] for name in models]
+            if geometric_mean(ratios) < 1 / GAIN:
+                one, dtype = other, half
+        full = times(example, dtype)
+    found = {}
+    for name in models:
+        p50, p95, p99 = one.percentiles(name)
+        found[name] = Speed(
+            latency_ms=p50,
+            throughput=len(example) / full.percentiles(name)[0] * 1e3,
             batch=len(example),
+            latency_p95_ms=p95,
+            latency_p99_ms=p99,
+            dtype=str(dtype or torch.float32).removeprefix("torch."),
+            busy=one.busy or full.busy,
         )
-        for name in models
-    }
+    return found

@@ -1,11 +1,16 @@
 import sys
+from pathlib import Path
 
+import huggingface_hub
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
-from data_helpers import picture, write_parquet
-from distill.data import DataModule
+from data_helpers import encoded, picture, write_parquet
+from distill.data import ImageDataModule
 from distill.data.sources import huggingface
+from distill.data.sources.huggingface import _check_names
 from distill.utils.errors import UserError
 
 pytest.importorskip("datasets", reason='needs the package datasets: pip install "distill[hf]"')
@@ -31,10 +36,10 @@ def test_a_local_folder(local):
     assert splits.classes == NAMES
     assert splits.train.labels.tolist() == LABELS
     np.testing.assert_array_equal(np.asarray(splits.train.image(7)), np.asarray(picture(7)))
-    data = DataModule.from_options(lambda: splits, 8)
+    data = ImageDataModule.from_options(lambda: splits, 8)
     assert data.example().shape == (2, 3, 12, 12)
-    files = DataModule.from_options(lambda: splits, 8, in_memory=False, num_workers=0)
-    assert files.fingerprint == DataModule.from_options(lambda: splits, 4, in_memory=False).fingerprint
+    files = ImageDataModule.from_options(lambda: splits, 8, in_memory=False, num_workers=0)
+    assert files.fingerprint == ImageDataModule.from_options(lambda: splits, 4, in_memory=False).fingerprint
     assert next(iter(files.train_dataloader())).inputs.shape == (8, 3, 12, 12)
 
 
@@ -51,11 +56,40 @@ def test_errors(local, tmp_path, monkeypatch):
         return str(caught.value)
 
     assert "has the splits train, validation, test" in message(test="dev")
-    assert "there is no 'photo' as the image column; set data.source.image_column to one of img, label" in message(
-        image_column="photo"
-    )
+    assert "there is no 'photo' as the image column (data.image); Allowed: img, label" in message(image_column="photo")
     assert "column 'label' holds no images" in message(image_column="label")
     assert "cannot be loaded" in message(str(tmp_path))
     assert "channels must be 1 or 3" in message(channels=2)
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert 'pip install "distill[hf]"' in message()
+
+
+def test_files_that_list_the_classes_in_another_order(tmp_path):
+    """``datasets`` reads every file with the list of the first."""
+    for name, names in (("train", NAMES), ("test", NAMES[::-1])):
+        write_parquet(tmp_path / f"{name}.parquet", LABELS, names)
+    with pytest.raises(UserError, match=r"test\.parquet lists other classes .* in another order: use data=parquet"):
+        huggingface(str(tmp_path), root=tmp_path / "cache")
+
+
+def test_files_of_the_hub_that_list_the_classes_in_another_order(tmp_path, monkeypatch):
+    for name, names in (("a", NAMES), ("b", NAMES), ("c", NAMES[::-1])):
+        write_parquet(tmp_path / f"{name}.parquet", LABELS, names)
+    monkeypatch.setattr(
+        huggingface_hub.HfFileSystem, "open", lambda self, path: (tmp_path / Path(path).name).open("rb")
+    )
+    hub = [f"hf://datasets/owner/name@1234/data/{name}.parquet" for name in "abcd"]
+    _check_names(hub[:2], "label", NAMES)
+    with pytest.raises(UserError, match=r"^hf://datasets/owner/name@1234/data/c\.parquet lists other classes than the"):
+        _check_names(hub[:3], "label", NAMES)
+    with pytest.raises(UserError, match=r"d\.parquet lists cannot be read: no such file or directory$"):
+        _check_names(hub, "label", NAMES)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "structs whose paths are all null"])
+def test_images_without_their_feature(tmp_path, kind):
+    contents = [encoded(i) for i in range(9)]
+    images = contents if kind == "bytes" else [{"bytes": content, "path": None} for content in contents]
+    pq.write_table(pa.table({"image": images, "label": LABELS[:9]}), tmp_path / "train.parquet")
+    splits = huggingface(str(tmp_path), root=tmp_path / "cache")
+    np.testing.assert_array_equal(np.asarray(splits.train.image(7)), np.asarray(picture(7)))

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import v2
 
 from data_helpers import picture
-from distill.data import Augment, BatchAugment, FileAugment, uniform
+from distill.data import Augment, FileAugment, uniform
 from distill.data.vision.augment import fit
-from distill.data.vision.images import to_tensor
+from distill.data.vision.pixels import to_tensor
 from distill.utils.errors import UserError
 
 
@@ -37,17 +38,17 @@ def test_against_one_image_at_a_time(padding, flip, cutout, dtype):
     images = torch.randint(1, 255, (40, 3, 6, 9), dtype=torch.uint8).to(dtype)
     before = images.clone()
     u = uniform(0, 0, torch.arange(40), 5)
-    found = BatchAugment(padding, flip, cutout)(images, u)
-    assert found.dtype == dtype
+    views = Augment(padding, flip, cutout)(images, u)
+    assert views.dtype == dtype
     assert torch.equal(images, before)
-    for image, numbers, result in zip(images.numpy(), u.tolist(), found.numpy(), strict=True):
+    for image, numbers, result in zip(images.numpy(), u.tolist(), views.numpy(), strict=True):
         np.testing.assert_array_equal(result, reference(image, numbers, padding, flip, cutout))
 
 
 def test_every_crop_and_both_sides_come_up():
     image = torch.arange(25, dtype=torch.uint8).reshape(1, 1, 5, 5) + 1
     u = uniform(0, 0, torch.arange(2000), 5)
-    views = BatchAugment(1, True)(image.expand(2000, -1, -1, -1), u)
+    views = Augment(1, True)(image.expand(2000, -1, -1, -1), u)
     kinds, counts = torch.unique(views.flatten(1), dim=0, return_counts=True)
     assert len(kinds) == 18
     assert counts.min() > 60
@@ -58,13 +59,22 @@ def test_every_crop_and_both_sides_come_up():
 def test_fit_is_torchvisions_resize_and_centre_crop(size, target, shorter):
     image = picture(3, size)
     expected = v2.Compose([v2.Resize(shorter or target, antialias=True), v2.CenterCrop(target)])(image)
-    found = fit(image, target, shorter)
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+    views = fit(image, target, shorter)
+    np.testing.assert_array_equal(np.asarray(views), np.asarray(expected))
     tensor = fit(to_tensor(image), target, shorter)
     assert tensor.dtype == torch.uint8
     assert (tensor.int() - to_tensor(expected).int()).abs().max() <= 2
     floats = fit(to_tensor(image).float() / 255, target, shorter)
     assert torch.allclose(floats * 255, tensor.float(), atol=1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1_000_000), (1_000_000, 1)])
+def test_of_a_line_only_the_middle_is_resized(shape):  # else to 224 × 224,000,000 pixels
+    assert to_tensor(fit(torch.zeros(3, *shape, dtype=torch.uint8), 224)).shape == (3, 224, 224)
+    assert to_tensor(fit(Image.new("RGB", shape), 224)).shape == (3, 224, 224)
+    array = torch.zeros(3, 2, 1001, dtype=torch.uint8)
+    array[:, :, 500] = 255
+    assert fit(array, 2).tolist() == array[:, :, 499:501].tolist()
 
 
 def test_fit_leaves_what_fits():

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from data_helpers import picture, write_folder
-from distill.data import DataModule, Splits, TensorImages
+from distill.data import ImageDataModule, Splits, TensorImages
 from distill.data.sources import image_folder
-from distill.data.vision.load import _decode, _Decoder
+from distill.data.splits import Split
+from distill.data.vision.load import _Decoder, load
 from distill.utils.errors import UserError
 
 
@@ -23,7 +24,7 @@ def truncated(tmp_path):
 @pytest.mark.parametrize("options", [{"in_memory": True}, {"in_memory": False}, {"image_size": 16}])
 def test_a_truncated_image_is_named_before_training(truncated, options):
     with pytest.raises(UserError, match=r"bee/007\.jpg cannot be read: .*truncated") as caught:
-        DataModule.from_options(functools.partial(image_folder, truncated), 4, **options).setup()
+        ImageDataModule.from_options(functools.partial(image_folder, truncated), 4, **options).setup()
     assert "\n" not in str(caught.value)
 
 
@@ -31,7 +32,7 @@ def test_a_truncated_image_is_named_before_training(truncated, options):
 def test_broken_images_are_skipped_and_counted(truncated, memory, caplog):
     (truncated / "ant" / "003.jpg").write_bytes(b"")
     (truncated / "ant" / "004.jpg").write_text("no image")
-    data = DataModule.from_options(
+    data = ImageDataModule.from_options(
         functools.partial(image_folder, truncated), 4, in_memory=memory, num_workers=0, on_broken="skip"
     )
     with caplog.at_level(logging.WARNING, "distill"):
@@ -51,12 +52,16 @@ def test_an_image_that_breaks_during_training(truncated, workers, caplog):
     write = (truncated / "bee" / "007.jpg").write_bytes
     write((truncated / "bee" / "008.jpg").read_bytes())
     make = functools.partial(
-        DataModule.from_options, functools.partial(image_folder, truncated), 1, in_memory=False, num_workers=workers
+        ImageDataModule.from_options,
+        functools.partial(image_folder, truncated),
+        1,
+        in_memory=False,
+        num_workers=workers,
     )
     strict, lenient = make(), make(on_broken="skip")
     whole = [batch.index.item() for batch in lenient.train_dataloader()]
     row = whole[0]
-    lost = lenient.images.splits["train"].split.images
+    lost = lenient.loaded.splits["train"].dataset
     strict.setup()
     file = lost.root / lost.names[row]
     file.write_bytes(b"")
@@ -72,7 +77,7 @@ def test_nothing_left(tmp_path):
         file.write_bytes(b"")
     for memory in (True, False):
         with pytest.raises(UserError, match="none of the 14 images of the train split can be read"):
-            DataModule.from_options(
+            ImageDataModule.from_options(
                 functools.partial(image_folder, root), 4, in_memory=memory, on_broken="skip", val_fraction=0.15
             ).setup()
 
@@ -80,25 +85,31 @@ def test_nothing_left(tmp_path):
 def test_decoding_in_processes_gives_the_same(tmp_path, monkeypatch):
     images = image_folder(write_folder(tmp_path / "root", count=20)).train
     rows = torch.tensor([3, 1, 30, 39, 7, 8, 9])
-    alone = _decode(images, rows, (12, 12), None, "error")
+
+    def decoded(on_broken="error"):
+        return load(Split(images, rows), "train", (12, 12), None, memory=True, on_broken=on_broken)
+
+    in_this_process = decoded()
     monkeypatch.setattr("distill.data.vision.load._MANY_PIXELS", 1)
     monkeypatch.setattr("distill.data.vision.load._CHUNK_BYTES", 2 * 3 * 12 * 12)
-    assert len(_Decoder(images, rows, None, torch.zeros(3, 12, 12, dtype=torch.uint8))) == 4
-    found = _decode(images, rows, (12, 12), None, "error")
-    assert torch.equal(found[0], alone[0])
-    assert found[1].all()
+    assert len(_Decoder(images, rows, None, torch.zeros(3, 12, 12, dtype=torch.uint8), "error")) == 4
+    in_workers = decoded()
+    assert torch.equal(in_workers.pixels, in_this_process.pixels)
+    assert torch.equal(in_workers.rows, rows)
     (images.root / images.names[30]).write_bytes(b"")
-    assert _decode(images, rows, (12, 12), None, "skip")[1].tolist() == [True, True, False, True, True, True, True]
+    lenient = decoded("skip")
+    assert lenient.rows.tolist() == [3, 1, 39, 7, 8, 9]
+    assert torch.equal(lenient.pixels, in_workers.pixels[[0, 1, 3, 4, 5, 6]])
     with pytest.raises(UserError, match="cannot be read"):
-        _decode(images, rows, (12, 12), None, "error")
+        decoded()
     picture(0, (3, 4)).save(images.root / images.names[30])
     with pytest.raises(UserError, match="differ in size: 3×12×12 and 3×4×3"):
-        _decode(images, rows, (12, 12), None, "error")
+        decoded()
 
 
 def test_float_images_keep_their_values():
     pixels = torch.rand(40, 2, 3, 3) * 10 - 5
-    data = DataModule.from_options(
+    data = ImageDataModule.from_options(
         lambda: Splits(TensorImages(pixels, torch.arange(40) % 2)), 8, mean=[0, 0], std=[1, 1]
     )
     batch = next(iter(data.test_dataloader()))
@@ -109,21 +120,21 @@ def test_float_images_keep_their_values():
 
 def test_a_constant_channel_has_std_one():
     images = TensorImages(torch.full((40, 1, 2, 2), 51, dtype=torch.uint8), torch.arange(40) % 2)
-    scaling = DataModule.from_options(lambda: Splits(images), 8).images.scaling
+    scaling = ImageDataModule.from_options(lambda: Splits(images), 8).preprocess.scaling
     assert scaling.mean == pytest.approx((0.2,), abs=1e-6)
     assert scaling.std == (1.0,)
 
 
 def test_images_of_another_size_than_pixels_are_fitted():
     images = TensorImages(torch.full((40, 1, 6, 6), 51, dtype=torch.uint8), torch.arange(40) % 2)
-    assert DataModule.from_options(lambda: Splits(images), 8, image_size=4).example().shape == (2, 1, 4, 4)
-    assert DataModule.from_options(lambda: Splits(images), 8, image_size=6).example().shape == (2, 1, 6, 6)
+    assert ImageDataModule.from_options(lambda: Splits(images), 8, image_size=4).example().shape == (2, 1, 4, 4)
+    assert ImageDataModule.from_options(lambda: Splits(images), 8, image_size=6).example().shape == (2, 1, 6, 6)
 
 
 def test_files_without_statistics_of_their_own(truncated):
     (truncated / "bee" / "007.jpg").unlink()
-    data = DataModule.from_options(functools.partial(image_folder, truncated, channels=1), 4, in_memory=False)
-    assert data.images.scaling.mean == (0.449,)
+    data = ImageDataModule.from_options(functools.partial(image_folder, truncated, channels=1), 4, in_memory=False)
+    assert data.preprocess.scaling.mean == (0.449,)
     images = TensorImages(torch.zeros(40, 2, 6, 6, dtype=torch.uint8), torch.arange(40) % 2)
     with pytest.raises(UserError, match=r"data\.mean and data\.std must be given for images of 2 channels"):
-        DataModule.from_options(lambda: Splits(images), 4, in_memory=False).setup()
+        ImageDataModule.from_options(lambda: Splits(images), 4, in_memory=False).setup()

@@ -4,7 +4,7 @@ import torch
 from scipy import stats
 
 from data_helpers import write_folder
-from distill.data import DataModule, Splits, TensorImages, uniform
+from distill.data import ImageDataModule, Splits, TensorImages, uniform
 from distill.data.sources import image_folder
 from distill.data.vision.mixing import Mixing
 from distill.utils.errors import UserError
@@ -20,7 +20,7 @@ def of(mixup=0.0, cutmix=0.0, **kwargs):
     images = TensorImages(torch.randint(0, 255, (60, 3, 8, 8), dtype=torch.uint8), torch.arange(60) % 3)
     options = {"mean": [0.5] * 3, "std": [0.2] * 3, "seed": 3, **kwargs}
     augment = {"mixup": mixup, "cutmix": cutmix, "crop_padding": 1, "flip": True}
-    return DataModule.from_options(
+    return ImageDataModule.from_options(
         lambda: Splits(images, images, images), augment=augment, **{"batch_size": 20, **options}
     )
 
@@ -103,13 +103,15 @@ def test_targets_are_distributions_over_two_classes():
 def test_files_are_mixed_as_memory_is_and_broken_partners_left_out(tmp_path):
     folder = write_folder(tmp_path / "train", count=10, size=(8, 8))
     source = {"augment": {"mixup": 1.0}, "val_fraction": 0.2, "test_fraction": 0.2, "mean": [0.5] * 3, "std": [0.2] * 3}
-    held = DataModule.from_options(lambda: image_folder(tmp_path), 6, in_memory=True, **source)
-    read = DataModule.from_options(lambda: image_folder(tmp_path), 6, in_memory=False, num_workers=0, **source)
-    first, second = epoch(held), epoch(read)
+    in_memory = ImageDataModule.from_options(lambda: image_folder(tmp_path), 6, in_memory=True, **source)
+    from_files = ImageDataModule.from_options(
+        lambda: image_folder(tmp_path), 6, in_memory=False, num_workers=0, **source
+    )
+    first, second = epoch(in_memory), epoch(from_files)
     assert all(torch.equal(first[i][0], second[i][0]) and torch.equal(first[i][1], second[i][1]) for i in first)
     for file in sorted(folder.glob("*/*.png"))[:3]:
         file.write_bytes(b"no image")
-    skipping = DataModule.from_options(
+    skipping = ImageDataModule.from_options(
         lambda: image_folder(tmp_path), 6, in_memory=False, num_workers=0, on_broken="skip", **source
     )
     seen = epoch(skipping)
@@ -124,7 +126,7 @@ def test_a_negative_alpha():
 def test_a_batch_whose_partners_can_all_not_be_read(tmp_path):
     folder = write_folder(tmp_path / "train", count=10, size=(8, 8))
     options = {"augment": {"mixup": 1.0}, "mean": [0.5] * 3, "std": [0.2] * 3, "on_broken": "skip", "in_memory": False}
-    data = DataModule.from_options(lambda: image_folder(tmp_path), 2, num_workers=0, **options)
+    data = ImageDataModule.from_options(lambda: image_folder(tmp_path), 2, num_workers=0, **options)
     views, whole = data.dataset("train", train=True), data.dataset("train", train=False)
     for file in folder.glob("*/*.png"):
         file.write_bytes(b"no image")

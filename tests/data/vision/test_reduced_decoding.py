@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data_helpers import picture, write_folder
-from distill.data import DataModule, FileAugment
+from distill.data import FileAugment, ImageDataModule
 from distill.data.sources import image_folder
 from distill.data.vision.images import EncodedImages
 
@@ -64,7 +64,7 @@ def test_training_reads_small_and_evaluation_reads_whole(tmp_path, monkeypatch):
         monkeypatch.setattr(
             EncodedImages, name, lambda self, *a, f=original, s=seen: s.append((i := f(self, *a)).size) or i
         )
-    data = DataModule.from_options(
+    data = ImageDataModule.from_options(
         functools.partial(image_folder, folder.parent), 4, image_size=16, num_workers=0, val_fraction=0.25,
         test_fraction=0.25, augment={"scale": [0.3, 1.0]},
     )  # fmt: skip

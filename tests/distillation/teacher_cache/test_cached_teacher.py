@@ -1,4 +1,4 @@
-"""A teacher that remembers: the same answers from the disk as from the model, for the same views only."""
+"""A cached teacher: the same outputs from the disk as from the model, for the same views only."""
 
 import copy
 import hashlib
@@ -44,12 +44,12 @@ def batches(epoch, size=2, order=None):
     return [Batch(view(epoch, i), i % C, i) for i in index.split(size)]
 
 
-def cached(tmp_path, model=None, **settings):
+def cached(tmp_path, model=None, **options):
     model = model or Counted()
-    codec = settings.pop("codec", Half(C))
-    teacher = Teacher(model, (), "fc" if settings.get("embedding") else None)
-    store = Store(tmp_path, {"teacher": settings.pop("key", digest(model))})
-    return CachedTeacher(teacher, store, codec, SAMPLES, **settings)
+    codec = options.pop("codec", Half(C))
+    teacher = Teacher(model, (), "fc" if options.get("embedding") else None)
+    store = Store(tmp_path, {"teacher": options.pop("key", digest(model))})
+    return CachedTeacher(teacher, store, codec, SAMPLES, **options)
 
 
 def epoch(teacher, number, **order):
@@ -57,7 +57,7 @@ def epoch(teacher, number, **order):
     return [teacher(batch) for batch in batches(number, **order)]
 
 
-def test_the_second_run_asks_the_model_for_a_sample_to_check_only(tmp_path):
+def test_the_second_run_computes_a_sample_to_check_only(tmp_path):
     first, second = cached(tmp_path), cached(tmp_path)
     written = [epoch(first, e) for e in range(3)]
     first.flush()
@@ -77,9 +77,9 @@ def test_other_orders_and_batches_see_the_same_views(tmp_path):
     epoch(first, 1)
     first.flush()
     order = torch.tensor([5, 3, 1, 0, 2, 4])
-    given = torch.cat([o.logits for o in epoch(second, 1, size=4, order=order)])
+    outputs = torch.cat([o.logits for o in epoch(second, 1, size=4, order=order)])
     live = torch.cat([Counted()(batch.inputs) for batch in batches(1)])[order]
-    torch.testing.assert_close(given, live, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(outputs, live, rtol=1e-3, atol=1e-3)
 
 
 def test_an_epoch_cut_short_is_completed(tmp_path):
@@ -94,7 +94,7 @@ def test_an_epoch_cut_short_is_completed(tmp_path):
     assert third.model.seen == 2
 
 
-def test_views_that_repeat_are_asked_for_once(tmp_path):
+def test_views_that_repeat_are_computed_once(tmp_path):
     teacher = cached(tmp_path, cycle=2)
     teacher.start_epoch(0, 4)
     shown = [[teacher(b) for b in batches(e % 2)] for e in range(4) if teacher.start_epoch(e, 4) is None]
@@ -102,7 +102,7 @@ def test_views_that_repeat_are_asked_for_once(tmp_path):
     assert torch.equal(shown[0][1].logits, shown[2][1].logits)
 
 
-def test_a_teacher_that_is_not_the_one_is_found_out(tmp_path, capsys):
+def test_a_cache_of_another_teacher_is_detected(tmp_path, capsys):
     other = Counted()
     with torch.no_grad():
         other.fc.weight.neg_()
@@ -110,10 +110,10 @@ def test_a_teacher_that_is_not_the_one_is_found_out(tmp_path, capsys):
     for e in range(2):
         epoch(first, e)
     first.flush()
-    given = epoch(second, 1)
+    outputs = epoch(second, 1)
     assert "differs from its teacher by" in capsys.readouterr().err
-    torch.testing.assert_close(given[2].logits, other(batches(1)[2].inputs), rtol=1e-3, atol=1e-3)
-    assert not second.store.has("train", 0)
+    torch.testing.assert_close(outputs[2].logits, other(batches(1)[2].inputs), rtol=1e-3, atol=1e-3)
+    assert second.store.read("train", 0, 6) is None
 
 
 def test_weights_and_architecture_make_the_digest():
@@ -146,7 +146,7 @@ def test_a_frozen_model_is_digested_once_and_again_after_every_change(monkeypatc
         digest(resnet8(C))
 
 
-def test_embeddings_are_kept_where_a_term_reads_them(tmp_path):
+def test_embeddings_are_stored_where_a_term_reads_them(tmp_path):
     plain = cached(tmp_path)
     epoch(plain, 0)
     plain.flush()
@@ -154,12 +154,12 @@ def test_embeddings_are_kept_where_a_term_reads_them(tmp_path):
     epoch(first, 0)
     assert first.model.seen == 6  # the file without embeddings is of no use
     first.flush()
-    given = epoch(second, 0)
+    outputs = epoch(second, 0)
     assert second.model.seen == 2
-    torch.testing.assert_close(given[1].embedding, batches(0)[1].inputs, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(outputs[1].embedding, batches(0)[1].inputs, rtol=1e-3, atol=1e-3)
 
 
-def test_other_splits_are_kept_exactly_and_for_all_epochs(tmp_path):
+def test_other_splits_are_stored_exactly_and_for_all_epochs(tmp_path):
     teacher = cached(tmp_path)
     batch = Batch(torch.randn(2, 4), torch.tensor([0, 1]), SAMPLES["val"])
     teacher.start_epoch(0, 2)
@@ -187,9 +187,9 @@ def test_a_disk_that_is_full_stops_nothing(tmp_path, capsys, monkeypatch):
 
     teacher = cached(tmp_path)
     monkeypatch.setattr(teacher.store, "write", full)
-    given = [epoch(teacher, e) for e in range(3)]
+    outputs = [epoch(teacher, e) for e in range(3)]
     teacher.flush()
-    assert len(given[2]) == 3
+    assert len(outputs[2]) == 3
     assert capsys.readouterr().err.count("cannot be written") == 1
 
 
@@ -205,7 +205,7 @@ def test_nothing_is_written_twice(tmp_path, split, monkeypatch):
     assert written.count((split, 0)) == 1
 
 
-def test_a_first_epoch_cut_short_is_not_asked_for_again(tmp_path):
+def test_a_first_epoch_cut_short_is_not_computed_again(tmp_path):
     """Without random augmentation every epoch shows the same, and the file is written when the first has ended."""
     teacher = cached(tmp_path, cycle=1)
     for number in range(3):
@@ -215,14 +215,14 @@ def test_a_first_epoch_cut_short_is_not_asked_for_again(tmp_path):
     assert teacher.model.seen <= len(INDEX) + 2
 
 
-def test_a_place_that_cannot_be_written_stops_nothing(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path, capsys):
     (tmp_path / "file").touch()
     model = Counted()
     store = Store(tmp_path / "file" / "cache", {"teacher": digest(model)})
     teacher = CachedTeacher(Teacher(model), store, Half(C), SAMPLES)
-    given = epoch(teacher, 0)
+    outputs = epoch(teacher, 0)
     teacher.flush()
-    assert len(given) == 3
+    assert len(outputs) == 3
     assert capsys.readouterr().err.count("cannot be written") == 1
 
 
@@ -243,9 +243,9 @@ def test_a_file_system_that_is_full_and_one_that_is_read_only(tmp_path, capsys):
         epoch(first, 0)
         first.flush()
         fill(root / "ballast")
-        given = [epoch(first, e) for e in (1, 2)]
+        outputs = [epoch(first, e) for e in (1, 2)]
         first.flush()
-        assert len(given[1]) == 3
+        assert len(outputs[1]) == 3
         assert capsys.readouterr().err.count("cannot be written") == 1
         assert not list(root.glob("*/*.part*"))
         subprocess.run(["mount", "-o", "remount,ro", root], check=True)
@@ -271,7 +271,7 @@ def fill(path):
             file.write(bytes(512))
 
 
-def test_validation_answers_survive_a_cache_that_is_thrown_away(tmp_path):
+def test_validation_outputs_survive_a_cache_that_is_cleared(tmp_path):
     other = Counted()
     with torch.no_grad():
         other.fc.weight.neg_()

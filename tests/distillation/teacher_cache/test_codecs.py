@@ -1,4 +1,4 @@
-"""How logits are kept: what comes back, and what it takes."""
+"""How logits are stored: what comes back, and what it takes."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ Z = torch.randn(7, 50, generator=torch.Generator().manual_seed(0)) * 5
 
 
 @pytest.mark.parametrize("codec", [Exact(50), Half(50), TopK(50, 8), TopK(40_000, 3)])
-def test_the_arithmetic_is_what_is_kept(codec):
+def test_bytes_are_those_of_what_is_stored(codec):
     z = torch.randn(4, codec.classes)
     assert sum(rows[0].numel() * rows.element_size() for rows in codec.encode(z).values()) == codec.bytes
 
@@ -19,7 +19,7 @@ def test_all_logits_come_back():
     torch.testing.assert_close(Half(50).decode(Half(50).encode(Z)), Z, rtol=2**-11, atol=0)
 
 
-def test_what_bfloat16_gave_comes_back_exactly():
+def test_bfloat16_logits_come_back_exactly():
     z = Z.bfloat16()
     assert torch.equal(Half(50).decode(Half(50).encode(z)), z.float())
 

@@ -1,4 +1,4 @@
-"""Files of answers: whole or not used, added to by several processes, bounded."""
+"""Files of outputs: whole or not used, added to by several processes, bounded."""
 
 import multiprocessing
 import os
@@ -15,11 +15,11 @@ from distill.utils.errors import UserError
 KEY = {"teacher": "t", "seed": 0}
 
 
-def some(rows, n=10):
-    answers = CachedOutputs.none(n)
+def outputs_of(rows, n=10):
+    outputs = CachedOutputs.none(n)
     at = torch.tensor(rows)
-    answers.put(at, {"logits": at[:, None].expand(-1, 3).half()})
-    return answers
+    outputs.put(at, {"logits": at[:, None].expand(-1, 3).half()})
+    return outputs
 
 
 @pytest.fixture
@@ -29,32 +29,32 @@ def store(tmp_path):
 
 
 def test_an_epoch_comes_back(store):
-    store.write("train", 3, some([1, 4]))
-    found = store.read("train", 3, 10)
-    assert found.present.nonzero()[:, 0].tolist() == [1, 4]
-    assert found.rows["logits"][4].tolist() == [4, 4, 4]
-    assert not found.complete
-    assert not found.empty
+    store.write("train", 3, outputs_of([1, 4]))
+    stored = store.read("train", 3, 10)
+    assert stored.present.nonzero()[:, 0].tolist() == [1, 4]
+    assert stored.rows["logits"][4].tolist() == [4, 4, 4]
+    assert not stored.complete
+    assert not stored.empty
     assert store.read("train", 2, 10) is None
     assert store.read("val", 3, 10) is None
 
 
 def test_two_that_write_one_epoch_add_up(store):
-    store.write("train", 0, some([0, 1, 2, 3, 4]))
-    store.write("train", 0, some([4, 5, 6, 7, 8, 9]))
-    found = store.read("train", 0, 10)
-    assert found.complete
-    assert found.rows["logits"][:, 0].tolist() == list(range(10))
+    store.write("train", 0, outputs_of([0, 1, 2, 3, 4]))
+    store.write("train", 0, outputs_of([4, 5, 6, 7, 8, 9]))
+    stored = store.read("train", 0, 10)
+    assert stored.complete
+    assert stored.rows["logits"][:, 0].tolist() == list(range(10))
 
 
-def test_what_is_whole_already_is_not_written_again(store):
-    store.write("train", 0, some(range(10)))
+def test_a_complete_file_is_not_written_again(store):
+    store.write("train", 0, outputs_of(range(10)))
     (path,) = store.folder.glob("train-*")
     before = path.stat().st_ino
-    store.write("train", 0, some([1, 2]))
-    store.write("train", 0, some(range(10)))
+    store.write("train", 0, outputs_of([1, 2]))
+    store.write("train", 0, outputs_of(range(10)))
     assert path.stat().st_ino == before
-    more = some(range(10))
+    more = outputs_of(range(10))
     more.rows["embedding"] = torch.ones(10, 2).half()
     store.write("train", 0, more)
     assert set(store.read("train", 0, 10).rows) == {"logits", "embedding"}
@@ -63,7 +63,7 @@ def test_what_is_whole_already_is_not_written_again(store):
 def writer(root, rows):
     store = Store(root, KEY)
     for epoch in range(5):
-        store.write("train", epoch, some(rows))
+        store.write("train", epoch, outputs_of(rows))
 
 
 def test_processes_that_write_at_once_lose_nothing(store):
@@ -93,18 +93,18 @@ def empty(path):
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("harm", [cut, flip, empty])
-def test_a_file_that_is_not_whole_is_deleted_and_never_used(store, capsys, harm):
-    store.write("train", 0, some(list(range(10))))
+@pytest.mark.parametrize("damage", [cut, flip, empty])
+def test_a_file_that_is_not_whole_is_deleted_and_never_used(store, capsys, damage):
+    store.write("train", 0, outputs_of(list(range(10))))
     path = store.folder / "train-00000.safetensors"
-    harm(path)
+    damage(path)
     assert store.read("train", 0, 10) is None
     assert "is not whole" in capsys.readouterr().err
     assert not path.exists()
 
 
-def test_another_number_of_samples_is_no_answer(store, capsys):
-    store.write("train", 0, some([0]))
+def test_another_number_of_samples_is_not_used(store, capsys):
+    store.write("train", 0, outputs_of([0]))
     assert store.read("train", 0, 11) is None
 
 
@@ -114,10 +114,10 @@ def test_another_teacher_or_seed_has_a_folder_of_its_own(store):
     assert Store(store.root, dict(reversed(KEY.items()))).folder == store.folder
 
 
-def test_those_used_longest_ago_make_room(tmp_path):
+def test_the_least_recently_used_are_deleted(tmp_path):
     stores = [Store(tmp_path / "c", {**KEY, "seed": i}) for i in range(3)]
     for age, store in zip((30, 10, 20), stores, strict=True):
-        store.write("train", 0, some(list(range(10))))
+        store.write("train", 0, outputs_of(list(range(10))))
         os.utime(store.folder, (10**9 - age, 10**9 - age))
     size = sum(f.stat().st_size for f in stores[0].folder.glob("*"))
     make_room(tmp_path / "c", needed=size, limit=3 * size, keep=[stores[0].folder])
@@ -130,7 +130,7 @@ def test_those_used_longest_ago_make_room(tmp_path):
 
 def test_room_is_made_for_what_is_still_to_be_written_by_all_teachers(tmp_path):
     stores = [Store(tmp_path / "c", {**KEY, "seed": i}) for i in range(3)]
-    stores[2].write("train", 0, some(list(range(10))))
+    stores[2].write("train", 0, outputs_of(list(range(10))))
     size = sum(f.stat().st_size for f in stores[2].folder.glob("*"))
     make_room(tmp_path / "c", needed=2 * size, limit=4 * size, keep=[store.folder for store in stores[:2]])
     assert [store.folder.exists() for store in stores] == [True, True, False]
@@ -138,7 +138,7 @@ def test_room_is_made_for_what_is_still_to_be_written_by_all_teachers(tmp_path):
 
 def test_a_killed_writer_leaves_nothing_for_long(store):
     (store.folder / "train-00000.part4711").touch()
-    store.write("train", 0, some([0]))
+    store.write("train", 0, outputs_of([0]))
     assert not list(store.folder.glob("*.part*"))
 
 
@@ -161,7 +161,7 @@ def killed(root):
         os.kill(os.getpid(), signal.SIGKILL)
 
     safetensors.torch.save_file = cut
-    Store(root, KEY).write("train", 0, some(range(10)))
+    Store(root, KEY).write("train", 0, outputs_of(range(10)))
 
 
 def test_a_writer_that_is_killed_leaves_nothing_behind(store):
@@ -171,13 +171,13 @@ def test_a_writer_that_is_killed_leaves_nothing_behind(store):
     assert process.exitcode == -signal.SIGKILL
     assert len(list(store.folder.glob("*.part*"))) == 1
     assert store.read("train", 0, 10) is None
-    store.write("train", 0, some(range(10)))  # its lock is free
+    store.write("train", 0, outputs_of(range(10)))  # its lock is free
     assert store.read("train", 0, 10).complete
     assert not list(store.folder.glob("*.part*"))
 
 
 def test_a_folder_that_another_process_deletes(store, monkeypatch):
-    store.write("train", 0, some(range(10)))
+    store.write("train", 0, outputs_of(range(10)))
 
     def gone(*_):
         raise FileNotFoundError

@@ -1,127 +1,161 @@
-"""Charts are well-formed and show what they are given."""
+"""Charts are Plotly figures of the numbers that they are given."""
 
 import io
+import json
+import math
+import os
 from base64 import b64decode
-from itertools import pairwise
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plotly.colors import sample_colorscale, unlabel_rgb
 
 from distill.evaluation.embedding_map import pca, project
 from distill.evaluation.learning_curves import curves
-from distill.evaluation.reporting.charts import (  # fmt: skip
-    Axis,
+from distill.evaluation.reporting.charts import (
     Bar,
-    Cell,
     Dot,
-    Level,
     Line,
-    Mean,
-    Point,
     bars,
-    data_uri,
-    dot_plot,
-    heatmap,
-    heatmap_table,
+    color_axis,
+    confusion_matrix,
+    embedding_map,
     lines,
-    percent_axis,
+    number_axis,
     reliability_diagram,
     robust_range,
-    scatter,
-    viridis,
+    text_on,
+    value_range,
 )
-from distill.evaluation.reporting.charts.axes import ticks
+from distill.evaluation.reporting.images import data_uri
+from distill.evaluation.reporting.rendering import Figure, render
+from distill.evaluation.results import ReliabilityBin
 from distill.utils.output_files import as_json
-
-
-def parsed(chart):
-    return ElementTree.fromstring(str(chart))
 
 
 @pytest.mark.parametrize("points", [[], [(1, 0.5)], [(1, 0.5), (2, 0.5)], [(e, 1e6 / e) for e in range(1, 200)]])
 def test_lines_of_any_length(points):
-    chart = parsed(lines([Line("a <b>", points, "student")], "t", share=False))
-    assert len(chart.findall("polyline")) == bool(points)
-    for circle in chart.findall("circle"):
-        assert 0 <= float(circle.get("cx")) <= 360
-        assert 0 <= float(circle.get("cy")) <= 220
+    figure = lines([Line("a <b>", points, "student")], "t", share=False)
+    assert [list(zip(trace.x, trace.y, strict=True)) for trace in figure.data] == [points] * bool(points)
+    assert [trace.name for trace in figure.data] == ["a &lt;b&gt;"] * bool(points)
+    assert figure.layout.meta == "t"
 
 
-def test_heatmap_has_a_cell_per_pair_and_escapes_names():
-    chart = parsed(heatmap([[1, -2], [0, 3]], ["cat & co", "<dog>"], "t"))
-    cells = [each for each in chart.findall("rect") if "cell" in each.get("class")]
-    assert len(cells) == 4
-    assert "true class cat & co, answer <dog>: -2" in [cell.find("title").text for cell in cells]
+def test_dashed_and_pale_lines_and_the_floor():
+    points = [(1, 0.0), (2, 0.8), (3, 0.4)]
+    series = [Line("a", points, "student"), Line("b", points, "k9", thin=True), Line("c", points, "alone", True, True)]
+    figure = lines(series, "t", share=True, floor=0.6)
+    assert [trace.line.dash for trace in figure.data] == ["solid", "solid", "dash"]
+    assert [trace.opacity for trace in figure.data] == [1, 0.6, 1]
+    assert [trace.line.color for trace in figure.data] == ["var(--student)", "var(--k9)", "var(--alone)"]
+    assert figure.layout.yaxis.autorangeoptions.minallowed == 0.6
+    assert figure.layout.yaxis.autorangeoptions.clipmax == 1
 
 
-def test_reliability_and_scatter_and_bars():
-    bins = [{"low": 0.0, "high": 0.5, "count": 0, "confidence": None, "accuracy": None},
-            {"low": 0.5, "high": 1.0, "count": 3, "confidence": 0.8, "accuracy": 2 / 3}]  # fmt: skip
-    assert len(parsed(reliability_diagram(bins, "student", "t")).findall("rect")) == 1
-    points = [Point(0, 0, "k0", False, "a"), Point(1, 1, "k1", True, "b")]
-    kinds = [each.get("class") for each in parsed(scatter(points, "t")).findall("circle")]
-    assert kinds == ["dot", "ring"]
-    widths = [i.get("style") for i in parsed(bars([Bar("a", -2, "x", "k0"), Bar("b", 1, "y", "k1")])).iter("i")]
-    assert widths[0].startswith("width:100.0%")
-    assert widths[1].startswith("width:50.0%")
+def test_values_that_are_not_finite_are_gaps():
+    points = [(1, 0.5), (2, math.nan), (3, math.inf)]
+    assert json.loads(Figure("h", lines([Line("a", points, "student")], "t")).json)["data"][0]["y"] == [0.5, None, None]
 
 
-def test_cells_have_their_colours_and_numbers():
-    table = [
-        [Cell(0.5, "50.00", "± 1.00", "<a>"), None],
-        [Cell(1.0, "100", "", "b", True), Cell(float("nan"), "failed", "", "c")],
-    ]
-    chart = parsed(heatmap_table(table, ["r<", "s"], ["1", "2"], "rows", "columns", (0.5, 1.0)))
-    found = chart.findall(".//td")
-    assert [viridis(0)[0] in (td.get("style") or "") for td in found] == [True, False, False, False]
-    assert viridis(1)[0] in found[2].get("style")
-    assert [td.get("class") for td in found] == [None, "none", "marked", "none"]
-    assert "".join(found[0].itertext()) == "50.00± 1.00"
-    assert found[0].get("title") == "<a>"
+def test_a_confusion_matrix_has_a_cell_per_pair_and_escapes_names():
+    figure = confusion_matrix([[1, -2], [0, 3]], ["cat & co", "<dog>"], "t")
+    heatmap = figure.data[0]
+    assert [[math.copysign(1, value) if value else 0 for value in row] for row in heatmap.z] == [[1, -1], [0, 1]]
+    assert heatmap.text == (["+1", "-2"], ["", "+3"])
+    assert heatmap.hovertext[0][1] == "true class cat &amp; co, answer &lt;dog&gt;: -2"
+    assert figure.layout.xaxis.ticktext == ("cat &amp; co", "&lt;dog&gt;")
+    assert list(figure.layout.yaxis.range) == [1.5, -0.5]  # the first class on top
+    assert len(figure.layout.shapes) == 2
 
 
-def test_viridis_is_matplotlibs_at_its_ends_and_in_the_middle():
-    assert [viridis(share)[0] for share in (0, 0.5, 1)] == ["#440154", "#21918c", "#fde725"]
-    assert viridis(-1) == viridis(0)
+def test_reliability_leaves_empty_bins_out():
+    bins = [ReliabilityBin(0.0, 0.5, 0, None, None), ReliabilityBin(0.5, 1.0, 3, 0.8, 2 / 3)]
+    bar, means, diagonal = reliability_diagram(bins, "student", "t").data
+    assert (bar.x, bar.y) == ((0.75,), (2 / 3,))
+    assert bar.marker.opacity == (pytest.approx(1),)
+    assert (means.x, means.y) == ((0.8,), (2 / 3,))
+    assert (diagonal.x, diagonal.y) == ((0, 1), (0, 1))
+    assert "confidence 0.50 to 1.00: 3 samples (100.0 %)" in bar.hovertext[0]
 
 
-@pytest.mark.parametrize("values", [[1, 2, 3], [0.001, 1, 50], [5], [-1, 3]])
-def test_dots_lie_inside_and_a_low_one_on_the_edge(values):
-    x, y = Axis.of(values, "key"), percent_axis(0.9, 0.95)
-    points = [Dot(value, 0.92, "red", "said") for value in values] + [Dot(values[0], 0.1, "red", "low", True)]
-    points.append(Dot(values[0], 0.1, "red", "lower"))
-    chart = parsed(
-        dot_plot(
-            points, "t", x, y, [Mean(values[0], 0.93, 0.5, "m")], [Level("l", 0.94, "alone"), Level("far", 0.1, "k0")]
-        )
+def test_rings_of_a_map_lie_on_top():
+    trace = embedding_map([Dot(0, 0, "k0", "a"), Dot(1, 1, "k1", "b<i>")], [True, False], "t").data[0]
+    assert trace.x == (1, 0)
+    assert trace.marker.symbol == ("circle", "circle-open")
+    assert trace.marker.color == ("var(--k1)", "var(--k0)")
+    assert trace.hovertext == ("b&lt;i&gt;", "a")
+
+
+def test_bars_are_as_long_as_their_values():
+    figure = bars([Bar("a" * 30, -2, "x & y", "k0"), Bar("b", 1, "y", "k1")], "t")
+    assert figure.data[0].x == (2, 1)
+    assert figure.data[0].text == ("x &amp; y", "y")
+    assert list(figure.layout.xaxis.range) == [0, 2]
+    assert figure.layout.yaxis.ticktext == (f"{'a' * 23}…", "b")
+    assert figure.data[0].hovertext[0] == f"{'a' * 30}: x &amp; y"
+
+
+def test_numbers_over_their_colors_can_be_read():
+    def luminance(rgb):
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (each / 255 for each in rgb)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    axis = color_axis(0.5, 0.9, 0)
+    for share in np.linspace(0, 1, 101).tolist():
+        background = luminance(unlabel_rgb(sample_colorscale("Viridis", [share])[0]))
+        text = luminance((255, 255, 255) if text_on(0.5 + 0.4 * share, axis) == "#fff" else (0, 0, 0))
+        dark, light = sorted((background, text))
+        assert (light + 0.05) / (dark + 0.05) > 4.4, share
+
+
+def test_a_color_axis_names_its_ends():
+    axis = color_axis(0.89, 0.97, 2)
+    assert (axis["cmin"], axis["cmax"]) == (0.89, 0.97)
+    assert axis["colorbar"]["ticktext"] == ["89.00 % (2 lower)", "97.00 %"]
+    assert color_axis(0.5, 0.5, 0)["cmin"] < 0.5 < color_axis(0.5, 0.5, 0)["cmax"]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([1, 2, 3], "linear"), ([0.001, 1, 50], "log"), ([5], "linear"), ([], "linear"), ([-1, 99], "linear")],
+)
+def test_an_axis_over_several_powers_is_logarithmic(values, scale):
+    assert number_axis(values, "key")["type"] == scale
+
+
+def test_the_range_of_shares_stays_within_0_and_1():
+    assert value_range(0.9, 1.0) == [pytest.approx(0.894), 1.0]
+    assert value_range(0.0, 0.0)[0] == 0
+    low, high = value_range(0.5, 0.5)
+    assert low < 0.5 < high
+
+
+HOSTILE = "</script><script>alert(1)</script><!-- & %{y} var(--ink)"
+
+
+def test_no_text_ends_the_script_or_becomes_html(tmp_path):
+    (tmp_path / "t.html").write_text(
+        '{% extends "shell.html" %}{% from "figure.html" import figure %}'
+        "{% block content %}{{ figure(item) }}{% endblock %}"
     )
-    circles = chart.findall("circle")
-    assert [c.get("class") for c in circles] == ["dot"] * len(values) + ["marked", "ring"]
-    assert all(46 <= float(c.get("cx")) <= 360 and 0 <= float(c.get("cy")) <= 186 for c in circles)
-    assert [each.find("title").text for each in chart.findall("line[@class='level']")] == ["l"]
-    whisker = chart.find("line[@class='whisker']")
-    assert all(0 <= float(whisker.get(end)) <= 186.1 for end in ("y1", "y2"))
+    figure = bars([Bar(HOSTILE, 1, HOSTILE, "k0")], HOSTILE)
+    page = render("t.html", tmp_path, item=Figure(HOSTILE, figure, HOSTILE, [(HOSTILE, "k0", "")]))
+    body = page[page.index("<main>") : page.index("</main>")]
+    assert "alert" in body
+    assert body.count("<script") == 1
+    content = body.split('<script type="application/json">')[1].split("</script>")[0]
+    escaped = HOSTILE.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert json.loads(content)["data"][0]["text"] == [escaped]
 
 
-def test_many_long_names_under_an_axis_do_not_overlap():
-    chart = parsed(
-        dot_plot([], "t", Axis.categorical([f"a_rather_long_name_{i}" for i in range(40)]), percent_axis(0, 1))
-    )
-    slanted = [each for each in chart.findall("text") if "rotate(-35)" in (each.get("transform") or "")]
-    places = [float(each.get("transform")[10:].split()[0]) for each in slanted]
-    assert min(b - a for a, b in pairwise(places)) >= 13
-
-
-def test_a_line_begins_where_it_reaches_the_floor():
-    chart = parsed(lines([Line("a", [(1, 0.0), (2, 0.8), (3, 0.4), (4, 0.9)], "student")], "t", share=True, floor=0.6))
-    points = [tuple(map(float, pair.split(","))) for pair in chart.find("polyline").get("points").split()]
-    assert len(points) == 4
-    step = (points[-1][0] - points[0][0]) / (4 - 1.75)
-    assert points[1][0] - points[0][0] == pytest.approx(0.25 * step, abs=0.2)  # 0.6 is reached at 1.75
-    assert points[0][1] == points[2][1] == max(y for _, y in points)
+def test_only_the_pages_own_scripts_may_run(tmp_path):
+    (tmp_path / "t.html").write_text('{% extends "shell.html" %}')
+    page = render("t.html", tmp_path)
+    policy = page.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0]
+    assert policy.count("'sha256-") == page.count("<script>") == 2
+    assert "script-src 'unsafe" not in policy
 
 
 def test_robust_ends_leave_out_what_lies_far_below():
@@ -129,13 +163,6 @@ def test_robust_ends_leave_out_what_lies_far_below():
     assert robust_range([0.94, 0.97]) == (0.94, 0.97)
     assert robust_range([]) == (0.0, 1.0)
     assert robust_range([0.5, 0.5, 0.5]) == (0.5, 0.5)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.513, 0.514), (-3, 1e5), (2, 2)])
-def test_ticks_are_few_and_inside(low, high):
-    found = ticks(low, high)
-    assert 1 <= len(found) <= 8
-    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +202,21 @@ def test_curves_are_read_over_a_resumption(tmp_path):
     assert found["loss"] == {"train": [(1, 2.0), (2, 1.0)]}
     assert found["acc"] == {"train": [(1, 0.3), (2, 0.5)], "val": [(1, 0.4), (2, 0.6)]}
     assert curves(tmp_path / "none") == {}
+
+
+def test_a_damaged_line_of_the_curves_is_left_out(tmp_path):
+    for version, content in (
+        ("0", b'epoch,val/acc\n"0,0.4\n1,0.5\nx,0.6\n2,\xff\n'),
+        ("old", b""),
+        ("10", b"epoch,val/acc\n3,"),
+    ):
+        folder = tmp_path / "csv" / f"version_{version}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_bytes(content)
+    os.mkfifo(tmp_path / "csv" / "version_1")
+    (tmp_path / "csv" / "version_2").mkdir()
+    os.mkfifo(tmp_path / "csv" / "version_2" / "metrics.csv")
+    assert curves(tmp_path) == {"acc": {"val": [(2, 0.5)]}}
 
 
 def test_json_keeps_numbers_on_one_line():

@@ -1,5 +1,7 @@
 """The pages in headless Chromium: sections, no console errors, no request to anywhere, phone width, dark, print."""
 
+import re
+
 import pytest
 
 from distill.cli.compare import Options as Compare, compare
@@ -10,7 +12,15 @@ SECTIONS = {
     "compare.html": ["table", "bars", "curves", "commands"],
 }
 
+ALL_DRAWN = "() => [...document.querySelectorAll('.chart')].every(each => each.querySelector('.main-svg'))"
+CHART_TEXT = "getComputedStyle(document.querySelector('.xtick text')).fill"
+
 pytestmark = pytest.mark.slow
+
+
+def color(page, expression):
+    """Red, green, blue."""
+    return [int(each) for each in re.findall(r"\d+", page.evaluate(expression))[:3]]
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +42,7 @@ def test_the_page_in_a_browser(browser, pages, name, width, scheme):
     page.on("request", lambda request: asked.append(request.url))
     address = (pages / name).as_uri()
     page.goto(address, timeout=120_000)  # ms; a busy machine
+    page.wait_for_function(ALL_DRAWN)
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [address]
     assert page.eval_on_selector_all("section", "all => all.map(each => each.id)") == SECTIONS[name]
@@ -40,12 +51,20 @@ def test_the_page_in_a_browser(browser, pages, name, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
     assert page.evaluate("document.images.length") >= (12 if name == "report.html" else 0)
-    charts = page.eval_on_selector_all("svg.chart", "all => all.map(each => each.getBoundingClientRect().width)")
+    charts = page.eval_on_selector_all(".main-svg", "all => all.map(each => each.getBoundingClientRect().width)")
     assert len(charts) >= 2
     assert min(charts) > 250
+    assert page.eval_on_selector_all(".chart", "all => all.every(each => each.getAttribute('aria-label'))")
+    assert (sum(color(page, CHART_TEXT)) > 384) == (scheme == "dark")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, paper[4:-1].split(","))) < 200) == (scheme == "dark")
     page.emulate_media(media="print", color_scheme=scheme)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.chart')].every(each => each.layout.width)"
+    )  # drawn anew
+    assert sum(color(page, CHART_TEXT)) < 384  # dark on white, as the text around it
+    widths = page.eval_on_selector_all(".grid-2 .chart .main-svg", "all => all.map(each => each.clientWidth)")
+    assert max(widths) <= 320  # two fit beside each other on a sheet
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     ink = page.evaluate("getComputedStyle(document.querySelector('h1')).color")
     assert sum(map(int, ink[4:-1].split(","))) < 200  # dark on white, whatever the screen was

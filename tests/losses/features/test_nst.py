@@ -101,38 +101,3 @@ def test_the_larger_map_is_pooled():
     pooled = big.numpy().reshape(2, 3, 2, 2, 3, 2).mean((3, 5))
     assert nst_loss(big, small).item() == pytest.approx(reference(pooled, small), rel=1e-10)
     assert nst_loss(small, big).item() == pytest.approx(reference(small, pooled), rel=1e-10)
-
-
-def test_tokens_are_maps_without_their_prefix():
-    torch.manual_seed(0)
-    tokens, t = torch.randn(2, 17, 5, dtype=torch.float64), torch.randn(2, 3, 4, 4, dtype=torch.float64)
-    grid = tokens.numpy()[:, 1:].transpose(0, 2, 1).reshape(2, 5, 4, 4)
-    assert nst_loss(tokens, t).item() == pytest.approx(reference(grid, t), rel=1e-10)
-    assert nst_loss(t, tokens).item() == pytest.approx(reference(t, grid), rel=1e-10)
-
-
-def test_half_precision_and_autocast(pair):
-    s, t = pair[0].bfloat16(), pair[1].bfloat16()
-    expected = reference(s.double(), t.double())
-    s.requires_grad_()
-    value = nst_loss(s, t)
-    value.backward()
-    assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(expected, rel=1e-4)
-    assert torch.isfinite(s.grad).all()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert NST()(s, t).item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_compiles_in_one_graph(pair):
-    torch._dynamo.reset()
-    s, t = pair
-    compiled = torch.compile(NST(), fullgraph=True, backend="eager")
-    assert compiled(s, t).item() == pytest.approx(nst_loss(s, t).item(), rel=1e-10)
-
-
-def test_bad_shapes():
-    with pytest.raises(ValueError, match="same samples, got 2 and 3"):
-        nst_loss(torch.ones(2, 1, 4, 4), torch.ones(3, 1, 4, 4))
-    with pytest.raises(ValueError, match=r"shape \(2, 8\) are neither maps"):
-        nst_loss(torch.ones(2, 8), torch.ones(2, 8))

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.losses.logits import mlkd
-from distill.losses.logits.mlkd import MLKD, mlkd_loss
+from distill.losses.logits.mlkd import MLKD, _grams, mlkd_loss
 
 
 def softmax(z):
@@ -52,7 +51,7 @@ def test_each_gram_against_its_definition(scale):
     p = torch.softmax(torch.randn(6, 30, dtype=torch.float64), 1)
     q = torch.softmax(p.log() + scale * torch.randn(6, 30, dtype=torch.float64), 1)
     for dtype, rel in ((torch.float64, 1e-9), (torch.float32, 5e-3)):
-        batch, classes = mlkd._grams(p.to(dtype), q.to(dtype))
+        batch, classes = _grams(p.to(dtype), q.to(dtype))
         assert batch.item() == pytest.approx(((p @ p.T - q @ q.T) ** 2).sum().item(), rel=rel)
         assert classes.item() == pytest.approx(((p.T @ p - q.T @ q) ** 2).sum().item(), rel=rel)
 
@@ -91,28 +90,11 @@ def test_no_matrix_of_classes_by_classes():
 def test_gathers_in_training_only(monkeypatch):
     s, t = logits(8, 10)
     part, others = (s[:3], t[:3]), iter([s[3:], t[3:]])
-    monkeypatch.setattr(mlkd, "gather", lambda x: torch.cat([x, next(others)]))
+    monkeypatch.setattr("distill.losses.gather.gather", lambda x: torch.cat([x, next(others)]))
     loss = MLKD(gather=True)
     assert loss.eval()(*part).item() == pytest.approx(reference(*part), rel=1e-9)
     assert loss.train()(*part).item() == pytest.approx(reference(s, t), rel=1e-9)
     assert MLKD().train()(*part).item() == pytest.approx(reference(*part), rel=1e-9)
-
-
-@pytest.mark.parametrize("c", [2, 100, 22_000])
-@pytest.mark.parametrize("T", [0.5, 4.0, 100.0])
-@pytest.mark.parametrize("scale", [1.0, 50.0])
-def test_half_precision_and_extremes(c, T, scale):
-    """Values to a part in a hundred at worst (T² times the rounding of ln C), gradients to that of their own bf16."""
-    s, t = logits(4, c, scale, torch.bfloat16)
-    s[0, 0], t[0, 0] = 1000.0, -1000.0
-    exact, low = s.double().requires_grad_(), s.requires_grad_()
-    expected, value = mlkd_loss(exact, t.double(), (T,)), mlkd_loss(low, t, (T,))
-    expected.backward()
-    value.backward()
-    assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(expected.item(), rel=0.01)
-    assert torch.isfinite(low.grad).all()
-    assert (low.grad.double() - exact.grad).norm() <= 0.01 * exact.grad.norm()
 
 
 def test_bad_values():
@@ -122,10 +104,3 @@ def test_bad_values():
         for T in (0, -1, float("nan"), float("inf")):
             with pytest.raises(ValueError, match=f"every one of Ts must be a finite number above 0, got {T}"):
                 make([2.0, T])
-
-
-def test_bad_shapes():
-    with pytest.raises(ValueError, match=r"same shape, got \(2, 3\) and \(2, 4\)"):
-        mlkd_loss(torch.zeros(2, 3), torch.zeros(2, 4))
-    with pytest.raises(ValueError, match=r"2 dimensions, got shape \(2, 3, 4\)"):
-        mlkd_loss(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4))

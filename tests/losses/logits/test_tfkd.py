@@ -104,16 +104,9 @@ def test_bad_values():
         for a in (0, 1, 1.5, float("nan")):
             with pytest.raises(ValueError, match=f"a must lie between 0 and 1, got {a}"):
                 make(a=a)
-        for T in (0, -1, float("nan"), float("inf")):
-            with pytest.raises(ValueError, match=f"T must be a finite number above 0, got {T}"):
-                make(T=T)
 
 
 def test_bad_shapes():
     target = torch.zeros(2, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"at least 2 classes, got \(2, 1\)"):
-        tfkd_loss(torch.zeros(2, 1), target)
     with pytest.raises(ValueError, match=r"at least 2 classes, got \(2, 3, 4\)"):
         tfkd_loss(torch.zeros(2, 3, 4), target)
-    with pytest.raises(ValueError, match=r"target must have shape \(2,\), got \(3,\)"):
-        tfkd_loss(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64))

@@ -60,33 +60,3 @@ def test_gradient(pair):
     ttm_loss(s, t, 0.3).backward()
     # eq. 20 of the paper: p_s minus the transformed teacher
     torch.testing.assert_close(s.grad, ((torch.softmax(s, 1) - torch.softmax(0.3 * t, 1)) / len(s)).detach())
-
-
-@pytest.mark.parametrize("c", [2, 100, 22_000])
-@pytest.mark.parametrize("gamma", [0.01, 0.1, 2.0])
-@pytest.mark.parametrize("scale", [1.0, 50.0])
-def test_half_precision_and_extremes(c, gamma, scale):
-    s, t = logits(4, c, scale, torch.bfloat16)
-    s[0, 0], t[0, 0] = 1000.0, -1000.0
-    exact, low = s.double().requires_grad_(), s.requires_grad_()
-    expected, value = ttm_loss(exact, t.double(), gamma), ttm_loss(low, t, gamma)
-    expected.backward()
-    value.backward()
-    assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(expected.item(), rel=1e-4)
-    assert torch.isfinite(low.grad).all()
-    assert (low.grad.double() - exact.grad).norm() <= 0.01 * exact.grad.norm()
-
-
-@pytest.mark.parametrize("gamma", [0, -1, float("nan"), float("inf")])
-def test_bad_values(gamma):
-    for make in (TTM, lambda gamma: ttm_loss(*logits(2, 3), gamma)):
-        with pytest.raises(ValueError, match=f"gamma must be a finite number above 0, got {gamma}"):
-            make(gamma)
-
-
-def test_bad_shapes():
-    with pytest.raises(ValueError, match=r"same shape, got \(2, 3\) and \(2, 4\)"):
-        ttm_loss(torch.zeros(2, 3), torch.zeros(2, 4))
-    with pytest.raises(ValueError, match=r"2 dimensions, got shape \(2, 3, 4\)"):
-        ttm_loss(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4))

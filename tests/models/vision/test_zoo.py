@@ -193,7 +193,7 @@ def test_seed_decides_the_weights(name):
 
 @pytest.mark.parametrize("name", FACTORIES)
 @pytest.mark.parametrize(
-    ("argument", "value"), [("num_classes", 1), ("num_classes", 2.0), ("in_channels", 0), ("in_channels", True)]
+    ("argument", "value"), [("num_classes", 0), ("num_classes", 2.0), ("in_channels", 0), ("in_channels", True)]
 )
 def test_bad_sizes_are_named(name, argument, value):
     arguments = {"num_classes": 10, "in_channels": 3} | {argument: value}

@@ -54,7 +54,7 @@ def test_without_submitit(monkeypatch):
 
 def test_without_slurm_is_one_line(tmp_path):
     done = command("-m", "hydra/launcher=slurm", "kd.T=1,2", cwd=tmp_path, PATH=str(tmp_path))
-    assert (done.returncode, done.stdout) == (1, "")
+    assert done.returncode == 1
     assert done.stderr.startswith("error: hydra/launcher=slurm needs Slurm's commands, and this machine has no sbatch")
     assert done.stderr.count("\n") == 1
 
@@ -62,7 +62,7 @@ def test_without_slurm_is_one_line(tmp_path):
 def test_a_mistyped_knob_is_named(tmp_path):
     done = command("-m", "hydra/launcher=slurm", "hydra.launcher.timeout=60", "kd.T=1,2", cwd=tmp_path)
     assert done.returncode == 1
-    assert "there is no key 'hydra.launcher.timeout'; keys in hydra.launcher: did you mean 'timeout_min'" in done.stderr
+    assert "there is no key 'hydra.launcher.timeout'; did you mean 'timeout_min'" in done.stderr
 
 
 def test_the_queue_is_read(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from distill.config.schema import typed
 from distill.data import Batch
 from distill.distillation.feature_extractor import FeatureExtractor
+from distill.distillation.model_info import NamedModel, inspect_model
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
 from distill.training.acceleration import compilation, policy
@@ -14,6 +15,7 @@ from distill.training.acceleration.compilation import compile_student, compile_t
 from distill.training.acceleration.teacher import AcceleratedTeacher
 from distill.training.flows import check
 from distill.utils.errors import UserError
+from distill.utils.logging import setup_logging
 from jobs import TINY, composed, run_job
 
 
@@ -128,6 +130,7 @@ def test_what_pays(asked, cuda, macs, compiled):
 
 
 def test_a_default_job_says_that_it_is_too_short(tmp_path, capsys):
+    setup_logging("debug")
     run_job(tmp_path / "run", *TINY, "kd=none", "trainer.max_epochs=1")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("student resnet8: "))
     assert line.endswith("), channels_last, eager (too short for compiling to pay)")
@@ -141,13 +144,14 @@ def test_the_length_of_a_run_decides(monkeypatch):
             return torch.zeros(n, 1, 8, 8)
 
     model = resnet8(num_classes=10, in_channels=1)
+    net = NamedModel("resnet8", model, inspect_model(model, Data().example(2), "the student"))
     cfg = typed(composed())
     macs = policy.size(model, Data().example(1)).macs
     epochs = int(compilation.CPU / (3 * macs * 50_000)) + 1
-    assert policy.choose(cfg, model, "student", Data(), 64, epochs).compiled
-    assert not policy.choose(cfg, model, "student", Data(), 64, epochs - 1).compiled
-    assert policy.choose(cfg, model, "student", Data(), 64, epochs - 1, teacher=model).compiled
-    assert not policy.choose(cfg, model, "student", Data(), 64, epochs, eager=True).compiled
+    assert policy.choose(cfg, net, "student", Data(), 64, epochs).compiled
+    assert not policy.choose(cfg, net, "student", Data(), 64, epochs - 1).compiled
+    assert policy.choose(cfg, net, "student", Data(), 64, epochs - 1, teacher=model).compiled
+    assert not policy.choose(cfg, net, "student", Data(), 64, epochs, eager=True).compiled
 
 
 @pytest.mark.parametrize(
@@ -166,8 +170,9 @@ def test_mistakes(overrides, message):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kd", ["kd", "fitnet"])
-def test_a_compiled_run_end_to_end(tmp_path, kd, capsys):
+def test_a_compiled_run_end_to_end(tmp_path, kd, caplog):
     """Through inductor; the same batches and steps, so the same student but for rounding."""
+    caplog.set_level("DEBUG", "distill")
     reports, weights = [], []
     for compiled in ("false", "true"):
         run = tmp_path / compiled
@@ -175,9 +180,8 @@ def test_a_compiled_run_end_to_end(tmp_path, kd, capsys):
             run_job(run, *TINY, f"kd={kd}", f"compile={compiled}", "cache.enabled=false", "optimizer.lr=0.01")
         )
         weights.append(load_file(run / "student.safetensors"))
-    out = capsys.readouterr().out
-    assert "channels_last, compiled" in out
-    assert "cannot be compiled" not in out
+    assert "channels_last, compiled" in caplog.text
+    assert "cannot be compiled" not in caplog.text
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.allclose(value, weights[1][name], atol=2e-2) for name, value in weights[0].items())
     assert not any("_orig_mod" in name for name in weights[1])

@@ -1,16 +1,25 @@
 """A data set of the Hugging Face hub, or a local folder in its layout, through the optional package datasets."""
 
-import hashlib
-import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from torch import Tensor
-
-from distill.data.sources import columns
+from distill.data.sources.columns import (
+    Labels,
+    Table,
+    as_splits,
+    class_names,
+    find_column,
+    find_labels,
+    open_cell,
+    schema_features,
+)
 from distill.data.splits import Splits
+from distill.data.targets import Targets
 from distill.data.vision.images import EncodedImages
-from distill.utils.errors import UserError
+from distill.utils.errors import UserError, one_line
+from distill.utils.files import open_file
+from distill.utils.processes import map_in_threads
 
 
 class HubImages(EncodedImages):
@@ -24,34 +33,16 @@ class HubImages(EncodedImages):
     """
 
     def __init__(self, rows: Any, column: str, split: str, channels: int) -> None:
+        super().__init__(channels)
         self.rows = rows
         self.column = column
         self.split = split
-        self.channels = channels
 
-    def name(self, row: int) -> str:
-        """Row and split."""
+    def name(self, row: int) -> str:  # noqa: D102
         return f"row {row} of the split {self.split}"
 
-    def open(self, row: int) -> BinaryIO:
-        """The row's bytes, or the file it names."""
-        value = self.rows[row][self.column] or {}
-        if value.get("bytes") is not None:
-            return io.BytesIO(value["bytes"])
-        if value.get("path") is not None:
-            return Path(value["path"]).open("rb")
-        raise ValueError("it is null")
-
-    def identity(self, rows: Tensor) -> bytes:
-        """A digest of at most 1,024 files spread over the rows, and their number."""
-        hasher = hashlib.sha256(str(len(rows)).encode())
-        for row in rows[:: max(1, len(rows) // 1024)].tolist():
-            try:
-                with self.open(row) as file:
-                    hasher.update(hashlib.sha256(file.read()).digest())
-            except (OSError, ValueError):
-                hasher.update(b"-")
-        return hasher.digest()
+    def open(self, row: int) -> BinaryIO:  # noqa: D102
+        return open_cell(self.rows[row][self.column], Path())
 
 
 def huggingface(
@@ -61,10 +52,11 @@ def huggingface(
     val: str | None = None,
     test: str | None = None,
     image_column: str | None = None,
-    label_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
     channels: int = 3,
     root: str | Path | None = None,
     revision: str | None = None,
+    targets: Targets = "classes",
 ) -> Splits:
     """Images of a hub data set.
 
@@ -75,10 +67,11 @@ def huggingface(
         val: likewise; None: "validation" or "valid" or "val" where there is one, else carved out of ``train``.
         test: likewise; None: "test" where there is one, else carved.
         image_column: None: found by its usual names or its type.
-        label_column: None: found likewise.
+        label_column: as of ``parquet``; None: found likewise.
         channels: 3 (RGB) or 1 (grey).
         root: folder of the downloads; None: the package's own cache.
         revision: of the repository on the hub: a commit, for results that can be repeated.
+        targets: what the task needs; see ``distill.data.targets``.
 
     Raises:
         UserError: if the package is missing, the data cannot be had, or splits or columns are not there.
@@ -87,47 +80,73 @@ def huggingface(
         import datasets
     except ImportError as error:
         raise UserError('data=huggingface needs the package datasets: pip install "distill[hf]"') from error
-    if channels not in (1, 3):
-        raise UserError(f"data.source.channels must be 1 or 3, got {channels}")
     try:
-        found = datasets.load_dataset(name, config, cache_dir=None if root is None else str(root), revision=revision)
+        cache = None if root is None else str(root)
+        builder = datasets.load_dataset_builder(name, config, cache_dir=cache, revision=revision)
+        builder.download_and_prepare()
+        repository = builder.as_dataset()
     except Exception as error:  # the package raises OSError, ValueError and its own, for one reason: it is not there
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"the data set data.source.name={name} cannot be loaded: {reason}") from error
-    chosen = {"train": train, "val": val or _first(found, "validation", "valid", "val"), "test": test}
-    chosen["test"] = chosen["test"] or _first(found, "test")
-    for split, given in chosen.items():
-        if given is not None and given not in found:
-            raise UserError(f"data.source.{split}={given}: {name} has the splits {', '.join(found)}")
-    read = {
-        split: _images(found[given], given, image_column, label_column, channels)
-        for split, given in chosen.items()
-        if given is not None
-    }
-    _, values, classes = read["train"]
-    if classes is None:
-        classes = columns.text_classes(values)
-    for images, values, _ in read.values():
-        images.labels = columns.numbers(values, classes, images.name)
-    return Splits(**{split: images for split, (images, _, _) in read.items()}, classes=classes)
+        raise UserError(f"the data set data.source.name={name} cannot be loaded: {one_line(error)}") from error
+    val = val or next((split for split in ("validation", "valid", "val") if split in repository), None)
+    test = test or ("test" if "test" in repository else None)
+    tables = {}
+    for option, split in (("train", train), ("val", val), ("test", test)):
+        if split is None:
+            continue
+        if split not in repository:
+            raise UserError(f"data.source.{option}={split}: {name} has the splits {', '.join(repository)}")
+        files = (builder.config.data_files or {}).get(split, ())
+        tables[option] = _read(repository[split], files, image_column, label_column, channels, targets)
+    return as_splits(tables, targets, label_column)
 
 
-def _first(found: Any, *names: str) -> str | None:
-    return next((name for name in names if name in found), None)
-
-
-def _images(
-    split: Any, name: str, image_column: str | None, label_column: str | None, channels: int
-) -> tuple[HubImages, list[Any], list[str] | None]:
+def _read(
+    split: Any, files: Sequence[str], image_column: str | None, label_column: Any, channels: int, targets: Targets
+) -> Table:
     import datasets
 
-    names, where = list(split.column_names), f"the split {name}"
-    fits = [column for column, feature in split.features.items() if isinstance(feature, datasets.Image)]
-    image = columns.find(names, image_column, columns.IMAGE_NAMES, fits, "image", where)
-    if image not in fits:
-        raise UserError(f"{where}: column {image!r} holds no images; set data.source.image_column to one of {fits}")
-    fits = [column for column, feature in split.features.items() if isinstance(feature, datasets.ClassLabel)]
-    label = columns.find(names, label_column, columns.LABEL_NAMES, fits, "label", where)
+    names, where = list(split.column_names), f"the split {split.split}"
+    typed = [column for column, feature in split.features.items() if _holds_images(feature)]
+    image = find_column(names, "image", image_column, typed, where)
+    if image not in typed:
+        raise UserError(f"{where}: column {image!r} holds no images; set data.image= to one of {', '.join(names)}")
+    typed = [column for column, feature in split.features.items() if isinstance(feature, datasets.ClassLabel)]
+    chosen = find_labels(names, label_column, typed, where, targets)
     rows = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
-    classes = list(split.features[label].names) if label in fits else None
-    return HubImages(rows, image, name, channels), list(split[label][:]), classes
+    classes: list[str] | None = None
+    if len(chosen) == 1:
+        feature = split.features[chosen[0]]
+        listed = getattr(getattr(feature, "feature", feature), "names", None)  # of a list's items, or its own
+        classes = None if listed is None else list(listed)
+        _check_names([file for file in files if file.endswith(".parquet")], chosen[0], classes)
+    labels = Labels({label: list(split[label][:]) for label in chosen}, classes)
+    return Table(HubImages(rows, image, str(split.split), channels), [labels], len(rows))
+
+
+def _holds_images(feature: Any) -> bool:
+    """Whether it is an Image, or what one is stored as: bytes, or a struct of bytes and path."""
+    import datasets
+
+    if isinstance(feature, dict):
+        return {"bytes", "path"} <= feature.keys()
+    return isinstance(feature, datasets.Image) or getattr(feature, "dtype", None) in ("binary", "large_binary")
+
+
+def _check_names(files: Sequence[str], label: str, classes: list[str] | None) -> None:
+    """A UserError if a parquet file lists other classes: ``datasets`` reads all files with the first one's.
+
+    Of a file on the hub only the end is fetched, which holds the list.
+    """
+    from huggingface_hub import HfFileSystem
+    from pyarrow import parquet
+
+    def listed(file: str) -> list[str] | None:
+        try:
+            with HfFileSystem().open(file) if file.startswith("hf://") else open_file(file) as table:
+                return class_names(schema_features(parquet.read_schema(table)).get(label, {}))
+        except Exception as error:  # of the system, of the network, of parquet
+            raise UserError(f"the classes that {file} lists cannot be read: {one_line(error)}") from error
+
+    for file, names in zip(files, map_in_threads(listed, files, at_a_time=1), strict=True):
+        if names not in (None, classes):
+            raise UserError(f"{file} lists other classes than the first file, or in another order: use data=parquet")

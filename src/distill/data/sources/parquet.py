@@ -1,20 +1,19 @@
 """Local parquet files with encoded images, in the Hugging Face hub's layout or a plain one."""
 
 import glob
-import hashlib
-import io
 import logging
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from torch import Tensor
-
 from distill.data.sources import columns
 from distill.data.splits import Splits
+from distill.data.targets import Targets
 from distill.data.vision.images import EncodedImages
-from distill.utils.errors import UserError
+from distill.utils.errors import UserError, one_line
+from distill.utils.files import open_file
 
 log = logging.getLogger(__name__)
 
@@ -31,47 +30,25 @@ class ParquetImages(EncodedImages):
     """
 
     def __init__(self, files: Sequence[Path], tables: Sequence[Any], channels: int) -> None:
-        self.channels = channels
-        self._chunks: list[Any] = []
-        self._starts: list[int] = []  # of each chunk, in rows of all files
-        self._origin: list[tuple[Path, int]] = []  # of each chunk: its file, and where in all rows the file begins
-        begin = 0
-        for file, table in zip(files, tables, strict=True):
-            first = begin
-            for chunk in table.chunks:
-                self._chunks.append(chunk)
-                self._starts.append(begin)
-                self._origin.append((file, first))
-                begin += len(chunk)
+        super().__init__(channels)
+        self.files = files
+        self.tables = tables
+        self._starts = list(accumulate(map(len, tables), initial=0))  # of each file, in rows of all
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """The number of a row's file, and the row in it."""
+        file = bisect_right(self._starts, row) - 1
+        return file, row - self._starts[file]
 
     def name(self, row: int) -> str:
         """The row's number in its file."""
-        file, first = self._origin[bisect_right(self._starts, row) - 1]
-        return f"row {row - first} of {file.name}"
+        file, row = self._place(row)
+        return f"row {row} of {self.files[file].name}"
 
     def open(self, row: int) -> BinaryIO:
         """The row's bytes, or the file beside the table that it names."""
-        place = bisect_right(self._starts, row) - 1
-        value = self._chunks[place][row - self._starts[place]].as_py()
-        content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-        if content is not None:
-            return io.BytesIO(content)
-        if path is not None:
-            beside: Path = self._origin[place][0].parent / path
-            return beside.open("rb")
-        raise ValueError("it is null")
-
-    def identity(self, rows: Tensor) -> bytes:
-        """A digest of the encoded bytes."""
-        hasher = hashlib.sha256()
-        for row in rows.tolist():
-            try:
-                with self.open(row) as file:
-                    content = file.read()
-            except (OSError, ValueError):
-                content = b""
-            hasher.update(len(content).to_bytes(8, "big") + content)
-        return hasher.digest()
+        file, row = self._place(row)
+        return columns.open_cell(self.tables[file][row].as_py(), self.files[file].parent)
 
 
 def parquet(
@@ -79,87 +56,109 @@ def parquet(
     test: Files | None = None,
     val: Files | None = None,
     image_column: str | None = None,
-    label_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
     channels: int = 3,
+    targets: Targets = "classes",
 ) -> Splits:
-    """Images from parquet files.
+    """Images from parquet files; where ``train`` matches none, those in the folder ``data`` beside it, as on the hub.
+
+    Labels go by the names that a file lists for them, so files may list the same names in different orders.
 
     Args:
         train: path or glob pattern, or several.
         test: likewise; None, or a pattern that matches nothing: carved out of ``train``.
         val: likewise.
         image_column: struct of bytes and path, or binary; None: found by its usual names or its type.
-        label_column: whole numbers, or text; None: found likewise.
+        label_column: of classes whole numbers, or text; of several labels one column of names, or a list of columns of
+            0 and 1; of numbers one or several; None: found likewise.
         channels: 3 (RGB) or 1 (grey).
+        targets: what the task needs; see ``distill.data.targets``.
 
     Raises:
-        UserError: for missing files, columns that are not there, a null label, or text that is no class.
+        UserError: for missing files, columns that are not there, a null label, a name that is no class, or a value
+            that does not fit ``targets``.
     """
-    if channels not in (1, 3):
-        raise UserError(f"data.source.channels must be 1 or 3, got {channels}")
-    read = {}
-    for name, given in (("train", train), ("val", val), ("test", test)):
-        files = _files(given, name)
-        if files:
-            read[name] = _read(files, image_column, label_column, channels)
-    _, values, classes = read["train"]
-    if classes is None:
-        classes = columns.text_classes(values)
-    for images, values, _ in read.values():
-        images.labels = columns.numbers(values, classes, images.name)
-    return Splits(**{name: images for name, (images, _, _) in read.items()}, classes=classes)
+    patterns = {"train": _paths(train), "val": _paths(val), "test": _paths(test)}
+    if not any(map(_matches, patterns["train"])):
+        hub = {option: [path.parent / "data" / path.name for path in paths] for option, paths in patterns.items()}
+        patterns = hub if any(map(_matches, hub["train"])) else patterns
+    files = {option: _files(paths, option) for option, paths in patterns.items()}
+    return columns.as_splits(
+        {
+            option: _read(paths, image_column, label_column, channels, targets)
+            for option, paths in files.items()
+            if paths
+        },
+        targets,
+        label_column,
+    )
 
 
-def _files(given: Files | None, name: str) -> list[Path]:
-    patterns = [] if given is None else [given] if isinstance(given, str | Path) else list(given)
-    found: list[Path] = []
-    for pattern in map(str, patterns):
-        matches = sorted(Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns
-        if not matches and (name == "train" or not glob.has_magic(pattern)):
+def _paths(patterns: Files | None) -> list[Path]:
+    return [Path(each) for each in ([patterns] if isinstance(patterns, str | Path) else patterns or [])]
+
+
+def _split(pattern: Path) -> tuple[Path, str]:
+    """The longest folder that exists, whose name may hold brackets, and the pattern below it."""
+    folder = next(parent for parent in pattern.parents if parent.is_dir() or parent == Path(pattern.anchor))
+    return folder, "" if pattern == folder else str(pattern.relative_to(folder))
+
+
+def _matches(pattern: Path) -> list[Path]:
+    folder, below = _split(pattern)
+    if pattern.is_file():
+        return [pattern]
+    return sorted(folder / match for match in glob.glob(below, root_dir=folder, recursive=True))  # noqa: PTH207
+
+
+def _files(patterns: Sequence[Path], option: str) -> list[Path]:
+    files: list[Path] = []
+    for pattern in patterns:
+        matches = _matches(pattern)
+        if not matches and (option == "train" or not glob.has_magic(_split(pattern)[1])):
             raise UserError(
-                f"no parquet file matches data.source.{name}={pattern} (looked in {Path(pattern).parent.absolute()}); "
-                f"set data.root= or data.source.{name}="
+                f"no parquet file matches data.source.{option}={pattern} "
+                f"(looked in {pattern.parent.absolute()}); set data.root= or data.source.{option}="
             )
-        found += matches
-    if patterns and not found:
-        log.info("no file matches %s: %s is carved out of train", given, name)
-    return found
+        files += matches
+    if patterns and not files:
+        log.info("no file matches %s: %s is carved out of train", ", ".join(map(str, patterns)), option)
+    return files
 
 
 def _read(
-    files: Sequence[Path], image_column: str | None, label_column: str | None, channels: int
-) -> tuple[ParquetImages, list[Any], list[str] | None]:
-    """Images still without labels, the labels as the files have them, and the classes' names in the metadata."""
+    files: Sequence[Path], image_column: str | None, label_column: Any, channels: int, targets: Targets
+) -> columns.Table:
     import pyarrow as pa
     from pyarrow import parquet as pq
 
-    tables, labels, classes = [], [], None
+    images, labels = [], []
     for file in files:
         try:
+            open_file(file).close()  # pyarrow would wait for ever at a pipe
             schema = pq.read_schema(file)
-            typed = columns.features(schema)
-            names = schema.names
-            fits = columns.of_type(typed, "Image") or [f.name for f in schema if _holds_images(f.type)]
-            image = columns.find(names, image_column, columns.IMAGE_NAMES, fits, "image", file.name)
-            fits = columns.of_type(typed, "ClassLabel")
-            label = columns.find(names, label_column, columns.LABEL_NAMES, fits, "label", file.name)
-            table = pq.read_table(file, columns=list({image, label}), partitioning=None)
+            features = columns.schema_features(schema)
+            typed = columns.columns_of_type(features, "Image") or [f.name for f in schema if _holds_images(f.type)]
+            image = columns.find_column(schema.names, "image", image_column, typed, file.name)
+            typed = columns.columns_of_type(features, "ClassLabel")
+            chosen = columns.find_labels(schema.names, label_column, typed, file.name, targets)
+            table = pq.read_table(file, columns=list({image, *chosen}), partitioning=None)
         except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{file} cannot be read as parquet: {' '.join(str(error).split())}") from error
+            raise UserError(f"{file} cannot be read as parquet: {one_line(error)}") from error
         if not _holds_images(table.schema.field(image).type):
             raise UserError(
                 f"{file.name}: column {image!r} holds {table.schema.field(image).type}, not encoded images (struct of "
-                f"bytes and path, or binary); set data.source.image_column to one of {', '.join(names)}"
+                f"bytes and path, or binary); set data.image= to one of {', '.join(schema.names)}"
             )
-        tables.append(table[image])
-        labels += table[label].to_pylist()
-        classes = columns.class_names(typed.get(label)) if classes is None else classes
-    return ParquetImages(files, tables, channels), labels, classes
+        images.append(table[image])
+        names = columns.class_names(features.get(chosen[0], {})) if len(chosen) == 1 else None
+        labels.append(columns.Labels({name: table[name].to_pylist() for name in chosen}, names))
+    return columns.Table(ParquetImages(files, images, channels), labels, sum(map(len, images)))
 
 
-def _holds_images(kind: Any) -> bool:
+def _holds_images(arrow_type: Any) -> bool:
     import pyarrow as pa
 
-    if pa.types.is_struct(kind):
-        return {"bytes", "path"} <= {field.name for field in kind}
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    if pa.types.is_struct(arrow_type):
+        return {"bytes", "path"} <= {field.name for field in arrow_type}
+    return bool(pa.types.is_binary(arrow_type) or pa.types.is_large_binary(arrow_type))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -11,22 +11,37 @@ from torch import Tensor
 
 from distill.utils.errors import UserError
 
+_SLIM = 64  # how often an image's longer side may hold the shorter one; of a longer one only the middle is resized
+
 
 @dataclass(frozen=True)
 class Augment:
     """The training views of ``data.augment``; the defaults change nothing.
 
+    Called with a batch, it crops, mirrors and cuts out, one choice per sample. Padding and cutout are black (0 before
+    normalisation), as in the field's recipes.
+
     Args:
-        crop_padding: black pixels added on each side before a random crop back to the image's size.
-        flip: mirror half of the images left to right.
-        cutout: side, in pixels, of a black square at a random place; it may hang over the edge. 0: none.
+        crop_padding: black pixels added on each side before a random crop back to the image's size; the crop's offset
+            is uniform over (2·crop_padding + 1)² positions. None: an eighth of the image's side (``ImageOptions``).
+        flip: mirror a sample left to right with probability ½.
+        cutout: side, in pixels, of a black square around a random pixel; it may hang over the edge. 0: none.
         scale: (low, high) share of an image's area that a random resized crop takes; None: no such crop. Given, it
             takes the place of ``crop_padding``, and images are read from their files every epoch.
         mixup: α of mixup, see ``distill.data.vision.mixing``; 0: none.
         cutmix: α of CutMix, likewise.
+
+    Source: crop and flip, He et al. 2016 (arXiv:1512.03385); cutout, DeVries & Taylor 2017 (arXiv:1708.04552).
+
+    Example:
+        >>> images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 2, 2)
+        >>> Augment(flip=True)(images, torch.zeros(1, 5))
+        tensor([[[[1, 0],
+                  [3, 2]]]], dtype=torch.uint8)
     """
 
-    crop_padding: int = 0
+    columns: ClassVar[int] = 5  # random numbers of one sample: crop's row and column, flip, cutout's row and column
+    crop_padding: int | None = 0
     flip: bool = False
     cutout: int = 0
     scale: Sequence[float] | None = None
@@ -38,7 +53,7 @@ class Augment:
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"data.augment.{name} is alpha of Beta(alpha, alpha), 0 or more: {getattr(self, name)}")
         for name in ("crop_padding", "cutout"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise UserError(f"data.augment.{name} must be 0 or more pixels, got {getattr(self, name)}")
         if self.scale is None:
             return
@@ -52,39 +67,12 @@ class Augment:
             )
         object.__setattr__(self, "scale", scale)
 
-
-class BatchAugment:
-    """Random crop after zero padding, horizontal flip, cutout: batched, one choice per sample.
-
-    Padding and cutout are black (0 before normalisation), as in the field's recipes.
-
-    Args:
-        crop_padding: pixels on each side; the crop's offset is uniform over the (2·crop_padding + 1)² places.
-        flip: mirror a sample with probability ½.
-        cutout: side of the square in pixels; its centre is uniform over the image. 0: none.
-
-    Source: crop and flip, He et al. 2016 (arXiv:1512.03385); cutout, DeVries & Taylor 2017 (arXiv:1708.04552).
-
-    Example:
-        >>> images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 2, 2)
-        >>> BatchAugment(crop_padding=0)(images, torch.zeros(1, 5))
-        tensor([[[[1, 0],
-                  [3, 2]]]], dtype=torch.uint8)
-    """
-
-    columns = 5  # numbers that one sample's view takes: crop's row and column, flip, cutout's row and column
-
-    def __init__(self, crop_padding: int = 4, flip: bool = True, cutout: int = 0) -> None:
-        self.crop_padding = crop_padding
-        self.flip = flip
-        self.cutout = cutout
-
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        """Give each image its view.
+        """Give each image its view, without ``scale``, mixup and CutMix.
 
         Args:
             images: (B, C, H, W), uint8 or float; not changed.
-            u: (B, 5) uniform in [0, 1), from ``views.uniform``.
+            u: (B, 5) uniform in [0, 1), from ``distill.data.rng.uniform``.
 
         Returns:
             A tensor like ``images``.
@@ -101,18 +89,18 @@ class BatchAugment:
         return images
 
     def _crop(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        p, (height, width) = self.crop_padding, images.shape[-2:]
+        p, (height, width) = self.crop_padding or 0, images.shape[-2:]
         padded = torch.nn.functional.pad(images, (p, p, p, p))
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, 2p + 1, 2p + 1, H, W), a view
-        top, left = ((part * (2 * p + 1)).long() for part in (rows, columns))
+        top, left = ((offset * (2 * p + 1)).long() for offset in (rows, columns))
         return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
 def _span(u: Tensor, size: int, side: int) -> Tensor:
-    """Which of ``size`` places lie within ``side`` around a random centre: bool (B, size)."""
+    """Which of ``size`` pixels lie within ``side`` around a random centre: bool (B, size)."""
     first = (u * size).long()[:, None] - side // 2
-    place = torch.arange(size, device=u.device)
-    return (place >= first) & (place < first + side)
+    pixel = torch.arange(size, device=u.device)
+    return (pixel >= first) & (pixel < first + side)
 
 
 class FileAugment:
@@ -156,6 +144,8 @@ def fit(image: Image.Image | Tensor, size: int, shorter: int | None = None) -> I
     if (height, width) == (size, size) == (shorter, shorter):
         return image
     low, high = min(height, width), max(height, width)
+    if high > _SLIM * low:
+        return fit(_middle(image, height, width, _SLIM * low), size, shorter)
     long = max(shorter, math.floor(shorter * high / low))
     height, width = (shorter, long) if height <= width else (long, shorter)
     top, left = round((height - size) / 2), round((width - size) / 2)
@@ -166,3 +156,11 @@ def fit(image: Image.Image | Tensor, size: int, shorter: int | None = None) -> I
         image[None].float(), (height, width), mode="bilinear", antialias=True, align_corners=False
     )[0, :, top : top + size, left : left + size]
     return tensor.round().clamp(0, 255).to(torch.uint8) if image.dtype == torch.uint8 else tensor
+
+
+def _middle(image: Image.Image | Tensor, height: int, width: int, longest: int) -> Image.Image | Tensor:
+    """An image without the ends of its longer side."""
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    if isinstance(image, Image.Image):
+        return image.crop((left, top, min(width, left + longest), min(height, top + longest)))
+    return image[:, top : top + longest, left : left + longest]

@@ -10,15 +10,16 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.data.batch import Batch
-from distill.data.loader import Failure
+from distill.data.loader import Batch, Failure
 from distill.data.rng import sample_seed, seeded, uniform
 from distill.data.sampler import Key
 from distill.data.splits import Split
-from distill.data.vision.augment import BatchAugment, fit
-from distill.data.vision.images import BrokenImageError, to_tensor
+from distill.data.vision.augment import Augment, fit
+from distill.data.vision.images import ImageSet
 from distill.data.vision.mixing import Mixing
+from distill.data.vision.pixels import BrokenImageError, to_tensor
 from distill.data.vision.preprocess import Scaling
+from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class BatchTransform:
     """
 
     scaling: Scaling
-    augment: BatchAugment | None
+    augment: Augment | None
     mixing: Mixing | None
     seed: int
     cycle: int | None
@@ -47,11 +48,11 @@ class BatchTransform:
 class ImageDataset(Dataset[Batch | Failure | None]):
     """Turns (epoch, positions in the split) into a finished batch on ``device``."""
 
-    def __init__(self, split: Split, transform: BatchTransform, device: torch.device | None = None) -> None:
+    def __init__(self, split: Split[ImageSet], transform: BatchTransform, device: torch.device | None = None) -> None:
         self.split = split
         self.batch_transform = transform
         self._rows = split.rows.to(device or "cpu")
-        self._labels = split.images.labels.to(device or "cpu")
+        self._labels = split.dataset.labels.to(device or "cpu")
 
     def __getitem__(self, key: Key) -> Batch | Failure | None:
         epoch, positions = key
@@ -65,7 +66,7 @@ class ImageDataset(Dataset[Batch | Failure | None]):
             if mixing is None:
                 return Batch(images, self._labels[index], index)
             return self._mixed(mixing, images, kept, epoch)
-        except BrokenImageError as error:
+        except (BrokenImageError, UserError) as error:
             return Failure(str(error))
 
     def _augmented(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,13 +74,13 @@ class ImageDataset(Dataset[Batch | Failure | None]):
         images, kept = self.read(epoch, positions)
         augment = self.batch_transform.augment
         if augment is not None and len(kept):
-            images = augment(images, self.draws(epoch, kept, BatchAugment.columns))
+            images = augment(images, self.draws(epoch, kept, Augment.columns))
         return (self.batch_transform.scaling(images) if len(kept) else images), kept
 
     def _mixed(self, mixing: Mixing, images: Tensor, kept: Tensor, epoch: int) -> Batch:
-        """Mix every image with its partner, augmented in this epoch; without a readable partner it stays unmixed."""
+        """Mix every image with its partner's view in this epoch; without a readable partner it stays unmixed."""
         index = self._rows[kept]
-        u = self.draws(epoch, kept, BatchAugment.columns + mixing.columns)[:, BatchAugment.columns :]
+        u = self.draws(epoch, kept, Augment.columns + mixing.columns)[:, Augment.columns :]
         partners = mixing.partners(u, len(self))
         others, readable = self._augmented(epoch, partners)
         mask = torch.isin(partners, readable) if len(readable) < len(partners) else slice(None)
@@ -108,24 +109,23 @@ class ImageDataset(Dataset[Batch | Failure | None]):
 class MemoryDataset(ImageDataset):
     """Images decoded once: ``pixels[at]`` are the split's, (N, C, H, W)."""
 
-    def __init__(self, split: Split, transform: BatchTransform, pixels: Tensor, at: Tensor) -> None:
+    def __init__(self, split: Split[ImageSet], transform: BatchTransform, pixels: Tensor, at: Tensor) -> None:
         super().__init__(split, transform, pixels.device)
         self.pixels = pixels
         self.at = at
-        self._drawn: tuple[int, Tensor] | None = None
+        self._epoch_draws: tuple[int, Tensor] | None = None
 
     def draws(self, epoch: int, positions: Tensor, n: int) -> Tensor:
         """One gather: an epoch's numbers are drawn at its start, which saves fifty operations per step."""
-        if self._drawn is None or self._drawn[0] != epoch:
+        if self._epoch_draws is None or self._epoch_draws[0] != epoch:
             mixing = self.batch_transform.mixing
-            columns = BatchAugment.columns + (mixing.columns if mixing is not None else 0)
+            columns = Augment.columns + (mixing.columns if mixing is not None else 0)
             seed = self.batch_transform.seed
             chunks = [uniform(seed, epoch, rows, columns) for rows in torch.split(self._rows, _CHUNK)]
-            self._drawn = epoch, torch.cat(chunks)
-        return self._drawn[1][positions, :n]
+            self._epoch_draws = epoch, torch.cat(chunks)
+        return self._epoch_draws[1][positions, :n]
 
-    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """One gather."""
+    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002, D102
         return self.pixels[self.at[positions]], positions
 
 
@@ -142,7 +142,7 @@ class FileDataset(ImageDataset):
 
     def __init__(
         self,
-        split: Split,
+        split: Split[ImageSet],
         batch_transform: BatchTransform,
         transform: Callable[[Any], Any] | None,
         size: int | None,
@@ -155,8 +155,7 @@ class FileDataset(ImageDataset):
         self.shorter = shorter
         self.skip = skip
 
-    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode one by one."""
+    def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         images, kept = [], []
         for position in positions.tolist():
             row = int(self.split.rows[position])
@@ -169,12 +168,13 @@ class FileDataset(ImageDataset):
                 log.warning("skipped: %s", error)
         shapes = {tuple(image.shape) for image in images}
         if len(shapes) > 1:
-            raise BrokenImageError(f"one batch has images of the shapes {sorted(shapes)}: {self._advice()}")
+            advice = "set data.image_size" if self.transform is None else "end data.transform with a crop to one size"
+            raise BrokenImageError(f"one batch has images of the shapes {sorted(shapes)}: {advice}")
         return torch.stack(images) if images else torch.empty(0), torch.tensor(kept, dtype=torch.int64)
 
     def _decoded(self, row: int) -> Image.Image | Tensor:
-        at_least = getattr(self.transform, "at_least", None)
-        return self.split.images.image(row) if at_least is None else self.split.images.reduced(row, at_least)
+        images, at_least = self.split.dataset, getattr(self.transform, "at_least", None)
+        return images.image(row) if at_least is None else images.reduced(row, at_least)
 
     def _transformed(self, image: Image.Image | Tensor, epoch: int, row: int) -> Tensor:
         if self.transform is not None:
@@ -185,6 +185,3 @@ class FileDataset(ImageDataset):
         elif self.size is not None:
             image = fit(image, self.size, self.shorter)
         return to_tensor(image)
-
-    def _advice(self) -> str:
-        return "end data.transform with a crop to one size" if self.transform is not None else "set data.image_size"

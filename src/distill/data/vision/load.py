@@ -1,12 +1,10 @@
 """Reading a split's images before training: decoded into one tensor, or looked over and left in their files."""
 
-import hashlib
 import logging
 import multiprocessing
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,12 +13,14 @@ from torch.utils.data import DataLoader, Dataset
 from distill.data.loader import identity_collate
 from distill.data.splits import Split
 from distill.data.vision.augment import fit
-from distill.data.vision.images import BrokenImageError, ImageSet, digest, to_tensor
-from distill.utils.cpu import usable_cores
+from distill.data.vision.images import ImageSet
+from distill.data.vision.pixels import BrokenImageError, is_finite, to_tensor
 from distill.utils.errors import UserError
+from distill.utils.processes import map_in_threads, usable_cores
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 OnBroken = Literal["error", "skip"]
 CHECKED = 200_000  # a larger split that stays in its files is not looked over before training (minutes)
 _MANY_PIXELS = 4_000_000  # more are decoded by several processes (threads would wait for each other: the GIL)
@@ -28,10 +28,9 @@ _CHUNK_BYTES = 1_000_000  # what a process hands over at a time
 
 
 @dataclass(frozen=True)
-class LoadedSplit:
+class LoadedSplit(Split[ImageSet]):
     """One split: decoded, ``pixels[at]`` are its images; in files, ``pixels`` is None."""
 
-    split: Split
     pixels: Tensor | None
     at: Tensor
     _copies: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
@@ -44,52 +43,74 @@ class LoadedSplit:
         return self._copies[device]
 
 
-def shape(images: ImageSet, row: int, image_size: int | None) -> tuple[int, int, int]:
-    """(C, H, W) of one image once it is fitted to ``image_size``."""
-    try:
+def _first_readable(read: Callable[[int], T], rows: Tensor, on_broken: OnBroken) -> T | None:
+    """What ``read`` returns for the first row that can be read; None: for no row."""
+    for row in rows.tolist():
+        try:
+            return read(row)
+        except BrokenImageError as error:
+            if on_broken == "error":
+                raise UserError(str(error)) from error
+    return None
+
+
+def common_shape(train: Split[ImageSet], image_size: int | None, on_broken: OnBroken) -> tuple[int, int, int]:
+    """(C, H, W) of the first training image that can be read, once it is fitted to ``image_size``."""
+    images = train.dataset
+
+    def shape(row: int) -> tuple[int, int, int]:
         height, width = images.check(row)
         channels = images.channels or to_tensor(images.image(row)).shape[0]
-    except BrokenImageError as error:
-        raise UserError(str(error)) from error
-    return (channels, image_size, image_size) if image_size is not None else (channels, height, width)
+        return (channels, image_size, image_size) if image_size is not None else (channels, height, width)
+
+    common = _first_readable(shape, train.rows, on_broken)
+    if common is None:
+        raise UserError(f"none of the {len(train.rows)} images of the train split can be read")
+    return common
 
 
 def load(
-    split: Split, name: str, size: tuple[int, int], image_size: int | None, memory: bool, broken: OnBroken
+    split: Split[ImageSet], name: str, size: tuple[int, int], image_size: int | None, memory: bool, on_broken: OnBroken
 ) -> LoadedSplit:
     """Decode a split into memory, or check that its images are whole and (without image_size) of one size.
 
     Args:
         split: the rows to load.
         name: its name, for messages.
-        size: height and width that every image must have where ``image_size`` is None.
-        image_size: side to which images are fitted.
+        size: common height and width.
+        image_size: side to which images are fitted; None: they must have the size.
         memory: decode now.
-        broken: what to do with an image that cannot be read.
+        on_broken: what to do with an image that cannot be read.
 
     Raises:
         UserError: for a broken image (named) unless they are skipped, for images of two sizes, or for none left.
     """
-    images, rows = split.images, split.rows
+    images, rows, pixels = split.dataset, split.rows, None
+    if images.pixels is not None and images.pixels.is_floating_point():
+        for row in rows.tolist():
+            if not is_finite(images.pixels[row]):
+                raise UserError(f"{name} {images.name(row)} has NaN or infinite values")
     if memory and images.pixels is not None and is_decoded(images, image_size):
         if image_size is None and tuple(images.pixels.shape[-2:]) != size:
             raise _mismatch(images, 0, size, tuple(images.pixels.shape[-2:]))
-        return LoadedSplit(split, images.pixels, rows)
+        return LoadedSplit(images, rows, images.pixels, rows)
+    broken: dict[int, str] | None = {}
     if memory:
-        pixels: Tensor | None
-        pixels, whole = _decode(images, rows, size, image_size, broken)
+        pixels, broken = _decode(images, rows, size, image_size, on_broken)
     elif len(rows) > CHECKED:
         log.info("the %s split's %d images are not checked before training: too many", name, len(rows))
-        pixels, whole = None, torch.ones(len(rows), dtype=torch.bool)
     else:
-        pixels, whole = None, _check(images, rows, size, image_size, broken)
-    if not whole.all():
-        count = int((~whole).sum())
-        log.warning("skipped %d broken of %d images in the %s split", count, len(rows), name)
-        if count == len(rows):
-            raise UserError(f"none of the {len(rows)} images of the {name} split can be read")
-        split, pixels = Split(images, rows[whole]), None if pixels is None else pixels[whole]
-    return LoadedSplit(split, pixels, torch.arange(len(split.rows)))
+        broken = _check(images, rows, size, image_size, on_broken)
+    if broken is None or len(broken) == len(rows):
+        raise UserError(f"none of the {len(rows)} images of the {name} split can be read")
+    for message in broken.values():
+        log.warning("skipped: %s", message)
+    if broken:
+        log.warning("skipped %d broken of %d images in the %s split", len(broken), len(rows), name)
+        whole = torch.ones(len(rows), dtype=torch.bool)
+        whole[list(broken)] = False
+        rows, pixels = rows[whole], None if pixels is None else pixels[whole]
+    return LoadedSplit(images, rows, pixels, torch.arange(len(rows)))
 
 
 def is_decoded(images: ImageSet, image_size: int | None) -> bool:
@@ -104,98 +125,93 @@ def _mismatch(images: ImageSet, row: int, size: tuple[int, ...], other_size: tup
 
 
 class _Decoder(Dataset[Any]):
-    """Chunks of a split, decoded: pixels, and position and error message of each broken image."""
+    """Chunks of a split, decoded: pixels, and the message of each broken image by its position in the chunk."""
 
-    def __init__(self, images: ImageSet, rows: Tensor, image_size: int | None, like: Tensor) -> None:
+    def __init__(
+        self, images: ImageSet, rows: Tensor, image_size: int | None, like: Tensor, on_broken: OnBroken
+    ) -> None:
         self.images = images
         self.chunks = torch.split(rows, max(1, _CHUNK_BYTES // (like.numel() * like.element_size())))
         self.image_size = image_size
         self.like = like
+        self.on_broken = on_broken
 
     def __len__(self) -> int:
         return len(self.chunks)
 
-    def __getitem__(self, chunk: int) -> tuple[Tensor, list[tuple[int, str]]] | UserError:
+    def __getitem__(self, chunk: int) -> tuple[Tensor, dict[int, str]] | UserError:
         rows = self.chunks[chunk].tolist()
         pixels = torch.zeros(len(rows), *self.like.shape, dtype=self.like.dtype)
-        broken = []
+        broken = {}
         for position, row in enumerate(rows):
             try:
                 image = self.images.image(row)
+                tensor = to_tensor(image if self.image_size is None else fit(image, self.image_size))
+                if not is_finite(tensor):
+                    raise BrokenImageError(f"{self.images.name(row)} cannot be read: it has NaN or infinite values")
             except BrokenImageError as error:
-                broken.append((position, str(error)))
+                if self.on_broken == "error":
+                    return UserError(str(error))
+                broken[position] = str(error)
                 continue
-            tensor = to_tensor(image if self.image_size is None else fit(image, self.image_size))
+            except UserError as error:  # from a worker process it would come with a traceback
+                return error
             if tensor.shape != self.like.shape:
                 return _mismatch(self.images, row, tuple(self.like.shape), tuple(tensor.shape))
+            if tensor.dtype != self.like.dtype:
+                types = f"{self.like.dtype} and {tensor.dtype} ({self.images.name(row)})"
+                return UserError(f"images differ in type: {types}; give all as uint8 (0..255) or as float (0..1)")
             pixels[position] = tensor
         return pixels, broken
 
 
 def _decode(
-    images: ImageSet, rows: Tensor, size: tuple[int, int], image_size: int | None, broken: OnBroken
-) -> tuple[Tensor, Tensor]:
-    """The decoded split and bool (N,): which of its images are whole."""
-    first: Tensor | None = None
-    for row in rows.tolist():  # the first that can be read tells the type
-        try:
-            first = to_tensor(images.image(row))
-            break
-        except BrokenImageError as error:
-            if broken == "error":
-                raise UserError(str(error)) from error
-    whole = torch.ones(len(rows), dtype=torch.bool)
+    images: ImageSet, rows: Tensor, size: tuple[int, int], image_size: int | None, on_broken: OnBroken
+) -> tuple[Tensor, dict[int, str] | None]:
+    """The decoded split, and the message of each broken image by its position; None: all are broken."""
+    first = _first_readable(lambda row: to_tensor(images.image(row)), rows, on_broken)
     if first is None:
-        return torch.empty(len(rows), 0), ~whole
-    height, width = (image_size, image_size) if image_size is not None else size
-    like = torch.empty(first.shape[0], height, width, dtype=first.dtype)
+        return torch.empty(0), None
+    like = torch.empty(first.shape[0], *size, dtype=first.dtype)
     pixels = torch.zeros(len(rows), *like.shape, dtype=like.dtype)
-    decoder = _Decoder(images, rows, image_size, like)
+    decoder = _Decoder(images, rows, image_size, like, on_broken)
     parallel = len(rows) * first.shape[1] * first.shape[2] >= _MANY_PIXELS
     workers = usable_cores() if parallel and not multiprocessing.current_process().daemon else 0
+    loader = DataLoader(decoder, None, num_workers=workers, collate_fn=identity_collate, generator=torch.Generator())
     begin = 0
-    problem: UserError | None = None
-    for result in DataLoader(
-        decoder, None, num_workers=workers, collate_fn=identity_collate, generator=torch.Generator()
-    ):
+    broken: dict[int, str] = {}
+    failure: UserError | None = None
+    for result in loader:
         if isinstance(result, UserError):
-            problem = result
-        elif result[1] and broken == "error":
-            problem = UserError(result[1][0][1])
-        if problem is not None:
+            failure = result
             break  # raised below, when the workers have ended
-        pixels[begin : begin + len(result[0])] = result[0]
-        for position, message in result[1]:
-            log.warning("skipped: %s", message)
-            whole[begin + position] = False
-        begin += len(result[0])
-    if problem is not None:
-        raise problem
-    return pixels, whole
+        chunk, messages = result
+        pixels[begin : begin + len(chunk)] = chunk
+        broken |= {begin + position: message for position, message in messages.items()}
+        begin += len(chunk)
+    if failure is not None:
+        raise failure
+    return pixels, broken
 
 
-def _check(images: ImageSet, rows: Tensor, size: tuple[int, int], image_size: int | None, broken: OnBroken) -> Tensor:
-    """Which images are whole: bool (N,)."""
-    whole = torch.ones(len(rows), dtype=torch.bool)
+def _check(
+    images: ImageSet, rows: Tensor, size: tuple[int, int], image_size: int | None, on_broken: OnBroken
+) -> dict[int, str]:
+    """The message of each broken image by its position."""
 
     def check(row: int) -> str | None:
         try:
             actual = images.check(row)
         except BrokenImageError as error:
+            if on_broken == "error":
+                raise UserError(str(error)) from error
             return str(error)
         if image_size is None and actual != size:
             raise _mismatch(images, row, size, actual)
         return None
 
-    with ThreadPoolExecutor() as pool:
-        for position, message in enumerate(pool.map(check, rows.tolist())):
-            if message is None:
-                continue
-            if broken == "error":
-                raise UserError(message)
-            log.warning("skipped: %s", message)
-            whole[position] = False
-    return whole
+    messages = map_in_threads(check, rows.tolist())
+    return {position: message for position, message in enumerate(messages) if message is not None}
 
 
 def statistics(loaded: LoadedSplit) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -210,19 +226,3 @@ def statistics(loaded: LoadedSplit) -> tuple[tuple[float, ...], tuple[float, ...
     mean = total / len(loaded.at)
     std = (square / len(loaded.at) - mean**2).clamp(min=0).sqrt() / unit
     return tuple((mean / unit).tolist()), tuple(value if value > 1e-6 else 1.0 for value in std.tolist())
-
-
-def fingerprint(splits: dict[str, LoadedSplit], settings: Sequence[object]) -> str:
-    """Hex digest of each split's rows, labels and content, and of the settings that shape a view."""
-    hasher = hashlib.sha256(repr(list(settings)).encode())
-    for name, loaded in splits.items():
-        split = loaded.split
-        content = split.images.identity(split.rows) if loaded.pixels is None else _content(loaded)
-        for piece in (name.encode(), digest(split.rows), digest(split.labels), content):
-            hasher.update(hashlib.sha256(piece).digest())
-    return hasher.hexdigest()
-
-
-def _content(loaded: LoadedSplit) -> bytes:
-    assert loaded.pixels is not None
-    return b"".join(digest(loaded.pixels[at]) for at in torch.split(loaded.at, 4096))

@@ -17,7 +17,7 @@ def _quantiles(alpha: float) -> Tensor:
 
 @dataclass(eq=False)
 class Mixing:
-    """The view of a sample mixed with that of another one.
+    """Mix the view of a sample with that of another one.
 
     The partner is drawn from the whole training split, λ from Beta(α, α), the box from the image, all from the sample's
     own random numbers: what a sample looks like in an epoch depends on (seed, epoch, index), not on the batch around
@@ -57,30 +57,29 @@ class Mixing:
             u: (B, 5) uniform in [0, 1).
 
         Returns:
-            The mixed images, and the share of each that is its own, float32 (B,).
+            The mixed images, and λ: the share of each that is not its partner's, float32 (B,).
         """
         height, width = images.shape[-2:]
-        choice = u[:, 1] < 0.5 if self.mixup and self.cutmix else torch.full_like(u[:, 1], bool(self.mixup)).bool()
-        place = (u[:, 2] * _QUANTILES).long()
-        share = torch.ones_like(u[:, 2])
+        use_mixup = u[:, 1] < 0.5 if self.mixup and self.cutmix else torch.full_like(u[:, 1], bool(self.mixup)).bool()
+        entry = (u[:, 2] * _QUANTILES).long()
+        lam = torch.ones_like(u[:, 2])
         mixed = images
         if self.mixup:
-            own = torch.where(choice, self._table("mixup", u)[place], share)
-            mixed = others + (images - others) * own[:, None, None, None]
-            share = own
+            lam = torch.where(use_mixup, self._table("mixup", u)[entry], lam)
+            mixed = others + (images - others) * lam[:, None, None, None]
         if self.cutmix:
-            side = (1 - self._table("cutmix", u)[place]).sqrt()
-            rows, columns = (_span(u[:, at], side, size) for at, size in ((3, height), (4, width)))
-            box = rows[:, :, None] & columns[:, None, :] & ~choice[:, None, None]
+            side = (1 - self._table("cutmix", u)[entry]).sqrt()
+            rows, columns = _span(u[:, 3], side, height), _span(u[:, 4], side, width)
+            box = rows[:, :, None] & columns[:, None, :] & ~use_mixup[:, None, None]
             mixed = torch.where(box[:, None], others, mixed)
-            share = share - box.float().mean(dim=(1, 2))
-        return mixed, share
+            lam = lam - box.float().mean(dim=(1, 2))
+        return mixed, lam
 
-    def target(self, own: Tensor, others: Tensor, share: Tensor) -> Tensor:
+    def target(self, labels: Tensor, other_labels: Tensor, lam: Tensor) -> Tensor:
         """Two class numbers each, int64 (B,), as one distribution (B, C)."""
-        target = torch.zeros(len(own), self.num_classes, device=own.device)
-        target.scatter_add_(1, own[:, None], share[:, None])
-        return target.scatter_add_(1, others[:, None], 1 - share[:, None])
+        target = torch.zeros(len(labels), self.num_classes, device=labels.device)
+        target.scatter_add_(1, labels[:, None], lam[:, None])
+        return target.scatter_add_(1, other_labels[:, None], 1 - lam[:, None])
 
     def _table(self, name: str, like: Tensor) -> Tensor:
         table = self._tables[name] = self._tables[name].to(like.device)
@@ -88,7 +87,7 @@ class Mixing:
 
 
 def _span(u: Tensor, side: Tensor, size: int) -> Tensor:
-    """The places of a side of ``size`` that lie in a box of share ``side`` around a random centre: bool (B, size)."""
+    """The pixels of a line of ``size`` that lie in a box of share ``side`` around a random centre: bool (B, size)."""
     centre, half = (u * size).floor(), (side * size / 2)
-    place = torch.arange(size, device=u.device)
-    return (place >= (centre - half).round()[:, None]) & (place < (centre + half).round()[:, None])
+    pixel = torch.arange(size, device=u.device)
+    return (pixel >= (centre - half).round()[:, None]) & (pixel < (centre + half).round()[:, None])

@@ -1,7 +1,7 @@
 """Normalisation, and the evaluation transform of one image as plain numbers that a file can hold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from distill.data.vision.augment import fit
-from distill.data.vision.images import convert, to_tensor
+from distill.data.vision.pixels import convert, to_tensor
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Scaling:
     std: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) to float32."""
+        """Normalise (B, C, H, W) to float32; ``images`` stay as they are."""
         unit = 1 / 255 if images.dtype == torch.uint8 else 1.0
         mean, std = self._constants(images.device)
-        return images.to(torch.float32).mul_(unit / std).sub_(mean / std)
+        return images.to(torch.float32, copy=True).mul_(unit / std).sub_(mean / std)
 
     @lru_cache(maxsize=4)  # noqa: B019 - a few devices, and as long as the data
     def _constants(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ class Preprocess:
         """One image as a float32 tensor (C, H, W).
 
         Raises:
-            ValueError: another number of channels (a tensor), or another size where images are not resized.
+            ValueError: another number of channels or type (a tensor), or another size where images are not resized.
         """
         if isinstance(image, Image.Image):
             image = convert(image, self.channels)
@@ -86,7 +86,4 @@ class Preprocess:
 
     def as_dict(self) -> dict[str, Any]:
         """Its arguments in JSON's types."""
-        return {
-            "channels": self.channels, "height": self.height, "width": self.width, "resize": self.resize,
-            "mean": list(self.mean), "std": list(self.std),
-        }  # fmt: skip
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}

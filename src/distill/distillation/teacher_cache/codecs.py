@@ -1,26 +1,17 @@
-"""How a teacher's logits are stored."""
+"""How a teacher's logits are stored.
+
+A codec encodes logits (N, C) as named tensors of N rows each, decodes those to float32 (N, C), and knows the ``bytes``
+that one sample takes. Its ``repr`` is part of a cache's key.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 LARGEST = 65504.0  # of float16
-
-
-class Codec(Protocol):
-    """Encodes logits (N, C) as named tensors of N rows each, and decodes those to float32 (N, C)."""
-
-    def encode(self, logits: Tensor) -> dict[str, Tensor]: ...
-
-    def decode(self, rows: Mapping[str, Tensor]) -> Tensor: ...
-
-    @property
-    def bytes(self) -> int:
-        """Of one sample."""
 
 
 def half(x: Tensor) -> Tensor:
@@ -80,14 +71,14 @@ class TopK:
 
     def encode(self, logits: Tensor) -> dict[str, Tensor]:
         logits = logits.float().clamp(-LARGEST, LARGEST)
-        values, chosen = logits.topk(self.k, dim=1)
-        others = logits.scatter(1, chosen, float("-inf")).logsumexp(1, keepdim=True)
-        return {"values": values.half(), "classes": chosen.to(self._index_dtype), "others": others}
+        values, classes = logits.topk(self.k, dim=1)
+        others = logits.scatter(1, classes, float("-inf")).logsumexp(1, keepdim=True)
+        return {"values": values.half(), "classes": classes.to(self._index_dtype), "others": others}
 
     def decode(self, rows: Mapping[str, Tensor]) -> Tensor:
         fill = rows["others"] - math.log(self.classes - self.k)
-        full = fill.expand(-1, self.classes).clone()
-        return full.scatter_(1, rows["classes"].long(), rows["values"].float())
+        logits = fill.expand(-1, self.classes).clone()
+        return logits.scatter_(1, rows["classes"].long(), rows["values"].float())
 
     @property
     def _index_dtype(self) -> torch.dtype:
@@ -96,3 +87,6 @@ class TopK:
     @property
     def bytes(self) -> int:
         return self.k * (2 + self._index_dtype.itemsize) + 4
+
+
+Codec = Exact | TopK

@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from distill.config.schema import CacheConfig
 from distill.data import DataModule
 from distill.distillation.criterion import Criterion
 from distill.distillation.model_info import ModelInfo
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache.codecs import Codec, Half, TopK
-from distill.distillation.teacher_cache.store import Store, claim, make_room
+from distill.distillation.teacher_cache.store import Key, Store, claim, make_room
 from distill.distillation.teacher_cache.teacher import CachedTeacher, digest
 from distill.utils import distributed
 from distill.utils.errors import UserError
@@ -21,58 +22,43 @@ GB = 1e9
 
 
 @dataclass(frozen=True)
-class CacheOptions:
-    """``cache`` of the configuration.
-
-    Args:
-        enabled: None: where it can be used and fits; True: the same, but what does not fit is an error; False: never.
-        dir: the folder of all caches.
-        max_gb: of all of them together, in GB (10⁹ bytes); those used longest ago make room.
-        top_k: store the k largest logits only; None: all.
-        cycle: the student's views repeat after so many epochs; None: never. (Without random augmentation: after one.)
-    """
-
-    enabled: bool | None
-    dir: Path
-    max_gb: float
-    top_k: int | None
-    cycle: int | None
-
-
-@dataclass(frozen=True)
 class CachePlan:
     """How one training's teachers are cached.
 
     Attributes:
-        options: see ``CacheOptions``.
+        options: ``cache`` of the configuration.
         codec: how training logits are stored.
         bytes: of the whole cache of one teacher, the first: that of others is as large or smaller.
         samples: index of every sample, by split.
         embedding: whether a term reads the (first) teacher's.
         key: what determines the outputs besides the teacher.
         cycle: after how many epochs the views repeat; None: never.
+        problem: why ``cache.dir`` cannot be written, if that is so. Answers pass through the codec all the same: the
+            results are those of a run that writes them.
     """
 
-    options: CacheOptions
+    options: CacheConfig
     codec: Codec
     bytes: int
     samples: dict[str, Tensor]
     embedding: bool
-    key: dict[str, Any]
+    key: Key
     cycle: int | None
+    problem: OSError | None = None
 
     def wrap(self, teachers: Sequence[Teacher]) -> list[CachedTeacher]:
         """Each teacher with its cache; embeddings are those of the first."""
-        stores = [self._store(teacher) for teacher in teachers]
-        make_room(self.options.dir, self.bytes, int(self.options.max_gb * GB), keep=[s.folder for s in stores])
+        root = Path(self.options.dir)
+        stores = []
+        for teacher in teachers:
+            key = {"teacher": digest(teacher.model), "answers in": teacher.precision, "codec": repr(self.codec)}
+            stores.append(Store(root, {**key, **self.key}, self.problem))
+        if self.problem is None:
+            make_room(root, self.bytes, int(self.options.max_gb * GB), keep=[store.folder for store in stores])
         return [
             CachedTeacher(teacher, store, self.codec, self.samples, self.cycle, self.embedding and i == 0)
             for i, (teacher, store) in enumerate(zip(teachers, stores, strict=True))
         ]
-
-    def _store(self, teacher: Teacher) -> Store:
-        key = {"teacher": digest(teacher.model), "answers in": teacher.precision, "codec": repr(self.codec), **self.key}
-        return Store(self.options.dir, key)
 
 
 def _readable(size: int) -> str:
@@ -80,18 +66,18 @@ def _readable(size: int) -> str:
 
 
 def plan(
-    options: CacheOptions,
+    options: CacheConfig,
     criterion: Criterion,
     teacher: ModelInfo,
-    data: DataModule,
+    data: DataModule[Any],
     epochs: int,
-    precision: Any,
+    precision: str | int,
     teachers: int = 1,
 ) -> tuple[CachePlan | None, str]:
     """A plan, or None, and one line that describes it or says why there is none.
 
     Args:
-        options: as configured.
+        options: ``cache`` of the configuration.
         criterion: built.
         teacher: its layers and shapes.
         data: the student's.
@@ -109,9 +95,13 @@ def plan(
     if layered := [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]:
         return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
     classes = teacher.logits[1]
+    if options.top_k is not None and criterion.task is not None and not criterion.task.has_classes:
+        raise UserError(
+            f"cache.top_k keeps the largest logits of a softmax, and task={criterion.task.info.name} has none"
+        )
     if options.top_k is not None and options.top_k >= classes:
         raise UserError(f"cache.top_k={options.top_k} must be below the number of classes, {classes}; null keeps all")
-    codec: Codec = TopK(classes, options.top_k) if options.top_k else Half(classes)
+    codec = TopK(classes, options.top_k) if options.top_k else Half(classes)
     width = teacher.embedding[1] if criterion.reads("teacher_embedding") and teacher.embedding else 0
     cycle = options.cycle if data.random_views else 1
     views = min(epochs, cycle or epochs)
@@ -127,13 +117,13 @@ def plan(
         if options.enabled:
             raise UserError(f"the teacher cache takes {total}, and cache.max_gb={options.max_gb:g}; {smaller}")
         return None, f"teacher cache: not used, {total} is above cache.max_gb={options.max_gb:g}; {smaller}"
+    problem = None
     try:
-        claim(options.dir)
+        claim(Path(options.dir))
     except OSError as error:
-        problem = f"cache.dir={options.dir} cannot be written: {error.strerror or error}"
         if options.enabled:
-            raise UserError(problem) from error
-        return None, f"teacher cache: not used, {problem}"
-    key = {"data": data.fingerprint, "seed": data.seed, "precision": str(precision)}
+            raise UserError(f"cache.dir={options.dir} cannot be written: {error.strerror or error}") from error
+        problem = error
+    key: Key = {"data": data.fingerprint, "seed": data.seed, "precision": str(precision)}
     line = f"teacher cache: {options.dir}, at most {total}"
-    return CachePlan(options, codec, size, samples, width > 0, key, cycle), line
+    return CachePlan(options, codec, size, samples, width > 0, key, cycle, problem), line

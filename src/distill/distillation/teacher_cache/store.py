@@ -10,25 +10,25 @@ import json
 import logging
 import os
 import shutil
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from distill.utils.atomic import atomic_path, write_text
+from distill.utils.checkpoints import CHECKSUM, checksum, read_safetensors
 from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
 MARKER = "distill-teacher-cache.json"
+Key = Mapping[str, str | int | None]
 
 
 @dataclass
@@ -49,9 +49,9 @@ class CachedOutputs:
     _written: int = 0
 
     @classmethod
-    def none(cls, samples: int) -> "CachedOutputs":
+    def none(cls, samples: int, empty: bool = True) -> "CachedOutputs":
         """Without rows yet."""
-        return cls(torch.zeros(samples, dtype=torch.bool), empty=True)
+        return cls(torch.zeros(samples, dtype=torch.bool), empty=empty)
 
     def to(self, device: torch.device) -> "CachedOutputs":
         """Move all tensors, in place."""
@@ -75,12 +75,6 @@ class CachedOutputs:
         if self._written >= len(self.present):
             self.complete = bool(self.present.all())
 
-    def join(self, other: "CachedOutputs") -> None:
-        """Copy the rows that are missing here."""
-        at = (other.present & ~self.present).nonzero()[:, 0]
-        if len(at):
-            self.put(at, {name: rows[at] for name, rows in other.rows.items()})
-
 
 class Store:
     """One folder of outputs: one teacher, one dataset with its augmentation, one seed, one precision.
@@ -88,16 +82,19 @@ class Store:
     Args:
         root: the folder of all caches.
         key: everything that determines the outputs; its digest names the folder.
+        problem: nothing is written, for this reason.
 
     Attributes:
         problem: why nothing can be written, if that is so.
     """
 
-    def __init__(self, root: Path, key: Mapping[str, Any]) -> None:
+    def __init__(self, root: Path, key: Key, problem: OSError | None = None) -> None:
         self.root = root
-        text = json.dumps(key, sort_keys=True, default=str)
+        text = json.dumps(key, sort_keys=True)
         self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.problem: OSError | None = None
+        self.problem = problem
+        if problem is not None:
+            return
         try:
             write_text(self.folder / "key.json", text, several_writers=True)
         except OSError as error:  # what is there can be read all the same
@@ -106,31 +103,25 @@ class Store:
     def _path(self, split: str, epoch: int) -> Path:
         return self.folder / (f"{split}-{epoch:05d}.safetensors" if split == "train" else f"{split}.safetensors")
 
-    def has(self, split: str, epoch: int) -> bool:
-        """Whether the epoch has a file."""
-        return self._path(split, epoch).is_file()
-
     def read(self, split: str, epoch: int, samples: int) -> CachedOutputs | None:
         """The outputs of one epoch, or None. A corrupt file is deleted."""
         path = self._path(split, epoch)
         try:
-            with safe_open(path, "pt") as file:
-                expected = (file.metadata() or {}).get("crc32")
-                rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            rows = read_safetensors(path, required=True)
         except FileNotFoundError:
             return None
-        except (SafetensorError, OSError, ValueError) as error:
-            return self._rejected(path, str(error))
+        except ValueError as error:
+            return self._reject(path, str(error))
         present = rows.pop("present", torch.empty(0))
-        if str(_checksum({**rows, "present": present})) != expected or len(present) != samples:
-            return self._rejected(path, "its checksum is wrong")
+        if len(present) != samples:
+            return self._reject(path, f"it holds {len(present)} samples, not {samples}")
         with suppress(OSError):  # read-only, or deleted meanwhile by a process that needed room
             os.utime(self.folder)  # used now: the last to be deleted
-        stored = present.bool()
-        return CachedOutputs(stored, rows, complete=bool(stored.all()), empty=not bool(stored.any()))
+        present = present.bool()
+        return CachedOutputs(present, rows, complete=bool(present.all()), empty=not bool(present.any()))
 
     @staticmethod
-    def _rejected(path: Path, why: str) -> None:
+    def _reject(path: Path, why: str) -> None:
         log.warning(f"{path} of the teacher cache is not whole ({why}): built again")
         with suppress(OSError):
             path.unlink()
@@ -143,18 +134,19 @@ class Store:
         """
         path = self._path(split, epoch)
         with FileLock(self.folder / "lock"):
-            for left in self.folder.glob("*.part*"):  # by a process that was killed: this one has the lock
-                left.unlink(missing_ok=True)
+            for leftover in self.folder.glob("*.part*"):  # by a process that was killed: this one has the lock
+                leftover.unlink(missing_ok=True)
             outputs.to(torch.device("cpu"))
-            before = self.read(split, epoch, len(outputs.present))
-            if before is not None and before.complete and before.rows.keys() >= outputs.rows.keys():
+            stored = self.read(split, epoch, len(outputs.present))
+            if stored is not None and stored.complete and stored.rows.keys() >= outputs.rows.keys():
                 return  # written by a concurrent job with the same teacher
-            if before is not None and before.rows.keys() == outputs.rows.keys():
-                outputs.join(before)
+            if stored is not None and stored.rows.keys() == outputs.rows.keys():
+                missing = (stored.present & ~outputs.present).nonzero()[:, 0]
+                outputs.put(missing, {name: rows[missing] for name, rows in stored.rows.items()})
             tensors = {**outputs.rows, "present": outputs.present.to(torch.uint8)}
             try:
                 with atomic_path(path, several_writers=True) as temporary:
-                    safetensors.torch.save_file(tensors, temporary, {"crc32": str(_checksum(tensors))})
+                    safetensors.torch.save_file(tensors, temporary, {CHECKSUM: checksum(tensors)})
             except SafetensorError as error:
                 raise OSError(str(error)) from error
 
@@ -163,13 +155,6 @@ class Store:
         for path in self.folder.glob("*.safetensors"):
             with suppress(OSError):
                 path.unlink()
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    crc = 0
-    for name in sorted(tensors):
-        crc = zlib.crc32(tensors[name].contiguous().view(torch.uint8).numpy().data, zlib.crc32(name.encode(), crc))
-    return crc
 
 
 def claim(root: Path) -> None:
@@ -197,27 +182,21 @@ def make_room(root: Path, needed: int, limit: int, keep: Sequence[Path]) -> None
         limit: of all caches together, in bytes.
         keep: folders that are not deleted.
     """
-    others = {d: (_used(d), _bytes(d)) for d in root.iterdir() if d.is_dir() and d not in keep}
-    total = sum(size for _, size in others.values()) + sum(max(needed, _bytes(folder)) for folder in keep)
-    for folder, (_, size) in sorted(others.items(), key=lambda item: item[1][0]):
+    others = [(*_usage(folder), folder) for folder in root.iterdir() if folder.is_dir() and folder not in keep]
+    total = sum(size for _, size, _ in others) + sum(max(needed, _usage(folder)[1]) for folder in keep)
+    for _, size, folder in sorted(others):
         if total <= limit:
             return
         shutil.rmtree(folder, ignore_errors=True)
         total -= size
 
 
-def _used(folder: Path) -> float:
-    """Time of the last use; 0 for a folder that another process has deleted meanwhile."""
-    try:
-        return folder.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _bytes(folder: Path) -> int:
-    """Size on disk."""
-    total = 0
+def _usage(folder: Path) -> tuple[float, int]:
+    """Time of the last use and size of the files; zeros for what another process has deleted meanwhile."""
+    used, size = 0.0, 0
+    with suppress(OSError):
+        used = folder.stat().st_mtime
     for file in folder.glob("*"):
         with suppress(OSError):
-            total += file.stat().st_size
-    return total
+            size += file.stat().st_size
+    return used, size

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,24 +13,34 @@ from distill.data import Batch
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache.codecs import Codec, Exact, half
 from distill.distillation.teacher_cache.store import CachedOutputs, Store
+from distill.models.hub.preprocess import preprocess_of
 from distill.models.outputs import Outputs
+from distill.utils.checkpoints import weights_of
+from distill.utils.errors import WriteError
 
 log = logging.getLogger(__name__)
 
 CHECKED = 16  # samples per epoch whose logits are computed again
 DRIFT = 0.05  # largest RMS of their difference, relative to the RMS of the logits, with which a cache is used
 
-
-_digests: WeakKeyDictionary[nn.Module, tuple[Any, str]] = WeakKeyDictionary()  # by model: its state, the digest
+State = tuple[str, list[tuple[int, int]]]  # a model as printed; where its tensors lie and their versions, if frozen
+_digests: WeakKeyDictionary[nn.Module, tuple[State, str]] = WeakKeyDictionary()
 
 
 def digest(model: nn.Module) -> str:
-    """Digest of a model's architecture (its modules, as printed) and weights; a frozen one is read once."""
-    weights = model.state_dict()
+    """Digest of a model's architecture (its modules, as printed) and weights; a frozen one is read once.
+
+    How it prepares its inputs itself is part of it.
+    """
+    weights = weights_of(model)
     tensors = [*model.parameters(), *model.buffers()]
-    fixed = not any(tensor.requires_grad or tensor.is_inference() for tensor in tensors)
-    state = (repr(model), [(tensor.data_ptr(), tensor._version) for tensor in tensors] if fixed else [])
-    if fixed and model in _digests and _digests[model][0] == state:
+    frozen = not any(tensor.requires_grad or tensor.is_inference() for tensor in tensors)
+    own = preprocess_of(model)  # a hook, which is no module
+    state = (
+        f"{model!r} sees {own!r}" if own else repr(model),
+        [(tensor.data_ptr(), tensor._version) for tensor in tensors] if frozen else [],
+    )
+    if frozen and model in _digests and _digests[model][0] == state:
         return _digests[model][1]
     hasher = hashlib.sha256(state[0].encode())
     for name, tensor in weights.items():
@@ -38,6 +48,15 @@ def digest(model: nn.Module) -> str:
         hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     _digests[model] = (state, hasher.hexdigest())
     return _digests[model][1]
+
+
+class CacheReport(TypedDict):
+    """Epochs begun, those of them that were cached completely, the last drift, the folder."""
+
+    begun: int
+    found: int
+    drift: float
+    folder: str
 
 
 class CachedTeacher(Teacher):
@@ -69,66 +88,61 @@ class CachedTeacher(Teacher):
         cycle: int | None = None,
         embedding: bool = False,
     ) -> None:
+        super().__init__(teacher.model)
         self.live = teacher
-        self.model = teacher.model
         self.store = store
-        self.codec = codec
         self.cycle = cycle
         self.embedding = embedding
         self.drift = 0.0
         self.complete = self.begun = 0
-        self._order = {split: index.sort().values for split, index in samples.items()}
-        self._exact = Exact(0)
-        self._epoch = self._shown = 0  # of the views, and of the training
+        self._codecs: dict[str, Codec] = {"train": codec, "val": Exact(0), "test": Exact(0)}
+        self._index = {split: index.sort().values for split, index in samples.items()}
+        self._training_epoch = 0
+        self._epoch = 0  # of the views
         self._cached: dict[str, CachedOutputs] = {}
         self._new: set[str] = set()  # splits with outputs that are not on disk yet
         self._unchecked = False
-        self._writable = store.problem is None
         if store.problem is not None:
             self._cannot_write(store.problem)
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:  # noqa: ARG002
         """Turn to the views of an epoch, counted from 0."""
-        if epoch != self._shown and "train" in self._cached:  # repeated views: from now on rows are read
+        if epoch != self._training_epoch and "train" in self._cached:  # repeated views: from now on rows are read
             self._cached["train"].empty = False
-        self._shown = epoch
+        self._training_epoch = epoch
         epoch = epoch % self.cycle if self.cycle else epoch
         if epoch != self._epoch:
             self.flush()
             self._cached.pop("train", None)
             self._epoch = epoch
 
-    def _load(self, split: str) -> None:
-        samples = len(self._order[split])
+    def _load(self, split: str) -> CachedOutputs:
+        samples = len(self._index[split])
         cached = self.store.read(split, self._epoch, samples)
         if cached is None or (self.embedding and "embedding" not in cached.rows):
-            cached = CachedOutputs.none(samples)
-            cached.empty = split == "train"  # a training epoch shows no sample twice; other splits repeat every epoch
+            # a training epoch has no sample twice; other splits repeat every epoch
+            cached = CachedOutputs.none(samples, empty=split == "train")
         self._cached[split] = cached
         if split == "train":
             self.begun += 1
             self.complete += cached.complete
             self._unchecked = not cached.empty
-
-    def _codec(self, split: str) -> Codec:
-        return self.codec if split == "train" else self._exact
+        return cached
 
     @torch.no_grad()
     def __call__(self, batch: Batch, split: str = "train") -> Outputs:
         """The outputs for one batch of a split."""
-        if split not in self._cached:
-            self._load(split)
         device = batch.index.device
-        if self._order[split].device != device:
-            self._order[split] = self._order[split].to(device)
-        cached = self._cached[split].to(device)
-        at = torch.searchsorted(self._order[split], batch.index)
+        cached = (self._cached.get(split) or self._load(split)).to(device)
+        if self._index[split].device != device:
+            self._index[split] = self._index[split].to(device)
+        at = torch.searchsorted(self._index[split], batch.index)
         if cached.has(at):
             rows = {name: values[at] for name, values in cached.rows.items()}
             if split != "train" or not self._unchecked or self._agrees(batch, rows):
                 return self._outputs(rows, split)
         live = self.live(batch, split)
-        rows = self._codec(split).encode(live.logits)
+        rows = self._codecs[split].encode(live.logits)
         if self.embedding:
             assert live.embedding is not None
             rows["embedding"] = half(live.embedding) if split == "train" else live.embedding.float()
@@ -137,57 +151,58 @@ class CachedTeacher(Teacher):
         return self._outputs(rows, split)
 
     def _outputs(self, rows: Mapping[str, Tensor], split: str) -> Outputs:
-        return Outputs(self._codec(split).decode(rows), {}, rows["embedding"].float() if self.embedding else None)
+        return Outputs(self._codecs[split].decode(rows), {}, rows["embedding"].float() if self.embedding else None)
 
     def _agrees(self, batch: Batch, rows: Mapping[str, Tensor]) -> bool:
         """Compute the logits of a few samples again; where they differ from the cache's, clear it."""
         self._unchecked = False
+        codec = self._codecs["train"]
         few = Batch(batch.inputs[:CHECKED], batch.target[:CHECKED], batch.index[:CHECKED])
-        logits = self.codec.decode(self.codec.encode(self.live(few).logits))
-        difference = logits - self.codec.decode(rows)[:CHECKED]
+        logits = codec.decode(codec.encode(self.live(few).logits))
+        difference = logits - codec.decode(rows)[:CHECKED]
         self.drift = float(difference.square().mean().sqrt() / logits.square().mean().sqrt().clamp(min=1e-6))
         if self.drift <= DRIFT:
             return True
-        _warn(f"{self.store.folder} differs from its teacher by {100 * self.drift:.1f} %: it is built again")
+        drift = f"{100 * self.drift:.1f} %"
+        log.warning(f"teacher cache {self.store.folder} differs from its teacher by {drift}: it is built again")
         self.store.clear()
         self._new.clear()
-        self._cached = {"train": CachedOutputs.none(len(self._order["train"])).to(batch.index.device)}
+        self._cached = {"train": CachedOutputs.none(len(self._index["train"])).to(batch.index.device)}
         return False
 
-    def report(self) -> dict[str, Any]:
-        """Epochs begun, those of them that were cached completely, the last drift, the folder."""
+    def report(self) -> CacheReport:
+        """What the cache was good for."""
         return {"begun": self.begun, "found": self.complete, "drift": self.drift, "folder": str(self.store.folder)}
 
     def flush(self) -> None:
         """Write what was computed to disk."""
         for split in sorted(self._new):
-            try:
-                if self._writable:
+            if self.store.problem is None:
+                try:
                     self.store.write(split, self._epoch, self._cached[split])
-            except OSError as error:
-                self._writable = False
-                self._cannot_write(error)
+                except OSError as error:
+                    self._cannot_write(error)
         self._new.clear()
         if "train" in self._cached:  # the next training may show the same epoch
             self._cached["train"].empty = False
 
     def _cannot_write(self, error: OSError) -> None:
-        _warn(f"{self.store.folder} cannot be written ({error}): the teacher answers what is not there")
+        self.store.problem = error
+        problem = (
+            str(error)
+            if isinstance(error, WriteError)
+            else f"{self.store.folder} cannot be written: {error.strerror or error}"
+        )
+        log.warning(f"teacher cache: {problem}; the teacher answers what is not there")
 
     def live_teachers(self, every_batch: bool = False) -> list[Teacher]:
         """None where the whole epoch is cached; with ``every_batch``, none unless nothing of the epoch is."""
+        cached = self._cached.get("train")
         if every_batch:
-            cached = self._cached.get("train")
             return [self.live] if cached is not None and cached.empty else []
-        if "train" not in self._cached:
-            self._load("train")
-        return [] if self._cached["train"].complete else [self.live]
+        return [] if (cached or self._load("train")).complete else [self.live]
 
     def to(self, device: torch.device) -> "CachedTeacher":
         """Move the teacher to a device."""
         self.live.to(device)
         return self
-
-
-def _warn(text: str) -> None:
-    log.warning(f"teacher cache {text}")

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from distill.config.schema import KDConfig
 from distill.evaluation.results import Calibration, read_calibration
 from distill.evaluation.run_folder import RunFolder
+from distill.training.flows import used_flows
 from distill.training.summary import RunSummary, StudentResult
 from distill.utils.errors import UserError
 
@@ -24,19 +25,16 @@ class Entry:
     calibration: Calibration | None
 
 
-def strategy(config: dict[str, Any]) -> str:
-    """A run's distillation strategy in a few words: the terms of its loss, and its flow.
+def strategy(kd: KDConfig) -> str:
+    """A run's distillation strategy in a few words: the terms of its loss, and its flows.
 
     Example:
-        >>> strategy({"kd": {"terms": {"kd": {}, "sp": {}}, "generations": 3}})
+        >>> from distill.config.schema import TermConfig
+        >>> strategy(KDConfig(terms={"kd": TermConfig(), "sp": TermConfig()}, generations=3))
         'CE + kd + sp, 3 generations'
     """
-    kd = config["kd"]
-    flows = [f"{kd['generations']} generations"] if kd.get("generations", 1) > 1 else []
-    for key, extra in (("assistants", 0), ("teachers", 1), ("peers", 1)):
-        if kd.get(key):
-            flows.append(f"{len(kd[key]) + extra} {'students' if key == 'peers' else key}")
-    return ", ".join([" + ".join(["CE", *kd["terms"]]) if kd["terms"] else "CE alone", *flows])
+    loss = " + ".join(["CE", *kd.terms]) if kd.terms else "CE alone"
+    return ", ".join([loss, *(flow.describe(kd) for flow in used_flows(kd))])
 
 
 def labels(folders: list[Path]) -> list[str]:
@@ -71,6 +69,9 @@ def entries(folders: list[Path]) -> list[Entry]:
             raise UserError(f"run {folder} is given twice")
         resolved.add(folder.resolve())
     runs = [RunFolder(folder) for folder in folders]
+    scores = {f"{run.summary.task.name} ({run.summary.task.score})" for run in runs}
+    if len(scores) > 1:
+        raise UserError(f"runs of different tasks or scores cannot be compared: {', '.join(sorted(scores))}")
     return [
         Entry(label, run.folder, run.summary, run.student_result, read_calibration(run.folder))
         for label, run in zip(labels([run.folder for run in runs]), runs, strict=True)
@@ -82,6 +83,7 @@ def warnings(runs: list[Entry]) -> list[str]:
     data = "data (images, splits, size, normalisation or augmentation)"
     facts = [
         (data, "accuracies may not be", {run.summary.data.fingerprint for run in runs}),
+        ("the epoch that was kept", "accuracies may not be", {run.summary.kept_epoch for run in runs}),
         ("device", "speeds are not", {run.summary.hardware.device for run in runs}),
         ("CPU", "speeds are not", {run.summary.hardware.cpu for run in runs}),
         ("threads", "speeds are not", {str(run.summary.hardware.threads) for run in runs}),

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from markupsafe import Markup
 
 from distill.evaluation.compare_predictions import most
 from distill.evaluation.embedding_map import project
@@ -11,30 +10,30 @@ from distill.evaluation.evaluate import Evaluation, sample
 from distill.evaluation.learning_curves import curves
 from distill.evaluation.reporting.charts import (
     Bar,
-    Figure,
+    Dot,
     Line,
-    Point,
     bars,
-    data_uri,
-    heatmap,
+    confusion_matrix,
+    embedding_map,
     lines,
     reliability_diagram,
-    scatter,
 )
+from distill.evaluation.reporting.images import data_uri
+from distill.evaluation.reporting.rendering import Figure, Legend
 from distill.evaluation.results import ClassChange
 from distill.evaluation.scores import losses
+from distill.tasks.info import AGREEMENT
 from distill.training.roles import BASELINE, STUDENT, TEACHER, TEACHERS, Role
 from distill.utils.units import percent
 
-READABLE = 20  # largest number of classes whose confusion matrix is shown
+READABLE = 20  # largest number of classes whose names are beside a confusion matrix
+DRAWN = 200  # largest number of classes whose confusion matrix is drawn; evaluation.json has those of more
 TONES = {STUDENT: "student", TEACHER: "teacher", TEACHERS: "teacher", BASELINE: "alone"}
-LABELS = {"acc": "top-1", "top5": "top-5", "hard": "hard (cross-entropy)", "loss": "loss (total)"}
-SHARES = ("acc", "top5", "agreement")
 CARDS = 12
 
 
 def tone(role: Role, reference: Role | None = None) -> str:
-    """The colour of a role; the model that the student is compared with has the teacher's."""
+    """The color of a role; the model that the student is compared with has the teacher's."""
     return "teacher" if role == reference else TONES.get(role, "other")
 
 
@@ -42,14 +41,27 @@ def learning(evaluation: Evaluation) -> list[Figure]:
     """A chart per logged quantity, with the curves of the student trained alone."""
     baseline = evaluation.subject.baseline
     baseline_curves = curves(baseline.folder) if baseline else {}
-    figures = []
+    task, figures = evaluation.results.task, []
+    metrics = {metric.name: metric for metric in task.metrics}
+    labels = {name: metric.label for name, metric in metrics.items()} | {AGREEMENT.name: AGREEMENT.name}
+    labels |= {"hard": "hard (cross-entropy)" if task.has_classes else "hard (supervised)", "loss": "loss (total)"}
     for name, by_split in curves(evaluation.subject.run.folder).items():
         series = [Line(split, points, "student", dashed=split == "train") for split, points in by_split.items()]
-        if name in ("acc", "top5", "hard") and "val" in baseline_curves.get(name, {}):
-            series.append(Line("alone, val", baseline_curves[name]["val"], "alone"))
-        label = LABELS.get(name, name)
-        figures.append(Figure(label, lines(series, f"{label} over the epochs", share=name in SHARES)))
+        if (name == "hard" or name in metrics) and name != AGREEMENT.name and "val" in baseline_curves.get(name, {}):
+            series.append(Line("without distillation, val", baseline_curves[name]["val"], "alone"))
+        label, share = labels.get(name, name), name in metrics and metrics[name].unit == "share"
+        figures.append(Figure(label, lines(series, f"{label} over the epochs", share=share)))
     return figures
+
+
+def confusion(evaluation: Evaluation) -> Figure | None:
+    """The student's confusion matrix; None where it is too large for a page."""
+    names = evaluation.subject.run.classes
+    if len(names) > DRAWN:
+        return None
+    heading = "samples, true class (row) and the student's answer (column)"
+    counts = evaluation.results.models[STUDENT].scores.confusion
+    return Figure(heading, confusion_matrix(counts, names, heading, sign="", labelled=len(names) <= READABLE))
 
 
 def differences(evaluation: Evaluation) -> Figure | None:
@@ -60,8 +72,8 @@ def differences(evaluation: Evaluation) -> Figure | None:
     student, other = (torch.tensor(models[each].scores.confusion) for each in (STUDENT, role))
     change, names = student - other, evaluation.subject.run.classes
     if len(names) <= READABLE:
-        chart = heatmap(change.tolist(), names, f"confusion of the student less the {role.label}'s")
-        return Figure(f"images, student − {role.label}", chart)
+        chart = confusion_matrix(change.tolist(), names, f"confusion of the student less the {role.label}'s")
+        return Figure(f"samples, student − {role.label}", chart)
     change.fill_diagonal_(0)
     cells = [(divmod(i, len(names)), int(change.flatten()[i])) for i in most(change.flatten().abs(), shown=READABLE)]
     rows = [
@@ -69,7 +81,8 @@ def differences(evaluation: Evaluation) -> Figure | None:
         for (true, predicted), value in cells
         if value
     ]
-    return Figure(f"the {len(rows)} confusions that changed most (true → answer), images", bars(rows))
+    heading = f"the {len(rows)} confusions that changed most (true → answer), samples"
+    return Figure(heading, bars(rows, heading) if rows else None)
 
 
 def shifted(evaluation: Evaluation) -> list[Figure]:
@@ -79,20 +92,20 @@ def shifted(evaluation: Evaluation) -> list[Figure]:
     changes = evaluation.results.comparisons[evaluation.reference]
     largest = max([0.0, *(abs(each.change) for each in (*changes.lost, *changes.gained))])
 
-    def bar(each: ClassChange, colour: str) -> Bar:
+    def bar(each: ClassChange, color: str) -> Bar:
         text = f"{100 * each.change:+.1f} ({100 * each.other:.1f} → {100 * each.student:.1f} %)"
-        return Bar(each.name, each.change, text, colour)
+        return Bar(each.name, each.change, text, color)
 
     return [
-        Figure(heading, bars([bar(each, colour) for each in most_changed], largest) if most_changed else Markup("none"))
-        for most_changed, heading, colour in (
+        Figure(heading, bars([bar(each, color) for each in most_changed], heading, largest) if most_changed else None)
+        for most_changed, heading, color in (
             (changes.lost, "lost most, points", "teacher"),
             (changes.gained, "gained most, points", "student"),
         )
     ]
 
 
-def outcomes(evaluation: Evaluation) -> Markup | None:
+def outcomes(evaluation: Evaluation) -> Figure | None:
     """How often both, one or none of two models is right."""
     if evaluation.reference is None:
         return None
@@ -103,20 +116,21 @@ def outcomes(evaluation: Evaluation) -> Markup | None:
         ("only the student right", comparison.only_student_right, "student"),
         ("both wrong", comparison.both_wrong, "bad"),
     ]
-    return bars([Bar(label, n.share, f"{n.count} ({percent(n.share)})", colour) for label, n, colour in counts], 1)
+    rows = [Bar(label, n.share, f"{n.count} ({percent(n.share)})", color) for label, n, color in counts]
+    return Figure("who is right", bars(rows, "who is right", 1))
 
 
 def reliability(evaluation: Evaluation) -> list[Figure]:
     """The reliability diagram of every model."""
     figures = []
     for role, model in evaluation.results.models.items():
-        bins, colour = [vars(each) for each in model.scores.reliability], tone(role, evaluation.reference)
-        chart = reliability_diagram(bins, colour, f"reliability of the {role.label}")
+        color = tone(role, evaluation.reference)
+        chart = reliability_diagram(model.scores.reliability, color, f"reliability of the {role.label}")
         figures.append(Figure(f"{role.label} {model.name}: ECE {percent(model.scores.ece)}", chart))
     return figures
 
 
-def maps(evaluation: Evaluation, method: str) -> tuple[list[Figure], list[tuple[str, str, str]]]:
+def maps(evaluation: Evaluation, method: str) -> tuple[list[Figure], Legend]:
     """A scatter plot of every model's embeddings, and the legend of the classes."""
     mapped, classes = evaluation.mapped, evaluation.subject.run.classes
     target = evaluation.target[mapped]
@@ -129,13 +143,14 @@ def maps(evaluation: Evaluation, method: str) -> tuple[list[Figure], list[tuple[
         coordinates = project(predictions.embedding, method).tolist()
         predicted = predictions.logits[mapped].argmax(1).tolist()
         points = [
-            Point(x, y, tones.get(true, "rule"), true != guess, f"{classes[true]}, answered {classes[guess]}")
+            Dot(x, y, tones.get(true, "rule"), f"{classes[true]}, answered {classes[guess]}")
             for (x, y), true, guess in zip(coordinates, target.tolist(), predicted, strict=True)
         ]
-        name = evaluation.results.models[role].name
-        figures.append(Figure(f"{role.label} {name}", scatter(points, f"map of the {role.label}'s embeddings")))
+        is_wrong = (predictions.logits[mapped].argmax(1) != target).tolist()
+        chart = embedding_map(points, is_wrong, f"map of the {role.label}'s embeddings")
+        figures.append(Figure(f"{role.label} {evaluation.results.models[role].name}", chart))
     others = [("other classes", "rule", "spot")] if len(classes) > 10 else []
-    return figures, [*((classes[number], colour, "spot") for number, colour in tones.items()), *others]
+    return figures, [*((classes[number], color, "spot") for number, color in tones.items()), *others]
 
 
 def examples(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -160,7 +175,7 @@ def examples(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def _card(position: int, evaluation: Evaluation) -> dict[str, Any]:
     subject, models = evaluation.subject, evaluation.predictions
-    facts = sample(position, models, evaluation.target, evaluation.index, subject.run.classes)
+    facts = sample(position, subject, models, evaluation.target, evaluation.index)
     image = subject.data.image(subject.split, facts["index"])
     size = max(image.shape[1:]) if isinstance(image, torch.Tensor) else max(image.size)
     answers = [
@@ -170,4 +185,4 @@ def _card(position: int, evaluation: Evaluation) -> dict[str, Any]:
         }
         for role, prediction in ((role, facts[str(role)]) for role in models)
     ]  # fmt: skip
-    return {"uri": data_uri(image), "small": size <= 64, "answers": answers, **facts}
+    return {"uri": data_uri(image), "small": size <= 64, "answers": answers, "file": None, **facts}

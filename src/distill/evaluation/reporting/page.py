@@ -6,34 +6,38 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.reporting import figures
-from distill.evaluation.reporting.charts import legend, render
+from distill.evaluation.reporting import figures, output_figures
+from distill.evaluation.reporting.rendering import render
 from distill.evaluation.reporting.table import reproduction, rows
-from distill.evaluation.results import EvaluationResults
+from distill.evaluation.results import EvaluatedModel, EvaluationResults, MetricScores
+from distill.tasks.info import Metric
 from distill.training.roles import BASELINE, STUDENT, Role
-from distill.utils.units import percent
+from distill.utils.units import percent, times
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def tiles(results: EvaluationResults, reference: Role | None) -> list[dict[str, str]]:
     """The headline numbers: each with its label and the two values that it compares."""
-    student = results.models[STUDENT]
-    acc = student.scores.acc
+    student, score = results.models[STUDENT], _score(results)
+    value = _value(student, score)
     if reference is None:
-        return [
-            {"value": percent(acc), "label": "top-1", "detail": f"{results.samples} images"},
-            {"value": percent(student.scores.ece), "label": "calibration error", "detail": "ECE, 15 bins"},
-        ]
-    other, comparison = results.models[reference], results.comparisons[reference]
-    kept = acc / max(other.scores.acc, 1e-12)
-    accuracies = f"{percent(acc)} of {percent(other.scores.acc)}"
-    headline = [{"value": f"{100 * kept:.1f} %", "label": "of the accuracy kept", "detail": accuracies}]
+        headline = [{"value": score.display(value), "label": score.label, "detail": f"{results.samples} samples"}]
+        if results.task.has_classes:
+            ece = percent(student.scores.ece)
+            headline.append({"value": ece, "label": "calibration error", "detail": "ECE, 15 bins"})
+        return headline
+    other = results.models[reference]
+    theirs = _value(other, score)
+    relative = score.relative(value, theirs)
+    label = f"{score.word} relative to the {reference.label}"
+    values = f"{score.display(value)} of {score.display(theirs)}"
+    headline = [{"value": f"{100 * relative:.1f} %", "label": label, "detail": values}]
     cells = {row.label: row.cells for row in rows(results)}
     for record, key, label, row, more_is_better in (
         ("size", "parameters", "fewer parameters", "parameters", False),
         ("size", "macs", "fewer multiply-accumulates", "multiply-accumulates", False),
-        ("speed", "latency_ms", "faster, one image", "latency, batch 1", False),
+        ("speed", "latency_ms", "faster, one sample", "latency p50, batch 1", False),
         ("speed", "throughput", "the throughput", "throughput", True),
     ):
         costs: list[Any] = [getattr(getattr(model, record), key, None) for model in (student, other)]
@@ -41,21 +45,65 @@ def tiles(results: EvaluationResults, reference: Role | None) -> list[dict[str, 
             continue
         ratio = costs[0] / costs[1] if more_is_better else costs[1] / max(costs[0], 1e-12)
         detail = " beside ".join(cells[row][role].replace(" ", "\N{NO-BREAK SPACE}") for role in (STUDENT, reference))
-        headline.append({"value": f"{ratio:.2f} ×", "label": label, "detail": detail})
-    agreement, label = f"{100 * comparison.agreement:.1f} %", f"agreement with the {reference.label}"
-    return [*headline, {"value": agreement, "label": label, "detail": f"KL {comparison.kl:.3f} nats"}]
+        headline.append({"value": f"{times(ratio)} ×", "label": label, "detail": detail})
+    return [*headline, *_agreement(results, reference)]
+
+
+def _score(results: EvaluationResults) -> Metric:
+    """The metric of the headline: the task's score, or its first metric that was computed here."""
+    task, known = results.task, _values(results.models[STUDENT])
+    return next(metric for metric in (task.against_labels, *task.metrics) if metric.name in known)
+
+
+def _values(model: EvaluatedModel) -> dict[str, float]:
+    """A model's scores by the names of the task's metrics."""
+    return model.scores.metrics if isinstance(model.scores, MetricScores) else vars(model.scores)
+
+
+def _value(model: EvaluatedModel, score: Metric) -> float:
+    return _values(model)[score.name]
+
+
+def _agreement(results: EvaluationResults, reference: Role) -> list[dict[str, str]]:
+    """How far the student predicts as another model."""
+    comparison = results.comparisons[reference]
+    if not results.task.has_classes:
+        metrics = [metric for metric in results.task.metrics if metric.name in comparison.metrics]
+        return [
+            {"value": m.display(comparison.metrics[m.name]), "label": m.label, "detail": f"the {reference.label}'s"}
+            for m in metrics
+        ]
+    agreement, label = f"{100 * comparison.agreement:.1f} %", f"{reference.label}–student agreement"
+    detail = f"KL({reference.label}‖student) {comparison.kl:.3f} nats"
+    return [{"value": agreement, "label": label, "detail": detail}]
 
 
 def lead(results: EvaluationResults, reference: Role | None) -> str:
     """The result in a sentence."""
+    if not results.task.has_classes:
+        return _metric_lead(results, reference)
     student, acc = results.models[STUDENT].name, {role: model.scores.acc for role, model in results.models.items()}
-    text = f"{student} is right on {percent(acc[STUDENT])} of the {results.split} images of {results.data}"
+    text = f"{student} is right on {percent(acc[STUDENT])} of the {results.split} samples of {results.data}"
     if reference is not None:
         text += f", the {reference.label} {results.models[reference].name} on {percent(acc[reference])}"
     if BASELINE in acc and reference != BASELINE:
         gain = 100 * (acc[STUDENT] - acc[BASELINE])
         change = f"{abs(gain):.2f} points {'gained' if gain > 0 else 'lost'}" if round(gain, 2) else "no difference"
-        text += f". Trained alone it reaches {percent(acc[BASELINE])}: {change}"
+        text += f". Without distillation it reaches {percent(acc[BASELINE])}: {change}"
+    return f"{text}."
+
+
+def _metric_lead(results: EvaluationResults, reference: Role | None) -> str:
+    """The result in a sentence, of a task without classes."""
+    score = _score(results)
+    values = {role: _value(model, score) for role, model in results.models.items()}
+    text = f"{results.models[STUDENT].name} has {score.label} {score.display(values[STUDENT])} on the "
+    text += f"{results.samples} {results.split} samples of {results.data}"
+    if reference is not None:
+        text += f", the {reference.label} {results.models[reference].name} {score.display(values[reference])}"
+    if BASELINE in values and reference != BASELINE:
+        change = score.difference(values[STUDENT], values[BASELINE])
+        text += f". Without distillation it reaches {score.display(values[BASELINE])}: {change}"
     return f"{text}."
 
 
@@ -64,7 +112,7 @@ def per_class(results: EvaluationResults) -> list[tuple[str, list[str]]]:
     if len(results.classes) > figures.READABLE:
         return []
     return [
-        (name, [percent(model.scores.per_class[i]) or "no images" for model in results.models.values()])
+        (name, [percent(model.scores.per_class[i]) or "no samples" for model in results.models.values()])
         for i, name in enumerate(results.classes)
     ]
 
@@ -72,9 +120,10 @@ def per_class(results: EvaluationResults) -> list[tuple[str, list[str]]]:
 def page(evaluation: Evaluation, map_method: str) -> str:
     """The page as one HTML file; ``map_method`` projects the embeddings: "tsne", "pca" or "none"."""
     results, reference, subject = evaluation.results, evaluation.reference, evaluation.subject
-    maps, classes = figures.maps(evaluation, map_method) if map_method != "none" else ([], [])
+    has_classes = results.task.has_classes
+    maps, classes = figures.maps(evaluation, map_method) if map_method != "none" and has_classes else ([], [])
     summary, hardware = subject.run.summary, vars(subject.run.summary.hardware)
-    alone = [("student alone, validation", "alone", "")] if subject.baseline else []
+    alone = [("student without distillation, validation", "alone", "")] if subject.baseline else []
     return render(
         "run.html",
         TEMPLATES,
@@ -86,19 +135,22 @@ def page(evaluation: Evaluation, map_method: str) -> str:
         tiles=tiles(results, reference),
         roles=[(role.label, model.name) for role, model in results.models.items()],
         rows=[(row.label, list(row.cells.values())) for row in rows(results)],
-        per_class=per_class(results),
+        per_class=per_class(results) if has_classes else output_figures.by_output(evaluation),
         reproduction=reproduction(results),
         learning=figures.learning(evaluation),
-        learning_legend=legend([("validation", "student", ""), ("training", "student", "dashed"), *alone]),
-        diagrams=figures.reliability(evaluation),
-        outcomes=figures.outcomes(evaluation),
-        shifted=figures.shifted(evaluation),
-        difference=figures.differences(evaluation),
+        learning_legend=[("validation", "student", ""), ("training", "student", "dashed"), *alone],
+        diagrams=figures.reliability(evaluation) if has_classes else [],
+        predicted=[] if has_classes else output_figures.predicted_over_true(evaluation),
+        has_classes=has_classes,
+        outcomes=figures.outcomes(evaluation) if has_classes else None,
+        shifted=figures.shifted(evaluation) if has_classes else [],
+        confusion=figures.confusion(evaluation) if has_classes else None,
+        difference=figures.differences(evaluation) if has_classes else None,
         maps=maps,
-        map_legend=legend(classes),
+        map_legend=classes,
         map_kind={"tsne": "t-SNE", "pca": "PCA"}.get(map_method, ""),
         mapped=len(evaluation.mapped),
-        examples=figures.examples(evaluation),
+        examples=(figures if has_classes else output_figures).examples(evaluation),
         train_command=summary.command,
         evaluate_command=results.command,
         config=OmegaConf.to_yaml(OmegaConf.create(subject.run.config)),

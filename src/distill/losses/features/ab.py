@@ -6,19 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import adapt, adapter, match_size, normalisable
-from distill.losses.checks import full_precision, positive, same_shape, sum_of_squares, upcast
+from distill.losses.adapters import adapt, adapter, match_sizes, normalisable
+from distill.losses.checks import full_precision, positive, same_shape, same_stages, sum_of_squares, zero
 
 SCALE = 3e-3
-
-
-def _same_stages(student: Sequence[object], teacher: Sequence[object]) -> None:
-    """A ValueError unless both hold as many stages, at least one."""
-    if len(student) != len(teacher) or not student:
-        raise ValueError(
-            "AB needs at least 1 stage, as many of the student as of the teacher, "
-            f"got {len(student)} and {len(teacher)}"
-        )
 
 
 @full_precision
@@ -41,8 +32,8 @@ def ab_loss(
     Args:
         student_preactivations: s_l, before the ReLU, brought to the teacher's shapes; shallow to deep.
         teacher_preactivations: t_l, before the ReLU, as many, each of the same shape.
-        margin: μ > 0; a neuron on the right side by at least this much costs nothing.
-        scale: > 0.
+        margin: μ > 0 (paper: 1); a neuron on the right side by at least this much costs nothing.
+        scale: > 0 (the authors' code for CIFAR: 3 / 1000).
 
     Returns:
         A scalar ≥ 0, in squared units of the pre-activations per sample (× scale).
@@ -50,9 +41,8 @@ def ab_loss(
     Raises:
         ValueError: margin or scale is not above 0, no stage, different numbers of stages, or shapes that differ.
 
-    Source:
-        Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons",
-        AAAI 2019, arXiv:1811.03233.
+    Source: Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons",
+    AAAI 2019, arXiv:1811.03233.
 
     Example:
         >>> import torch
@@ -61,7 +51,7 @@ def ab_loss(
     """
     positive("margin", margin)
     positive("scale", scale)
-    _same_stages(student_preactivations, teacher_preactivations)
+    same_stages("AB", student_preactivations, teacher_preactivations)
     last = len(student_preactivations) - 1
     losses = []
     for i, (student, teacher) in enumerate(zip(student_preactivations, teacher_preactivations, strict=True)):
@@ -81,10 +71,6 @@ class AB(nn.Module):
 
     The method trains the student by this loss alone at first, and by cross-entropy alone afterwards. Under DDP each
     process normalises its part of the batch, as everywhere without synchronised BatchNorm.
-
-    Args:
-        margin: μ > 0 (paper: 1).
-        scale: > 0 (the authors' code for CIFAR: 3 / 1000).
     """
 
     def __init__(self, margin: float = 1.0, scale: float = SCALE) -> None:
@@ -96,7 +82,7 @@ class AB(nn.Module):
     def build(
         self, student_preactivations: Sequence[Sequence[int]], teacher_preactivations: Sequence[Sequence[int]]
     ) -> None:
-        _same_stages(student_preactivations, teacher_preactivations)
+        same_stages("AB", student_preactivations, teacher_preactivations)
         self.connectors = nn.ModuleList()
         for student, teacher in zip(student_preactivations, teacher_preactivations, strict=True):
             connector = adapter(student, teacher, relu=False)
@@ -104,8 +90,8 @@ class AB(nn.Module):
             self.connectors.append(nn.Identity() if channels[0] == channels[1] else connector)
 
     def forward(self, student_preactivations: Sequence[Tensor], teacher_preactivations: Sequence[Tensor]) -> Tensor:
-        pairs = [match_size(s, t) for s, t in zip(student_preactivations, teacher_preactivations, strict=True)]
-        if self.training and not all(normalisable(s) for s, _ in pairs):
-            return torch.stack([upcast(s).sum() for s, _ in pairs]).sum() * 0.0
-        student = [adapt(connector, s) for connector, (s, _) in zip(self.connectors, pairs, strict=True)]
-        return ab_loss(student, [t for _, t in pairs], self.margin, self.scale)
+        students, teachers = match_sizes(student_preactivations, teacher_preactivations)
+        if self.training and not normalisable(*students):
+            return zero(*students)
+        adapted = [adapt(connector, student) for connector, student in zip(self.connectors, students, strict=True)]
+        return ab_loss(adapted, teachers, self.margin, self.scale)

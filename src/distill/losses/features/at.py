@@ -1,20 +1,11 @@
 """Attention transfer (AT): MSE between L2-normalised spatial attention maps."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.adapters import as_map, match_size
-from distill.losses.checks import full_precision, same_samples
-
-
-def _power(p: float) -> float:
-    """``p`` if it is finite and at least 1 (below, the gradient at 0 is infinite)."""
-    if not (math.isfinite(p) and p >= 1):
-        raise ValueError(f"p must be a finite number of at least 1, got {p}")
-    return float(p)
+from distill.losses.checks import at_least, full_precision, same_samples
 
 
 def _attention(f: Tensor, p: float) -> Tensor:
@@ -37,7 +28,7 @@ def at_loss(student_feature: Tensor, teacher_feature: Tensor, p: float = 2.0) ->
     Args:
         student_feature: f_s, map (N, C_s, H_s, W_s) or tokens (N, L, D), see :func:`~distill.losses.adapters.as_map`.
         teacher_feature: f_t, map (N, C_t, H_t, W_t) or tokens.
-        p: exponent, ≥ 1; the larger, the more the strongest channels count.
+        p: exponent, ≥ 1 (below, the gradient at 0 is infinite); the larger, the more the strongest channels count.
 
     Returns:
         A scalar without unit, at most 2 / (H·W): invariant to the scale of either feature.
@@ -45,15 +36,14 @@ def at_loss(student_feature: Tensor, teacher_feature: Tensor, p: float = 2.0) ->
     Raises:
         ValueError: p is below 1, different numbers of samples, or a feature that is no map.
 
-    Source:
-        Zagoruyko, Komodakis 2017, "Paying More Attention to Attention", arXiv:1612.03928, eq. 2.
+    Source: Zagoruyko, Komodakis 2017, "Paying More Attention to Attention", arXiv:1612.03928, eq. 2.
 
     Example:
         >>> import torch
         >>> at_loss(torch.tensor([[[[3.0, 0.0]]]]), torch.tensor([[[[0.0, 2.0]]]])).item()
         1.0
     """
-    _power(p)
+    at_least("p", p, 1)
     same_samples(student_feature, teacher_feature)
     maps = [_attention(as_map(f), p) for f in (student_feature, teacher_feature)]
     student, teacher = (F.normalize(a.flatten(1), dim=1) for a in match_size(maps[0], maps[1]))
@@ -61,11 +51,11 @@ def at_loss(student_feature: Tensor, teacher_feature: Tensor, p: float = 2.0) ->
 
 
 class AT(nn.Module):
-    """:func:`at_loss` of one pair of layers, with its exponent p ≥ 1 kept. Nothing is learnt; channels may differ."""
+    """:func:`at_loss` of one pair of layers. Nothing is learnt; channels may differ."""
 
     def __init__(self, p: float = 2.0) -> None:
         super().__init__()
-        self.p = _power(p)
+        self.p = at_least("p", p, 1)
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         return at_loss(student_feature, teacher_feature, self.p)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.adapters import adapt, adapter, match_size, normalisable
-from distill.losses.checks import full_precision, same_shape, upcast
+from distill.losses.checks import full_precision, same_shape, zero
 
 
 @full_precision
@@ -23,8 +23,7 @@ def hint_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
 
-    Source:
-        Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", arXiv:1412.6550.
+    Source: Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", arXiv:1412.6550.
 
     Example:
         >>> import torch
@@ -38,8 +37,7 @@ def hint_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
 class FitNet(nn.Module):
     """:func:`hint_loss` through an adapter that is trained with the student.
 
-    The adapter's shape is inferred: :meth:`build` gets the shapes that one dry forward saw. Where the maps differ
-    in size, the larger is average-pooled to the smaller.
+    Where the maps differ in size, the larger is average-pooled to the smaller.
 
     Args:
         relu: end the adapter with a ReLU (the hint stages of most networks end with one); turn it off where the
@@ -59,5 +57,5 @@ class FitNet(nn.Module):
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         student, teacher = match_size(student_feature, teacher_feature)
         if self.training and not normalisable(student):
-            return upcast(student_feature).sum() * 0.0
+            return zero(student)
         return hint_loss(adapt(self.adapter, student), teacher)

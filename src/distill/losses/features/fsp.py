@@ -6,25 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.adapters import as_map, map_shape, match_size
-from distill.losses.checks import full_precision, same_samples
+from distill.losses.adapters import as_map, map_shapes, match_size
+from distill.losses.checks import full_precision, same_samples, same_stages
 
 
 def _check(student: Sequence[Sequence[int]], teacher: Sequence[Sequence[int]]) -> None:
     """A ValueError unless these are shapes of at least 2 stages of equal channels."""
-    if len(student) != len(teacher) or len(student) < 2:
-        raise ValueError(
-            "FSP needs at least 2 stages, as many of the student as of the teacher, "
-            f"got {len(student)} and {len(teacher)}"
-        )
+    same_stages("FSP", student, teacher, least=2)
     for s, t in zip(student, teacher, strict=True):
-        shapes = f"{tuple(s)} (student) and {tuple(t)} (teacher)"
-        try:
-            channels = map_shape(s)[1], map_shape(t)[1]
-        except ValueError as error:
-            raise ValueError(f"FSP cannot match shapes {shapes}: {error}") from None
-        if channels[0] != channels[1]:
-            raise ValueError(f"FSP needs as many channels in the student's stages as in the teacher's, got {shapes}")
+        (_, c_s, *_), (_, c_t, *_) = map_shapes(s, t)
+        if c_s != c_t:
+            raise ValueError(
+                "FSP needs as many channels in the student's stages as in the teacher's, "
+                f"got {tuple(s)} (student) and {tuple(t)} (teacher)"
+            )
 
 
 def _flow(shallow: Tensor, deep: Tensor) -> Tensor:
@@ -52,8 +47,7 @@ def fsp_loss(student_features: Sequence[Tensor], teacher_features: Sequence[Tens
     Raises:
         ValueError: fewer than 2 stages, different numbers of stages, channels or samples, or features that are no maps.
 
-    Source:
-        Yim et al. 2017, "A Gift from Knowledge Distillation", CVPR 2017, eq. 1 and 2.
+    Source: Yim et al. 2017, "A Gift from Knowledge Distillation", CVPR 2017, eq. 1 and 2.
 
     Example:
         >>> import torch
@@ -76,7 +70,6 @@ class FSP(nn.Module):
     """
 
     def build(self, student_features: Sequence[Sequence[int]], teacher_features: Sequence[Sequence[int]]) -> None:
-        """Checks the shapes, batch axis first: at least 2 stages, equal channels."""
         _check(student_features, teacher_features)
 
     def forward(self, student_features: Sequence[Tensor], teacher_features: Sequence[Tensor]) -> Tensor:

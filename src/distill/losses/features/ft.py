@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.adapters import as_map, map_shapes, match_size, normalisable
-from distill.losses.checks import full_precision, positive, same_shape, upcast
+from distill.losses.checks import full_precision, positive, same_shape, zero
 from distill.losses.features.fitnet import hint_loss
 
 SLOPE = 0.1  # of the LeakyReLUs
@@ -28,11 +28,10 @@ def ft_loss(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
 
-    Source:
-        Kim, Park, Kwak 2018, "Paraphrasing Complex Network: Network Compression via Factor Transfer",
-        arXiv:1802.04977 (L_FT with p = 1), the mean instead of the sum as in the authors' code. One well-known library
-        squeezes a factor to the channel mean of its squares first, as attention transfer does; the authors keep the
-        channels, and so does this.
+    Source: Kim, Park, Kwak 2018, "Paraphrasing Complex Network: Network Compression via Factor Transfer",
+    arXiv:1802.04977 (L_FT with p = 1), the mean instead of the sum as in the authors' code. One well-known library
+    squeezes a factor to the channel mean of its squares first, as attention transfer does; the authors keep the
+    channels, and so does this.
 
     Example:
         >>> import torch
@@ -56,12 +55,10 @@ class FT(nn.Module):
     """:func:`ft_loss` between the factors that a paraphraser (teacher) and a translator (student) make of two maps.
 
     The paraphraser is an autoencoder of the teacher's map: three 3×3 convolutions to k times its channels and three
-    transposed ones back. A pretraining stage trains it on :meth:`pretraining_loss`;
-    :meth:`after_pretraining` then freezes it.
-    The translator has the encoder's form and learns with the student. Every convolution is followed by BatchNorm and
-    LeakyReLU (slope 0.1): the reference codes leave BatchNorm out of the paraphraser and lower the learning rate of
-    its phase instead, which is not possible where a recipe has one rate. Where the maps differ in size, the larger
-    factor is average-pooled to the smaller.
+    transposed ones back, trained in a pretraining stage and then frozen. The translator has the encoder's form and
+    learns with the student. Every convolution is followed by BatchNorm and LeakyReLU (slope 0.1): the reference codes
+    leave BatchNorm out of the paraphraser and lower the learning rate of its phase instead, which is not possible
+    where a recipe has one rate. Where the maps differ in size, the larger factor is average-pooled to the smaller.
 
     Args:
         k: paraphrase rate, > 0: channels of a factor over channels of the teacher's map (paper: 0.5).
@@ -88,7 +85,7 @@ class FT(nn.Module):
         """The paraphraser's reconstruction loss, mean (decoder(encoder(f_t)) − f_t)²; the authors' code: mean |·|."""
         feature = as_map(teacher_feature)
         if self.training and not normalisable(feature):
-            return torch.stack([p.sum() for p in self.decoder.parameters()]).sum() * 0.0
+            return zero(*self.decoder.parameters())
         return hint_loss(self.decoder(self.encoder(feature)), feature)
 
     def after_pretraining(self) -> None:
@@ -99,7 +96,6 @@ class FT(nn.Module):
             module.zero_grad(set_to_none=True)  # a gradient left behind would let weight decay move it
 
     def train(self, mode: bool = True) -> "FT":
-        """As ``nn.Module.train``, but for a frozen paraphraser."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()
@@ -107,18 +103,16 @@ class FT(nn.Module):
         return self
 
     def get_extra_state(self) -> Tensor:
-        """Whether the paraphraser is frozen, for checkpoints."""
         return torch.tensor(self.frozen)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Freezes the paraphraser if it was when the checkpoint was written."""
         if bool(state):
             self.after_pretraining()
 
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         feature = as_map(student_feature)
         if self.training and not normalisable(feature):
-            return upcast(student_feature).sum() * 0.0
+            return zero(feature)
         with torch.no_grad():
             teacher = self.encoder(as_map(teacher_feature))
         return ft_loss(*match_size(self.translator(feature), teacher))

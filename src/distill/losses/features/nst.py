@@ -28,9 +28,8 @@ def nst_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     Raises:
         ValueError: different numbers of samples, or a feature that is no map.
 
-    Source:
-        Huang, Wang 2017, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", arXiv:1707.01219:
-        the polynomial kernel with d = 2, c = 0. The paper has λ / 2 in front; the weight of a term here is all of it.
+    Source: Huang, Wang 2017, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", arXiv:1707.01219:
+    the polynomial kernel with d = 2, c = 0. The paper has λ / 2 in front; the weight of a term here is all of it.
 
     Example:
         >>> import torch

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.losses.adapters import adapt, as_map, map_shapes, match_size, normalisable
-from distill.losses.checks import full_precision, same_shape, sum_of_squares, upcast
+from distill.losses.adapters import adapt, adapter, as_map, map_shapes, match_sizes, normalisable
+from distill.losses.checks import full_precision, same_shape, same_stages, sum_of_squares, zero
 
 RARE = 1e-3  # a channel that is negative less often than this gets the margin −3·std
 UNKNOWN = math.inf  # stands in a buffer for "the mean of the negative values of the batch at hand"
@@ -25,8 +25,7 @@ def bn_margin(beta: Tensor, gamma: Tensor) -> Tensor:
     Returns:
         (C,), ≤ 0.
 
-    Source:
-        Heo et al. 2019, arXiv:1904.01866; the rare case as in the authors' code.
+    Source: Heo et al. 2019, arXiv:1904.01866; the rare case as in the authors' code.
 
     Example:
         >>> bn_margin(torch.tensor([0.0, 4.0]), torch.tensor([-1.0, 1.0]))
@@ -73,21 +72,18 @@ def ofd_loss(
     Raises:
         ValueError: no stage, different numbers of stages, shapes that differ, or a margin of another shape.
 
-    Source:
-        Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", arXiv:1904.01866 (margin ReLU
-        and partial L2 distance).
+    Source: Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", arXiv:1904.01866 (margin ReLU and
+    partial L2 distance).
 
     Example:
         >>> s, t = torch.tensor([-9.0, -1.0, 1.0, 0.0]), torch.tensor([-5.0, -5.0, 2.0, -5.0])
         >>> round(ofd_loss([s.reshape(1, 1, 2, 2)], [t.reshape(1, 1, 2, 2)], [torch.full((1, 1, 1), -2.0)]).item(), 4)
         6.0
     """
-    stages = len(student_preactivations)
-    if not stages == len(teacher_preactivations) == len(margins) or not stages:
-        raise ValueError(
-            "student_preactivations, teacher_preactivations and margins must have as many stages, at least 1, "
-            f"got {stages}, {len(teacher_preactivations)} and {len(margins)}"
-        )
+    same_stages("OFD", student_preactivations, teacher_preactivations)
+    stages = len(margins)
+    if stages != len(student_preactivations):
+        raise ValueError(f"margins must have {len(student_preactivations)} entries, one per stage, got {stages}")
     losses = []
     for i, (student, teacher, margin) in enumerate(
         zip(student_preactivations, teacher_preactivations, margins, strict=True), 1
@@ -99,8 +95,8 @@ def ofd_loss(
                 f"got {tuple(margin.shape)}"
             )
         target = torch.maximum(teacher, margin)
-        counts = (student > target) | (target > 0)
-        losses.append(2.0 ** (i - stages) * sum_of_squares((student - target) * counts) / len(student))
+        is_compared = (student > target) | (target > 0)
+        losses.append(2.0 ** (i - stages) * sum_of_squares((student - target) * is_compared) / len(student))
     return torch.stack(losses).sum()
 
 
@@ -120,11 +116,11 @@ class OFD(nn.Module):
         self, student_preactivations: Sequence[Sequence[int]], teacher_preactivations: Sequence[Sequence[int]]
     ) -> None:
         for i, (student, teacher) in enumerate(zip(student_preactivations, teacher_preactivations, strict=True)):
-            s, t = (shape[1] for shape in map_shapes(student, teacher))
-            convolution = nn.Conv2d(s, t, kernel_size=1, bias=False)
-            nn.init.normal_(convolution.weight, std=math.sqrt(2 / t))
-            self.connectors.append(nn.Sequential(convolution, nn.BatchNorm2d(t)))
-            self.register_buffer(f"margin{i}", torch.full((t, 1, 1), UNKNOWN))
+            student_map, teacher_map = map_shapes(student, teacher)
+            connector, channels = adapter(student_map, teacher_map, relu=False), teacher_map[1]
+            nn.init.normal_(connector.get_parameter("0.weight"), std=math.sqrt(2 / channels))
+            self.connectors.append(connector)
+            self.register_buffer(f"margin{i}", torch.full((channels, 1, 1), UNKNOWN))
 
     def _margins(self) -> list[Tensor]:
         return [self.get_buffer(f"margin{i}") for i in range(len(self.connectors))]
@@ -155,13 +151,13 @@ class OFD(nn.Module):
                 margin.copy_(bn_margin(*norm)[:, None, None])
 
     def forward(self, student_preactivations: list[Tensor], teacher_preactivations: list[Tensor]) -> Tensor:
-        teachers = [as_map(t) for t in teacher_preactivations]
-        pairs = [match_size(as_map(s), t) for s, t in zip(student_preactivations, teachers, strict=True)]
-        if self.training and not all(normalisable(s) for s, _ in pairs):
-            return torch.stack([upcast(s).sum() for s, _ in pairs]).sum() * 0.0
+        unpooled = [as_map(teacher) for teacher in teacher_preactivations]
+        students, teachers = match_sizes([as_map(student) for student in student_preactivations], unpooled)
+        if self.training and not normalisable(*students):
+            return zero(*students)
         margins = [
-            torch.where(margin == UNKNOWN, batch_margin(t), margin)
-            for margin, t in zip(self._margins(), teachers, strict=True)
+            torch.where(margin == UNKNOWN, batch_margin(teacher), margin)
+            for margin, teacher in zip(self._margins(), unpooled, strict=True)
         ]
-        adapted = [adapt(connector, s) for connector, (s, _) in zip(self.connectors, pairs, strict=True)]
-        return ofd_loss(adapted, [t for _, t in pairs], margins)
+        adapted = [adapt(connector, student) for connector, student in zip(self.connectors, students, strict=True)]
+        return ofd_loss(adapted, teachers, margins)

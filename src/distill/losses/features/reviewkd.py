@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.adapters import as_map, map_shapes, normalisable
-from distill.losses.checks import full_precision, same_shape, upcast, whole
+from distill.losses.checks import full_precision, same_shape, same_stages, whole, zero
 
 SIZES = (4, 2, 1)
 
@@ -42,22 +42,19 @@ def reviewkd_loss(student_features: Sequence[Tensor], teacher_features: Sequence
     Raises:
         ValueError: no stage, different numbers of stages, or shapes that differ.
 
-    Source:
-        Chen et al. 2021, "Distilling Knowledge via Knowledge Review", arXiv:2104.09044; the weights are those of
-        the authors' code.
+    Source: Chen et al. 2021, "Distilling Knowledge via Knowledge Review", arXiv:2104.09044; the weights are those of
+    the authors' code.
 
     Example:
         >>> reviewkd_loss([torch.ones(2, 3, 8, 8)], [torch.zeros(2, 3, 8, 8)]).item()
         1.0
     """
-    if len(student_features) != len(teacher_features) or not student_features:
-        raise ValueError(
-            "student_features and teacher_features must have as many stages, at least 1, "
-            f"got {len(student_features)} and {len(teacher_features)}"
-        )
+    same_stages("ReviewKD", student_features, teacher_features)
+    losses = []
     for student, teacher in zip(student_features, teacher_features, strict=True):
         same_shape(student, teacher, "student_features", "teacher_features", dims=4)
-    return torch.stack([_hcl(s, t) for s, t in zip(student_features, teacher_features, strict=True)]).sum()
+        losses.append(_hcl(student, teacher))
+    return torch.stack(losses).sum()
 
 
 class ABF(nn.Module):
@@ -149,8 +146,8 @@ class ReviewKD(nn.Module):
             student_embedding = teacher_embedding = None
         students = _levels(student_features, student_embedding)
         teachers = _levels(teacher_preactivations, teacher_embedding)
-        if self.training and not all(map(normalisable, [*students, *teachers])):
-            return torch.stack([upcast(s).sum() for s in students]).sum() * 0.0
+        if self.training and not normalisable(*students, *teachers):
+            return zero(*students)
         fused: list[Tensor] = []
         deeper: Tensor | None = None
         for fusion, student, teacher in zip(

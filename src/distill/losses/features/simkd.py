@@ -21,8 +21,7 @@ def simkd_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     Raises:
         ValueError: different numbers of samples or channels.
 
-    Source:
-        Chen et al. 2022, "Knowledge Distillation with the Reused Teacher Classifier", arXiv:2203.14001.
+    Source: Chen et al. 2022, "Knowledge Distillation with the Reused Teacher Classifier", arXiv:2203.14001.
 
     Example:
         >>> import torch

@@ -33,8 +33,7 @@ def vid_loss(mean: Tensor, teacher_feature: Tensor, variance: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ, or there is not one variance per channel.
 
-    Source:
-        Ahn et al. 2019, "Variational Information Distillation for Knowledge Transfer", arXiv:1904.05835.
+    Source: Ahn et al. 2019, "Variational Information Distillation for Knowledge Transfer", arXiv:1904.05835.
 
     Example:
         >>> vid_loss(torch.zeros(1, 2), torch.ones(1, 2), torch.ones(2)).item()

@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill.losses.checks import full_precision, not_negative, positive, same_shape
-from distill.losses.gather import gather
+from distill.losses.checks import at_least, full_precision, positive, same_shape
+from distill.losses.gather import BatchLoss
 
 
 def _unit(log_p: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -42,9 +42,9 @@ def dist_loss(
     Args:
         student_logits: shape (N, C), C ≥ 2.
         teacher_logits: shape (N, C).
-        beta: weight of the rows (relations between classes), ≥ 0.
-        gamma: weight of the columns (relations between samples), ≥ 0; 0 allows N = 1.
-        T: temperature, > 0.
+        beta: weight of the rows (relations between classes), ≥ 0 (paper: 1).
+        gamma: weight of the columns (relations between samples), ≥ 0 (paper: 1); 0 allows N = 1.
+        T: temperature, > 0 (paper: 4 on CIFAR-100, 1 on ImageNet).
 
     Returns:
         A scalar between 0 and 2 · T² · (beta + gamma), without unit.
@@ -52,9 +52,8 @@ def dist_loss(
     Raises:
         ValueError: T is not above 0, beta or gamma is below 0, the shapes differ, C < 2, or N < 2 with gamma above 0.
 
-    Source:
-        Huang et al. 2022, "Knowledge Distillation from A Stronger Teacher", arXiv:2205.10536; the factor
-        T² is that of the authors' code.
+    Source: Huang et al. 2022, "Knowledge Distillation from A Stronger Teacher", arXiv:2205.10536; the factor T² is that
+    of the authors' code.
 
     Example:
         >>> z = torch.tensor([[1.0, 2.0, 0.0], [3.0, 1.0, 0.0]])
@@ -62,8 +61,8 @@ def dist_loss(
         True
     """
     positive("T", T)
-    not_negative("beta", beta)
-    not_negative("gamma", gamma)
+    at_least("beta", beta)
+    at_least("gamma", gamma)
     same_shape(student_logits, teacher_logits, "student_logits", "teacher_logits", dims=2)
     n, classes = student_logits.shape
     if classes < 2:
@@ -77,25 +76,21 @@ def dist_loss(
     return loss * T**2
 
 
-class DIST(nn.Module):
-    """:func:`dist_loss` with its settings kept; in a batch of 1 sample the columns count as 0.
+class DIST(BatchLoss):
+    """:func:`dist_loss` with its settings and ``gather`` of :class:`~distill.losses.gather.BatchLoss` kept.
 
-    Args:
-        beta: weight of the rows, ≥ 0 (paper: 1).
-        gamma: weight of the columns, ≥ 0 (paper: 1).
-        T: temperature, > 0 (paper: 4 on CIFAR-100, 1 on ImageNet).
-        gather: compare across processes; see :func:`distill.losses.gather.gather`.
+    In a batch of 1 sample the columns count as 0.
     """
 
+    compares_rows = True
+
     def __init__(self, beta: float = 1.0, gamma: float = 1.0, T: float = 4.0, gather: bool = False) -> None:
-        super().__init__()
-        self.beta = not_negative("beta", beta)
-        self.gamma = not_negative("gamma", gamma)
+        super().__init__(gather)
+        self.beta = at_least("beta", beta)
+        self.gamma = at_least("gamma", gamma)
         self.T = positive("T", T)
-        self.gather = gather
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        if self.gather and self.training:
-            student_logits, teacher_logits = gather(student_logits), gather(teacher_logits)
+        student_logits, teacher_logits = self.whole_batch(student_logits, teacher_logits)
         gamma = self.gamma if len(student_logits) >= 2 else 0.0
         return dist_loss(student_logits, teacher_logits, self.beta, gamma, self.T)

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.checks import full_precision, not_negative, positive, same_shape
+from distill.losses.checks import at_least, full_precision, positive, same_shape
 from distill.losses.logits.labels import check_labels, non_target_classes
 
 
@@ -26,9 +26,9 @@ def dkd_loss(
         student_logits: z_s, shape (N, C), C ≥ 2 (with 2 classes the second part is 0).
         teacher_logits: z_t, shape (N, C).
         target: y, shape (N,), int64.
-        alpha: weight of the target class against the rest, ≥ 0.
-        beta: weight of the non-target classes, ≥ 0.
-        T: temperature, > 0.
+        alpha: weight of the target class against the rest, ≥ 0 (paper: 1).
+        beta: weight of the non-target classes, ≥ 0 (authors: 8, 6 or 2 by the pair; 0.5 on ImageNet).
+        T: temperature, > 0 (paper: 4).
 
     Returns:
         A scalar ≥ 0 in nats per sample × T², the mean over the batch (one public implementation sums over it).
@@ -36,8 +36,7 @@ def dkd_loss(
     Raises:
         ValueError: T is not above 0, alpha or beta is below 0, or the shapes are not as above.
 
-    Source:
-        Zhao et al. 2022, "Decoupled Knowledge Distillation", arXiv:2203.08679, eq. 7.
+    Source: Zhao et al. 2022, "Decoupled Knowledge Distillation", arXiv:2203.08679, eq. 7.
 
     Example:
         >>> import torch
@@ -45,8 +44,8 @@ def dkd_loss(
         0.0
     """
     positive("T", T)
-    not_negative("alpha", alpha)
-    not_negative("beta", beta)
+    at_least("alpha", alpha)
+    at_least("beta", beta)
     same_shape(student_logits, teacher_logits, "student_logits", "teacher_logits", dims=2)
     check_labels(student_logits, target)
     s, t = student_logits / T, teacher_logits / T
@@ -61,18 +60,12 @@ def dkd_loss(
 
 
 class DKD(nn.Module):
-    """:func:`dkd_loss` with its settings kept.
-
-    Args:
-        alpha: ≥ 0 (paper: 1).
-        beta: ≥ 0 (authors: 8, 6 or 2 by the pair; 0.5 on ImageNet).
-        T: temperature, > 0 (paper: 4).
-    """
+    """:func:`dkd_loss` with its settings kept."""
 
     def __init__(self, alpha: float = 1.0, beta: float = 8.0, T: float = 4.0) -> None:
         super().__init__()
-        self.alpha = not_negative("alpha", alpha)
-        self.beta = not_negative("beta", beta)
+        self.alpha = at_least("alpha", alpha)
+        self.beta = at_least("beta", beta)
         self.T = positive("T", T)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:

@@ -24,8 +24,7 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, T: float = 4.0, t_sq
     Raises:
         ValueError: T is not above 0, or the shapes differ.
 
-    Source:
-        Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
+    Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
 
     Example:
         >>> import torch

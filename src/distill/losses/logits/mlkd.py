@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill.losses.checks import full_precision, positive, same_shape
-from distill.losses.gather import gather
+from distill.losses.gather import BatchLoss
 from distill.losses.logits.kd import kd_loss
 
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
@@ -47,7 +47,7 @@ def mlkd_loss(student_logits: Tensor, teacher_logits: Tensor, Ts: Sequence[float
     Args:
         student_logits: shape (N, C).
         teacher_logits: shape (N, C).
-        Ts: the temperatures, each > 0; the losses are summed over them.
+        Ts: the temperatures, each > 0 (the authors' code: 2 to 6); the losses are summed over them.
 
     Returns:
         A scalar ≥ 0; the first part in nats per sample × T².
@@ -55,8 +55,7 @@ def mlkd_loss(student_logits: Tensor, teacher_logits: Tensor, Ts: Sequence[float
     Raises:
         ValueError: Ts is empty or holds a number that is not above 0, or the shapes differ.
 
-    Source:
-        Jin, Wang and Lin 2023, "Multi-Level Logit Distillation", CVPR 2023.
+    Source: Jin, Wang and Lin 2023, "Multi-Level Logit Distillation", CVPR 2023.
 
     Example:
         >>> z = torch.tensor([[1.0, 2.0, 0.0], [3.0, 1.0, 0.0]])
@@ -72,20 +71,15 @@ def mlkd_loss(student_logits: Tensor, teacher_logits: Tensor, Ts: Sequence[float
     return torch.stack(losses).sum()
 
 
-class MLKD(nn.Module):
-    """:func:`mlkd_loss` with its temperatures kept.
+class MLKD(BatchLoss):
+    """:func:`mlkd_loss` with its temperatures kept, and ``gather`` of :class:`~distill.losses.gather.BatchLoss`."""
 
-    Args:
-        Ts: temperatures, each > 0 (the authors' code: 2 to 6).
-        gather: compare across processes; see :func:`distill.losses.gather.gather`.
-    """
+    compares_rows = True
 
     def __init__(self, Ts: Sequence[float] = TEMPERATURES, gather: bool = False) -> None:
-        super().__init__()
+        super().__init__(gather)
         self.Ts = _temperatures(Ts)
-        self.gather = gather
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        if self.gather and self.training:
-            student_logits, teacher_logits = gather(student_logits), gather(teacher_logits)
+        student_logits, teacher_logits = self.whole_batch(student_logits, teacher_logits)
         return mlkd_loss(student_logits, teacher_logits, self.Ts)

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.losses.checks import full_precision, not_negative, positive, same_shape
+from distill.losses.checks import at_least, full_precision, positive, same_shape
 from distill.losses.logits.labels import check_labels, non_target_classes
 
 
@@ -23,8 +23,8 @@ def nkd_loss(
         student_logits: shape (N, C), C ≥ 2 (with 2 classes the second part is 0).
         teacher_logits: shape (N, C).
         target: y, shape (N,), int64.
-        gamma: weight of the non-target classes, ≥ 0.
-        T: temperature of the non-target classes, > 0.
+        gamma: weight of the non-target classes, ≥ 0 (paper: 1.5).
+        T: temperature of the non-target classes, > 0 (paper: 1).
 
     Returns:
         A scalar ≥ 0 in nats per sample (the second part × T²).
@@ -32,9 +32,8 @@ def nkd_loss(
     Raises:
         ValueError: T is not above 0, gamma is below 0, or the shapes are not as above.
 
-    Source:
-        Yang et al. 2023, "From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with
-        Normalized Loss and Customized Soft Labels", arXiv:2303.13005.
+    Source: Yang et al. 2023, "From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with
+    Normalized Loss and Customized Soft Labels", arXiv:2303.13005.
 
     Example:
         >>> import torch
@@ -43,7 +42,7 @@ def nkd_loss(
         1.0594
     """
     positive("T", T)
-    not_negative("gamma", gamma)
+    at_least("gamma", gamma)
     same_shape(student_logits, teacher_logits, "student_logits", "teacher_logits", dims=2)
     check_labels(student_logits, target)
     log_s = F.log_softmax(student_logits, dim=1).gather(1, target[:, None]).squeeze(1)
@@ -55,16 +54,11 @@ def nkd_loss(
 
 
 class NKD(nn.Module):
-    """:func:`nkd_loss` with its settings kept.
-
-    Args:
-        gamma: ≥ 0 (paper: 1.5).
-        T: temperature of the non-target classes, > 0 (paper: 1).
-    """
+    """:func:`nkd_loss` with its settings kept."""
 
     def __init__(self, gamma: float = 1.5, T: float = 1.0) -> None:
         super().__init__()
-        self.gamma = not_negative("gamma", gamma)
+        self.gamma = at_least("gamma", gamma)
         self.T = positive("T", T)
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:

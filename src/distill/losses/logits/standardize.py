@@ -26,8 +26,7 @@ def standardize(logits: Tensor, eps: float = 1e-7) -> Tensor:
     Raises:
         ValueError: not two dimensions, or fewer than 2 classes.
 
-    Source:
-        Sun et al. 2024, "Logit Standardization in Knowledge Distillation", arXiv:2403.01427.
+    Source: Sun et al. 2024, "Logit Standardization in Knowledge Distillation", arXiv:2403.01427.
 
     Example:
         >>> standardize(torch.tensor([[2.0, 4.0, 6.0], [5.0, 5.0, 5.0]])).round(decimals=4).tolist()

@@ -34,8 +34,8 @@ def tfkd_loss(
     Args:
         student_logits: z_s, shape (N, C), C ≥ 2.
         target: shape (N,), int64.
-        a: probability of the target class, between 0 and 1.
-        T: temperature, > 0.
+        a: probability of the target class, between 0 and 1 (paper: 0.99).
+        T: temperature, > 0 (paper: 20, and 40 for some models).
         t_squared: multiply by T². False leaves the bare divergence.
 
     Returns:
@@ -44,9 +44,8 @@ def tfkd_loss(
     Raises:
         ValueError: a does not lie between 0 and 1, T is not above 0, or the shapes are not as above.
 
-    Source:
-        Yuan et al. 2020, "Revisiting Knowledge Distillation via Label Smoothing Regularization", arXiv:1909.11723,
-        eq. 8 and 9.
+    Source: Yuan et al. 2020, "Revisiting Knowledge Distillation via Label Smoothing Regularization", arXiv:1909.11723,
+    eq. 8 and 9.
 
     Example:
         >>> import torch
@@ -62,13 +61,7 @@ def tfkd_loss(
 
 
 class TfKD(nn.Module):
-    """:func:`tfkd_loss` with its settings kept: a soft loss that needs no teacher.
-
-    Args:
-        a: probability of the target class, between 0 and 1 (paper: 0.99).
-        T: temperature, > 0 (paper: 20, and 40 for some models).
-        t_squared: multiply by T².
-    """
+    """:func:`tfkd_loss` with its settings kept: a soft loss that needs no teacher."""
 
     is_soft_target = True
 

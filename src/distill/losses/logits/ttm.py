@@ -17,13 +17,12 @@ def ttm_loss(student_logits: Tensor, teacher_logits: Tensor, gamma: float = 0.1)
     """Transformed teacher matching: mean_N KL(p_t^γ / Σ_k p_t(k)^γ ‖ p_s), p the softmax at temperature 1.
 
     γ = 1 / T of KD, on the teacher's side only: the student's plain output becomes as smooth as the target, where KD
-    softens that too. There is no factor T²: the gradient p_s − p_t^γ / Σ p_t^γ does not shrink
-    with γ.
+    softens that too. There is no factor T²: the gradient p_s − p_t^γ / Σ p_t^γ does not shrink with γ.
 
     Args:
         student_logits: shape (N, C).
         teacher_logits: shape (N, C).
-        gamma: exponent, > 0; below 1 it smooths the teacher.
+        gamma: exponent, > 0 (paper: 0.1 to 0.4 on CIFAR-100); below 1 it smooths the teacher.
 
     Returns:
         A scalar ≥ 0 in nats per sample.
@@ -31,9 +30,8 @@ def ttm_loss(student_logits: Tensor, teacher_logits: Tensor, gamma: float = 0.1)
     Raises:
         ValueError: gamma is not above 0, or the shapes differ.
 
-    Source:
-        Zheng and Yang 2024, "Knowledge Distillation Based on Transformed Teacher Matching", arXiv:2402.11148,
-        eq. 2 and 7.
+    Source: Zheng and Yang 2024, "Knowledge Distillation Based on Transformed Teacher Matching", arXiv:2402.11148, eq. 2
+    and 7.
 
     Example:
         >>> import torch
@@ -46,11 +44,7 @@ def ttm_loss(student_logits: Tensor, teacher_logits: Tensor, gamma: float = 0.1)
 
 
 class TTM(nn.Module):
-    """:func:`ttm_loss` with its exponent kept.
-
-    Args:
-        gamma: > 0 (paper: 0.1 to 0.4 on CIFAR-100).
-    """
+    """:func:`ttm_loss` with its exponent kept."""
 
     def __init__(self, gamma: float = 0.1) -> None:
         super().__init__()

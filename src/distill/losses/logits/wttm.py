@@ -17,7 +17,7 @@ def wttm_loss(student_logits: Tensor, teacher_logits: Tensor, gamma: float = 0.1
     Args:
         student_logits: shape (N, C).
         teacher_logits: shape (N, C).
-        gamma: exponent, > 0; below 1 it smooths the teacher.
+        gamma: exponent, > 0 (paper: 0.1 to 0.4 on CIFAR-100); below 1 it smooths the teacher.
 
     Returns:
         A scalar ≥ 0 in nats per sample (× U).
@@ -25,9 +25,8 @@ def wttm_loss(student_logits: Tensor, teacher_logits: Tensor, gamma: float = 0.1
     Raises:
         ValueError: gamma is not above 0, or the shapes differ.
 
-    Source:
-        Zheng and Yang 2024, "Knowledge Distillation Based on Transformed Teacher Matching", arXiv:2402.11148,
-        section 4 and algorithm 1.
+    Source: Zheng and Yang 2024, "Knowledge Distillation Based on Transformed Teacher Matching", arXiv:2402.11148,
+    section 4 and algorithm 1.
 
     Example:
         >>> import torch
@@ -41,11 +40,7 @@ def wttm_loss(student_logits: Tensor, teacher_logits: Tensor, gamma: float = 0.1
 
 
 class WTTM(nn.Module):
-    """:func:`wttm_loss` with its exponent kept.
-
-    Args:
-        gamma: > 0 (paper: 0.1 to 0.4 on CIFAR-100).
-    """
+    """:func:`wttm_loss` with its exponent kept."""
 
     def __init__(self, gamma: float = 0.1) -> None:
         super().__init__()

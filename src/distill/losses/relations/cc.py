@@ -4,10 +4,10 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill.losses.checks import full_precision, positive, same_samples, upcast, whole
-from distill.losses.gather import gather
+from distill.losses.checks import full_precision, positive, same_samples, whole, zero
+from distill.losses.gather import BatchLoss
 
 KERNELS = ("gaussian", "bilinear")
 
@@ -56,8 +56,8 @@ def cc_loss(
         student_embedding: (N, D_s); more dimensions are flattened.
         teacher_embedding: (N, D_t).
         kernel: ``gaussian`` or ``bilinear``.
-        gamma: γ of the Gaussian, > 0.
-        order: of the Taylor series, ≥ 1.
+        gamma: γ of the Gaussian, > 0 (paper: 0.4).
+        order: of the Taylor series, ≥ 1 (paper: 2).
 
     Returns:
         A scalar without unit: invariant to rotation and to the length of every single embedding.
@@ -66,8 +66,8 @@ def cc_loss(
         ValueError: an unknown kernel, γ or order out of range, fewer than 2 samples or dimensions, or different
             numbers of samples.
 
-    Source:
-        Peng et al. 2019, "Correlation Congruence for Knowledge Distillation", arXiv:1904.01802, sections 3.2 and 3.3.
+    Source: Peng et al. 2019, "Correlation Congruence for Knowledge Distillation", arXiv:1904.01802, sections 3.2 and
+    3.3.
 
     Example:
         >>> e = torch.tensor([[0.0, 1.0], [1.0, 1.0], [2.0, 0.0]])
@@ -80,29 +80,23 @@ def cc_loss(
     return (student - _correlations(teacher_embedding.flatten(1), kernel, gamma, order)).square().mean()
 
 
-class CC(nn.Module):
-    """:func:`cc_loss` on embeddings; a batch of 1 sample has no pair and counts as 0.
+class CC(BatchLoss):
+    """:func:`cc_loss` with its settings and ``gather`` of :class:`~distill.losses.gather.BatchLoss` kept.
 
-    Args:
-        kernel: ``gaussian`` or ``bilinear``.
-        gamma: γ of the Gaussian, > 0 (paper: 0.4).
-        order: of its Taylor series, ≥ 1 (paper: 2).
-        gather: compare across processes; see :func:`distill.losses.gather.gather`.
+    A batch of 1 sample has no pair and counts as 0.
     """
 
     fixed = ("order",)  # no schedule can change it
 
     def __init__(self, kernel: str = "gaussian", gamma: float = 0.4, order: int = 2, gather: bool = False) -> None:
-        super().__init__()
+        super().__init__(gather)
         _check_kernel(kernel, gamma, order)
         self.kernel = kernel
         self.gamma = float(gamma)
         self.order = order
-        self.gather = gather
 
     def forward(self, student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
-        if self.gather and self.training:
-            student_embedding, teacher_embedding = gather(student_embedding), gather(teacher_embedding)
+        student_embedding, teacher_embedding = self.whole_batch(student_embedding, teacher_embedding)
         if len(student_embedding) < 2:
-            return upcast(student_embedding).sum() * 0.0
+            return zero(student_embedding)
         return cc_loss(student_embedding, teacher_embedding, self.kernel, self.gamma, self.order)

@@ -8,21 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.checks import full_precision, one_each, positive, same_samples, same_shape, whole
-from distill.losses.gather import gather
+from distill.losses.gather import BatchLoss, gather
 
 EPS = 1e-12
 
 
-def _check_embedding(name: str, shape: Sequence[int]) -> None:
-    """A ValueError unless it is (N, D)."""
-    if len(shape) != 2:
-        raise ValueError(f"{name} must have shape (N, D), got {tuple(shape)}")
+def _heads(student: Sequence[int], teacher: Sequence[int], dim: int) -> tuple[nn.Linear, nn.Linear]:
+    """The projections of both embeddings (N, D) to ``dim``."""
+    _check_embeddings(student, teacher)
+    return nn.Linear(student[1], dim), nn.Linear(teacher[1], dim)
 
 
-def _head(name: str, embedding: Sequence[int], dim: int) -> nn.Linear:
-    """A projection of embeddings (N, D) to ``dim``."""
-    _check_embedding(name, embedding)
-    return nn.Linear(embedding[1], dim)
+def _check_embeddings(student: Sequence[int], teacher: Sequence[int]) -> None:
+    for name, shape in (("student_embedding", student), ("teacher_embedding", teacher)):
+        if len(shape) != 2:
+            raise ValueError(f"{name} must have shape (N, D), got {tuple(shape)}")
 
 
 def _log_mean(scores: Tensor, allowed: Tensor) -> Tensor:
@@ -46,9 +46,8 @@ def nce_loss(scores: Tensor, allowed: Tensor, log_z: Tensor, noise: float) -> Te
     Returns:
         A scalar in nats per sample.
 
-    Source:
-        Tian, Krishnan, Isola 2020, "Contrastive Representation Distillation", arXiv:1910.10699, section 3.1; Wu et
-        al. 2018, arXiv:1805.01978, for the constant Z.
+    Source: Tian, Krishnan, Isola 2020, "Contrastive Representation Distillation", arXiv:1910.10699, section 3.1; Wu et
+    al. 2018, arXiv:1805.01978, for the constant Z.
 
     Example:
         >>> scores, allowed = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
@@ -72,8 +71,7 @@ class CRD(nn.Module):
     here:
 
     - One set of K negatives is drawn in each step, without repetition, and shared by the whole batch: a product of
-      N × dim and dim × K instead of a copy of N × K rows. Those of the anchor's class are masked, so that an anchor
-      has about K · (1 − share of its class) of them.
+      N × dim and dim × K instead of a copy of N × K rows. Those of the anchor's class are masked.
     - Labels of the bank are learnt as samples pass: until the first visit of a sample it is random noise that is never
       masked, and its first embedding goes into the bank as it is. The positive of a sample on its first
       visit is the other side's embedding of it, without gradient.
@@ -115,11 +113,10 @@ class CRD(nn.Module):
     ) -> None:
         if num_samples is None:
             raise ValueError("a memory bank needs a dataset with stable indices")
-        self.student_head = _head("student_embedding", student_embedding, self.dim)
-        self.teacher_head = _head("teacher_embedding", teacher_embedding, self.dim)
+        self.student_head, self.teacher_head = _heads(student_embedding, teacher_embedding, self.dim)
         bound = math.sqrt(3 / self.dim)
-        self.register_buffer("student_bank", torch.empty(num_samples, self.dim).uniform_(-bound, bound))
-        self.register_buffer("teacher_bank", torch.empty(num_samples, self.dim).uniform_(-bound, bound))
+        for bank in ("student_bank", "teacher_bank"):
+            self.register_buffer(bank, torch.empty(num_samples, self.dim).uniform_(-bound, bound))
         self.register_buffer("labels", torch.full((num_samples,), -1))
         self.register_buffer("log_z", torch.full((2,), math.inf))
 
@@ -136,8 +133,7 @@ class CRD(nn.Module):
             ValueError: the shapes are not as above.
             IndexError: an index out of range (on the CPU; CUDA reports a failed assertion).
         """
-        _check_embedding("student_embedding", student_embedding.shape)
-        _check_embedding("teacher_embedding", teacher_embedding.shape)
+        _check_embeddings(student_embedding.shape, teacher_embedding.shape)
         same_samples(student_embedding, teacher_embedding)
         one_each("target", target, len(student_embedding))
         one_each("index", index, len(student_embedding))
@@ -175,8 +171,8 @@ class CRD(nn.Module):
         means = torch.stack([_log_mean(scores_s, allowed), _log_mean(scores_t, allowed)])
         estimate = means + math.log(len(self.labels))
         if self.training:
-            everyones = gather(estimate[None])
-            estimate = everyones.logsumexp(dim=0) - math.log(len(everyones))
+            estimates = gather(estimate[None])
+            estimate = estimates.logsumexp(dim=0) - math.log(len(estimates))
         log_z = torch.where(self.log_z.isinf(), estimate, self.log_z.to(estimate.dtype))
         if self.training:
             self.log_z.copy_(log_z)
@@ -213,8 +209,8 @@ def crd_inbatch_loss(student_embedding: Tensor, teacher_embedding: Tensor, targe
     Raises:
         ValueError: τ is not above 0, or the shapes are not as above.
 
-    Source:
-        Tian, Krishnan, Isola 2020, arXiv:1910.10699, with the InfoNCE of van den Oord et al. 2018, arXiv:1807.03748.
+    Source: Tian, Krishnan, Isola 2020, arXiv:1910.10699, with the InfoNCE of van den Oord et al. 2018,
+    arXiv:1807.03748.
 
     Example:
         >>> e = torch.eye(3)
@@ -231,7 +227,7 @@ def crd_inbatch_loss(student_embedding: Tensor, teacher_embedding: Tensor, targe
     return ((scores.logsumexp(dim=1) + scores.logsumexp(dim=0)) / 2 - diagonal).mean()
 
 
-class CRDInBatch(nn.Module):
+class CRDInBatch(BatchLoss):
     """:func:`crd_inbatch_loss` of embeddings that a linear layer on each side brings to ``dim``: CRD without a bank.
 
     Needs no indices and keeps no state but the two heads; the negatives are as many as the batch has.
@@ -239,23 +235,20 @@ class CRDInBatch(nn.Module):
     Args:
         dim: of the common space.
         tau: τ > 0.
-        gather: contrast across processes; see :func:`distill.losses.gather.gather`.
+        gather: see :class:`~distill.losses.gather.BatchLoss`.
     """
 
     fixed = ("dim",)  # no schedule can change it
 
     def __init__(self, dim: int = 128, tau: float = 0.07, gather: bool = False) -> None:
-        super().__init__()
+        super().__init__(gather)
         self.dim = whole("dim", dim)
         self.tau = positive("tau", tau)
-        self.gather = gather
 
     def build(self, student_embedding: Sequence[int], teacher_embedding: Sequence[int]) -> None:
-        self.student_head = _head("student_embedding", student_embedding, self.dim)
-        self.teacher_head = _head("teacher_embedding", teacher_embedding, self.dim)
+        self.student_head, self.teacher_head = _heads(student_embedding, teacher_embedding, self.dim)
 
     def forward(self, student_embedding: Tensor, teacher_embedding: Tensor, target: Tensor) -> Tensor:
         student, teacher = self.student_head(student_embedding), self.teacher_head(teacher_embedding)
-        if self.gather and self.training:
-            student, teacher, target = gather(student), gather(teacher), gather(target)
+        student, teacher, target = self.whole_batch(student, teacher, target)
         return crd_inbatch_loss(student, teacher, target, self.tau)

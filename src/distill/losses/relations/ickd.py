@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.adapters import adapter, as_map, map_shapes, normalisable
-from distill.losses.checks import full_precision, same_samples, upcast
+from distill.losses.checks import full_precision, same_samples, zero
 
 
 def _correlation(f: Tensor) -> Tensor:
@@ -34,9 +34,8 @@ def ickd_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     Raises:
         ValueError: no positions (two dimensions), different numbers of samples or of channels.
 
-    Source:
-        Liu et al. 2021, "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation",
-        ICCV 2021, arXiv:2202.03680 (ICKD-C).
+    Source: Liu et al. 2021, "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation", ICCV
+    2021, arXiv:2202.03680 (ICKD-C).
 
     Example:
         >>> import torch
@@ -71,5 +70,5 @@ class ICKD(nn.Module):
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         student = as_map(student_feature)
         if self.training and not normalisable(student):
-            return upcast(student_feature).sum() * 0.0
+            return zero(student)
         return ickd_loss(self.adapter(student), as_map(teacher_feature))

@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill.losses.checks import full_precision, same_samples, upcast
-from distill.losses.gather import gather
+from distill.losses.checks import full_precision, same_samples, zero
+from distill.losses.gather import BatchLoss
 
 EPS = 1e-7
 
@@ -35,9 +35,8 @@ def pkt_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
     Raises:
         ValueError: fewer than 2 samples or dimensions, or different numbers of samples.
 
-    Source:
-        Passalis and Tefas 2018, "Learning Deep Representations with Probabilistic Knowledge Transfer",
-        arXiv:1803.10837, section 3.
+    Source: Passalis and Tefas 2018, "Learning Deep Representations with Probabilistic Knowledge Transfer",
+    arXiv:1803.10837, section 3.
 
     Example:
         >>> e = torch.tensor([[0.0, 1.0], [1.0, 1.0], [2.0, 0.0]])
@@ -49,20 +48,11 @@ def pkt_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
     return (p_t * (torch.log(p_t + EPS) - torch.log(p_s + EPS))).mean()
 
 
-class PKT(nn.Module):
-    """:func:`pkt_loss` on embeddings; a batch of 1 sample has no pair and counts as 0.
-
-    Args:
-        gather: compare across processes; see :func:`distill.losses.gather.gather`.
-    """
-
-    def __init__(self, gather: bool = False) -> None:
-        super().__init__()
-        self.gather = gather
+class PKT(BatchLoss):
+    """:func:`pkt_loss` on embeddings; a batch of 1 sample has no pair and counts as 0."""
 
     def forward(self, student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
-        if self.gather and self.training:
-            student_embedding, teacher_embedding = gather(student_embedding), gather(teacher_embedding)
+        student_embedding, teacher_embedding = self.whole_batch(student_embedding, teacher_embedding)
         if len(student_embedding) < 2:
-            return upcast(student_embedding).sum() * 0.0
+            return zero(student_embedding)
         return pkt_loss(student_embedding, teacher_embedding)

@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill.losses.checks import full_precision, not_negative, same_samples, upcast, whole
-from distill.losses.gather import gather
+from distill.losses.checks import at_least, full_precision, same_samples, whole, zero
+from distill.losses.gather import BatchLoss
 
 EPS = 1e-12
 MAX_SAMPLES = 512  # 512³ float32 numbers are 0.5 GiB
@@ -40,8 +40,7 @@ def rkd_distance(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor
     Raises:
         ValueError: fewer than 2 samples or dimensions, or different numbers of samples.
 
-    Source:
-        Park et al. 2019, "Relational Knowledge Distillation", arXiv:1904.05068, eq. 5 and 6.
+    Source: Park et al. 2019, "Relational Knowledge Distillation", arXiv:1904.05068, eq. 5 and 6.
 
     Example:
         >>> e = torch.tensor([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
@@ -70,8 +69,7 @@ def rkd_angle(student_embedding: Tensor, teacher_embedding: Tensor, max_samples:
     Raises:
         ValueError: fewer than 3 samples or 2 dimensions, more than ``max_samples``, or different numbers of samples.
 
-    Source:
-        Park et al. 2019, "Relational Knowledge Distillation", arXiv:1904.05068, eq. 7 and 8.
+    Source: Park et al. 2019, "Relational Knowledge Distillation", arXiv:1904.05068, eq. 7 and 8.
 
     Example:
         >>> e = torch.tensor([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
@@ -87,7 +85,7 @@ def rkd_angle(student_embedding: Tensor, teacher_embedding: Tensor, max_samples:
     return F.smooth_l1_loss(_angles(student_embedding.flatten(1)), _angles(teacher_embedding.flatten(1)))
 
 
-class RKD(nn.Module):
+class RKD(BatchLoss):
     """distance · :func:`rkd_distance` + angle · :func:`rkd_angle`, on embeddings; the teacher's takes no gradient.
 
     A batch of fewer than 3 samples has no triplet (fewer than 2, no pair): such a part counts as 0.
@@ -95,7 +93,7 @@ class RKD(nn.Module):
     Args:
         distance: weight of the distances, ≥ 0 (paper: 25).
         angle: weight of the angles, ≥ 0 (paper: 50).
-        gather: compare across processes; see :func:`distill.losses.gather.gather`.
+        gather: see :class:`~distill.losses.gather.BatchLoss`.
         max_samples: bound on N for the angles, ≥ 1, which take N³ numbers; see :func:`rkd_angle`.
     """
 
@@ -104,10 +102,9 @@ class RKD(nn.Module):
     def __init__(
         self, distance: float = 25.0, angle: float = 50.0, gather: bool = False, max_samples: int = MAX_SAMPLES
     ) -> None:
-        super().__init__()
-        self.distance = not_negative("distance", distance)
-        self.angle = not_negative("angle", angle)
-        self.gather = gather
+        super().__init__(gather)
+        self.distance = at_least("distance", distance)
+        self.angle = at_least("angle", angle)
         self.max_samples = whole("max_samples", max_samples)
 
     @property
@@ -116,9 +113,8 @@ class RKD(nn.Module):
         return self.max_samples if self.angle else None
 
     def forward(self, student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
-        if self.gather and self.training:
-            student_embedding, teacher_embedding = gather(student_embedding), gather(teacher_embedding)
-        loss = upcast(student_embedding).sum() * 0.0
+        student_embedding, teacher_embedding = self.whole_batch(student_embedding, teacher_embedding)
+        loss = zero(student_embedding)
         if self.distance and len(student_embedding) >= 2:
             loss = loss + self.distance * rkd_distance(student_embedding, teacher_embedding)
         if self.angle and len(student_embedding) >= 3:

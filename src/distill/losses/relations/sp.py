@@ -1,10 +1,10 @@
 """Similarity-preserving distillation (SP): MSE between row-normalised batch similarity matrices."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill.losses.checks import full_precision, same_samples, upcast
-from distill.losses.gather import gather
+from distill.losses.checks import full_precision, same_samples, zero
+from distill.losses.gather import BatchLoss
 
 
 def _similarity(f: Tensor) -> Tensor:
@@ -26,8 +26,7 @@ def sp_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     Raises:
         ValueError: fewer than 2 samples or dimensions, or different numbers of samples.
 
-    Source:
-        Tung and Mori 2019, "Similarity-Preserving Knowledge Distillation", arXiv:1907.09682, section 3.
+    Source: Tung and Mori 2019, "Similarity-Preserving Knowledge Distillation", arXiv:1907.09682, section 3.
 
     Example:
         >>> import torch
@@ -39,23 +38,15 @@ def sp_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     return (_similarity(student_feature.flatten(1)) - _similarity(teacher_feature.flatten(1))).square().mean()
 
 
-class SP(nn.Module):
+class SP(BatchLoss):
     """:func:`sp_loss` at one layer; a batch of 1 sample has no pair and counts as 0.
 
     Any two layers go together (maps, tokens, vectors): only their N × N matrices are compared, and no adapter is
-    learnt. Several pairs of layers are summed.
-
-    Args:
-        gather: compare across processes, which exchange whole maps; see :func:`distill.losses.gather.gather`.
+    learnt. Several pairs of layers are summed. With ``gather`` the processes exchange whole maps.
     """
 
-    def __init__(self, gather: bool = False) -> None:
-        super().__init__()
-        self.gather = gather
-
     def forward(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
-        if self.gather and self.training:
-            student_feature, teacher_feature = gather(student_feature), gather(teacher_feature)
+        student_feature, teacher_feature = self.whole_batch(student_feature, teacher_feature)
         if len(student_feature) < 2:
-            return upcast(student_feature).sum() * 0.0
+            return zero(student_feature)
         return sp_loss(student_feature, teacher_feature)

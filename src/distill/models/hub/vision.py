@@ -3,8 +3,9 @@
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -12,15 +13,22 @@ from torch import nn
 from distill.models.checks import check_sizes
 from distill.utils.errors import UserError, nearest
 
-_BAD_ARGUMENT = re.compile(r"(?:unexpected keyword argument|multiple values for (?:keyword )?argument) '(\w+)'")
+_BAD_ARGUMENT = re.compile(
+    r"(?:unexpected keyword argument(?:\(s\):)?|multiple values for (?:keyword )?argument) \[?'(\w+)'"
+)
+_BUILT_TO_SIZE: WeakSet[nn.Module] = WeakSet()  # models of timm that were given the image's size
 _TIMM_SOURCES = ("hf-hub:", "hf_hub:", "local-dir:")
 _MESSAGE_LENGTH = 300
 
 
 def torchvision_model(
-    name: str, num_classes: int, in_channels: int = 3, image_size: int | None = None, pretrained: bool = False,
+    name: str,
+    num_classes: int,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    pretrained: bool = False,
     **kwargs: Any,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Build a classification model of torchvision whose head and first convolution fit the data.
 
     With ``pretrained`` the last layer is new wherever ``num_classes`` is not the weights' 1000, and the first
@@ -31,7 +39,7 @@ def torchvision_model(
 
     Args:
         name: A name of ``torchvision.models.list_models(module=torchvision.models)``.
-        num_classes: Number of logits, at least 2.
+        num_classes: Number of outputs, at least 1.
         in_channels: Channels of the input image, at least 1.
         image_size: Side of the input image in pixels; None for the model's default. Only the ``vit_*`` (a multiple of
             the patch size; pretrained position embeddings are interpolated) and ``maxvit_t`` depend on it.
@@ -63,12 +71,14 @@ def torchvision_model(
             raise UserError(f"torchvision model {name!r} must return logits alone: aux_logits=true is not possible")
         if not pretrained:
             options = {"init_weights": True, "aux_logits": False} | options
-    if pretrained:
-        model = _build("torchvision", name, kwargs, True, lambda: _pretrained(name, builder, image_size, options))
-    else:
-        if image_size is not None:
-            options = _size_options(name, image_size) | options
-        model = _build("torchvision", name, kwargs, False, lambda: builder(num_classes=num_classes, **options))
+
+    def build() -> nn.Module:
+        if pretrained:
+            return _pretrained(name, builder, image_size, options)
+        model: nn.Module = builder(num_classes=num_classes, **(_size_options(name, image_size) | options))
+        return model
+
+    model = _build("torchvision", name, kwargs, pretrained, build)
     _check_swallowed(name, builder, model, kwargs)
     if has_auxiliary:
         _drop_auxiliary(model, in_channels)
@@ -95,7 +105,7 @@ def timm_model(
     Args:
         name: A name of ``timm.list_models()``, with or without a weight tag (``resnet10t.c3_in1k``), or a source that
             timm knows (``hf-hub:owner/model``, ``local-dir:path``).
-        num_classes: Number of logits, at least 2.
+        num_classes: Number of outputs, at least 1.
         in_channels: Channels of the input image, at least 1.
         image_size: Side of the input image in pixels; handed to models that have an ``img_size``, of no effect on
             the others. None for the model's default.
@@ -122,27 +132,34 @@ def timm_model(
     if not name.startswith(_TIMM_SOURCES) and not timm.is_model(architecture):
         raise UserError(f"unknown timm model {name!r}: {nearest(architecture, timm.list_models())}")
 
-    def build(**sized: Any) -> nn.Module:
-        options = {"num_classes": num_classes, "in_chans": in_channels} | sized
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, **options, **kwargs)
+    def build(**size: Any) -> nn.Module:
+        model: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **size, **kwargs
+        )
         return model
 
     def build_to_size() -> nn.Module:
-        if image_size is None or "img_size" in kwargs:
-            return build()
-        try:
-            return build(img_size=image_size)
-        except TypeError as error:
-            # Only the model itself knows whether it depends on the image's size.
-            if _refused_argument(error) != "img_size":
-                raise
-            return build()
+        if image_size is not None and "img_size" not in kwargs:
+            try:
+                model = build(img_size=image_size)
+                _BUILT_TO_SIZE.add(model)
+                return model
+            except TypeError as error:
+                # Only the model itself knows whether it depends on the image's size.
+                if _refused_argument(error) != "img_size":
+                    raise
+        return build()
 
     return _build("timm", name, kwargs, pretrained, build_to_size)
 
 
+def built_to_size(model: nn.Module) -> bool:
+    """Whether :func:`timm_model` gave the model the image's size."""
+    return model in _BUILT_TO_SIZE
+
+
 def _build(
-    library: str, name: str, kwargs: dict[str, Any], pretrained: bool, build: Callable[[], nn.Module]
+    library: str, name: str, kwargs: Mapping[str, object], pretrained: bool, build: Callable[[], nn.Module]
 ) -> nn.Module:
     """Call ``build``; whatever a library's builder raises on the user's arguments becomes one line."""
     try:
@@ -152,11 +169,10 @@ def _build(
         if refused is not None:
             raise UserError(f"{library} model {name!r} takes no argument {refused!r}") from error
         arguments = ", ".join(f"{argument}={value!r}" for argument, value in kwargs.items())
-        arguments = f" with {arguments}" if arguments else ""
-        weights = "; pretrained=true needs the network once, or the weights in the cache" if pretrained else ""
+        model = f"{library} {'pretrained ' * pretrained}model {name!r}{f' with {arguments}' if arguments else ''}"
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MESSAGE_LENGTH]
-        what = "pretrained model" if pretrained else "model"
-        raise UserError(f"cannot build {library} {what} {name!r}{arguments} ({reason}){weights}") from error
+        hint = "; pretrained=true needs the network once, or the weights in the cache" if pretrained else ""
+        raise UserError(f"cannot build {model} ({reason}){hint}") from error
 
 
 def _refused_argument(error: Exception) -> str | None:
@@ -165,7 +181,7 @@ def _refused_argument(error: Exception) -> str | None:
     return match[1] if match else None
 
 
-def _check_swallowed(name: str, builder: Callable[..., Any], model: nn.Module, kwargs: dict[str, Any]) -> None:
+def _check_swallowed(name: str, builder: Callable[..., Any], model: nn.Module, kwargs: Mapping[str, object]) -> None:
     """Refuse an argument that the model's class took into an unused ``**kwargs`` (convnext, mobilenet_v3)."""
     parameters = inspect.signature(type(model).__init__).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -178,8 +194,10 @@ def _check_swallowed(name: str, builder: Callable[..., Any], model: nn.Module, k
             raise UserError(f"torchvision model {name!r} takes no argument {argument!r}")
 
 
-def _size_options(name: str, image_size: int) -> dict[str, Any]:
+def _size_options(name: str, image_size: int | None) -> dict[str, Any]:
     """Return the arguments that tell a torchvision builder the image's size; none where it does not matter."""
+    if image_size is None:
+        return {}
     if name.startswith("vit_"):
         return {"image_size": image_size}
     return {"input_size": (image_size, image_size)} if name == "maxvit_t" else {}
@@ -193,7 +211,7 @@ def _pretrained(
     from torchvision.models.vision_transformer import interpolate_embeddings
 
     weights = get_model_weights(name).DEFAULT
-    if image_size is not None and name == "maxvit_t":
+    if name == "maxvit_t":
         options = _size_options(name, image_size) | options
     model = builder(weights=weights, **options)
     if image_size is None or not name.startswith("vit_") or model.image_size == image_size:

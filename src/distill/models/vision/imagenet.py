@@ -32,7 +32,7 @@ def resnet50(num_classes: int, in_channels: int = 3, image_size: int = 224, pret
     the four stages.
 
     Args:
-        num_classes: Number of logits, at least 2.
+        num_classes: Number of outputs, at least 1.
         in_channels: Channels of the input image, at least 1.
         image_size: Side of the input image in pixels. Up to 64 the stem is a 3×3 convolution of stride 1 and no
             pooling, above that ImageNet's 7×7 of stride 2 and max pooling.

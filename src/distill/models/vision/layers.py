@@ -1,6 +1,16 @@
-"""What several models share: the customary initialisation, a channel shuffle."""
+"""What several models share: a stage of blocks, the customary initialisation, a channel shuffle."""
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
+
+
+def stage(
+    block: Callable[[int, int, int], nn.Module], in_planes: int, planes: int, depth: int, stride: int
+) -> nn.Sequential:
+    """``depth`` blocks, built as ``block(in_planes, planes, stride)``; only the first one strides."""
+    rest = [block(planes, planes, 1) for _ in range(depth - 1)]
+    return nn.Sequential(block(in_planes, planes, stride), *rest)
 
 
 def init_convolutions(model: nn.Module) -> None:
@@ -23,19 +33,10 @@ def init_convolutions(model: nn.Module) -> None:
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Interleave the channels of ``groups`` equal groups, so that the next grouped convolution sees all of them.
 
-    Args:
-        x: Feature map, N×C×H×W.
-        groups: Number of groups; divides C.
-
-    Returns:
-        Feature map, N×C×H×W, whose channel ``i * groups + g`` is channel ``g * (C / groups) + i`` of ``x``.
+    Channel ``i * groups + g`` of the result, N×C×H×W as x, is channel ``g * (C / groups) + i`` of x. Unlike torch's
+    ``channel_shuffle`` it consists of views and one copy, which every export and compiler knows.
 
     Source: Zhang et al., "ShuffleNet", CVPR 2018, arXiv:1707.01083.
-
-    Example:
-        >>> import torch
-        >>> channel_shuffle(torch.arange(6.0).view(1, 6, 1, 1), groups=2).flatten().tolist()
-        [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
     """
     n, c, h, w = x.shape
     return x.reshape(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)

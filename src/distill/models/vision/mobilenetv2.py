@@ -23,12 +23,8 @@ class InvertedResidual(nn.Module):
         hidden = in_planes * expansion
         self.residual = stride == 1 and in_planes == planes
         self.conv = nn.Sequential(
-            nn.Conv2d(in_planes, hidden, 1, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(),
-            nn.Conv2d(hidden, hidden, 3, stride, padding=1, groups=hidden, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(),
+            *_conv_bn_relu(in_planes, hidden, kernel=1, stride=1),
+            *_conv_bn_relu(hidden, hidden, kernel=3, stride=stride, groups=hidden),
             nn.Conv2d(hidden, planes, 1, bias=False),
             nn.BatchNorm2d(planes),
         )
@@ -47,7 +43,7 @@ class MobileNetV2(nn.Module):
     Args:
         expansion: Factor by which a block widens its input, at least 1.
         width: Factor on the channel counts, at least 1/16; the embedding stays 1280.
-        num_classes: Number of logits, at least 2.
+        num_classes: Number of outputs, at least 1.
         in_channels: Channels of the input image, at least 1.
 
     Attributes:
@@ -86,7 +82,6 @@ class MobileNetV2(nn.Module):
         nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images N×``in_channels``×H×W to logits N×``num_classes``."""
         x = self.conv1(x)
         for group in self.blocks:
             x = group(x)
@@ -95,9 +90,9 @@ class MobileNetV2(nn.Module):
         return logits
 
 
-def _conv_bn_relu(in_planes: int, planes: int, kernel: int, stride: int) -> nn.Sequential:
+def _conv_bn_relu(in_planes: int, planes: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(in_planes, planes, kernel, stride, padding=kernel // 2, bias=False),
+        nn.Conv2d(in_planes, planes, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(planes),
         nn.ReLU(),
     )

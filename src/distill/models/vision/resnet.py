@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.models.checks import check_sizes
-from distill.models.vision.layers import init_convolutions
+from distill.models.vision.layers import init_convolutions, stage
 from distill.utils.errors import UserError
 
 # Channels of the stem and the three stages; their maps of a 32×32 image have 32×32, 32×32, 16×16 and 8×8 pixels.
@@ -46,7 +46,7 @@ class ResNet(nn.Module):
     Args:
         depth: 6n + 2 with n >= 1, e.g. 8, 14, 20, 32, 44, 56, 110.
         widths: Channels of the stem and of the three stages; the last is the embedding's size.
-        num_classes: Number of logits, at least 2.
+        num_classes: Number of outputs, at least 1.
         in_channels: Channels of the input image, at least 1.
 
     Attributes:
@@ -74,23 +74,17 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU()
-        self.layer1 = _stage(widths[0], widths[1], blocks, stride=1)
-        self.layer2 = _stage(widths[1], widths[2], blocks, stride=2)
-        self.layer3 = _stage(widths[2], widths[3], blocks, stride=2)
+        self.layer1 = stage(BasicBlock, widths[0], widths[1], blocks, stride=1)
+        self.layer2 = stage(BasicBlock, widths[1], widths[2], blocks, stride=2)
+        self.layer3 = stage(BasicBlock, widths[2], widths[3], blocks, stride=2)
         self.fc = nn.Linear(widths[3], num_classes)
         init_convolutions(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images N×``in_channels``×H×W to logits N×``num_classes``."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.fc(x.mean((2, 3)))
         return logits
-
-
-def _stage(in_planes: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
-    rest = [BasicBlock(planes, planes, stride=1) for _ in range(blocks - 1)]
-    return nn.Sequential(BasicBlock(in_planes, planes, stride), *rest)
 
 
 def resnet8(num_classes: int = 100, in_channels: int = 3) -> ResNet:

@@ -52,7 +52,7 @@ class ShuffleNetV1(nn.Module):
     Weights start at torch's defaults, as in the implementation behind the published results.
 
     Args:
-        num_classes: Number of logits, at least 2.
+        num_classes: Number of outputs, at least 1.
         in_channels: Channels of the input image, at least 1.
 
     Attributes:
@@ -80,7 +80,6 @@ class ShuffleNetV1(nn.Module):
         self.linear = nn.Linear(WIDTHS[2], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images N×``in_channels``×H×W to logits N×``num_classes``."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.linear(x.mean((2, 3)))

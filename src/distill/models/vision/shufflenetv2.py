@@ -75,7 +75,7 @@ class ShuffleNetV2(nn.Module):
     Weights start at torch's defaults, as in the implementation behind the published results.
 
     Args:
-        num_classes: Number of logits, at least 2.
+        num_classes: Number of outputs, at least 1.
         in_channels: Channels of the input image, at least 1.
 
     Attributes:
@@ -104,7 +104,6 @@ class ShuffleNetV2(nn.Module):
         self.linear = nn.Linear(EMBEDDING, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images N×``in_channels``×H×W to logits N×``num_classes``."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         x = F.relu(self.bn2(self.conv2(x)))

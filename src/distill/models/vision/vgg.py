@@ -21,7 +21,7 @@ class VGG(nn.Module):
 
     Args:
         depths: Convolutions in each of the five blocks.
-        num_classes: Number of logits, at least 2.
+        num_classes: Number of outputs, at least 1.
         in_channels: Channels of the input image, at least 1.
 
     Attributes:
@@ -55,7 +55,6 @@ class VGG(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images N×``in_channels``×H×W to logits N×``num_classes``."""
         large = min(x.shape[2:]) >= LARGE
         x = self.pool(self.relu0(self.block0(x)))
         x = self.pool(self.relu1(self.block1(x)))

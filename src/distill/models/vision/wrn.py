@@ -1,10 +1,12 @@
 """The wide residual networks for CIFAR: pre-activation blocks, three stages."""
 
+from collections import OrderedDict
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.models.checks import check_sizes
-from distill.models.vision.layers import init_convolutions
+from distill.models.vision.layers import init_convolutions, stage
 from distill.utils.errors import UserError
 
 
@@ -32,18 +34,9 @@ class WideBlock(nn.Module):
         return out + shortcut
 
 
-class WideStage(nn.Module):
-    """A stage: ``blocks`` wide blocks in a row, the first of them with ``stride``."""
-
-    def __init__(self, in_planes: int, planes: int, blocks: int, stride: int) -> None:
-        super().__init__()
-        rest = [WideBlock(planes, planes, stride=1) for _ in range(blocks - 1)]
-        self.layer = nn.Sequential(WideBlock(in_planes, planes, stride), *rest)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map N×C×H×W to N×``planes``×H/``stride``×W/``stride``."""
-        out: Tensor = self.layer(x)
-        return out
+def _wide_stage(in_planes: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+    """A stage under the name ``layer``, as in the checkpoints of the published results."""
+    return nn.Sequential(OrderedDict(layer=stage(WideBlock, in_planes, planes, blocks, stride)))
 
 
 class WideResNet(nn.Module):
@@ -54,7 +47,7 @@ class WideResNet(nn.Module):
     Args:
         depth: 6n + 4 with n >= 1, e.g. 10, 16, 28, 40.
         widen: Factor on the stage widths 16, 32, 64, at least 1; 64 × ``widen`` is the embedding's size.
-        num_classes: Number of logits, at least 2.
+        num_classes: Number of outputs, at least 1.
         in_channels: Channels of the input image, at least 1.
 
     Attributes:
@@ -77,16 +70,15 @@ class WideResNet(nn.Module):
             raise UserError(f"widen must be an integer of at least 1, got {widen!r}")
         blocks = (depth - 4) // 6
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
-        self.block1 = WideStage(16, 16 * widen, blocks, stride=1)
-        self.block2 = WideStage(16 * widen, 32 * widen, blocks, stride=2)
-        self.block3 = WideStage(32 * widen, 64 * widen, blocks, stride=2)
+        self.block1 = _wide_stage(16, 16 * widen, blocks, stride=1)
+        self.block2 = _wide_stage(16 * widen, 32 * widen, blocks, stride=2)
+        self.block3 = _wide_stage(32 * widen, 64 * widen, blocks, stride=2)
         self.bn1 = nn.BatchNorm2d(64 * widen)
         self.fc = nn.Linear(64 * widen, num_classes)
         init_convolutions(self)
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images N×``in_channels``×H×W to logits N×``num_classes``."""
         x = self.block3(self.block2(self.block1(self.conv1(x))))
         x = F.relu(self.bn1(x))
         logits: Tensor = self.fc(x.mean((2, 3)))

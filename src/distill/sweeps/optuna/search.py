@@ -152,12 +152,12 @@ class Search:
     def tell(self, claimed: ClaimedTrial) -> None:
         """Tells the study how a trial's job ended; nothing while it runs, or where it was stopped."""
         job = jobs.read(self.folder / str(claimed.job))
-        if job.state == State.finished and math.isnan(record.val_acc(job)):
+        if job.state == State.finished and math.isnan(record.val_score(job)):
             overrides = [f"{key}={value}" for key, value in job.overrides.items()]
-            record.fail(job.folder, overrides, "no validation accuracy to search by (trainer.limit_val_batches)")
+            record.fail(job.folder, overrides, "no score on validation to search by (trainer.limit_val_batches)")
             job = jobs.read(job.folder)
         if job.state == State.finished:
-            self.study.tell(claimed.number, record.val_acc(job), skip_if_finished=True)
+            self.study.tell(claimed.number, record.val_score(job), skip_if_finished=True)
         elif job.state in (State.pruned, State.failed):
             state = TrialState.PRUNED if job.state == State.pruned else TrialState.FAIL
             self.study.tell(claimed.number, state=state, skip_if_finished=True)

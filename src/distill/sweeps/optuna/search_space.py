@@ -83,15 +83,15 @@ def samples(distributions: dict[str, Any]) -> Iterator[list[str]]:
         yield [f"{key}={choices[i % len(choices)]}" for key, choices in values.items()]
 
 
-def check_same_space(study: Any, distributions: dict[str, "BaseDistribution"]) -> None:
+def check_same_space(study: Any, distributions: dict[str, "BaseDistribution"], direction: str = "maximize") -> None:
     """Refuses a study with trials of another search space.
 
     Raises:
         UserError: other distributions, or another direction.
     """
     advice = f"choose another hydra.sweeper.study_name or hydra.sweep.dir than that of '{study.study_name}'"
-    if [direction.name for direction in study.directions] != ["MAXIMIZE"]:
-        raise UserError(f"that study does not look for one highest value; {advice}")
+    if [each.name.lower() for each in study.directions] != [direction]:
+        raise UserError(f"that study does not {direction} one value; {advice}")
     for trial in study.get_trials(deepcopy=False):  # one just asked for elsewhere may not have all its keys yet
         keys = [key for key, distribution in trial.distributions.items() if distributions.get(key) != distribution]
         if trial.state.is_finished():

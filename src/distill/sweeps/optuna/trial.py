@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.sweeps.jobs import TRIAL, load
-from distill.utils.atomic import write_json
+from distill.utils.checked import write_json
 from distill.utils.errors import UserError, first_line, nearest
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class StudyConfig:
     name: str
     pruner: str = "none"  # a key of PRUNERS
     pruner_args: Mapping[str, Any] | None = None
+    direction: str = "maximize"  # or minimize: of the task's score
 
 
 def instantiate(group: str, classes: Mapping[str, str], name: str, arguments: Mapping[str, Any]) -> Any:
@@ -78,12 +79,13 @@ def open_storage(storage: str) -> Any:
 def open_study(config: StudyConfig, sampler: Any = None) -> "optuna.Study":
     """The study, created where there is none."""
     import optuna
+    from optuna.study import StudyDirection
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = instantiate("pruner", PRUNERS, config.pruner, config.pruner_args or {})
     return optuna.create_study(
         storage=open_storage(config.storage), study_name=config.name, sampler=sampler, pruner=pruner,
-        direction="maximize", load_if_exists=True,
+        direction=StudyDirection[config.direction.upper()], load_if_exists=True,
     )  # fmt: skip
 
 
@@ -93,7 +95,7 @@ def write(folder: Path, config: StudyConfig, number: int, worker: str) -> None:
 
 
 def pruning_callback(folder: Path) -> Callable[[int, float], bool] | None:
-    """A function of (epoch, accuracy) that reports to the study and returns whether the job in ``folder`` shall go on.
+    """A function of (epoch, score) that reports to the study and returns whether the job in ``folder`` shall go on.
 
     Returns:
         None where the job is no trial, or the study has closed it (a pruned trial that is resumed by hand).
@@ -103,16 +105,18 @@ def pruning_callback(folder: Path) -> Callable[[int, float], bool] | None:
         return None
     import optuna
 
-    study = open_study(StudyConfig(**{field.name: entry[field.name] for field in fields(StudyConfig)}))
+    study = open_study(
+        StudyConfig(**{field.name: entry[field.name] for field in fields(StudyConfig) if field.name in entry})
+    )
     frozen = next((each for each in study.get_trials(deepcopy=False) if each.number == entry["number"]), None)
     if frozen is None or frozen.state.is_finished():
         return None
     trial = optuna.trial.Trial(study, frozen._trial_id)
     reported = set(frozen.intermediate_values)
 
-    def go_on(epoch: int, accuracy: float) -> bool:
+    def go_on(epoch: int, score: float) -> bool:
         if epoch not in reported:  # a resumed job repeats the epoch it was stopped in
-            trial.report(accuracy, epoch)
+            trial.report(score, epoch)
             reported.add(epoch)
         return not trial.should_prune()
 

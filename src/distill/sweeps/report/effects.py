@@ -2,26 +2,34 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from markupsafe import Markup
+import plotly.graph_objects as go
 
-from distill.evaluation.reporting.charts import (  # fmt: skip
-    Axis,
+from distill.evaluation.reporting.charts import (
     Dot,
-    Figure,
-    Level,
-    Mean,
-    dot_plot,
-    legend,
-    percent_axis,
+    category_axis,
+    chart,
+    dots,
+    number_axis,
+    plain,
     robust_range,
+    value_range,
 )
+from distill.evaluation.reporting.rendering import Figure, Legend
 from distill.sweeps.report.mean_std import MeanStd, display, number, ordered
 from distill.sweeps.report.references import References
 from distill.sweeps.report.results import SEED, JobResult, SweepResults
-from distill.utils.units import percent
 
 MAX_CATEGORIES = 16  # distinct numbers of a key up to which the axis is categorical
+
+
+class Level(NamedTuple):
+    """The score of a reference; ``color`` is a CSS variable of the page."""
+
+    name: str
+    value: float
+    color: str
 
 
 def reference_levels(references: References, split: str = "test") -> list[Level]:
@@ -30,64 +38,98 @@ def reference_levels(references: References, split: str = "test") -> list[Level]
     levels = [Level(f"teacher {name}", accuracy, "teacher") for name, accuracy in teachers.items()]
     levels = levels if len(levels) <= 3 else []
     if references.only_baseline is not None and (alone := getattr(references.only_baseline, split)):
-        levels.append(Level("student alone", alone.mean, "alone"))
+        levels.append(Level("student without distillation", alone.mean, "alone"))
     return levels
 
 
-def effects(results: SweepResults, references: References) -> tuple[list[Figure], Markup]:
-    """A chart per swept key, the seed's last: test accuracy of every run over the key's values; and their legend."""
+def effects(results: SweepResults, references: References) -> tuple[list[Figure], Legend]:
+    """A chart per swept key, the seed's last: test score of every run over the key's values; and their legend."""
     jobs = [job for job in results.finished if not math.isnan(job.test)]
     low, high = robust_range([job.test for job in jobs])
-    margin = 2 * (high - low) or 0.05  # levels further away would compress the runs
+    margin = 2 * (high - low) or 0.05 * (
+        1.0 if results.metric.unit == "share" else abs(high)
+    )  # levels further away would compress the runs
     levels = reference_levels(references)
     visible = [level for level in levels if low - margin <= level.value <= high + margin]
     bounds = [low, high, *(level.value for level in visible)]
-    y_axis = percent_axis(min(bounds), max(bounds))
+    y_range = value_range(min(bounds), max(bounds), results.metric.unit == "share")
     figures = []
     for i, key in [*enumerate(results.keys), (-1, SEED)]:
         values = [job.seed if i < 0 else job.values[i] for job in jobs]
         if len(set(values)) > 1:
-            figures.append(_effect(key, values, jobs, results, y_axis, visible))
+            figures.append(_effect(key, values, jobs, results, y_range, visible))
     reference_entries = [
-        (f"{level.name} {percent(level.value)}{'' if level in visible else ', beyond the axis'}", level.color, "dashed")
+        (
+            f"{level.name} {results.metric.display(level.value)}{'' if level in visible else ', beyond the axis'}",
+            level.color,
+            "dashed",
+        )
         for level in levels
     ]
     entries = [("a run", "k9", "spot"), ("mean ± std of the runs with that value", "student", ""), *reference_entries]
-    return figures, legend(entries)
+    return figures, entries
 
 
 def _effect(
-    key: str, values: Sequence[str | None], jobs: Sequence[JobResult], results: SweepResults, y_axis: Axis,
-    levels: Sequence[Level],
+    key: str, values: Sequence[str | None], jobs: Sequence[JobResult], results: SweepResults,
+    y_range: Sequence[float], levels: Sequence[Level],
 ) -> Figure:  # fmt: skip
-    distinct = ordered(values)
-    numeric = all(number(value) is not None for value in distinct)
-    tooltips = [
-        f"job {job.name}, {results.describe(job.values)} seed={job.seed}: {percent(job.test)}" for job in jobs
-    ]  # fmt: skip
-    if len(distinct) > MAX_CATEGORIES and numeric:
+    distinct, share = ordered(values), results.metric.unit == "share"
+    is_numeric = all(number(value) is not None for value in distinct)
+    texts = [
+        f"job {job.name}, {results.describe(job.values)} seed={job.seed}: {job.metric.display(job.test)}"
+        for job in jobs
+    ]
+    if len(distinct) > MAX_CATEGORIES and is_numeric:
         xs = [number(value) or 0.0 for value in values]
-        points = [Dot(x, job.test, "var(--student)", text) for x, job, text in zip(xs, jobs, tooltips, strict=True)]
-        note = Markup('<p class="note">{} values from {} to {}</p>').format(
-            len(distinct), display(distinct[0]), display(distinct[-1])
+        points = [Dot(x, job.test, "student", text) for x, job, text in zip(xs, jobs, texts, strict=True)]
+        note = f"{len(distinct)} values from {display(distinct[0])} to {display(distinct[-1])}"
+        return Figure(
+            key, _chart(points, f"{results.metric.word} over {key}", number_axis(xs, ""), y_range, levels, share), note
         )
-        return Figure(key, note + dot_plot(points, f"accuracy over {key}", Axis.of(xs), y_axis, levels=levels))
-    statistics = [
-        MeanStd.of(job.test for job, value in zip(jobs, values, strict=True) if value == each) for each in distinct
-    ]
-    means = [
-        Mean(i, each.mean, each.std or 0.0, f"{key}={display(value)}: {each}, {each.n} runs")
-        for i, (value, each) in enumerate(zip(distinct, statistics, strict=True))
-    ]
     points = [
-        Dot(distinct.index(value) + _jitter(n), job.test, "var(--k9)", text)
-        for n, (job, value, text) in enumerate(zip(jobs, values, tooltips, strict=True))
+        Dot(distinct.index(value) + _jitter(n), job.test, "k9", text)
+        for n, (job, value, text) in enumerate(zip(jobs, values, texts, strict=True))
     ]
-    difference = 100 * (max(each.mean for each in statistics) - min(each.mean for each in statistics))
-    note = Markup('<p class="note">means up to {:.2f} points apart</p>').format(difference)
-    x_axis = Axis.categorical([display(value) for value in distinct])
-    chart = dot_plot(points, f"accuracy by {key}", x_axis, y_axis, means, levels, join_means=key != SEED and numeric)
-    return Figure(key, note + chart)
+    tests = {value: [job.test for job, v in zip(jobs, values, strict=True) if v == value] for value in distinct}
+    statistics = {value: MeanStd.of(accuracies, results.metric) for value, accuracies in tests.items()}
+    means = [each.mean for each in statistics.values()]
+    unit = " points" if share else ""
+    xaxis = category_axis([display(value) for value in distinct])
+    figure = _chart(points, f"{results.metric.word} by {key}", xaxis, y_range, levels, share)
+    figure.add_scatter(
+        x=list(range(len(means))),
+        y=means,
+        error_y={"array": [each.std or 0.0 for each in statistics.values()], "color": "var(--student)", "width": 0},
+        mode="lines+markers" if is_numeric and key != SEED else "markers",
+        line={"color": "var(--student)", "width": 1.6},
+        marker={"symbol": "square", "size": 9, "line": {"color": "var(--surface)", "width": 1.2}},
+        hovertext=[plain(f"{key}={display(v)}: {each}, {each.n} runs") for v, each in statistics.items()],
+    )
+    return Figure(key, figure, f"means up to {results.metric.number(max(means) - min(means))}{unit} apart")
+
+
+def _chart(
+    points: Sequence[Dot],
+    label: str,
+    xaxis: dict[str, Any],
+    y_range: Sequence[float],
+    levels: Sequence[Level],
+    share: bool,
+) -> go.Figure:
+    """The runs and the references; runs below the y axis are hollow, at its lower end."""
+    low, high = y_range
+    symbols = ["circle" if low <= point.y <= high else "circle-open" for point in points]
+    shapes = [
+        {
+            "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": level.value, "y1": level.value,
+            "name": plain(level.name), "line": {"color": f"var(--{level.color})", "width": 1.6, "dash": "dash"},
+        }
+        for level in levels
+    ]  # fmt: skip
+    trace = dots([point._replace(y=min(max(point.y, low), high)) for point in points], symbols)
+    yaxis = {"range": list(y_range), **({"tickformat": "~%"} if share else {})}
+    return chart([trace], label, xaxis=xaxis, yaxis=yaxis, shapes=shapes)
 
 
 def _jitter(n: int) -> float:

@@ -6,9 +6,10 @@ from pathlib import Path
 from distill.sweeps.report.references import References
 from distill.sweeps.report.results import read
 from distill.sweeps.report.table import FIRST_COLUMNS, as_csv, print_report
+from distill.utils.atomic import write_text
 from distill.utils.errors import UserError, first_line
 from distill.utils.invocation import invocation
-from distill.utils.output_files import check_file_path, claim, write
+from distill.utils.output_files import check_file_path, claim
 
 CSV, PAGE = "results.csv", "report.html"
 
@@ -54,8 +55,8 @@ def write_report(
     print_report(results, references)
     from distill.sweeps.report.page import page
 
-    write(as_csv(results), folder / CSV)
-    write(page(results, references), folder / PAGE)
+    write_text(folder / CSV, as_csv(results))
+    write_text(folder / PAGE, page(results, references))
     print(f"results: {folder / CSV}, {folder / PAGE}", flush=True)
 
 
@@ -65,4 +66,4 @@ def report_at_end(sweep: Path) -> None:
         write_report(sweep)
     except Exception as error:
         print(f"warning: the sweep's report could not be made: {first_line(error)}; its jobs are not touched: "
-              f"{invocation('report')} {sweep}", file=sys.stderr, flush=True)  # fmt: skip
+              f"{invocation('report', str(sweep))}", file=sys.stderr, flush=True)  # fmt: skip

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from distill.evaluation.learning_curves import Curve, curves
-from distill.evaluation.reporting.charts import Figure, Line, legend, lines, robust_range
+from distill.evaluation.reporting.charts import Line, lines, robust_range
+from distill.evaluation.reporting.rendering import Figure
 from distill.sweeps.jobs import State
 from distill.sweeps.report.effects import MAX_CATEGORIES, reference_levels
 from distill.sweeps.report.mean_std import display, number, ordered
@@ -16,7 +17,7 @@ MAX_VALUES = 8  # of a key, that have a curve
 
 
 def learning_curves(results: SweepResults, references: References) -> list[Figure]:
-    """Validation accuracy over the epochs: every setting, and the mean of the runs by value of each key."""
+    """The score on validation over the epochs: every setting, and the mean of the runs by value of each key."""
     shown = (State.finished, State.pruned, State.running)
     by_job = {job.name: curve for job in results.jobs if job.job.state in shown and (curve := _curve(job))}
     if not by_job:
@@ -30,7 +31,8 @@ def learning_curves(results: SweepResults, references: References) -> list[Figur
 
 
 def _curve(job: JobResult) -> Curve:
-    return curves(job.job.folder, ("val/acc",)).get("acc", {}).get("val", [])
+    score = job.metric.name
+    return curves(job.job.folder, (f"val/{score}",)).get(score, {}).get("val", [])
 
 
 def _reference_lines(references: References, last: float) -> list[Line]:
@@ -38,7 +40,7 @@ def _reference_lines(references: References, last: float) -> list[Line]:
     alone = references.only_baseline.jobs if references.only_baseline is not None else []
     mean = _mean([curve for job in alone if (curve := _curve(job))])
     teachers = [level for level in reference_levels(references, "val") if level.color == "teacher"]
-    return [Line("student alone", mean, "alone", dashed=True)] * bool(mean) + [
+    return [Line("student without distillation", mean, "alone", dashed=True)] * bool(mean) + [
         Line(level.name, [(1.0, level.value), (last, level.value)], "teacher", dashed=True, thin=True)
         for level in teachers
     ]
@@ -74,10 +76,11 @@ def _by_setting(
     entries = [("best on validation", "student", "")] if best else []
     entries += [("other settings", "k9", "")] if len(means) > len(best) else []
     entries += [("pruned", "bad", "")] if any(line.color == "bad" for line in pale) else []
-    names = legend([*entries, *((line.name, line.color, "dashed") for line in reference_lines)])
-    chart = lines([*pale, *reference_lines, *best], "validation accuracy", share=True, floor=floor)
+    entries += [(line.name, line.color, "dashed") for line in reference_lines]
+    label, share = f"validation {results.metric.word}", results.metric.unit == "share"
+    chart = lines([*pale, *reference_lines, *best], label, share=share, floor=floor)
     count = f"{len(pale)} of {len(means)}" if step > 1 else f"{len(means)}"
-    return Figure(f"{count} setting{'s' if len(means) > 1 else ''}, mean over seeds", names + chart)
+    return Figure(f"{count} setting{'s' if len(means) > 1 else ''}, mean over seeds", chart, legend=entries)
 
 
 def _by_value(
@@ -95,7 +98,7 @@ def _by_value(
         Line(f"{key}={display(value)}", _mean([by_job[job.name] for job in jobs if job.values[i] == value]), color)
         for value, color in zip(values, colors, strict=True)
     ]
-    names = legend([(display(value), color, "") for value, color in zip(values, colors, strict=True)])
+    entries = [(display(value), color, "") for value, color in zip(values, colors, strict=True)]
     teachers = [line for line in reference_lines if line.color == "teacher"]
-    chart = lines([*series, *teachers], f"curves by {key}", share=True, floor=floor)
-    return Figure(f"by {key}", names + chart)
+    chart = lines([*series, *teachers], f"curves by {key}", share=results.metric.unit == "share", floor=floor)
+    return Figure(f"by {key}", chart, legend=entries)

@@ -4,26 +4,29 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
-from markupsafe import Markup
+import plotly.graph_objects as go
 
-from distill.evaluation.reporting.charts import (  # fmt: skip
-    Axis,
-    Cell,
+from distill.evaluation.reporting.charts import (
     Dot,
-    Figure,
-    color_bar,
-    dot_plot,
-    heatmap_table,
+    category_axis,
+    chart,
+    color_axis,
+    dots,
+    number_axis,
+    outline,
+    plain,
     robust_range,
-    viridis,
+    text_on,
 )
+from distill.evaluation.reporting.rendering import Figure
 from distill.sweeps.report.mean_std import MeanStd, display, number, ordered
 from distill.sweeps.report.results import Setting, SweepResults
-from distill.utils.units import percent
 
 PREFERRED = ("kd.T", "kd.alpha")  # shown against each other where both were swept
 MAX_VALUES = 24  # of a key in a heatmap
+CELL_PX = (52, 44)  # smallest width, height
 MAX_FACETS = 6  # combinations of further keys that get a heatmap each
 SPLITS = (("test", "test"), ("val", "validation"))
 
@@ -58,11 +61,12 @@ def maps(results: SweepResults) -> Maps | None:
     return _heatmaps(results, a, b) if is_grid else _scatter(results, a, b)
 
 
-def _color_range(values: Sequence[float]) -> tuple[float, float, Markup]:
-    """The ends of the colormap, and its legend."""
-    low, high = robust_range(values)
-    below = sum(value < low - 1e-8 for value in values)
-    return low, high, color_bar(percent(low), percent(high), f"({below} lower)" if below else "")
+def _color_axis(results: SweepResults, split: str) -> dict[str, Any]:
+    """The colors of a split's scores, low outliers in the lowest one."""
+    statistics: list[MeanStd] = [getattr(setting, split) for setting in results.settings]
+    means = [each.mean for each in statistics if each]
+    low, high = robust_range(means)
+    return color_axis(low, high, sum(mean < low - 1e-8 for mean in means), results.metric.display)
 
 
 def _facets(results: SweepResults, rest: Sequence[int]) -> dict[str, list[Setting]]:
@@ -81,66 +85,94 @@ def _facets(results: SweepResults, rest: Sequence[int]) -> dict[str, list[Settin
 def _heatmaps(results: SweepResults, a: int, b: int) -> Maps:
     rest = [i for i in range(len(results.keys)) if i not in (a, b)]
     facets = _facets(results, rest)
-    notes = ["Mean over seeds, ± standard deviation, in percent. Outlined: the best setting on validation."]
+    percent = ", in percent" if results.metric.unit == "share" else ""
+    notes = [f"Mean over seeds, ± standard deviation{percent}. Outlined: the best setting on validation."]
     if len({tuple(setting.values[i] for i in rest) for setting in results.settings}) > len(facets):
         others = ", ".join(results.keys[i] for i in rest)
         notes.append(f"A cell shows the best on validation of the settings that differ in {others}.")
-    figures = []
-    for name, settings in facets.items():
-        for split, label in SPLITS:
-            statistics: list[MeanStd] = [getattr(setting, split) for setting in results.settings]
-            low, high, legend = _color_range([each.mean for each in statistics if each])
-            chart = legend + _heatmap(results, settings, a, b, split, (low, high))
-            figures.append(Figure(f"top-1, {label}{f', {name}' if name else ''}", chart))
+    figures = [
+        _heatmap(results, settings, (a, b), split, f"{results.metric.label}, {label}{f', {name}' if name else ''}")
+        for name, settings in facets.items()
+        for split, label in SPLITS
+    ]
     sizes = [len({setting.values[i] for setting in results.settings}) for i in (a, b)]
     return Maps(figures, notes, wide=min(max(sizes), 2 * min(sizes)) > 6)
 
 
 def _heatmap(
-    results: SweepResults, settings: list[Setting], a: int, b: int, split: str, color_range: tuple[float, float]
-) -> Markup:  # fmt: skip
-    columns = ordered(setting.values[a] for setting in results.settings)
-    rows = ordered(setting.values[b] for setting in results.settings)
+    results: SweepResults, settings: list[Setting], keys: tuple[int, int], split: str, heading: str
+) -> Figure:  # fmt: skip
+    a, b = keys
+    columns, rows = (ordered(setting.values[i] for setting in results.settings) for i in keys)
     if len(columns) > 2 * len(rows):  # the longer key goes down, where a page has room
         columns, rows, a, b = rows, columns, b, a
-    by_position: dict[tuple[str | None, str | None], Setting] = {}
+    cells: dict[tuple[int, int], Setting] = {}
     for setting in settings:  # the best on validation comes first
-        by_position.setdefault((setting.values[b], setting.values[a]), setting)
+        cells.setdefault((columns.index(setting.values[a]), rows.index(setting.values[b])), setting)
+    by_cell: dict[tuple[int, int], MeanStd] = {xy: getattr(setting, split) for xy, setting in cells.items()}
+    colors = _color_axis(results, split)
+    heatmap = go.Heatmap(
+        z=[[by_cell[x, y].mean if (x, y) in cells else None for x in range(len(columns))] for y in range(len(rows))],
+        coloraxis="coloraxis",
+        xgap=3,
+        ygap=3,
+        hoverinfo="skip",
+    )
+    numbers = go.Scatter(
+        x=[x for x, _ in cells],
+        y=[y for _, y in cells],
+        mode="text",
+        text=[_cell_text(setting, by_cell[xy]) for xy, setting in cells.items()],
+        textfont={
+            "size": 12,
+            "color": [text_on(each.mean, colors) if each else "var(--muted)" for each in by_cell.values()],
+        },
+        hovertext=[plain(_describe(results, setting)) for setting in cells.values()],
+    )
+    xaxis, yaxis = (
+        {**category_axis(list(map(display, names))), "title": {"text": plain(results.keys[i])}, "showgrid": False}
+        for names, i in ((columns, a), (rows, b))
+    )
+    figure = chart(
+        [heatmap, numbers],
+        f"{results.metric.word} over {results.keys[b]} and {results.keys[a]}",
+        110 + CELL_PX[1] * len(rows),
+        xaxis=xaxis | {"showline": False},
+        yaxis=yaxis | {"range": [len(rows) - 0.5, -0.5]},
+        shapes=[outline(*xy, "ink", 3) for xy, setting in cells.items() if setting == results.best],
+        coloraxis=colors,
+    )
+    return Figure(heading, figure, min_width=CELL_PX[0] * (len(columns) + 2))
 
-    def cell(row: str | None, column: str | None) -> Cell | None:
-        setting = by_position.get((row, column))
-        if setting is None:
-            return None
-        statistics: MeanStd = getattr(setting, split)
-        if not statistics:
-            state = setting.jobs[0].job.state.value
-            return Cell(math.nan, state, "", f"{results.describe(setting.values)}: {state}")
-        note = "" if statistics.std is None else f"± {100 * statistics.std:.2f}"
-        tooltip = f"{_tooltip(results, setting)}, {statistics.n} seed{'s' if statistics.n != 1 else ''}"
-        return Cell(statistics.mean, f"{100 * statistics.mean:.2f}", note, tooltip, setting == results.best)
 
-    table = [[cell(row, column) for column in columns] for row in rows]
-    row_names, column_names = list(map(display, rows)), list(map(display, columns))
-    return heatmap_table(table, row_names, column_names, results.keys[b], results.keys[a], color_range)
+def _cell_text(setting: Setting, statistics: MeanStd) -> str:
+    """Mean and standard deviation, of shares in percent; the state of a setting without a finished job."""
+    if not statistics:
+        return setting.jobs[0].job.state.value
+    std = "" if statistics.std is None else f"<br>± {statistics.metric.number(statistics.std)}"
+    return f"{statistics.metric.number(statistics.mean)}{std}"
 
 
-def _tooltip(results: SweepResults, setting: Setting) -> str:
-    return f"{results.describe(setting.values)}: test {setting.test}, validation {setting.val}"
+def _describe(results: SweepResults, setting: Setting) -> str:
+    name, n = results.describe(setting.values), setting.test.n
+    if not setting.val:
+        return f"{name}: {setting.jobs[0].job.state.value}"
+    return f"{name}: test {setting.test}, validation {setting.val}, {n} seed{'s' if n != 1 else ''}"
 
 
 def _scatter(results: SweepResults, a: int, b: int) -> Maps:
-    settings = [setting for setting in results.settings if setting.val and setting.test]
+    settings = [setting for setting in results.settings if setting.val and setting.test][::-1]
     xs, ys = ([number(setting.values[i]) or 0.0 for setting in settings] for i in (a, b))
-    x_axis, y_axis = Axis.of(xs, results.keys[a]), Axis.of(ys, results.keys[b])
+    xaxis, yaxis = number_axis(xs, results.keys[a]), number_axis(ys, results.keys[b])
+    label = f"{results.metric.word} over {results.keys[b]} and {results.keys[a]}"
     figures = []
-    for split, label in SPLITS:
-        values = [getattr(setting, split).mean for setting in settings]
-        low, high, legend = _color_range(values)
-        shares = [(value - low) / (high - low) if high > low else 0.6 for value in values]
+    for split, heading in SPLITS:
         points = [
-            Dot(x, y, viridis(share)[0], _tooltip(results, setting), setting == results.best)
-            for setting, x, y, share in zip(settings, xs, ys, shares, strict=True)
+            Dot(x, y, getattr(setting, split).mean, _describe(results, setting), setting == results.best)
+            for setting, x, y in zip(settings, xs, ys, strict=True)
         ]
-        chart = dot_plot(points[::-1], f"{results.keys[a]} and {results.keys[b]}", x_axis, y_axis)
-        figures.append(Figure(f"top-1, {label}", legend + chart))
+        trace = dots(points).update(marker={"coloraxis": "coloraxis"})
+        colors = _color_axis(results, split)
+        figure = chart([trace], label, 320, xaxis=xaxis, yaxis=yaxis, coloraxis=colors)
+        figures.append(Figure(f"{results.metric.label}, {heading}", figure))
     return Maps(figures, ["A point is a setting; the better on validation lie on top, the best one is outlined."])

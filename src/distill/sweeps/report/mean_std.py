@@ -2,31 +2,34 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import mean, stdev
+
+from distill.tasks.info import CLASSIFICATION, Metric
 
 
 @dataclass(frozen=True)
 class MeanStd:
-    """Mean and standard deviation of shares over runs."""
+    """Mean and standard deviation of a metric over runs."""
 
     mean: float  # NaN of no runs
     std: float | None  # of the sample (n − 1); None of fewer than two
     n: int
+    metric: Metric = field(default=CLASSIFICATION.chooses, compare=False)
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> "MeanStd":
+    def of(cls, values: Iterable[float], metric: Metric = CLASSIFICATION.chooses) -> "MeanStd":
         """Of those values that are not NaN."""
         known = [value for value in values if not math.isnan(value)]
         if not known:
-            return cls(math.nan, None, 0)
-        return cls(mean(known), stdev(known) if len(known) > 1 else None, len(known))
+            return cls(math.nan, None, 0, metric)
+        return cls(mean(known), stdev(known) if len(known) > 1 else None, len(known), metric)
 
     def __bool__(self) -> bool:
         return self.n > 0
 
     def __str__(self) -> str:
-        """In percent.
+        """As the metric shows its values, shares in percent.
 
         Example:
             >>> str(MeanStd.of([0.5, 0.7])), str(MeanStd.of([0.5, float("nan")])), str(MeanStd.of([]))
@@ -34,7 +37,8 @@ class MeanStd:
         """
         if not self:
             return ""
-        return f"{100 * self.mean:.2f}{'' if self.std is None else f' ± {100 * self.std:.2f}'} %"
+        spread = "" if self.std is None else f" ± {self.metric.number(self.std)}"
+        return f"{self.metric.number(self.mean)}{spread}{' %' if self.metric.unit == 'share' else ''}"
 
 
 def number(value: str | None) -> float | None:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distill.evaluation.reporting.charts import render
-from distill.sweeps.jobs import State
+from distill.evaluation.reporting.rendering import render
+from distill.sweeps.jobs import State, again
 from distill.sweeps.report.effects import effects
 from distill.sweeps.report.learning_curves import learning_curves
 from distill.sweeps.report.maps import maps
@@ -20,9 +20,9 @@ from distill.sweeps.report.table import (
     rerun_command,
     settings_table,
 )
-from distill.training.summary import RunSummary
+from distill.sweeps.report.ties import distinct, ties
+from distill.training.summary import RunSummary, kept_epochs
 from distill.utils.invocation import invocation
-from distill.utils.units import percent
 
 TEMPLATES = Path(__file__).parent / "templates"
 COLUMNS = ("job", "setting", "how far", "host")  # of jobs that have not finished
@@ -61,24 +61,32 @@ def lead(results: SweepResults, references: References) -> str:
     best = results.best
     if best is None:
         return "No job has finished yet."
-    scored = [setting for setting in results.settings if setting.val]
+    scored = [setting for setting in distinct(results, references) if setting.val]
     seeds = f"the mean of {best.test.n} seeds" if best.test.n > 1 else "one seed"
-    text = f"{_students(results) or _teachers(results)} with {results.describe(best.values)} is right on {best.test} "
-    text += f"of the test images ({seeds})"
+    metric = results.metric
+    is_right = metric.name == "acc"
+    text = f"{_students(results) or _teachers(results)} with {results.describe(best.values)} "
+    text += f"is right on {best.test} of the test samples" if is_right else f"has {metric.label} {best.test} on test"
+    text += f" ({seeds})"
     if len(scored) > 1:
-        text += f", the best of {len(scored)} settings by validation accuracy ({best.val})"
-    parts = [f"the teacher {name} on {percent(value)}" for name, value in list(references.teachers.items())[:3]]
+        text += f", the best of {len(scored)} settings by validation {metric.word} ({best.val})"
+    on = "on " if is_right else ""
+    teachers = list(references.teachers.items())[:3]
+    parts = [f"the teacher {name} {on}{metric.display(value)}" for name, value in teachers]
     baseline = references.baseline(best)
     if references.is_own_baseline(best):
-        parts.append("and this is the student alone: on validation none that was taught is better")
+        parts.append("and this is the student without distillation: on validation none that was taught is better")
     elif baseline and baseline.test:
         gain = best.test.mean - baseline.test.mean
-        change = f"{points(abs(gain))[1:]} points {'gained' if gain > 0 else 'lost'}"
-        change = "no difference" if points(gain) == "0.00" else change
+        word = "gained" if metric.is_better(best.test.mean, baseline.test.mean) else "lost"
+        change = f"{metric.number(abs(gain))}{' points' if metric.unit == 'share' else ''} {word}"
+        change = "no difference" if float(metric.number(abs(gain))) == 0 else change
         if abs(gain) < max(best.test.std or 0.0, baseline.test.std or 0.0):
             change += ", within one standard deviation over seeds"
-        parts.append(f"the same student trained alone on {baseline.test}: {change}")
-    return f"{text}{'; ' if parts else ''}{', '.join(parts)}."
+        parts.append(f"the same student without distillation {on}{baseline.test}: {change}")
+    text = f"{text}{'; ' if parts else ''}{', '.join(parts)}."
+    tied = str(ties(results, references) or "")
+    return f"{text} {tied[:1].upper()}{tied[1:]}." if tied else text
 
 
 def tiles(results: SweepResults, references: References) -> list[dict[str, str]]:
@@ -86,14 +94,19 @@ def tiles(results: SweepResults, references: References) -> list[dict[str, str]]
     best, headline = results.best, []
     if best is not None:
         teacher, baseline = references.teacher(best), references.baseline(best)
-        spread = f"± {100 * best.test.std:.2f} over {best.test.n} seeds" if best.test.std is not None else ""
-        headline.append((percent(best.test.mean), "test accuracy, best setting", spread or f"validation {best.val}"))
+        metric = results.metric
+        spread = f"± {metric.number(best.test.std)} over {best.test.n} seeds" if best.test.std is not None else ""
+        value, label = metric.display(best.test.mean), f"test {metric.word}, best setting"
+        headline.append((value, label, spread or f"validation {best.val}"))
         if teacher:
-            kept = f"{100 * best.test.mean / teacher:.1f} %"
-            headline.append((kept, "of the teacher's kept", f"teacher {percent(teacher)}"))
+            relative = f"{100 * metric.relative(best.test.mean, teacher):.1f} %"
+            label = f"{metric.word} relative to the teacher"
+            headline.append((relative, label, f"teacher {metric.display(teacher)}"))
         if baseline and baseline.test and not references.is_own_baseline(best):
-            gain = points(best.test.mean - baseline.test.mean)
-            headline.append((gain, "points over the student alone", f"alone {baseline.test}"))
+            gain = points(best.test.mean - baseline.test.mean, metric)
+            unit = "points, " if metric.unit == "share" else ""
+            label = f"{unit}Δ against the student without distillation"
+            headline.append((gain, label, f"which has {baseline.test}"))
     finished, *others = job_counts(results).split(", ")
     headline.append((finished.removesuffix(" jobs finished"), "jobs finished", ", ".join(others) or "none failed"))
     seconds = sum(summary.wall_s for summary in results.summaries)
@@ -120,8 +133,8 @@ def _unfinished_row(results: SweepResults, job: JobResult) -> list[str]:
     status, failure = job.job.status or {}, job.job.failure or {}
     epoch = f"epoch {status['epoch']}" if status.get("epoch") is not None else ""
     epoch += f" of {status['max_epochs']}" if epoch and status.get("max_epochs") else ""
-    accuracy = status.get("val_acc")
-    val = f"{percent(accuracy)} on validation" if isinstance(accuracy, float) and math.isfinite(accuracy) else ""
+    score = status.get("val_score")
+    val = f"{results.metric.display(score)} on validation" if isinstance(score, float) and math.isfinite(score) else ""
     setting = " ".join(filter(None, [results.describe(job.values), f"seed={job.seed}" if job.seed else ""]))
     host = str(failure.get("host") or status.get("host") or "")
     return [job.name, setting, ", ".join(filter(None, [epoch, val])), host]
@@ -181,7 +194,7 @@ def command(results: SweepResults) -> str | None:
 
 def page(results: SweepResults, references: References) -> str:
     """The page as HTML, complete in itself."""
-    best = results.best
+    best, rows = results.best, distinct(results, references)
     columns, table = settings_table(results, references, MAX_ROWS)
     by_key, effects_legend = effects(results, references)
     failed = failures(results)
@@ -193,6 +206,7 @@ def page(results: SweepResults, references: References) -> str:
         heading=heading(results),
         lead=lead(results, references),
         warnings=references.warnings,
+        epochs=kept_epochs(results.summaries),
         job_counts=job_counts(results),
         tiles=tiles(results, references),
         rerun_command=rerun_command(best) if best is not None else None,
@@ -202,13 +216,14 @@ def page(results: SweepResults, references: References) -> str:
         effects=by_key,
         effects_legend=effects_legend,
         curves=learning_curves(results, references),
+        score=results.metric,
         columns=columns,
         table=table,
-        best_row=results.settings.index(best) if best is not None else -1,
-        more=max(0, len(results.settings) - MAX_ROWS),
+        best_row=rows.index(best) if best in rows else -1,
+        more=max(0, len(rows) - MAX_ROWS),
         failures=failed,
         unfinished=unfinished(results),
-        resume=invocation("train", "-m", f"sweep.resume={results.folder}"),
+        resume=again(results.folder),
         resumable=bool(results.record) and (bool(failed) or left > 0 or results.count(State.stopped) > 0),
         about=about(results),
         command=command(results),

@@ -8,11 +8,13 @@ from distill.config.key_sets import NOT_THE_STUDENTS
 from distill.config.schema import leaves
 from distill.sweeps.report.mean_std import MeanStd
 from distill.sweeps.report.results import JobResult, Setting, SweepResults, read
+from distill.training.flows import used_flows
 from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
 
 # Losses that are part of L_soft: with kd.alpha=1 they weigh nothing (tests/evaluation compares this with Term.soft).
-SOFT = {f"distill.losses.{name}" for name in ("KD", "DKD", "DIST", "NKD", "TTM", "WTTM", "MLKD", "TfKD")}
+SOFT = {f"distill.losses.{name}" for name in ("KD", "DKD", "DIST", "NKD", "TTM", "WTTM", "MLKD", "TfKD",
+                                          "OutputMSE")}  # fmt: skip
 
 
 def is_baseline(summary: RunSummary) -> bool:
@@ -20,16 +22,13 @@ def is_baseline(summary: RunSummary) -> bool:
 
     Either way its gradients are those of the cross-entropy, and it starts from the same weights.
     """
-    kd = summary.config.get("kd") or {}
-    if summary.student is None or any(kd.get(key) for key in ("assistants", "peers", "student_wrapper")):
+    kd = summary.kd
+    if summary.student is None or kd.student_wrapper or any(flow.trains_students for flow in used_flows(kd)):
         return False
-    if (kd.get("generations") or 1) != 1:
+    if any(term.pretraining for term in kd.terms.values()):
         return False
-    terms = kd.get("terms") or {}
-    if any(term.get("pretraining") for term in terms.values()):
-        return False
-    targets = {(term.get("loss") or {}).get("_target_") for term in terms.values()}
-    return not terms or (kd.get("alpha") in (1, 1.0) and targets <= SOFT)
+    targets = {term.loss.get("_target_") for term in kd.terms.values()}
+    return not kd.terms or (kd.alpha == 1 and targets <= SOFT)
 
 
 def _recipe(job: JobResult) -> dict[str, str]:
@@ -52,7 +51,7 @@ class Baseline:
         by_seed: dict[str, list[float]] = {}
         for job in self.jobs:
             by_seed.setdefault(job.seed, []).append(getattr(job, split))
-        return MeanStd.of(MeanStd.of(values).mean for values in by_seed.values())
+        return MeanStd.of((MeanStd.of(values).mean for values in by_seed.values()), self.jobs[0].metric)
 
     @property
     def val(self) -> MeanStd:
@@ -71,7 +70,7 @@ class References:
         baseline: a run's or a sweep's folder with the student alone; None: the sweep's own runs of that kind.
 
     Attributes:
-        teachers: by name, their top-1 on the test split.
+        teachers: by name, their score on the test split.
         teachers_val: likewise on validation.
         baselines: by recipe (as JSON).
         external: whether they come from ``baseline``.
@@ -126,7 +125,7 @@ class References:
         return next(iter(self.baselines.values())) if len(self.baselines) == 1 else None
 
     def teacher(self, setting: Setting) -> float | None:
-        """Top-1 of a setting's teacher on the test split; of the sweep's only one where the setting has none."""
+        """Score of a setting's teacher on the test split; of the sweep's only one where the setting has none."""
         teachers = _teachers(setting.finished, "test") or (self.teachers if len(self.teachers) == 1 else {})
         return next(iter(teachers.values())) if len(teachers) == 1 else None
 
@@ -136,15 +135,15 @@ def _fingerprints(jobs: list[JobResult]) -> set[str]:
 
 
 def _teachers(jobs: list[JobResult], split: str) -> dict[str, float]:
-    """The accuracies of the students' teachers by name; two of one name are told apart by number."""
-    accuracies: dict[tuple[str, float], list[float]] = {}
+    """The scores of the students' teachers by name; two of one name are told apart by number."""
+    scores: dict[tuple[str, float], list[float]] = {}
     for summary in (job.summary for job in jobs):
         if summary and summary.student and summary.teacher:
-            accuracy = getattr(summary.teacher, split).acc
-            accuracies.setdefault((summary.teacher.name, round(accuracy, 3)), []).append(accuracy)
-    names = [name for name, _ in accuracies]
+            score = getattr(summary.teacher, split)[summary.task.score]
+            scores.setdefault((summary.teacher.name, round(score, 3)), []).append(score)
+    names = [name for name, _ in scores]
     means: dict[str, float] = {}
-    for (name, _), values in accuracies.items():
+    for (name, _), values in scores.items():
         label = name if names.count(name) == 1 else f"{name} {len([n for n in means if n.split()[0] == name]) + 1}"
         means[label] = MeanStd.of(values).mean
     return means
@@ -160,6 +159,6 @@ def _read_baseline(folder: Path) -> list[JobResult]:
         raise UserError(f"baseline: {folder} holds no finished run")
     alone = [job for job, summary in finished if is_baseline(summary)]
     if not alone:
-        terms = ", ".join(finished[0][1].config.get("kd", {}).get("terms") or {})
+        terms = ", ".join(finished[0][1].kd.terms)
         raise UserError(f"baseline: no student of {folder} was trained alone (kd=none): its loss has {terms or 'none'}")
     return alone

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from distill.config.command_line import RECORD, SWEEP
 from distill.sweeps.jobs import SUMMARY, State, SweepJob, jobs, load, read as read_job, swept_keys
 from distill.sweeps.report.mean_std import MeanStd, display
+from distill.tasks.info import CLASSIFICATION, Metric
 from distill.training.summary import RunSummary
 from distill.utils.errors import UserError
 
@@ -21,14 +22,15 @@ Values = tuple[str | None, ...]  # of the swept keys, in their order; None where
 
 @dataclass(frozen=True)
 class JobResult:
-    """One job and its scores: top-1 after the last epoch of the student, or of the teacher where it is alone."""
+    """One job and its scores: those of the student's kept epoch, or of the teacher where it is alone."""
 
     job: SweepJob
     name: str  # of its folder, below the sweep's
     values: Values
     val: float  # NaN before the end
     test: float
-    loss: float  # cross-entropy on validation, nats
+    loss: float  # L_hard on validation
+    metric: Metric = CLASSIFICATION.chooses
 
     @property
     def seed(self) -> str:
@@ -55,21 +57,29 @@ class Setting:
     def finished(self) -> list[JobResult]:
         return [job for job in self.jobs if job.finished]
 
+    @property
+    def metric(self) -> Metric:
+        """The score of the task."""
+        return self.jobs[0].metric
+
     @cached_property
     def val(self) -> MeanStd:
         """On validation: what a setting is chosen by."""
-        return MeanStd.of(job.val for job in self.finished)
+        return MeanStd.of((job.val for job in self.finished), self.metric)
 
     @cached_property
     def test(self) -> MeanStd:
         """On the test split: what is shown."""
-        return MeanStd.of(job.test for job in self.finished)
+        return MeanStd.of((job.test for job in self.finished), self.metric)
 
     @cached_property
     def sort_key(self) -> tuple[float, float]:
-        """By accuracy on validation, best first; ties by cross-entropy there."""
+        """By the score on validation, best first; ties by L_hard there."""
+        if not self.val:
+            return math.inf, math.inf
         loss = MeanStd.of(job.loss for job in self.finished).mean
-        return (-self.val.mean, loss if math.isfinite(loss) else math.inf) if self.val else (math.inf, math.inf)
+        sign = -1 if self.finished[0].metric.direction == "max" else 1
+        return sign * self.val.mean, loss if math.isfinite(loss) else math.inf
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,11 @@ class SweepResults:
         """Of the finished jobs."""
         return [job.summary for job in self.finished if job.summary]
 
+    @property
+    def metric(self) -> Metric:
+        """The score of the task, by which settings are chosen."""
+        return next((job.metric for job in self.finished), CLASSIFICATION.chooses)
+
     @cached_property
     def best(self) -> Setting | None:
         """The best on validation among those with at least half as many finished seeds as the fullest one."""
@@ -117,11 +132,15 @@ class SweepResults:
 
 
 def _scores(job: SweepJob) -> tuple[float, float, float]:
-    """Top-1 on validation and test, cross-entropy on validation; NaN where a summary does not have it."""
+    """The score on validation and test, L_hard on validation; NaN where a summary does not have it."""
     if job.summary is None:
         return math.nan, math.nan, math.nan
-    val, test = job.summary.subject.val, job.summary.subject.test
-    return val.get("acc", math.nan), test.get("acc", math.nan), val.get("hard", math.nan)
+    score, subject = job.summary.task.score, job.summary.subject
+    return subject.val.get(score, math.nan), subject.test.get(score, math.nan), subject.val.get("hard", math.nan)
+
+
+def _metric(job: SweepJob) -> Metric:
+    return job.summary.task.chooses if job.summary else CLASSIFICATION.chooses
 
 
 def _keys_of_command(record: dict[str, Any]) -> list[str]:
@@ -154,6 +173,6 @@ def read(folder: Path) -> SweepResults:
     for job in sweep_jobs:
         values = tuple(job.overrides.get(key) for key in keys)
         name = str(job.folder.relative_to(folder)) if job.folder != folder else folder.name
-        by_values.setdefault(values, []).append(JobResult(job, name, values, *_scores(job)))
+        by_values.setdefault(values, []).append(JobResult(job, name, values, *_scores(job), _metric(job)))
     settings = sorted((Setting(*pair) for pair in by_values.items()), key=lambda setting: setting.sort_key)
     return SweepResults(folder, record or {}, keys, settings)

@@ -1,5 +1,6 @@
 """A job of a sweep under Slurm: what runs on the node, its ``slurm.json``, and queries of Slurm's commands."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -15,7 +16,9 @@ from distill.sweeps.jobs import State, load, read
 from distill.sweeps.remote import RemoteJob, without_hydra
 from distill.utils.atomic import write_json
 from distill.utils.errors import Interrupted, UserError
+from distill.utils.logging import setup_logging
 
+log = logging.getLogger(__name__)
 SLURM = "slurm.json"  # of a job: {"id", "overrides", "idle"}
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
          "TIMEOUT", "REVOKED"}  # fmt: skip
@@ -93,6 +96,7 @@ class SlurmJob:
 
     def __call__(self) -> None:
         """Runs the job in this process, which exits with status 1 if it failed, for Slurm's accounting."""
+        setup_logging()
         time_limit = _TimeLimit()
         job_id = _job_id()
         folder = self.job.folder
@@ -117,7 +121,7 @@ class SlurmJob:
             reason = f"met its time limit {idle} times in a row without training: raise hydra.launcher.timeout_min"
         else:
             write(folder, job_id, overrides, idle)
-            print(f"job {self.job.number}: at its time limit, put in the queue again", flush=True)
+            log.warning(f"job {self.job.number}: at its time limit, put in the queue again")
             requeue = _run("scontrol", "requeue", job_id)
             if requeue.returncode == 0:
                 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # Slurm ends this process
@@ -125,7 +129,7 @@ class SlurmJob:
                 sys.exit(0)
             reason = f"met its time limit, and Slurm would not take it again: {errors(requeue.stderr)}"
         reason = record.fail(folder, without_hydra(overrides), reason)
-        print(f"error: job {self.job.number}: {reason}", file=sys.stderr)
+        log.error(f"job {self.job.number}: {reason}")
         sys.exit(1)
 
 

@@ -15,8 +15,6 @@ from distill.training.acceleration.cuda_graphs import GraphedCallable
 from distill.training.evaluation_module import StepOutput
 from distill.training.module import DistillationModule
 
-HOOKS = ("compute", "backward", "optimizer_zero_grad")
-
 
 def supports_cuda_graph(trainer: L.Trainer) -> bool:
     """Whether steps can be captured: on one CUDA device, without loss scaling and gradient accumulation."""
@@ -43,14 +41,14 @@ class GraphedStep:
         self._key: tuple[Any, ...] | None = None  # the non-tensor inputs of the graph
         self._trained: tuple[bool, ...] = ()
         self._replayed = False  # the current step has its gradients
-        self._compute, self._backward, self._zero_grad = (getattr(module, hook) for hook in HOOKS)
-        for hook in HOOKS:
-            setattr(module, hook, getattr(self, hook))
+        self._compute, self._backward, self._zero_grad = module.compute, module.backward, module.optimizer_zero_grad
+        module.compute = self.compute  # type: ignore[method-assign]
+        module.backward = self.backward  # type: ignore[method-assign]
+        module.optimizer_zero_grad = self.optimizer_zero_grad  # type: ignore[method-assign]
 
     def remove(self) -> None:
         """Restore the module's hooks and free the graph with its gradients."""
-        for hook in HOOKS:
-            delattr(self._module, hook)
+        del self._module.compute, self._module.backward, self._module.optimizer_zero_grad
         if self._graph is not None:
             self._graph = self._key = None
             for parameter in self._module.parameters():
@@ -63,8 +61,7 @@ class GraphedStep:
     def compute(self, batch: Batch, split: str) -> StepOutput:
         self._replayed = False
         if split != "train" or self.refused:
-            output: StepOutput = self._compute(batch, split)
-            return output
+            return self._compute(batch, split)
         teacher = self._module.teacher_outputs(batch, split)  # first: its outputs are arguments of the graph
         graph = self._graph_for(batch, teacher)
         if graph is None:

@@ -7,6 +7,7 @@ from torch import nn
 
 from distill.config.schema import TrainConfig
 from distill.data import DataModule
+from distill.distillation.model_info import NamedModel
 from distill.training.acceleration import compilation
 from distill.utils import precision
 from distill.utils.precision import uses_cuda
@@ -23,9 +24,9 @@ class ExecutionPolicy(NamedTuple):
 
 def choose(
     cfg: TrainConfig,
-    model: nn.Module,
+    net: NamedModel,
     who: str,
-    data: DataModule,
+    data: DataModule[Any],
     batch_size: int,
     epochs: int,
     teacher: nn.Module | None = None,
@@ -35,18 +36,18 @@ def choose(
 
     Args:
         cfg: the configuration.
-        model: the one that is trained.
-        who: its role and name, for the log.
+        net: the model that is trained.
+        who: its role, for the log.
         data: what it is trained on.
         batch_size: samples per step.
         epochs: of the training.
         teacher: whose forward is part of each step, or None.
         eager: never compile.
     """
-    accelerator, configured = cfg.trainer.accelerator, cfg.trainer.precision
+    accelerator, configured, model = cfg.trainer.accelerator, cfg.trainer.precision, net.model
     auto = configured == "auto" or cfg.compile == "auto"
     macs = 3 * size(model, data.example(1)).macs if auto else 0  # a backward takes twice as much as a forward
-    chosen, reason = precision.resolve(configured, accelerator, model, macs * batch_size)
+    chosen, reason = precision.resolve(configured, accelerator, model, macs * batch_size, net.model_info.inputs)
     teacher_macs = size(teacher, data.example(1)).macs if auto and teacher is not None else 0
     limit, share = cfg.trainer.limit_train_batches, 1.0
     if limit is not None:  # a number of batches, or a share of the epoch
@@ -56,10 +57,10 @@ def choose(
     layout = ", channels_last" if cfg.channels_last else ""
     of_teacher = teacher_precision(cfg, data, batch_size)(teacher) if teacher is not None else chosen
     suffix = f"; its teacher answers in {of_teacher}" if of_teacher != chosen else ""
-    return ExecutionPolicy(chosen, compiled, f"{who}: {chosen} ({reason}){layout}, {mode}{suffix}")
+    return ExecutionPolicy(chosen, compiled, f"{who} {net.name}: {chosen} ({reason}){layout}, {mode}{suffix}")
 
 
-def teacher_precision(cfg: TrainConfig, data: DataModule, batch_size: int) -> Callable[[nn.Module], Any]:
+def teacher_precision(cfg: TrainConfig, data: DataModule[Any], batch_size: int) -> Callable[[nn.Module], Any]:
     """A function from a frozen model to the precision of its forward: where that is "auto", the model's own."""
     accelerator, configured = cfg.trainer.accelerator, cfg.trainer.precision
 

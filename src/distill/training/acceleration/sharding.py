@@ -56,13 +56,13 @@ class ShardedStrategy(ModelParallelStrategy):
             local = (p.to_local() if isinstance(p, DTensor) else p for p in module.student.parameters())
             held = sum(p.numel() for p in local) / 1e6
             total = sum(p.numel() for p in self._unsharded[0].parameters()) / 1e6
-            log.info(f"this process holds {held:.3g} M of the {total:.3g} M parameters that are trained")
+            log.debug(f"this process holds {held:.3g} M of the {total:.3g} M parameters that are trained")
 
     def on_validation_start(self) -> None:
         """Broadcast the running statistics of the first process, which writes the checkpoints, as DDP does."""
         module: Any = self.lightning_module
         for part in (module.student, module.criterion):
-            distributed.broadcast_buffers(part)
+            distributed.broadcast_tensors(part.buffers())
 
     def on_exception(self, exception: BaseException) -> None:
         self._failed = True

@@ -1,18 +1,24 @@
-"""Flows: who teaches whom in a run. One file per flow; a user adds one as a subclass of ``Flow``, in ``kd.flow``."""
+"""Flows: who teaches whom in a run. One file per flow.
+
+A new one is a subclass of ``Flow``, here or elsewhere, that a configuration names in ``kd.flow``; nothing is to be
+changed in this file.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill.config import validation
 from distill.config.instantiate import instantiate
-from distill.config.schema import TrainConfig
+from distill.config.schema import KDConfig, TrainConfig
 from distill.training.flows.assistants import Assistants
 from distill.training.flows.base import SEED_STEP, Criteria, Flow, ModelConfig
 from distill.training.flows.born_again import BornAgain
 from distill.training.flows.ensemble import Ensemble
 from distill.training.flows.mutual import Mutual
+from distill.training.roles import STUDENT, TEACHER, TEACHERS, Role
 from distill.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,9 +27,14 @@ if TYPE_CHECKING:
     from distill.training.flows.base import Combine
     from distill.training.plan import ModuleFactory
 
-__all__ = ["FLOWS", "Criteria", "Flow", "Flows", "ModelConfig", "check"]
+__all__ = ["FLOWS", "Criteria", "Flow", "Flows", "ModelConfig", "check", "used_flows"]
 
-FLOWS: tuple[Flow, ...] = (Ensemble(), Assistants(), Mutual(), BornAgain())  # each has a key of ``kd``
+FLOWS: tuple[Flow, ...] = (Ensemble(), Assistants(), Mutual(), BornAgain())  # with a key of ``kd`` each
+
+
+def used_flows(kd: KDConfig) -> list[Flow]:
+    """The flows that a configuration uses; ``kd.flow`` is not instantiated, it is a plain ``Flow``."""
+    return [*(flow for flow in FLOWS if flow.is_used(kd)), *([Flow()] if kd.flow else [])]
 
 
 class Flows:
@@ -46,6 +57,9 @@ class Flows:
                 raise UserError(f"kd.{flow.key} is empty: {flow.empty}")
         for flow in self.used:
             flow.check(self.cfg)
+            other = next((other for other in self.used if other is not flow and other in FLOWS), None)
+            if flow.excludes and other:
+                raise UserError(f"kd.{flow.key} and kd.{other.key} cannot be combined: {flow.excludes}")
         if self.used and not kd.terms:
             raise UserError(f"kd.{self.used[0].key} needs a term that students learn from; kd.terms is empty")
 
@@ -62,7 +76,7 @@ class Flows:
 
     def teachers(self) -> list[ModelConfig]:
         """All teachers, the main one first."""
-        main = ModelConfig("teacher", "teacher", self.cfg.teacher, self.cfg.teacher["recipe"]["seed"])
+        main = ModelConfig(TEACHER, "teacher", self.cfg.teacher, self.cfg.teacher["recipe"]["seed"])
         return [main, *(model for flow in self.used for model in flow.teachers(self.cfg))]
 
     def combine(self, teachers: int) -> Combine:
@@ -74,7 +88,7 @@ class Flows:
         """The chain of students; the last one is the run's, and starts as it would without the others."""
         cfg = self.cfg
         chain = [model for flow in self.used for model in flow.students(cfg)]
-        chain.append(ModelConfig("student", "model", cfg.model, cfg.seed))
+        chain.append(ModelConfig(STUDENT, "model", cfg.model, cfg.seed))
         seeds = [cfg.seed + SEED_STEP * i for i in reversed(range(len(chain)))]
         return [replace(model, seed=seed) for model, seed in zip(chain, seeds, strict=True)]
 
@@ -84,7 +98,26 @@ class Flows:
     def make_module(self, criteria: Criteria, models: list[NamedModel], criterion: Criterion) -> ModuleFactory | None:
         return next(filter(None, (flow.make_module(criteria, models, criterion) for flow in self.used)), None)
 
-    def models(self) -> dict[str, ModelConfig]:
+    def final_teacher(self, roles: Collection[Role]) -> Role | None:
+        """The role of the model that taught the student last; the run's agreement is with it.
+
+        Args:
+            roles: of the models that the run has.
+
+        Returns:
+            The first peer in mutual learning; else the last model before the student in its chain; else the teacher,
+            or ``TEACHERS`` where several were combined; None where the student learnt alone.
+        """
+        peers, chain = self.peers(), self.students()
+        if peers:
+            return peers[0].role
+        if len(chain) > 1:
+            return chain[-2].role
+        if TEACHER not in roles:
+            return None
+        return TEACHERS if len(self.teachers()) > 1 else TEACHER
+
+    def models(self) -> dict[Role, ModelConfig]:
         """All models of the run by role."""
         return {model.role: model for model in (*self.teachers(), *self.students(), *self.peers())}
 

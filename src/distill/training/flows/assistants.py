@@ -1,7 +1,8 @@
 """A chain of models of falling size between teacher and student: ``kd.assistants``."""
 
-from distill.config.schema import TrainConfig
+from distill.config.schema import KDConfig, TrainConfig
 from distill.training.flows.base import Flow, ModelConfig
+from distill.training.roles import Role, RoleKind
 
 
 class Assistants(Flow):
@@ -10,6 +11,11 @@ class Assistants(Flow):
     key = "assistants"
     empty = "a chain needs at least one assistant between teacher and student: kd.assistants=[resnet14]"
 
+    def describe(self, kd: KDConfig) -> str:
+        return f"{len(kd.assistants)} assistants"
+
     def students(self, cfg: TrainConfig) -> list[ModelConfig]:
-        nodes = enumerate(cfg.kd.assistants)
-        return [ModelConfig(f"assistant_{i + 1}", f"kd.assistants.{i}", node, cfg.seed) for i, node in nodes]
+        return [
+            ModelConfig(Role(RoleKind.ASSISTANT, i + 1), f"kd.assistants.{i}", node, cfg.seed)
+            for i, node in enumerate(cfg.kd.assistants)
+        ]

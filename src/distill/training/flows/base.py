@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from distill.config.schema import KDConfig, Node, TrainConfig
-from distill.training.roles import Role, RoleKind
-from distill.utils.errors import UserError, nearest
+from distill.training.roles import Role
+from distill.utils.errors import UserError
 
 if TYPE_CHECKING:
     from distill.distillation.criterion import Criterion
-    from distill.distillation.ensemble import Ensemble
     from distill.distillation.model_info import NamedModel
     from distill.distillation.teacher import Teacher
     from distill.training.plan import ModuleFactory
 
-    Combine = Callable[[list[Teacher]], Teacher | Ensemble]
+    Combine = Callable[[list[Teacher]], Teacher]
 
 SEED_STEP = 1000  # between the seeds of the several students of one run
 
@@ -30,25 +29,20 @@ class ModelConfig:
     """The configuration of one model.
 
     Attributes:
-        role: as in the summary: "teacher_2", "assistant_1", "student", "peer_1".
+        role: under which the summary shows the model.
         key: dotted key of ``node``, for error messages.
         node: ``_target_`` and arguments; of a teacher also ``checkpoint`` and ``recipe``.
         seed: of the initialisation.
     """
 
-    role: str
+    role: Role
     key: str
     node: Node
     seed: int
 
     def __post_init__(self) -> None:
-        try:
-            Role.parse(self.role)
-        except ValueError:
-            kind, kinds = self.role.partition("_")[0], [str(kind) for kind in RoleKind]
-            raise UserError(
-                f"{self.key}: a flow gives a model the role {self.role!r}; {nearest(kind, kinds)}"
-            ) from None
+        if not isinstance(self.role, Role):  # in a user's flow
+            raise UserError(f"{self.key}: a flow gives a model the role {self.role!r}, not a Role(RoleKind.…, number)")
 
 
 class Criteria(Protocol):
@@ -57,7 +51,7 @@ class Criteria(Protocol):
     def new(self) -> Criterion:
         """The criterion that ``kd`` describes, not yet built."""
 
-    def fit(self, criterion: Criterion, student: NamedModel, teacher: NamedModel | None, role: str) -> None:
+    def fit(self, criterion: Criterion, student: NamedModel, teacher: NamedModel | None, role: Role) -> None:
         """Builds a criterion for two models and tries it on a few samples."""
 
 
@@ -70,14 +64,22 @@ class Flow:
         key: the key of ``kd`` that enables the flow.
         empty: the error message for an empty list under that key.
         has_teacher: whether students learn from a teacher that is trained before them.
+        trains_students: whether other students are trained before the run's student, or with it.
+        excludes: why the flow cannot be combined with another one; empty: it can.
     """
 
     key: ClassVar[str] = "flow"
     empty: ClassVar[str] = ""
     has_teacher: ClassVar[bool] = True
+    trains_students: ClassVar[bool] = True
+    excludes: ClassVar[str] = ""
 
     def is_used(self, kd: KDConfig) -> bool:
         return bool(getattr(kd, self.key))
+
+    def describe(self, kd: KDConfig) -> str:
+        """The flow in two words, for tables of runs: "2 assistants"."""
+        return str(kd.flow["_target_"]).rpartition(".")[2]
 
     def check(self, cfg: TrainConfig) -> None:
         """Raises a UserError for values that the flow does not support."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distill.config.schema import TrainConfig
-from distill.config.validation import check_checkpoint
+from distill.config.schema import KDConfig, TrainConfig
+from distill.config.weights_files import check_checkpoint
 from distill.training.flows.base import Flow, ModelConfig
+from distill.training.roles import Role, RoleKind
 from distill.utils.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ class Ensemble(Flow):
 
     key = "teachers"
     empty = "several teachers need at least one beside the main one: kd.teachers=[resnet14]"
+    trains_students = False
+
+    def describe(self, kd: KDConfig) -> str:
+        return f"{len(kd.teachers) + 1} teachers"
 
     def check(self, cfg: TrainConfig) -> None:
         for i, teacher in enumerate(cfg.kd.teachers):
@@ -28,6 +33,11 @@ class Ensemble(Flow):
                     raise UserError(f"kd.teachers.{i}.recipe has no '{key}'; {nearest(key, cfg.teacher['recipe'])}")
 
     def check_criterion(self, criterion: Criterion) -> None:
+        task = criterion.task
+        if task is not None and not task.has_classes:
+            raise UserError(
+                f"kd.teachers combines distributions over classes, and task={task.info.name} has none: one teacher"
+            )
         if not criterion.reads("teacher_logits"):
             raise UserError("kd.teachers needs a term that reads the teacher's logits: only these are combined")
 
@@ -37,7 +47,7 @@ class Ensemble(Flow):
         for i, node in enumerate(cfg.kd.teachers):
             recipe = {**cfg.teacher["recipe"], **(node.get("recipe") or {})}
             full = {"checkpoint": None, **node, "recipe": recipe}
-            teachers.append(ModelConfig(f"teacher_{i + 2}", f"kd.teachers.{i}", full, recipe["seed"]))
+            teachers.append(ModelConfig(Role(RoleKind.TEACHER, i + 2), f"kd.teachers.{i}", full, recipe["seed"]))
         return teachers
 
     def combine(self, cfg: TrainConfig, teachers: int) -> Combine | None:

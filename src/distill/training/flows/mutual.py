@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from distill.config.schema import TrainConfig
+from distill.config.schema import KDConfig, TrainConfig
 from distill.training.flows.base import SEED_STEP, Criteria, Flow, ModelConfig
+from distill.training.roles import STUDENT, Role, RoleKind
 from distill.utils.errors import UserError
 from distill.utils.processes import count
 
@@ -23,33 +24,30 @@ class Mutual(Flow):
     key = "peers"
     empty = "mutual learning needs at least two students, one beside the main one: kd.peers=[resnet14]"
     has_teacher = False
+    excludes = "students that teach each other need no teacher"
+
+    def describe(self, kd: KDConfig) -> str:
+        return f"{len(kd.peers) + 1} students"
 
     def check(self, cfg: TrainConfig) -> None:
-        kd = cfg.kd
         if cfg.compile is True:
             raise UserError(
                 "compile=true cannot be combined with kd.peers: students that teach each other; leave compile=auto"
             )
-        if cfg.trainer.strategy == "fsdp" and count(vars(cfg.trainer)) * cfg.trainer.num_nodes > 1:
+        if cfg.trainer.strategy == "fsdp" and count(cfg.trainer.devices) * cfg.trainer.num_nodes > 1:
             raise UserError(
                 "trainer.strategy=fsdp cannot be combined with students that teach each other; trainer=ddp can"
             )
         if cfg.quantize is not None:
             raise UserError("kd.peers and quantize cannot be combined: only a student with a teacher learns int8")
-        for key, is_set in (
-            ("teachers", kd.teachers),
-            ("assistants", kd.assistants),
-            ("generations", kd.generations > 1),
-            ("student_wrapper", kd.student_wrapper),
-        ):
-            if is_set:
-                raise UserError(
-                    f"kd.peers and kd.{key} cannot be combined: students that teach each other need no teacher"
-                )
+        if cfg.kd.student_wrapper:
+            raise UserError(f"kd.peers and kd.student_wrapper cannot be combined: {self.excludes}")
 
     def peers(self, cfg: TrainConfig) -> list[ModelConfig]:
-        nodes = enumerate(cfg.kd.peers, 1)
-        return [ModelConfig(f"peer_{i}", f"kd.peers.{i - 1}", node, cfg.seed + SEED_STEP * i) for i, node in nodes]
+        return [
+            ModelConfig(Role(RoleKind.PEER, i), f"kd.peers.{i - 1}", node, cfg.seed + SEED_STEP * i)
+            for i, node in enumerate(cfg.kd.peers, 1)
+        ]
 
     def make_module(self, criteria: Criteria, models: list[NamedModel], criterion: Criterion) -> ModuleFactory | None:
         """A criterion for every ordered pair of students; ``criterion`` is that of the first pair."""
@@ -61,7 +59,7 @@ class Mutual(Flow):
             for other in models:
                 if other is not student:
                     pair = criteria.new() if i or row else criterion
-                    criteria.fit(pair, student, other, f"peer_{i}" if i else "student")
+                    criteria.fit(pair, student, other, Role(RoleKind.PEER, i) if i else STUDENT)
                     row.append(pair)
             rows.append(tuple(row))
         for term in criterion.terms:

@@ -1,0 +1,34 @@
+"""The teacher of a student for whom none was chosen."""
+
+TEACHERS = {
+    "resnet8": "resnet20",
+    "resnet14": "resnet32",
+    "resnet20": "resnet56",
+    "resnet32": "resnet110",
+    "resnet44": "resnet110",
+    "resnet56": "resnet110",
+    "resnet110": "resnet32x4",
+    "resnet8x4": "resnet32x4",
+    "resnet32x4": "resnet50",
+    "wrn_16_1": "wrn_40_1",
+    "wrn_40_1": "wrn_40_2",
+    "wrn_16_2": "wrn_40_2",
+    "wrn_40_2": "resnet32x4",
+    "vgg8": "vgg13",
+    "vgg13": "resnet50",
+    "mobilenetv2": "vgg13",
+    "shufflenetv1": "resnet32x4",
+    "shufflenetv2": "resnet32x4",
+    "resnet18": "resnet34",
+    "resnet34": "resnet50",
+    "resnet50": "resnet50",
+    "timm": "resnet34",
+    "torchvision": "resnet34",
+}
+"""Larger models of the student's family where there is one; most pairs are those of Tian et al. 2020
+(arXiv:1910.10699)."""
+
+
+def default_teacher(student: str) -> str:
+    """The option of the group ``teacher`` for an option of the group ``model``; of a user's own model, resnet20."""
+    return TEACHERS.get(student, "resnet20")

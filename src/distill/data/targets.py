@@ -1,0 +1,140 @@
+"""What is to be predicted, as the data hold it: classes, labels, numbers, or nothing."""
+
+import logging
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from distill.data.splits import LabelledDataset, Splits, check_labels
+from distill.utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Targets = Literal["classes", "multilabel", "numbers", "none"]
+OUTPUTS = {"classes": "classes", "multilabel": "labels", "numbers": "numbers", "none": "outputs"}  # of a model
+_ONE = {"multilabel": "label", "numbers": "number"}
+_NEEDS = {"classes": "one class per sample", "multilabel": "a 0 or 1 for every label of a sample", "numbers": "numbers"}
+_ADVICE = {
+    "classes": "give whole numbers from 0",
+    "multilabel": "give a matrix (N, C), or name the columns of a table (data.label=[red,bright])",
+    "numbers": "give floats, or name the columns of a table (data=csv data.label=age)",
+}
+_FITTING = {"classes": "classification", "multilabel": "multilabel", "numbers": "regression"}
+
+
+def check_targets(splits: Splits, targets: Targets) -> tuple[Splits, list[str]]:
+    """The splits with labels as the task takes them, and the names of a model's outputs.
+
+    "classes" are int64 (N,), "multilabel" float32 (N, C) of 0 and 1, "numbers" float32 (N, K), finite; "none" are
+    zeros, int64 (N,), and name nothing. Whole numbers of one dimension are classes, floats are numbers.
+
+    Args:
+        splits: as the source gives them.
+        targets: what the task needs.
+
+    Raises:
+        UserError: labels of another kind, or values outside of it; split, row and value are named.
+    """
+    names = [name for name in ("train", "val", "test") if getattr(splits, name) is not None]
+    for name in names:
+        if not len(getattr(splits, name)):
+            raise UserError(f"the {name} split is empty: it needs at least one image")
+    labels = {name: _of_kind(getattr(splits, name), name, targets) for name in names}
+    changed: dict[str, Any] = {name: _with_labels(getattr(splits, name), labels[name]) for name in names}
+    splits = replace(splits, **changed)
+    if targets == "classes":
+        return splits, check_labels(splits)
+    if targets == "none":
+        return splits, []
+    width = labels["train"].shape[1]
+    for name in names:
+        if labels[name].shape[1] != width:
+            raise UserError(
+                f"the samples of train have {counted(width, targets)}, and those of {name} {labels[name].shape[1]}"
+            )
+    outputs = [str(number) for number in range(width)] if splits.classes is None else list(splits.classes)
+    if len(outputs) != width:
+        raise UserError(f"the samples have {counted(width, targets)}, and the source names {len(outputs)}")
+    if targets == "multilabel":
+        _check_used(labels["train"], outputs)
+    return splits, outputs
+
+
+def counted(number: int, targets: Targets) -> str:
+    """So many outputs of a model: "10 classes", "1 number"."""
+    return f"{number} {_ONE.get(targets, OUTPUTS[targets]) if number == 1 else OUTPUTS[targets]}"
+
+
+def moments(numbers: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each column of (N, K); the deviation of a constant column is 1."""
+    exact = numbers.double()
+    std = exact.std(0, correction=0)
+    std = torch.where(std > 1e-6 * exact.abs().amax(0), std, torch.ones_like(std))
+    return tuple(exact.mean(0).tolist()), tuple(std.tolist())
+
+
+def _with_labels(dataset: LabelledDataset, labels: Tensor) -> LabelledDataset:
+    if labels is not dataset.labels:
+        dataset = copy(dataset)  # the source may return the same object again
+        dataset.labels = labels
+    return dataset
+
+
+def _of_kind(dataset: LabelledDataset, split: str, targets: Targets) -> Tensor:
+    """The labels of one split as the task takes them."""
+    labels = dataset.labels
+    if targets == "none":
+        return torch.zeros(len(dataset), dtype=torch.int64)
+    kind = _kind(labels)
+    if kind == "numbers" and targets == "classes" and labels.ndim == 1:
+        _check_whole(dataset, split)
+        return labels.long()
+    if kind != targets and not (kind == "multilabel" and targets == "numbers"):
+        raise UserError(
+            f"the labels are {_described(labels, kind)}, and the task needs {_NEEDS[targets]}: {_ADVICE[targets]}, "
+            f"or set task={_FITTING[kind]}"
+        )
+    if targets == "classes":
+        return labels
+    labels = labels.float().reshape(len(labels), -1)
+    if targets == "numbers":
+        _check_values(dataset, split, labels, ~labels.isfinite(), "no finite number")
+    return labels
+
+
+def _kind(labels: Tensor) -> Targets:
+    if labels.ndim == 1:
+        return "numbers" if labels.is_floating_point() else "classes"
+    return "multilabel" if bool(((labels == 0) | (labels == 1)).all()) else "numbers"
+
+
+def _described(labels: Tensor, kind: Targets) -> str:
+    if kind == "classes":
+        return "classes (whole numbers, one per sample)"
+    return f"{labels.shape[1] if labels.ndim > 1 else 1} numbers per sample{', each 0 or 1' * (kind == 'multilabel')}"
+
+
+def _check_whole(dataset: LabelledDataset, split: str) -> None:
+    values = dataset.labels[:, None]
+    _check_values(dataset, split, values, values != values.round(), "no class number: classes are whole numbers from 0")
+
+
+def _check_values(dataset: LabelledDataset, split: str, values: Tensor, invalid: Tensor, problem: str) -> None:
+    """A UserError for the first row with an invalid value."""
+    rows = invalid.any(1).nonzero().flatten()
+    if len(rows):
+        row = int(rows[0])
+        value = values[row][invalid[row]][0].item()
+        raise UserError(f"the label of {split} {dataset.name(row)} is {value:g}, {problem} ({len(rows)} such labels)")
+
+
+def _check_used(labels: Tensor, names: Sequence[str]) -> None:
+    """A warning of labels that all training samples have, or none."""
+    for counts, what in ((labels.sum(0), "no training image has"), ((1 - labels).sum(0), "every training image has")):
+        unused = [names[number] for number in (counts == 0).nonzero().flatten().tolist()]
+        if unused:
+            log.warning(f"{what} {len(unused)} of {len(names)} labels: {', '.join(unused[:5])}")

@@ -1,0 +1,48 @@
+"""Evaluation of models whose outputs are labels or numbers: scores, comparison, one sample."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill.evaluation.results import MetricComparison, MetricScores
+from distill.tasks.base import Task
+
+
+def scores(task: Task, output: Tensor, target: Tensor) -> MetricScores:
+    """The task's metrics of outputs (N, C), and those of each single output."""
+    return MetricScores(task.measure(output, target), task.by_output(output, target))
+
+
+def compare(task: Task, student: Tensor, other: Tensor, target: Tensor) -> MetricComparison:
+    """How far a student's outputs (N, C) are another model's: the metrics that a task has for that."""
+    measured = task.measure(student, target, teacher=other)
+    names = [metric.name for metric in task.info.metrics if metric.needs_teacher]
+    return MetricComparison({name: measured[name] for name in names})
+
+
+def losses(task: Task, output: Tensor, target: Tensor) -> Tensor:
+    """The supervised loss of every sample, float32 (N,); zeros without labels."""
+    rows = (task.supervised_loss(output[i : i + 1].float(), target[i : i + 1]) for i in range(len(output)))
+    return torch.tensor([0.0 if loss is None else float(loss) for loss in rows])
+
+
+def described(values: Mapping[str, Any]) -> str:
+    """What is predicted, in a line: the labels, or each number by its name.
+
+    Example:
+        >>> described({"labels": ["red"], "red": 0.9, "bright": 0.1}), described({"age": 31.26})
+        ('red', 'age 31.26')
+    """
+    if "labels" in values:
+        return ", ".join(values["labels"]) or "none"
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def true_values(task: Task, target: Tensor, names: Sequence[str]) -> str:
+    """The target of one sample (C,), as :func:`described` shows predictions."""
+    pairs = list(zip(names, target.tolist(), strict=True))
+    if task.targets == "multilabel":
+        return described({"labels": [name for name, value in pairs if value]})
+    return described(dict(pairs))

@@ -1,0 +1,44 @@
+"""Images inside a page. Pages without any are made without torch."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+
+def _as_image(image: Image.Image | Tensor) -> Image.Image:
+    import torch
+    from PIL import Image
+    from torchvision.transforms.functional import to_pil_image
+
+    if isinstance(image, Image.Image):
+        return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    pixels = image
+    if pixels.dtype != torch.uint8:
+        low, high = float(pixels.min()), float(pixels.max())
+        if low < 0 or high > 1:  # normalized by unknown statistics: from the darkest to the brightest
+            pixels = (pixels - low) / max(high - low, 1e-12)
+        pixels = (255 * pixels).round().to(torch.uint8)
+    picture: Image.Image = to_pil_image(pixels if pixels.shape[0] in (1, 3) else pixels[:1])
+    return picture
+
+
+def data_uri(image: Image.Image | Tensor, max_side: int = 128) -> str:
+    """A PNG (a JPEG, where the image was made smaller) as a ``data:`` address.
+
+    Args:
+        image: a PIL image; or a tensor (C, H, W), uint8 or float in 0..1, of which other than 1 or 3 channels the
+            first is shown.
+        max_side: its longer side in pixels; smaller images stay as they are.
+    """
+    picture = _as_image(image).copy()
+    file_format = "JPEG" if max(picture.size) > max_side else "PNG"
+    picture.thumbnail((max_side, max_side))
+    buffer = io.BytesIO()
+    picture.save(buffer, file_format, **({"quality": 85} if file_format == "JPEG" else {"optimize": True}))
+    return f"data:image/{file_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

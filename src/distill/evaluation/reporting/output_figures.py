@@ -1,0 +1,86 @@
+"""The charts and examples of a run whose outputs are labels or numbers."""
+
+from typing import Any
+
+import torch
+
+from distill.evaluation import outputs
+from distill.evaluation.compare_predictions import most
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.reporting.charts import Dot, chart, dots
+from distill.evaluation.reporting.figures import CARDS
+from distill.evaluation.reporting.images import data_uri
+from distill.evaluation.reporting.rendering import Figure
+from distill.training.roles import STUDENT
+
+NUMBERS = 6  # outputs whose predictions are drawn
+POINTS = 1000
+
+
+def by_output(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
+    """For every output and metric of single outputs its value by model."""
+    models = list(evaluation.results.models.values())
+    labels = list(models[0].scores.by_output)
+    return [
+        (f"{name}, {label}", [f"{model.scores.by_output[label][i]:.4f}" for model in models])
+        for i, name in enumerate(evaluation.results.classes)
+        for label in labels
+    ]
+
+
+def predicted_over_true(evaluation: Evaluation) -> list[Figure]:
+    """The student's numbers over the true ones, a chart per number; none of labels."""
+    task, names = evaluation.subject.run.task, evaluation.subject.run.classes
+    if task.targets != "numbers":
+        return []
+    rows = torch.linspace(0, len(evaluation.target) - 1, min(POINTS, len(evaluation.target))).long()
+    predicted = task.decode(evaluation.predictions[STUDENT].logits[rows].float(), names)
+    figures = []
+    for i, name in enumerate(names[:NUMBERS]):
+        true = evaluation.target[rows, i].tolist()
+        points = [
+            Dot(x, each[name], "student", f"true {x:.4g}, predicted {each[name]:.4g}")
+            for x, each in zip(true, predicted, strict=True)
+        ]
+        xaxis, yaxis = {"title": {"text": "true"}}, {"title": {"text": "predicted"}}
+        ends = {"x0": min(true), "y0": min(true), "x1": max(true), "y1": max(true)}
+        diagonal = {"type": "line", **ends, "line": {"color": "var(--muted)", "width": 1, "dash": "dash"}}
+        figures.append(
+            Figure(
+                name, chart([dots(points)], f"predicted over true {name}", shapes=[diagonal], xaxis=xaxis, yaxis=yaxis)
+            )
+        )
+    return figures
+
+
+def examples(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The samples with the highest loss of the student, with every model's prediction."""
+    task, student = evaluation.subject.run.task, evaluation.predictions[STUDENT].logits
+    loss = outputs.losses(task, student, evaluation.target)
+    cards = [_card(position, evaluation, float(loss[position])) for position in most(loss, shown=CARDS)]
+    return [{"key": "hardest", "heading": "The hardest: highest loss of the student", "cards": cards}]
+
+
+def _card(position: int, evaluation: Evaluation, loss: float) -> dict[str, Any]:
+    subject, row = evaluation.subject, int(evaluation.index[position])
+    image, names = subject.data.image(subject.split, row), subject.run.classes
+    size = max(image.shape[1:]) if isinstance(image, torch.Tensor) else max(image.size)
+    answers = [
+        {
+            "who": role.label,
+            "right": None,
+            "probability": "",
+            "answer": outputs.described(*_decoded(evaluation, role, position)),
+        }
+        for role in evaluation.predictions
+    ]
+    return {
+        "uri": data_uri(image), "small": size <= 64, "answers": answers, "index": row,
+        "file": subject.data.file(subject.split, row), "student": {"loss": loss},
+        "class": outputs.true_values(subject.run.task, evaluation.target[position], names),
+    }  # fmt: skip
+
+
+def _decoded(evaluation: Evaluation, role: Any, position: int) -> list[dict[str, Any]]:
+    run, logits = evaluation.subject.run, evaluation.predictions[role].logits
+    return run.task.decode(logits[position : position + 1].float(), run.classes)

@@ -1,0 +1,95 @@
+"""What a configuration leaves to the data (null): image size, batch size, epochs, learning rate."""
+
+import logging
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from distill.config.schema import Node, TrainConfig
+from distill.data import ImageDataModule
+from distill.utils import processes
+from distill.utils.atomic import write_text
+from distill.utils.precision import uses_cuda
+from distill.utils.processes import usable_cores
+
+log = logging.getLogger(__name__)
+
+VIEWS = 25_600  # that a training shows at least, as long as that is not more than MOST_EPOCHS
+FEWEST_EPOCHS, MOST_EPOCHS = 20, 200
+USUAL = VIEWS // FEWEST_EPOCHS  # images from which the defaults are the same
+LEARNING_RATE = 0.1  # of SGD with batches of LARGEST_BATCH
+LARGE_MODELS_RATE = 0.02  # likewise, of models made for 224 pixels: they are larger, and 0.1 diverges on small data
+SMALLEST_BATCH, LARGEST_BATCH = 8, 64
+PIXELS_PER_CORE = 6e7  # that a training on a CPU shows in all
+STRIDE_32 = ("resnet18", "resnet34", "resnet50", "torchvision_model", "timm_model")  # models made for 224 pixels
+
+
+def batch_size(num_train: int) -> int:
+    """Samples per step: a power of two, a twentieth of the images, from 8 to 64."""
+    return int(min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** round(math.log2(max(1, num_train / 20))))))
+
+
+def epochs(num_train: int) -> int:
+    """Epochs of a training: 20, and more where there are fewer than 1,280 images, up to 200."""
+    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(VIEWS / num_train)))
+
+
+def _largest(num_train: int, least: int, most: int, pixels: float) -> int:
+    affordable = math.sqrt(pixels / (num_train * epochs(num_train)))
+    return max(least, int(min(affordable, most)) // 8 * 8)
+
+
+def largest_image(cfg: TrainConfig) -> partial[int]:
+    """From the number of training images to the side in pixels that suits the models and that this machine affords.
+
+    Models of the CIFAR zoo divide the side by 4 and see up to 64 pixels; others divide it by 32, and see 96 to 224.
+    """
+    targets = [str(node["_target_"]).rpartition(".")[2] for node in (cfg.model, cfg.teacher)]
+    pixels = math.inf if uses_cuda(cfg.trainer.accelerator) else PIXELS_PER_CORE * usable_cores()
+    if all(target in STRIDE_32 for target in targets):
+        return partial(_largest, least=96, most=224, pixels=pixels)
+    return partial(_largest, least=32, most=64, pixels=pixels)
+
+
+def _rate(node: Node) -> float:
+    is_large = str(node["_target_"]).rpartition(".")[2] in STRIDE_32
+    return LARGE_MODELS_RATE if is_large else LEARNING_RATE
+
+
+def chosen(cfg: TrainConfig, data: ImageDataModule, labelled: bool = True) -> dict[str, Any]:
+    """The values that the configuration leaves to the data, by dotted key; without labels no teacher is trained."""
+    num_train, recipe = data.num_train, cfg.teacher["recipe"]
+    size = data.loaded.options.image_size
+    batch = batch_size(num_train) if cfg.data.batch_size is None else LARGEST_BATCH
+    lr, teacher_lr = (_rate(node) * batch / LARGEST_BATCH for node in (cfg.model, cfg.teacher))
+    values = {
+        "data.image_size": (cfg.data.image_size, size),
+        "data.batch_size": (cfg.data.batch_size, batch),
+        "trainer.max_epochs": (cfg.trainer.max_epochs, epochs(num_train)),
+        "optimizer.lr": (cfg.optimizer.get("lr", lr), lr),
+        "teacher.recipe.max_epochs": (recipe["max_epochs"], epochs(num_train) if labelled else 0),
+        "teacher.recipe.batch_size": (recipe["batch_size"], batch),
+        "teacher.recipe.optimizer.lr": (recipe["optimizer"].get("lr", teacher_lr), teacher_lr),
+    }
+    return {key: value for key, (given, value) in values.items() if given is None and value is not None}
+
+
+def settle(
+    config: DictConfig, cfg: TrainConfig, data: ImageDataModule, folder: Path, labelled: bool = True
+) -> DictConfig:
+    """The configuration with what it leaves to the data, which the run's folder keeps; said where it is unusual."""
+    values = chosen(cfg, data, labelled)
+    if not values:
+        return config
+    usual = data.num_train >= USUAL and "data.image_size" not in values
+    said = ", ".join(f"{key}={value:g}" for key, value in values.items())
+    log.log(logging.DEBUG if usual else logging.INFO, f"chosen for {data.num_train:,} training images: {said}")
+    config = config.copy()
+    for key, value in values.items():
+        OmegaConf.update(config, key, value)
+    if processes.is_rank_zero():
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    return config

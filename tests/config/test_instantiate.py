@@ -1,0 +1,46 @@
+import sys
+from types import ModuleType
+
+import pytest
+
+from distill.config.instantiate import instantiate, resolve_target
+from distill.utils.errors import UserError
+
+
+def net(monkeypatch, signature):
+    """A module with a constructor of this signature, which returns its arguments."""
+    module = ModuleType("own_net")
+    exec(f"def Net({signature}): return dict(locals())", vars(module))
+    monkeypatch.setitem(sys.modules, "own_net", module)
+    return {"_target_": "own_net.Net"}
+
+
+@pytest.mark.parametrize(
+    ("signature", "expected"),
+    [
+        *((f"{name}", {name: 4}) for name in ("num_classes", "n_classes", "nclasses", "num_labels", "num_outputs")),
+        ("out_features: int = 10", {"out_features": 4}),
+        ("classes: int | None = None", {"classes": 4}),
+        ("classes: list[str] = ()", {"classes": ()}),
+        ("num_classes, out_features=64", {"num_classes": 4, "out_features": 64}),
+        ("n_classes, in_chans=1, channels=8", {"n_classes": 4, "in_chans": 3, "channels": 8}),
+    ],
+)
+def test_a_constructor_is_given_what_the_data_say_by_its_own_names(signature, expected, monkeypatch):
+    assert instantiate(net(monkeypatch, signature), "model", num_classes=4, in_channels=3) == expected
+
+
+def test_what_the_configuration_sets_stays(monkeypatch):
+    node = net(monkeypatch, "n_classes, out_features=64") | {"n_classes": 7}
+    assert instantiate(node, "model", num_classes=4) == {"n_classes": 7, "out_features": 64}
+
+
+def test_a_constructor_that_needs_another_argument_is_one_line(monkeypatch):
+    with pytest.raises(UserError, match="model: own_net.Net: .*missing 1 required positional argument: 'how_many'"):
+        instantiate(net(monkeypatch, "how_many"), "model", num_classes=4)
+
+
+def test_hydra_logs_no_lines_of_its_own(caplog):
+    with pytest.raises(UserError, match=r"model\._target_: cannot import 'torch\.nn\.Nope'"):
+        resolve_target({"_target_": "torch.nn.Nope"}, "model")
+    assert caplog.records == []

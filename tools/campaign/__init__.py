@@ -1,0 +1,1 @@
+"""Campaigns against the product's own files and processes; see ``docs/reliability.md``."""
