@@ -77,10 +77,10 @@ def labelled(labels, classes=None, test=None):
         (labelled([0, 1000, 2000] * 9), {}, r"must be 0\.\.C-1 without gaps: .* 3 different ones from"),
         (labelled([0, 1, 10**12] * 9), {}, r"must be 0\.\.C-1 without gaps: .* 3 different ones from"),
         (labelled([0, 1] * 9, ["a", "b"], test=[0, 2]), {}, "label 2 of test image 1"),
-        (labelled([0] * 9 + [1], ["cat", "dog"]), {}, "class 'dog' has 1 training image: 3 splits .* at least 3"),
-        (labelled([0] * 9 + [1] * 2, ["cat", "dog"]), {}, "class 'dog' has 2 training images"),
-        (labelled([0, 1] * 9), {"val_fraction": 0.01}, r"data\.val_fraction=0\.01 splits 14 images into 14 and 0"),
-        (labelled([0, 1] * 9), {"test_fraction": 0.99}, r"data\.test_fraction=0\.99 splits 18 images into 0 and 18"),
+        (labelled([0] * 9 + [1], ["cat", "dog"]), {}, "class 'dog' has 1 training sample: 3 splits .* at least 3"),
+        (labelled([0] * 9 + [1] * 2, ["cat", "dog"]), {}, "class 'dog' has 2 training samples"),
+        (labelled([0, 1] * 9), {"val_fraction": 0.01}, r"data\.val_fraction=0\.01 splits 14 samples into 14 and 0"),
+        (labelled([0, 1] * 9), {"test_fraction": 0.99}, r"data\.test_fraction=0\.99 splits 18 samples into 0 and 18"),
         (labelled([0, 1, 2, 3] * 20), {"subset": 3}, r"data\.subset=3 splits .* each of the 4 classes"),
         (labelled([0, 1] * 9), {"num_classes": 3}, "data.num_classes=3, but the data have 2 classes"),
         (labelled([0, 1] * 20), {"mean": [0.5] * 3}, "data.mean has 3 values, but the images have 1 channels"),
@@ -155,10 +155,10 @@ def test_many_classes_of_few_images(caplog):
     assert len(taken) == 600
     assert torch.equal(taken, stratified(pool, labels, 600, 0, "", every_class=False)[1])
     assert not torch.equal(taken, stratified(pool, labels, 600, 1, "", every_class=False)[1])
-    assert "data.test_fraction=0.2 takes 600 images, fewer than there are classes (1000)" in caplog.text
+    assert "data.test_fraction=0.2 takes 600 samples, fewer than there are classes (1000)" in caplog.text
     with pytest.raises(UserError, match="each part needs at least one of each of the 1000 classes"):
         stratified(pool, labels, 600, 0, "data.subset=600")
-    with pytest.raises(UserError, match="x takes 9 images, and only 5 classes have more than one"):
+    with pytest.raises(UserError, match="x takes 9 samples, and only 5 classes have more than one"):
         stratified(torch.arange(25), torch.arange(25) % 20 % 15, 9, 0, "x", every_class=False)
 
 
@@ -192,4 +192,4 @@ def test_classes_without_a_training_image_are_named(caplog):
     )
     data.setup()
     assert data.num_classes == 4
-    assert "2 of 4 classes have no training image: bee, dog" in caplog.text
+    assert "2 of 4 classes have no training sample: bee, dog" in caplog.text

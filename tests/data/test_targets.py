@@ -151,7 +151,7 @@ def test_number_of_outputs_that_the_user_expects():
 def test_labels_that_every_image_has_are_warned_of(caplog):
     labels = torch.stack([torch.ones(60), torch.arange(60) % 2], 1)
     data(labels, "multilabel", classes=["all", "odd"]).setup()
-    assert "every training image has 1 of 2 labels: all" in caplog.text
+    assert "every training sample has 1 of 2 labels: all" in caplog.text
 
 
 class Labelled(Pairs):

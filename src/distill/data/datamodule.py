@@ -254,7 +254,7 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
         """The first ``n`` training inputs, for a dry forward; for images float32 (n, C, H, W), normalised."""
         batch = self.dataset("train", train=False)[0, torch.arange(min(n, self.num_train))]
         if batch is None or isinstance(batch, Failure):
-            raise UserError(batch.message if batch is not None else "the first training images cannot be read")
+            raise UserError(batch.message if batch is not None else "the first training samples cannot be read")
         return batch.inputs.cpu()
 
     def train_dataloader(self) -> ViewLoader:
@@ -274,7 +274,6 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
         return self._loader(split)
 
     def _loader(self, split: SplitName, train: bool = False) -> ViewLoader:
-        size = self.batch_size if train else self.evaluation_batch_size
         dataset = self.dataset(split, train)
         workers = self.options.num_workers
         if workers is None:
@@ -282,13 +281,17 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
         return ViewLoader(
             dataset,  # type: ignore[arg-type]
             batch_size=None,
-            sampler=ViewSampler(len(dataset), size, self.seed, shuffle=train, drop_last=train, device=dataset.device),
+            sampler=self.sampler(dataset, self.batch_size if train else self.evaluation_batch_size, train),
             num_workers=workers,
             collate_fn=identity_collate,
             persistent_workers=workers > 0,
             pin_memory=dataset.device.type == "cpu" and torch.cuda.is_available(),
             generator=torch.Generator(),  # so that nothing is drawn from torch's global one
         )
+
+    def sampler(self, dataset: BatchDataset, size: int, train: bool) -> ViewSampler:
+        """The order of a split's batches of ``size`` samples."""
+        return ViewSampler(len(dataset), size, self.seed, shuffle=train, drop_last=train, device=dataset.device)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """As Lightning does it; a batch that was made on the device is left alone."""

@@ -20,7 +20,7 @@ _MIX_2 = 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
 
 # One stream per use, so that the order of an epoch says nothing about its views.
-_VIEWS, _ORDER, _SAMPLE = 1, 2, 3
+_VIEWS, ORDER, _SAMPLE, BATCHES = 1, 2, 3, 4
 
 
 def _signed(value: int) -> int:
@@ -79,9 +79,9 @@ def uniform(seed: int, epoch: int, index: Tensor, n: int) -> Tensor:
     return _shift(bits, 40).to(torch.float32) * 2.0**-24
 
 
-def permutation(n: int, seed: int, epoch: int) -> Tensor:
-    """A random order of ``range(n)``, int64 (n,), that depends on (seed, epoch) only."""
-    return torch.argsort(_bits(_ORDER, seed, epoch, torch.arange(n)), stable=True)
+def permutation(n: int, seed: int, epoch: int, stream: int = ORDER) -> Tensor:
+    """A random order of ``range(n)``, int64 (n,), that depends on (seed, epoch) only; of each stream another."""
+    return torch.argsort(_bits(stream, seed, epoch, torch.arange(n)), stable=True)
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:

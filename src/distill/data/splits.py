@@ -149,7 +149,7 @@ def check_labels(splits: Splits) -> list[str]:
     datasets = {name: getattr(splits, name) for name in ("train", "val", "test") if getattr(splits, name) is not None}
     for name, dataset in datasets.items():
         if not len(dataset):
-            raise UserError(f"the {name} split is empty: it needs at least one image")
+            raise UserError(f"the {name} split is empty: it needs at least one sample")
     if splits.classes is not None:
         classes = list(splits.classes)
     else:
@@ -157,7 +157,7 @@ def check_labels(splits: Splits) -> list[str]:
         used = splits.train.labels.unique()
         if int(used[0]) >= 0 and len(used) != largest + 1:
             raise UserError(
-                f"the labels must be 0..C-1 without gaps: the training images have {len(used)} different ones from "
+                f"the labels must be 0..C-1 without gaps: the training samples have {len(used)} different ones from "
                 f"{int(used[0])} to {int(used[-1])}, and the largest of all is {largest}"
             )
         classes = [str(number) for number in range(largest + 1)]
@@ -171,10 +171,12 @@ def check_labels(splits: Splits) -> list[str]:
             )
     present = splits.train.labels.bincount().nonzero().flatten()
     if len(present) < 2:
-        raise UserError(f"the training images are all of one class ({classes[int(present[0])]}): at least 2 are needed")
+        raise UserError(
+            f"the training samples are all of one class ({classes[int(present[0])]}): at least 2 are needed"
+        )
     if len(present) < len(classes):
         absent = [classes[number] for number in sorted({*range(len(classes))} - {*present.tolist()})]
-        log.warning(f"{len(absent)} of {len(classes)} classes have no training image: {', '.join(absent[:5])}")
+        log.warning(f"{len(absent)} of {len(classes)} classes have no training sample: {', '.join(absent[:5])}")
     return classes
 
 
@@ -206,14 +208,14 @@ def split_dataset(
 
 
 def _check_counts(splits: Splits, classes: Sequence[str]) -> None:
-    """A UserError for a class that has fewer images than splits are made of it."""
+    """A UserError for a class that has fewer samples than splits are made of it."""
     num_parts = 1 + (splits.val is None) + (splits.test is None)
     counts = splits.train.labels.bincount(minlength=len(classes))
     too_small = ((counts > 0) & (counts < num_parts)).nonzero().flatten()
     if len(too_small):
         name, count = classes[int(too_small[0])], int(counts[too_small[0]])
         raise UserError(
-            f"class {name!r} has {count} training image{'s' * (count > 1)}: {num_parts} splits are made of them, "
+            f"class {name!r} has {count} training sample{'s' * (count > 1)}: {num_parts} splits are made of them, "
             f"so each class needs at least {num_parts}"
         )
 
@@ -225,7 +227,9 @@ def choose(
     if labels is not None:
         return stratified(pool, labels, size, seed, option, every_class)
     if not 0 < size < len(pool):
-        raise UserError(f"{option} splits {len(pool)} images into {len(pool) - size} and {size}: each needs at least 1")
+        raise UserError(
+            f"{option} splits {len(pool)} samples into {len(pool) - size} and {size}: each needs at least 1"
+        )
     shuffled = pool[torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))]
     return shuffled[size:].sort().values, shuffled[:size].sort().values
 
@@ -247,7 +251,7 @@ def stratified(
         The rows that remain and those taken, each ascending.
 
     Raises:
-        UserError: if a part cannot hold one image of each class that it needs.
+        UserError: if a part cannot hold one sample of each class that it needs.
     """
     from sklearn.model_selection import train_test_split
 
@@ -257,7 +261,7 @@ def stratified(
         return _one_of_a_class(pool, labels, size, seed, option)
     if min(size, rest) < num_classes:
         raise UserError(
-            f"{option} splits {len(pool)} images into {rest} and {size}: each part needs at least one of each of the "
+            f"{option} splits {len(pool)} samples into {rest} and {size}: each part needs at least one of each of the "
             f"{num_classes} classes"
         )
     remaining, taken = train_test_split(
@@ -272,8 +276,8 @@ def _one_of_a_class(pool: Tensor, labels: Tensor, size: int, seed: int, option: 
     _, first, counts = np.unique(labels[shuffled].numpy(), return_index=True, return_counts=True)
     spare = torch.from_numpy(first[counts > 1]).sort().values  # positions in random order, no class's only row
     if len(spare) < size:
-        raise UserError(f"{option} takes {size} images, and only {len(spare)} classes have more than one")
-    log.warning(f"{option} takes {size} images, fewer than there are classes ({len(first)}): one of each of {size}")
+        raise UserError(f"{option} takes {size} samples, and only {len(spare)} classes have more than one")
+    log.warning(f"{option} takes {size} samples, fewer than there are classes ({len(first)}): one of each of {size}")
     taken = torch.zeros(len(pool), dtype=torch.bool)
     taken[spare[:size]] = True
     return shuffled[~taken].sort().values, shuffled[taken].sort().values

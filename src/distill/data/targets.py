@@ -42,7 +42,7 @@ def check_targets(splits: Splits, targets: Targets) -> tuple[Splits, list[str]]:
     names = [name for name in ("train", "val", "test") if getattr(splits, name) is not None]
     for name in names:
         if not len(getattr(splits, name)):
-            raise UserError(f"the {name} split is empty: it needs at least one image")
+            raise UserError(f"the {name} split is empty: it needs at least one sample")
     labels = {name: _of_kind(getattr(splits, name), name, targets) for name in names}
     changed: dict[str, Any] = {name: _with_labels(getattr(splits, name), labels[name]) for name in names}
     splits = replace(splits, **changed)
@@ -134,7 +134,7 @@ def _check_values(dataset: LabelledDataset, split: str, values: Tensor, invalid:
 
 def _check_used(labels: Tensor, names: Sequence[str]) -> None:
     """A warning of labels that all training samples have, or none."""
-    for counts, what in ((labels.sum(0), "no training image has"), ((1 - labels).sum(0), "every training image has")):
+    for counts, what in ((labels.sum(0), "no training sample has"), ((1 - labels).sum(0), "every training sample has")):
         unused = [names[number] for number in (counts == 0).nonzero().flatten().tolist()]
         if unused:
             log.warning(f"{what} {len(unused)} of {len(names)} labels: {', '.join(unused[:5])}")

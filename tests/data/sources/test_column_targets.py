@@ -87,7 +87,7 @@ def test_without_labels_no_column_is_needed(tmp_path):
         ({"a": [0, 1]}, "a", "multilabel", r"the labels of row 0 .* got 0; .* data.label=\[<column>\]"),
         ({"a": [["x"], None]}, "a", "multilabel", "the labels of row 1 of t.parquet are null"),
         ({"a": [[0.5]]}, "a", "multilabel", "must be names, got 0.5 among them"),
-        ({"a": ["", ""]}, "a", "multilabel", "no training image has a label"),
+        ({"a": ["", ""]}, "a", "multilabel", "no training sample has a label"),
         ({"age": [1]}, "agge", "numbers", r"t.parquet: there is no 'agge' as the label column .*did you mean 'age'"),
         ({"age": [1]}, ["age", "size"], "numbers", "there is no 'size' as the label column"),
         ({"age": [1], "size": [1]}, ["age", "size"], "classes", r"data.label=\[age,size\]: a class is one column"),

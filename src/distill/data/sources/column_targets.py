@@ -30,7 +30,7 @@ def with_targets(tables: Mapping[str, Table], targets: Targets, are_names: bool)
     names: Sequence[str] | None = None
     if targets == "none":
         for table in tables.values():
-            table.images.labels = torch.zeros(table.size, dtype=torch.int64)
+            table.samples.labels = torch.zeros(table.size, dtype=torch.int64)
     elif targets == "multilabel" and are_names:
         names = _label_names(tables)
     else:
@@ -38,8 +38,8 @@ def with_targets(tables: Mapping[str, Table], targets: Targets, are_names: bool)
         read = _number if targets == "numbers" else _bit
         for table in tables.values():
             columns = [_column(table, name, read) for name in names]
-            table.images.labels = torch.tensor(columns, dtype=torch.float32).T.contiguous()
-    return Splits(**{split: table.images for split, table in tables.items()}, classes=names)
+            table.samples.labels = torch.tensor(columns, dtype=torch.float32).T.contiguous()
+    return Splits(**{split: table.samples for split, table in tables.items()}, classes=names)
 
 
 def _cells(table: Table, name: str | None = None) -> Iterator[tuple[int, Any]]:
@@ -57,7 +57,7 @@ def _column(table: Table, name: str, read: Callable[[Any], float]) -> list[float
         try:
             numbers.append(read(value))
         except ValueError as error:
-            raise UserError(f"the label {name!r} of {table.images.name(row)} {error}") from error
+            raise UserError(f"the label {name!r} of {table.samples.name(row)} {error}") from error
     return numbers
 
 
@@ -98,17 +98,17 @@ def _label_names(tables: Mapping[str, Table]) -> list[str]:
     listed = dict.fromkeys(name for labels in tables["train"].labels for name in labels.names or ())
     names = list(listed) or sorted({name for row in rows["train"] for name in row}, key=natural_order)
     if not names:
-        raise UserError("no training image has a label")
+        raise UserError("no training sample has a label")
     numbers = {name: number for number, name in enumerate(names)}
     for split, table in tables.items():
         targets = torch.zeros(len(rows[split]), len(names))
         for row, found in enumerate(rows[split]):
             for name in found:
                 if name not in numbers:
-                    where = f"the label {name!r} of {table.images.name(row)}"
+                    where = f"the label {name!r} of {table.samples.name(row)}"
                     raise UserError(f"{where} is no label of the training split; {nearest(name, names)}")
                 targets[row, numbers[name]] = 1
-        table.images.labels = targets
+        table.samples.labels = targets
     return names
 
 
@@ -126,7 +126,7 @@ def _sets(table: Table) -> list[list[str]]:
         try:
             rows.append(_names(value, numbered[row]))
         except ValueError as error:
-            raise UserError(f"the labels of {table.images.name(row)} {error}") from error
+            raise UserError(f"the labels of {table.samples.name(row)} {error}") from error
     return rows
 
 

@@ -55,8 +55,8 @@ def as_splits(tables: Mapping[str, Table], targets: Targets = "classes", label: 
     lists = list(dict.fromkeys(part.names for part in together if part.names is not None and not part.is_text))
     classes = _classes(parts["train"], lists)
     for split, table in tables.items():
-        table.images.labels = torch.cat([_by_name(part, classes, lists) for part in parts[split]])
-    return Splits(**{split: table.images for split, table in tables.items()}, classes=classes)
+        table.samples.labels = torch.cat([_by_name(part, classes, lists) for part in parts[split]])
+    return Splits(**{split: table.samples for split, table in tables.items()}, classes=classes)
 
 
 def _by_name(part: _Numbered, classes: Sequence[str] | None, lists: Sequence[tuple[str, ...]]) -> Tensor:
@@ -176,7 +176,7 @@ def _numbered(table: Table) -> Iterator[_Numbered]:
         values, names = labels.values, labels.names
 
         def name(row: int, start: int = start) -> str:
-            return table.images.name(start + row)
+            return table.samples.name(start + row)
 
         for row, label in enumerate(values):
             if label is None:

@@ -1,10 +1,10 @@
-"""One split of a table: its images, and the label columns of its files."""
+"""One split of a table: its samples, and the label columns of its files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill.data.vision.images import EncodedImages
+from distill.data.splits import LabelledDataset
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Labels:
 
 @dataclass(frozen=True)
 class Table:
-    """One split: ``size`` images still without labels, and the labels of its files in the order of the images."""
+    """One split: ``size`` samples still without labels, and the labels of its files in the order of the samples."""
 
-    images: EncodedImages
+    samples: LabelledDataset
     labels: Sequence[Labels]
     size: int
