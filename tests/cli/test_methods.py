@@ -14,9 +14,9 @@ from distill.utils.errors import UserError
 from jobs import ROOT, TINY, command, composed, run_job
 
 QUICK = TINY[1:]
-LOGITS = ("kd", "dkd", "dist", "nkd", "ttm", "wttm", "mlkd")
+LOGITS = ("kd", "dkd", "dist", "nkd", "ttm", "wttm", "mlkd", "reverse_kl", "jsd", "skew_kl", "logit_mse")
 FEATURES = ("fitnet", "at", "fsp", "nst", "ab", "ft", "vid", "ofd", "reviewkd", "simkd")
-RELATIONS = ("rkd", "pkt", "sp", "cc", "crd", "ickd")
+RELATIONS = ("rkd", "pkt", "sp", "cc", "crd", "ickd", "margin_mse")
 FLOWS = ("tfkd", "ban", "dml", "takd", "multi_teacher")
 ALONE = ("none", "tfkd", "dml")
 OTHERS = {"multi_teacher": ["kd.teachers=[wrn_16_1]"]}  # the default is the teacher of these tests
@@ -39,7 +39,11 @@ def weighted(kd, train):
         total += hard * train[f"{who}hard"]
         for name, term in kd["terms"].items():
             if term["weight"]:
-                total += term["weight"] * (soft if name in (*LOGITS, "tfkd", "output") else 1) * train[who + name]
+                total += (
+                    term["weight"]
+                    * (soft if name in (*LOGITS, "tfkd", "output", "margin_mse") else 1)
+                    * train[who + name]
+                )
     return total
 
 

@@ -23,9 +23,12 @@ SCHEDULABLE = {
     "CRDInBatch": {"tau"},
     "DIST": {"beta", "gamma", "T"},
     "DKD": {"alpha", "beta", "T"},
+    "JSD": {"beta", "T"},
     "KD": {"T"},
     "NKD": {"gamma", "T"},
     "RKD": {"distance", "angle"},
+    "ReverseKL": {"T"},
+    "SkewKL": {"alpha", "T"},
     "TTM": {"gamma"},
     "TfKD": {"a", "T"},
     "WTTM": {"gamma"},
@@ -66,7 +69,12 @@ def value(loss):
         given = {"target": torch.arange(N), "index": torch.arange(N)}
         for side in ("student", "teacher"):
             feature = random(N, 64, 4, 4)
-            given |= {f"{side}_logits": random(N, C), f"{side}_embedding": random(N, 64), f"{side}_feature": feature}
+            given |= {
+                f"{side}_logits": random(N, C),
+                f"{side}_output": random(N, C),
+                f"{side}_embedding": random(N, 64),
+                f"{side}_feature": feature,
+            }
             given[f"{side}_preactivations"] = [feature]
         found = loss(**{key: given[key] for key in inspect.signature(loss.forward).parameters})
     return found.item()

@@ -10,9 +10,9 @@ from distill import losses
 from loss_contract import SAMPLES, built, changed, inputs, student_tensors
 
 FAMILIES = {
-    "logits": ["KD", "DKD", "DIST", "NKD", "TTM", "WTTM", "MLKD", "TfKD", "OutputMSE"],
+    "logits": ["KD", "DKD", "DIST", "NKD", "TTM", "WTTM", "MLKD", "TfKD", "OutputMSE", "ReverseKL", "JSD", "SkewKL"],
     "features": ["FitNet", "AT", "NST", "FSP", "AB", "FT", "VID", "OFD", "ReviewKD", "EmbeddingMatch", "DenseMatch"],
-    "relations": ["RKD", "PKT", "SP", "CC", "CRD", "CRDInBatch", "ICKD"],
+    "relations": ["RKD", "PKT", "SP", "CC", "CRD", "CRDInBatch", "ICKD", "MarginMSE"],
 }
 NAMES = [name for names in FAMILIES.values() for name in names]
 LEARNED = {"EmbeddingMatch", "DenseMatch", "FitNet", "AB", "FT", "VID", "OFD", "ReviewKD", "CRD", "CRDInBatch", "ICKD"}

@@ -18,11 +18,15 @@ OF_LOGITS = {
     "ttm": lambda s, t, y: losses.ttm_loss(s, t),
     "wttm": lambda s, t, y: losses.wttm_loss(s, t),
     "mlkd": lambda s, t, y: losses.mlkd_loss(s, t),
+    "reverse_kl": lambda s, t, y: losses.reverse_kl_loss(s, t),
+    "jsd": lambda s, t, y: losses.jsd_loss(s, t),
+    "skew_kl": lambda s, t, y: losses.skew_kl_loss(s, t),
+    "skew_reverse_kl": lambda s, t, y: losses.skew_kl_loss(s, t, reverse=True),
 }
 OF_EMBEDDINGS = {"pkt": losses.pkt_loss, "sp": losses.sp_loss, "rkd_distance": losses.rkd_distance,
                  "rkd_angle": losses.rkd_angle}  # fmt: skip
-ZERO_AT_EQUALITY = ("kd", "dkd", "dist", "mlkd")
-AT_LEAST_ZERO = ("kd", "dkd", "dist", "mlkd", "ttm", "wttm")
+ZERO_AT_EQUALITY = ("kd", "dkd", "dist", "mlkd", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl")
+AT_LEAST_ZERO = (*ZERO_AT_EQUALITY, "ttm", "wttm")
 
 
 def drawn(sizes, seed, scale=1.0):

@@ -13,8 +13,8 @@ from distill.config.schedules import Schedule
 from distill.losses.protocols import AcceptsSoftTargets, FixedArguments, Pretrainable, SoftTarget
 from distill.utils.errors import UserError, nearest
 
-OUTPUTS = ("logits", "output", "embedding", "feature", "features", "preactivations")  # of either model
-READS = (*(f"{side}_{output}" for output in OUTPUTS for side in ("student", "teacher")), "target", "index")
+OUTPUTS = ("logits", "output", "embedding", "feature", "features", "preactivations", "attention")  # of either model
+READS = (*(f"{side}_{o}" for o in OUTPUTS for side in ("student", "teacher")), "target", "index", "attention_mask")
 TAKEN = ("loss", "hard", "total")
 
 Layers = int | str | list[int | str] | tuple[int | str, ...] | None
@@ -46,7 +46,10 @@ class Term:
     layer's output and the term is the sum over the pairs of layers (each pair with its own copy of the loss);
     ``student_logits`` are rows of a distribution as the task sees them, ``student_output`` is what the model returned,
     ``student_features`` is the list of all layers, ``student_preactivations`` what comes before each one's last
-    activation. ``distill.losses.protocols`` lists what a loss may define besides ``forward``.
+    activation. Of texts, features are hidden states (N, L, D); ``student_attention`` is the list [query, key, value] of
+    one layer's projections, each (N, L, D), before heads are split, and ``attention_mask``, int64 (N, L), is 1 at the
+    student's tokens and 0 at padding (None for images). ``distill.losses.protocols`` lists what a loss may define
+    besides ``forward``.
 
     Args:
         name: under which it is logged.

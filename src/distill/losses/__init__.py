@@ -22,15 +22,19 @@ from distill.losses.features.simkd import simkd_loss as simkd_loss
 from distill.losses.features.vid import VID as VID, vid_loss as vid_loss
 from distill.losses.logits.dist import DIST as DIST, dist_loss as dist_loss
 from distill.losses.logits.dkd import DKD as DKD, dkd_loss as dkd_loss
+from distill.losses.logits.jsd import JSD as JSD, jsd_loss as jsd_loss
 from distill.losses.logits.kd import KD as KD, kd_loss as kd_loss
 from distill.losses.logits.labels import (
     check_labels as check_labels,
     non_target_classes as non_target_classes,
     target_mask as target_mask,
 )
+from distill.losses.logits.logit_mse import logit_mse_loss as logit_mse_loss
 from distill.losses.logits.mlkd import MLKD as MLKD, mlkd_loss as mlkd_loss
 from distill.losses.logits.nkd import NKD as NKD, nkd_loss as nkd_loss
 from distill.losses.logits.output_mse import OutputMSE as OutputMSE, output_mse_loss as output_mse_loss
+from distill.losses.logits.reverse_kl import ReverseKL as ReverseKL, reverse_kl_loss as reverse_kl_loss
+from distill.losses.logits.skew_kl import SkewKL as SkewKL, skew_kl_loss as skew_kl_loss
 from distill.losses.logits.standardize import standardize as standardize
 from distill.losses.logits.tfkd import TfKD as TfKD, tfkd_loss as tfkd_loss
 from distill.losses.logits.ttm import TTM as TTM, transformed_divergence as transformed_divergence, ttm_loss as ttm_loss
@@ -43,6 +47,7 @@ from distill.losses.relations.crd import (
     nce_loss as nce_loss,
 )
 from distill.losses.relations.ickd import ICKD as ICKD, ickd_loss as ickd_loss
+from distill.losses.relations.margin_mse import MarginMSE as MarginMSE, margin_mse_loss as margin_mse_loss
 from distill.losses.relations.pkt import PKT as PKT, pkt_loss as pkt_loss
 from distill.losses.relations.rkd import RKD as RKD, rkd_angle as rkd_angle, rkd_distance as rkd_distance
 from distill.losses.relations.sp import SP as SP, sp_loss as sp_loss

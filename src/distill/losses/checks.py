@@ -72,6 +72,13 @@ def at_least(name: str, value: float, least: int = 0) -> float:
     return float(value)
 
 
+def share(name: str, value: float, below_1: bool = False) -> float:
+    """``value`` if it lies in [0, 1], or with ``below_1`` in [0, 1), else a ValueError that names it."""
+    if not (0 <= value < 1 or (value == 1 and not below_1)):
+        raise ValueError(f"{name} must lie in [0, 1{')' if below_1 else ']'}, got {value}")
+    return float(value)
+
+
 def same_shape(a: Tensor, b: Tensor, name_a: str, name_b: str, dims: int | None = None) -> None:
     """A ValueError that shows both shapes, unless they are equal (and have ``dims`` dimensions)."""
     if a.shape != b.shape:

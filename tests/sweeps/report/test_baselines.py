@@ -1,6 +1,7 @@
 """The student alone, with which a sweep's points are compared."""
 
 import html
+import inspect
 import json
 import re
 
@@ -93,8 +94,7 @@ def test_the_losses_taken_for_soft_are_the_soft_ones():
             target = term["loss"]["_target_"]
             loss = get_object(target)
             function = loss.forward if isinstance(loss, type) else loss
-            code = function.__code__
-            reads = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            reads = inspect.signature(function).parameters
             soft = (
                 {"teacher_logits", "teacher_output"} & {*reads} or getattr(loss, "is_soft_target", False)
             ) and "pretraining" not in term
