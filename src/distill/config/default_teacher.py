@@ -24,6 +24,11 @@ TEACHERS = {
     "resnet50": "resnet50",
     "timm": "resnet34",
     "torchvision": "resnet34",
+    "hf": "hf",
+    "from_teacher": "hf",
+    "bert_tiny": "hf",
+    "bert_mini": "hf",
+    "bert_small": "hf",
 }
 """Larger models of the student's family where there is one; most pairs are those of Tian et al. 2020
 (arXiv:1910.10699)."""

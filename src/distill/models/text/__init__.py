@@ -1,0 +1,1 @@
+"""Text encoders of transformers: by name, from sizes, or cut from the teacher."""

@@ -1,0 +1,104 @@
+"""A text encoder as every other model here: one dict of tensors in, one tensor out."""
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+
+from distill.models.text import structure
+from distill.models.text.pooling import Pooling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Output = Literal["text", "tokens", "embedding"]
+OUTPUTS = ("text", "tokens", "embedding")
+
+
+class TextModel(nn.Module):
+    """A model of transformers that is called with a dict and returns a tensor.
+
+    Attributes:
+        model: the model of transformers; its ``config`` is ``config`` here.
+        output: "text": (N, C); "tokens": (N, L, C); "embedding": (N, D).
+        stages: paths of the embeddings and of each encoder layer, whose outputs are (N, L, D); () where the layers
+            lie in no list.
+        head_path: path of the linear layer whose input is a text's embedding (N, D). With output "embedding" there is
+            none, and "head", an identity, reads and gives the embedding. None: no such layer (tokens, decoders).
+        attention: of each encoder layer the paths of its query, key and value projections, each of which gives
+            (N, L, heads · d_head); () where they are fused.
+        num_heads: of each layer's self-attention.
+        max_length: most tokens of a text; None: no limit of the model's own.
+        pooling: of output "embedding".
+
+    A hook on any of these paths leaves scaled dot-product attention (sdpa) on, where the model has it.
+    """
+
+    def __init__(self, model: "PreTrainedModel", output: Output = "text", pooling: Pooling | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.output = output
+        self.pooling = (pooling or Pooling()) if output == "embedding" else None
+        self._accepted = frozenset(inspect.signature(model.forward).parameters)
+        config: Any = model.config
+        layers = structure.layer_list(model, config.num_hidden_layers)
+        modules = list(model.get_submodule(layers)) if layers is not None else []
+        paths = [f"model.{layers}.{i}" for i in range(len(modules))]
+        self.layer_list = layers
+        self.stages: tuple[str, ...] = (f"model.{structure.embeddings(model)}", *paths) if paths else ()
+        self.attention: tuple[tuple[str, ...], ...] = tuple(
+            tuple(f"{path}.{projection}" for projection in structure.projections(module))
+            for path, module in zip(paths, modules, strict=True)
+        )
+        self.num_heads = int(config.num_attention_heads)
+        self.max_length = structure.longest_input(model)
+        self.head_path = self._head_path()
+        if output == "embedding":
+            self.head = nn.Identity()
+        self.train()  # from_pretrained gives eval mode, in which a trained model would have no dropout
+
+    @property
+    def config(self) -> Any:
+        """The configuration of transformers; ``id2label`` has the classes' names."""
+        return self.model.config
+
+    def _head_path(self) -> str | None:
+        if self.output == "embedding":
+            return "head"
+        path = structure.classifier(self.model, self.config.num_labels)
+        per_text = self.output == "text" and path is not None and path != "score"  # of decoders: before they choose one
+        return f"model.{path}" if per_text else None
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Logits (N, C), of output "tokens" (N, L, C), of output "embedding" the embeddings (N, D).
+
+        Args:
+            inputs: ``input_ids`` and ``attention_mask``, int64 (N, L), perhaps ``token_type_ids``; what the model has
+                no argument for is left out.
+
+        Raises:
+            TypeError: the inputs are no dict, as those of images.
+        """
+        if not isinstance(inputs, dict):
+            raise TypeError(f"a text model takes a dict with input_ids and attention_mask, got {type(inputs).__name__}")
+        output: Any = self.model(**{key: value for key, value in inputs.items() if key in self._accepted})
+        if self.pooling is None:
+            logits: Tensor = output.logits
+            return logits
+        embedding: Tensor = self.head(self.pooling(output.last_hidden_state, inputs["attention_mask"]))
+        return embedding
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes config.json and model.safetensors that plain ``from_pretrained`` of transformers loads.
+
+        With output "embedding" also ``modules.json`` and ``1_Pooling``, with which sentence-transformers loads it.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(folder)
+        if self.pooling is not None:
+            self.pooling.save(folder, int(self.config.hidden_size))
