@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.methods import BATCH, build_method, build_pair, enter_working_stage, random_outputs
-from distill.cli.methods import methods
+from benchmarks.methods import BATCH, build_method, build_pair, enter_working_stage, of_maps, random_outputs
 from distill.data import Batch
 from distill.utils.environment import hardware
 
@@ -112,10 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args(arguments)
     for name in given.names:
-        if name not in methods():
-            parser.error(f"kd has no option '{name}'; there are {', '.join(methods())}")
+        if name not in of_maps():
+            parser.error(f"kd has no option '{name}'; there are {', '.join(of_maps())}")
     torch.set_num_threads(given.threads)
-    names = given.names or [name for name in methods() if name != "none"]
+    names = given.names or [name for name in of_maps() if name != "none"]
     step, found = shares(names, given.rounds, given.bf16)
     device = vars(hardware(torch.device("cpu")))
     print(

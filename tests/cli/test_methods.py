@@ -17,6 +17,7 @@ QUICK = TINY[1:]
 LOGITS = ("kd", "dkd", "dist", "nkd", "ttm", "wttm", "mlkd", "reverse_kl", "jsd", "skew_kl", "logit_mse")
 FEATURES = ("fitnet", "at", "fsp", "nst", "ab", "ft", "vid", "ofd", "reviewkd", "simkd")
 RELATIONS = ("rkd", "pkt", "sp", "cc", "crd", "ickd", "margin_mse")
+TOKENS = ("hidden", "pkd", "minilm")  # of transformers
 FLOWS = ("tfkd", "ban", "dml", "takd", "multi_teacher")
 ALONE = ("none", "tfkd", "dml")
 OTHERS = {"multi_teacher": ["kd.teachers=[wrn_16_1]"]}  # the default is the teacher of these tests
@@ -28,7 +29,7 @@ def folder(tmp_path_factory):
 
 
 def test_every_method_has_its_name():
-    assert {*LOGITS, *FEATURES, *RELATIONS, *FLOWS} <= set(methods())
+    assert {*LOGITS, *FEATURES, *RELATIONS, *TOKENS, *FLOWS} <= set(methods())
 
 
 def weighted(kd, train):
@@ -48,7 +49,7 @@ def weighted(kd, train):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kd", sorted(methods()))
+@pytest.mark.parametrize("kd", sorted(set(methods()) - {*TOKENS}))
 def test_every_method_trains(folder, kd):
     report = run_job(folder / kd, *QUICK, f"kd={kd}", "model=resnet8", "teacher=resnet14", *OTHERS.get(kd, []))
     assert ("teacher" in report) == (kd not in ALONE)
@@ -76,7 +77,7 @@ def rehearsed(folder, *overrides):
     return prepare(composed("threads=1", "trainer.accelerator=cpu", "data.subset=100", *overrides), folder)
 
 
-@pytest.mark.parametrize("kd", sorted(set(methods()) - {"none", "fsp"}))
+@pytest.mark.parametrize("kd", sorted(set(methods()) - {"none", "fsp", *TOKENS}))
 def test_every_method_takes_a_pair_of_two_families(tmp_path, kd):
     made = rehearsed(
         tmp_path, f"kd={kd}", "model=mobilenetv2", "teacher=resnet14", "data.image_size=32", *OTHERS.get(kd, [])
@@ -89,10 +90,21 @@ def test_every_method_takes_a_pair_of_two_families(tmp_path, kd):
 )
 @pytest.mark.parametrize("side", ["teacher", "model"])
 def test_every_method_takes_a_transformer(tmp_path, kd, side):
-    small = [f"+{side}.{key}" for key in ("depth=3", "embed_dim=24", "num_heads=2", "patch_size=4")]
-    vit = [f"{side}=timm", f"{side}.name=vit_tiny_patch16_224", *small]
-    made = rehearsed(tmp_path, f"kd={kd}", *vit, "data.image_size=32")
+    made = rehearsed(tmp_path, f"kd={kd}", *vit(side, 24), "data.image_size=32")
     assert made.stages[-1].criterion.terms
+
+
+def vit(side, embed_dim):
+    """Overrides for a small transformer of timm."""
+    small = (f"+{side}.{key}" for key in ("depth=3", f"embed_dim={embed_dim}", "num_heads=2", "patch_size=4"))
+    return [f"{side}=timm", f"{side}.name=vit_tiny_patch16_224", *small]
+
+
+def test_hidden_states_of_two_transformers_and_of_nothing_else(tmp_path):
+    made = rehearsed(tmp_path, "kd=pkd", *vit("model", 16), *vit("teacher", 24), "data.image_size=32")
+    assert sum(p.numel() for p in made.stages[-1].criterion.parameters()) == 3 * (16 * 24 + 24)  # a layer each
+    with pytest.raises(UserError, match=r"term 'pkd': .* must have shape \(N, L, D\), tokens of a transformer, got"):
+        rehearsed(tmp_path, "kd=pkd", "model=resnet8", "teacher=resnet14")
 
 
 @pytest.mark.parametrize("kd", ["kd", "at", "rkd"])

@@ -6,7 +6,8 @@ import torch
 
 from distill import losses
 
-SHAPES = {"logits": (5,), "output": (5,), "embedding": (6,), "feature": (4, 4, 4)}
+SHAPES = {"logits": (5,), "output": (5,), "embedding": (6,), "feature": (4, 4, 4), "attention": (5, 24)}
+OF_TOKENS = {"HiddenStates", "PKD", "MiniLM"}  # their features are hidden states (L, D)
 SAMPLES = 8
 
 
@@ -15,15 +16,18 @@ def built(name, seed=0, **settings):
     torch.manual_seed(seed)
     loss = getattr(losses, name)(**settings)
     if hasattr(loss, "build"):
-        loss.build(**{key: _shape(key) for key in inspect.signature(loss.build).parameters})
+        loss.build(**{key: _shape(key, name) for key in inspect.signature(loss.build).parameters})
     return loss
 
 
-def _shape(key):
+def _shape(key, name):
     if key in ("num_samples", "num_classes"):
         return 40 if key == "num_samples" else SHAPES["logits"][0]
+    what = "attention" if name in OF_TOKENS else key.split("_")[1]
+    shape = (SAMPLES, *SHAPES.get(what, SHAPES["feature"]))
+    if key.endswith("attention"):
+        return [shape] * 3
     several = key.endswith("s") and not key.endswith("logits")
-    shape = (SAMPLES, *SHAPES.get(key.split("_")[1], SHAPES["feature"]))
     return [shape, shape] if several else shape
 
 
@@ -32,10 +36,14 @@ def inputs(loss, samples=SAMPLES, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     values = {}
     for key in inspect.signature(loss.forward).parameters:
+        if key == "attention_mask":  # texts of 5, 4 and 3 tokens
+            lengths = SHAPES["attention"][0] - torch.arange(samples) % 3
+            values[key] = (torch.arange(SHAPES["attention"][0]) < lengths[:, None]).long()
+            continue
         if key in ("target", "index"):
             values[key] = torch.arange(samples) % SHAPES["logits"][0] if key == "target" else torch.arange(samples)
             continue
-        shape = _shape(key)
+        shape = _shape(key, type(loss).__name__)
         made = [
             torch.randn(samples, *one[1:], generator=generator, dtype=torch.float64).to(dtype)
             for one in (shape if isinstance(shape, list) else [shape])

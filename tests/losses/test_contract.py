@@ -11,7 +11,22 @@ from loss_contract import SAMPLES, built, changed, inputs, student_tensors
 
 FAMILIES = {
     "logits": ["KD", "DKD", "DIST", "NKD", "TTM", "WTTM", "MLKD", "TfKD", "OutputMSE", "ReverseKL", "JSD", "SkewKL"],
-    "features": ["FitNet", "AT", "NST", "FSP", "AB", "FT", "VID", "OFD", "ReviewKD", "EmbeddingMatch", "DenseMatch"],
+    "features": [
+        "FitNet",
+        "AT",
+        "NST",
+        "FSP",
+        "AB",
+        "FT",
+        "VID",
+        "OFD",
+        "ReviewKD",
+        "EmbeddingMatch",
+        "DenseMatch",
+        "HiddenStates",
+        "PKD",
+        "MiniLM",
+    ],
     "relations": ["RKD", "PKT", "SP", "CC", "CRD", "CRDInBatch", "ICKD", "MarginMSE"],
 }
 NAMES = [name for names in FAMILIES.values() for name in names]

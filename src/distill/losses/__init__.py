@@ -10,6 +10,8 @@ from distill.losses.features.embedding import (
 from distill.losses.features.fitnet import FitNet as FitNet, hint_loss as hint_loss
 from distill.losses.features.fsp import FSP as FSP, fsp_loss as fsp_loss
 from distill.losses.features.ft import FT as FT, ft_loss as ft_loss
+from distill.losses.features.hidden import HiddenStates as HiddenStates, hidden_loss as hidden_loss
+from distill.losses.features.minilm import MiniLM as MiniLM, minilm_loss as minilm_loss
 from distill.losses.features.nst import NST as NST, nst_loss as nst_loss
 from distill.losses.features.ofd import (
     OFD as OFD,
@@ -17,6 +19,7 @@ from distill.losses.features.ofd import (
     bn_margin as bn_margin,
     ofd_loss as ofd_loss,
 )
+from distill.losses.features.pkd import PKD as PKD, pkd_loss as pkd_loss
 from distill.losses.features.reviewkd import ABF as ABF, ReviewKD as ReviewKD, reviewkd_loss as reviewkd_loss
 from distill.losses.features.simkd import simkd_loss as simkd_loss
 from distill.losses.features.vid import VID as VID, vid_loss as vid_loss
