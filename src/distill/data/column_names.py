@@ -1,13 +1,33 @@
-"""Names that columns with images and with labels usually have."""
+"""Names that columns with images, texts and labels usually have."""
 
 from collections.abc import Sequence
 from typing import Literal
 
-Role = Literal["image", "label"]
+Role = Literal["image", "label", "text", "text_pair", "words", "tags"]
 _USUAL_NAMES = {
     "image": ("image", "img", "images", "imgs"),
-    "label": ("label", "labels", "fine_label", "target", "class"),
+    "label": (
+        *("label", "labels", "fine_label", "target", "class", "category", "score"),
+        *("gold_label", "is_duplicate", "quality", "sentiment", "intent", "topic", "stars", "rating"),
+    ),
+    "text": (
+        *("text", "sentence", "content", "review", "texts", "question", "document", "comment", "tweet", "message"),
+        *("utterance", "body", "sentence1", "premise", "question1", "text_a", "text1"),
+    ),
+    "text_pair": ("text_pair",),
+    "words": ("tokens", "words", "token", "word"),
+    "tags": ("ner_tags", "tags", "ner", "pos_tags", "labels", "label"),
 }
+TEXT_PAIRS = (  # in small letters
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("text_a", "text_b"),
+    ("text1", "text2"),
+    ("text", "text_pair"),
+    ("question", "sentence"),
+    ("#1 string", "#2 string"),  # MRPC as GLUE distributes it
+)
 _IN_MAPPINGS = {"image": ("pixel_values", "input", "inputs", "x", "data"), "label": ("targets", "y")}
 
 
@@ -19,6 +39,6 @@ def usual_columns(columns: Sequence[str], role: Role, in_mapping: bool = False) 
         role: what the column holds.
         in_mapping: they are keys: names that are usual in training code count too.
     """
-    names = _USUAL_NAMES[role] + (_IN_MAPPINGS[role] if in_mapping else ())
+    names = _USUAL_NAMES[role] + (_IN_MAPPINGS.get(role, ()) if in_mapping else ())
     same = [name for name in names if name in columns]
     return same + [column for name in names for column in columns if column.lower() == name != column]

@@ -250,7 +250,7 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
             "fingerprint": self.fingerprint,
         }
 
-    def example(self, n: int = 2) -> Tensor:
+    def example(self, n: int = 2) -> Any:
         """The first ``n`` training inputs, for a dry forward; for images float32 (n, C, H, W), normalised."""
         batch = self.dataset("train", train=False)[0, torch.arange(min(n, self.num_train))]
         if batch is None or isinstance(batch, Failure):

@@ -14,8 +14,10 @@ from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
-Targets = Literal["classes", "multilabel", "numbers", "none"]
-OUTPUTS = {"classes": "classes", "multilabel": "labels", "numbers": "numbers", "none": "outputs"}  # of a model
+Targets = Literal["classes", "multilabel", "numbers", "none", "tokens"]
+OUTPUTS = {  # of a model
+    **{"classes": "classes", "multilabel": "labels", "numbers": "numbers", "none": "outputs", "tokens": "classes"}
+}
 _ONE = {"multilabel": "label", "numbers": "number"}
 _NEEDS = {"classes": "one class per sample", "multilabel": "a 0 or 1 for every label of a sample", "numbers": "numbers"}
 _ADVICE = {
@@ -30,7 +32,8 @@ def check_targets(splits: Splits, targets: Targets) -> tuple[Splits, list[str]]:
     """The splits with labels as the task takes them, and the names of a model's outputs.
 
     "classes" are int64 (N,), "multilabel" float32 (N, C) of 0 and 1, "numbers" float32 (N, K), finite; "none" are
-    zeros, int64 (N,), and name nothing. Whole numbers of one dimension are classes, floats are numbers.
+    zeros, int64 (N,), and name nothing; "tokens" are one class per word, the dataset's ``tags``. Whole numbers of one
+    dimension are classes, floats are numbers.
 
     Args:
         splits: as the source gives them.
@@ -43,6 +46,9 @@ def check_targets(splits: Splits, targets: Targets) -> tuple[Splits, list[str]]:
     for name in names:
         if not len(getattr(splits, name)):
             raise UserError(f"the {name} split is empty: it needs at least one sample")
+    if targets == "tokens":
+        _check_tagged(splits, names)
+        return splits, list(splits.classes or ())
     labels = {name: _of_kind(getattr(splits, name), name, targets) for name in names}
     changed: dict[str, Any] = {name: _with_labels(getattr(splits, name), labels[name]) for name in names}
     splits = replace(splits, **changed)
@@ -62,6 +68,12 @@ def check_targets(splits: Splits, targets: Targets) -> tuple[Splits, list[str]]:
     if targets == "multilabel":
         _check_used(labels["train"], outputs)
     return splits, outputs
+
+
+def _check_tagged(splits: Splits, names: Sequence[str]) -> None:
+    for name in names:
+        if getattr(getattr(splits, name), "tags", None) is None or splits.classes is None:
+            raise UserError(f"the samples of {name} have no class per word, and the task needs one: set data=text")
 
 
 def counted(number: int, targets: Targets) -> str:

@@ -112,7 +112,7 @@ def test_a_file_in_two_classes_or_two_splits_is_refused(tmp_path, link):
 def test_a_split_that_is_a_link_to_another_is_refused(tmp_path):
     write_folder(tmp_path / "train")
     (tmp_path / "val").symlink_to("train")
-    with pytest.raises(UserError, match="an image can have one class and be in one split only"):
+    with pytest.raises(UserError, match="a sample can have one class and be in one split only"):
         image_folder(tmp_path)
 
 

@@ -46,7 +46,7 @@ def test_splits_are_known_by_their_usual_names_in_capitals_or_not(tmp_path, trai
         ),
         (
             "bus car train/steam train/electric",
-            r"train \(with electric, steam\) beside bus, car, which hold images",
+            r"train \(with electric, steam\) beside bus, car, which hold samples",
         ),
         ("ant/train ant/test bee/train bee/test", "ant, bee hold test, train: expected train/<class>/"),
         ("all/train/ant all/train/bee all/val/ant", "all hold train, val: expected .* set data.root= to the one"),

@@ -11,3 +11,4 @@ from distill.data.sources.published import (
     fashion_mnist as fashion_mnist,
     imagenet as imagenet,
 )
+from distill.data.sources.text_files import texts as texts

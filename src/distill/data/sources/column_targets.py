@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from distill.data.sources.table import Table
+from distill.data.sources.table import Labels, Table
 from distill.data.splits import Splits
 from distill.data.targets import Targets
 from distill.utils.errors import UserError, nearest
@@ -110,6 +110,25 @@ def _label_names(tables: Mapping[str, Table]) -> list[str]:
                 targets[row, numbers[name]] = 1
         table.samples.labels = targets
     return names
+
+
+def numbered_classes(column: str, values: Sequence[Any]) -> Labels:
+    """Classes as numbers by the natural order of their names, so that 10 comes after 9; an empty name is null."""
+    texts = [_class_name(value) for value in values]
+    if any(not isinstance(text, str | None) for text in texts):
+        return Labels({column: texts})  # whoever reads them says which is no class
+    classes = sorted({text for text in texts if text is not None}, key=natural_order)
+    numbers = {text: number for number, text in enumerate(classes)}
+    return Labels({column: [None if text is None else numbers[text] for text in texts]}, classes)
+
+
+def _class_name(value: Any) -> Any:
+    """The name of a class that is text, a whole number or a truth value; anything else as it is."""
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value.strip()) or None
+    if isinstance(value, float) and value.is_integer():  # pandas makes such of whole numbers beside a null
+        value = int(value)
+    return str(value) if isinstance(value, bool | int) else value
 
 
 def natural_order(name: str) -> tuple[bool, int, str]:

@@ -5,11 +5,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from distill.data.sources.column_targets import natural_order
+from distill.data.sources.column_targets import numbered_classes
 from distill.data.sources.columns import as_splits, find_column, find_labels
 from distill.data.sources.folder import FileImages
 from distill.data.sources.split_folders import SPLITS
@@ -89,13 +88,9 @@ def csv(
 
 def _labels(lines: _Lines, names: Sequence[str], targets: Targets) -> Labels:
     """The label columns; classes are numbered in their natural order, so that 10 comes after 9."""
-    columns: dict[str, Sequence[Any]] = {name: lines.columns[name] for name in names}
-    if targets != "classes":
-        return Labels(columns)
-    texts = [text or None for text in columns[names[0]]]
-    classes = sorted({text for text in texts if text is not None}, key=natural_order)
-    numbers = {text: number for number, text in enumerate(classes)}
-    return Labels({names[0]: [None if text is None else numbers[text] for text in texts]}, classes)
+    if targets == "classes":
+        return numbered_classes(names[0], lines.columns[names[0]])
+    return Labels({name: lines.columns[name] for name in names})
 
 
 def _splits(root: Path, split_column: str | None) -> dict[str, _Lines]:
@@ -140,7 +135,7 @@ def _read(path: Path) -> _Lines:
         raise UserError(f"{path} is no text in UTF-8 ({one_line(error)}): save it as such") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; set data.root= to a CSV file") from error
-    reader = csv_format.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    reader = csv_format.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         if len(set(header)) < len(header) or "" in header:
@@ -165,7 +160,7 @@ def _read(path: Path) -> _Lines:
     return _Lines(path, columns, numbers)
 
 
-def _delimiter(text: str) -> str:
+def delimiter_of(text: str) -> str:
     """Which of the delimiters gives the first line the most columns."""
     first = text.splitlines()[:1]
     return max(_DELIMITERS, key=lambda each: len(next(csv_format.reader(first, delimiter=each), [])))

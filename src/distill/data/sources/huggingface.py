@@ -1,6 +1,6 @@
 """A data set of the Hugging Face hub, or a local folder in its layout, through the optional package datasets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -76,6 +76,28 @@ def huggingface(
     Raises:
         UserError: if the package is missing, the data cannot be had, or splits or columns are not there.
     """
+    splits, data_files = load_splits(name, config, train, val, test, root, revision)
+    tables = {}
+    for option, split in splits.items():
+        files = data_files.get(str(split.split), ())
+        tables[option] = _read(split, files, image_column, label_column, channels, targets)
+    return as_splits(tables, targets, label_column)
+
+
+def load_splits(
+    name: str,
+    config: str | None,
+    train: str,
+    val: str | None,
+    test: str | None,
+    root: str | Path | None,
+    revision: str | None,
+) -> tuple[dict[str, Any], Mapping[str, Sequence[str]]]:
+    """The splits of a hub data set as ``datasets.Dataset`` by "train", "val" and "test", and the files of each.
+
+    Raises:
+        UserError: if the package is missing, the data cannot be had, or a split is not there.
+    """
     try:
         import datasets
     except ImportError as error:
@@ -89,15 +111,14 @@ def huggingface(
         raise UserError(f"the data set data.source.name={name} cannot be loaded: {one_line(error)}") from error
     val = val or next((split for split in ("validation", "valid", "val") if split in repository), None)
     test = test or ("test" if "test" in repository else None)
-    tables = {}
+    splits = {}
     for option, split in (("train", train), ("val", val), ("test", test)):
         if split is None:
             continue
         if split not in repository:
             raise UserError(f"data.source.{option}={split}: {name} has the splits {', '.join(repository)}")
-        files = (builder.config.data_files or {}).get(split, ())
-        tables[option] = _read(repository[split], files, image_column, label_column, channels, targets)
-    return as_splits(tables, targets, label_column)
+        splits[option] = repository[split]
+    return splits, builder.config.data_files or {}
 
 
 def _read(

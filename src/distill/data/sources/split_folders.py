@@ -28,18 +28,22 @@ _NEARLY = {
 _EXPECTED = "expected train/<class>/... (and val/<class>/..., test/<class>/...), or <class>/... alone"
 
 
-def split_folders(root: Path) -> dict[str, Path]:
+def split_folders(root: Path, suffixes: Collection[str] | None = None) -> dict[str, Path]:
     """The folder of each split, at least that of train: ``root`` itself where its folders are classes.
 
     Splits are called train or training, val, valid or validation, test or testing, in capitals or not.
 
+    Args:
+        root: the folder.
+        suffixes: of the files that are samples; None: of images.
+
     Raises:
         UserError: if folders could be either, are almost called like splits, or lack train.
     """
-    images, where = image_suffixes(), printable(root.absolute())
+    samples, where = image_suffixes() if suffixes is None else suffixes, printable(root.absolute())
     names = subfolders(root)
     splits = [name for name in names if name.lower() in SPLITS]
-    others = [name for name in names if name not in splits and any(list_files(root / name, images))]
+    others = [name for name in names if name not in splits and any(list_files(root / name, samples))]
     if not any(
         subfolders(root / name) for name in splits
     ):  # no class folders in any: classes, whatever they are called
@@ -55,7 +59,7 @@ def split_folders(root: Path) -> dict[str, Path]:
     if "train" not in by_split:
         beside = f" beside {some(others)}" if others else ""
         raise UserError(
-            f"{where} holds {some(splits)}{beside} but no folder called train: name the training images' "
+            f"{where} holds {some(splits)}{beside} but no folder called train: name the training samples' "
             "folder train, or set data.root= to the folder that holds the class folders"
         )
     folders: dict[str, Path] = {
@@ -74,7 +78,7 @@ def _check_others(root: Path, folders: Mapping[str, Path], others: Collection[st
         log.warning("%s: left out, as neither train, val nor test: %s", where, some(others))
         return
     raise UserError(
-        f"{where} holds {train.name} (with {some(classes)}) beside {some(others)}, which hold images too, so "
+        f"{where} holds {train.name} (with {some(classes)}) beside {some(others)}, which hold samples too, so "
         f"{train.name} could be a split or a class: rename the class, or set data.root={train} for the split"
     )
 

@@ -1,0 +1,126 @@
+"""CSV and TSV: a row per line, or several lines where a text in quotes has them."""
+
+import csv
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from distill.data.sources.csv import delimiter_of
+from distill.data.sources.text_files.rows import Choices, Collector, Rows, find_columns, lines, problem
+from distill.utils.errors import UserError
+from distill.utils.files import printable
+
+Record = tuple[int, list[str] | str]  # the number of its first line, and its cells, or what is wrong with it
+
+
+def delimited(path: Path, choices: Choices, needs_labels: bool) -> Rows:
+    """The rows of a CSV or TSV file, whose first line names the columns (unless ``choices.columns`` does).
+
+    Columns are separated by commas, semicolons or tabs. In a TSV file a quotation mark is one where more lines can be
+    read so, as in the files of GLUE; else it begins and ends a text, as in CSV.
+
+    Raises:
+        UserError: a line of another length or without a text, a column that is not there, or no line at all.
+    """
+    name, is_tsv = printable(path.name), path.suffix.lower() in (".tsv", ".tab")
+    with _long_cells():
+        records = _best(path) if is_tsv else _quoted(lines(path), None)
+        header = _header(next(records, (1, [])), name) if choices.columns is None else list(choices.columns)
+        rows = Collector(path, choices)
+        rows.open(find_columns(header, choices, name, needs_labels=needs_labels))
+        for number, cells in records:
+            if isinstance(cells, str):
+                rows.broken(number, cells)
+            elif any(map(str.strip, cells)):
+                if len(cells) != len(header):
+                    columns = f"{len(header)} columns ({', '.join(header)})"
+                    rows.broken(number, f"{len(cells)} values, and there are {columns}")
+                else:
+                    rows.add(number, dict(zip(header, cells, strict=True)))
+    return rows.finish()
+
+
+def _header(record: Record, name: str) -> list[str]:
+    number, cells = record
+    if isinstance(cells, str):
+        raise UserError(f"line {number} of {name}: {cells}")
+    header = [cell.strip() for cell in cells]
+    if len(set(header)) < len(header) or "" in header:
+        raise UserError(
+            f"{name}: the first line must name every column, each once, got {', '.join(header)[:200] or 'nothing'}; "
+            "of a file without such a line name them in data.source.columns=[...]"
+        )
+    for cell in header:
+        wrong = problem(cell, "name of a column")
+        if wrong is not None:
+            raise UserError(f"line {number} of {name}: {wrong}")
+    return header
+
+
+def _quoted(text: Iterable[str], delimiter: str | None) -> Iterator[Record]:
+    """The records of a file in which quotation marks enclose texts; None: the delimiter by the first line."""
+    stream = iter(text)
+    if delimiter is None:
+        first = next(stream, "")
+        delimiter = delimiter_of(first)
+        stream = itertools.chain([first], stream)
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            yield number, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, f"no CSV: {error}"
+
+
+def _plain(text: Iterable[str]) -> Iterator[Record]:
+    """The records of a file in which a quotation mark is no more than that, save where CSV's writers enclosed it."""
+    for number, line in enumerate(text, 1):
+        cells = line.rstrip("\r\n").split("\t")
+        yield number, [_unquoted(cell) for cell in cells] if '""' in line else cells
+
+
+def _unquoted(cell: str) -> str:
+    """A text that was enclosed because it holds quotation marks, each of them twice."""
+    inner = cell[1:-1]
+    if len(cell) > 3 and cell[0] == cell[-1] == '"' and '""' in inner and '"' not in inner.replace('""', ""):
+        return inner.replace('""', '"')
+    return cell
+
+
+def _best(path: Path) -> Iterator[Record]:
+    """The records of a TSV file, read in the way that leaves fewer lines broken."""
+    broken = _broken(_plain(lines(path)))
+    header = next(lines(path), "")
+    if header.startswith('"') or (broken and _broken(_quoted(lines(path), "\t")) < broken):
+        return _quoted(lines(path), "\t")
+    return _plain(lines(path))
+
+
+def _broken(records: Iterator[Record]) -> int:
+    count, width = 0, 0
+    for _, cells in records:
+        if isinstance(cells, str):
+            count += 1
+        elif _is_given(cells):
+            width = width or len(cells)
+            count += len(cells) != width
+    return count
+
+
+def _is_given(cells: Sequence[str]) -> bool:
+    return any(map(str.strip, cells))
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """A cell may be longer than the 131,072 characters that Python's csv allows."""
+    limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)

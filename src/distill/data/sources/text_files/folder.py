@@ -1,0 +1,67 @@
+"""A folder of .txt files per class."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from distill.data.sources.class_files import FileKind, FolderFiles, labelled_files, unlabelled_files
+from distill.data.sources.text_files.rows import Choices, arrow, as_array, problem
+from distill.data.splits import Splits
+from distill.data.text.dataset import BLOCK, Places, TextSet
+from distill.utils.errors import UserError, one_line
+from distill.utils.files import open_file, printable
+from distill.utils.processes import map_in_threads
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = {".txt"}
+
+
+def text_folder(root: Path, choices: Choices) -> Splits:
+    """The .txt files of a folder, each one text, below folders that are their classes, as in ``image_folder``.
+
+    Raises:
+        UserError: a task that needs other labels, folders that are no classes, or a file that is no text.
+    """
+    kind = FileKind(SUFFIXES, "texts", "they are no .txt files")
+    if choices.targets == "none":
+        splits, classes = unlabelled_files(root, kind), None
+    elif choices.targets == "classes":
+        splits, classes = labelled_files(root, kind)
+    else:
+        where = printable(root.absolute())
+        raise UserError(
+            f"{where} holds no train.jsonl, train.csv, train.tsv, train.parquet"
+            f"{' or train.conll' * (choices.targets == 'tokens')}: a folder per class is for task=classification"
+        )
+    return Splits(**{name: _read(files, choices) for name, files in splits.items()}, classes=classes)
+
+
+def _read(files: FolderFiles, choices: Choices) -> TextSet:
+    arrays, good, broken = [], [], []
+    for start in range(0, len(files.names), BLOCK):
+        paths = [files.folder / name for name in files.names[start : start + BLOCK]]
+        texts = []
+        for row, (path, text) in enumerate(zip(paths, map_in_threads(_text, paths), strict=True), start):
+            wrong = str(text) if isinstance(text, OSError) else problem(text)
+            if wrong is None:
+                texts.append(text)
+                good.append(row)
+                continue
+            broken.append(f"{printable(path)}: {wrong}")
+            if choices.on_broken == "error":
+                raise UserError(f"{broken[0]}; data.on_broken=skip leaves such files out")
+        arrays.append(arrow(texts, choices.targets))
+    if broken:
+        log.warning("%s: %d broken files left out (%s)", printable(files.folder), len(broken), broken[0])
+    places = Places.of_files([files.folder / files.names[row] for row in good])
+    return TextSet(as_array(arrays), places, labels=torch.tensor(files.labels)[good])
+
+
+def _text(path: Path) -> str | OSError:
+    try:
+        with open_file(path) as file:
+            return file.read().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        return OSError(f"it cannot be read: {one_line(error)}")

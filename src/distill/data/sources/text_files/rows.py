@@ -1,0 +1,269 @@
+"""Rows of a text file: which columns are read, what is no text, and the arrays that hold the rest."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from distill.data.column_names import TEXT_PAIRS, usual_columns
+from distill.data.sources.columns import find_column, find_labels
+from distill.data.text.dataset import BLOCK, Places
+from distill.utils.errors import UserError, one_line
+from distill.utils.files import open_file, printable
+
+log = logging.getLogger(__name__)
+
+OnBroken = Literal["error", "skip"]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose, see ``texts``."""
+
+    text: str | None = None
+    text_pair: str | None = None
+    label: Any = None
+    split_column: str | None = None
+    columns: Sequence[str] | None = None
+    on_broken: OnBroken = "error"
+    targets: Any = "classes"  # Targets, or "tokens"
+
+    def __post_init__(self) -> None:
+        if self.on_broken not in get_args(OnBroken):
+            raise UserError(f"data.on_broken must be error or skip, got {self.on_broken!r}")
+        if self.text_pair is not None and self.text is None:
+            raise UserError(f"data.text_pair={self.text_pair} names the second text of a pair: set data.text= too")
+        if self.targets == "tokens" and self.text_pair is not None:
+            raise UserError("data.text_pair is for pairs of texts, and task=tokens reads sentences of words")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a file that are read; ``labels`` may be empty, ``split`` None."""
+
+    texts: list[str]
+    labels: list[str]
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was read of a file.
+
+    Attributes:
+        texts: one or two pyarrow ChunkedArrays, of strings or (targets "tokens") of lists of words.
+        labels: the values of each label column; empty where the file has none.
+        names: what whole numbers among them stand for.
+        splits: of each row the split that its column names; None: there is no such column.
+        places: where the rows stand.
+    """
+
+    texts: list[Any]
+    labels: Mapping[str, Sequence[Any]]
+    places: Places
+    names: Sequence[str] | None = None
+    splits: Sequence[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts[0])
+
+    def take(self, rows: Any) -> "Rows":
+        """Some of the rows (whole numbers), without the column of splits."""
+        labels = {name: [values[row] for row in rows] for name, values in self.labels.items()}
+        return Rows([text.take(rows) for text in self.texts], labels, self.places.take(rows), self.names)
+
+
+def find_columns(
+    names: Sequence[str], choices: Choices, where: str, labels: Sequence[str] = (), needs_labels: bool = True
+) -> Columns:
+    """Which columns hold the texts, the labels and the split.
+
+    Args:
+        names: of all columns.
+        choices: the user's.
+        where: the file, for errors.
+        labels: columns that hold labels by their type.
+        needs_labels: else a file without them has none.
+
+    Raises:
+        UserError: for a column that is not there, or cannot be found.
+    """
+    if choices.text is None and choices.targets != "tokens":
+        pair = next((pair for pair in TEXT_PAIRS if {*pair} <= {name.lower() for name in names}), None)
+        texts = [next(name for name in names if name.lower() == each) for each in pair or ()]
+    else:
+        texts = []
+    if not texts:
+        texts = [find_column(names, "words" if choices.targets == "tokens" else "text", choices.text, [], where)]
+        if choices.text_pair is not None:
+            texts.append(find_column(names, "text_pair", choices.text_pair, [], where))
+    split = choices.split_column
+    if split is not None and split not in names:
+        raise UserError(f"{where}: there is no column {split!r} of splits (data.source.split_column)")
+    split = split or next((name for name in names if name.lower() == "split"), None)
+    role: Any = "tags" if choices.targets == "tokens" else "label"
+    if choices.targets == "none" or not (needs_labels or usual_columns(names, role) or choices.label in names):
+        return Columns(texts, [], split)
+    if choices.targets == "tokens":
+        return Columns(texts, [find_column(names, "tags", choices.label, [], where)], split)
+    return Columns(texts, find_labels(names, choices.label, labels, where, choices.targets), split)
+
+
+def problem(value: Any, what: str = "text") -> str | None:
+    """What is wrong with a text; None: nothing.
+
+    Bytes that are no UTF-8 stand in it as Python's ``surrogateescape`` leaves them.
+    """
+    if not isinstance(value, str):
+        return f"the {what} is null" if value is None else f"the {what} must be text, got {str(value)[:40]!r}"
+    if not value.strip():
+        return f"the {what} is empty"
+    if "\0" in value:
+        return f"the {what} holds a NUL character{_line_within(value, value.index(chr(0)))}"
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        code = ord(value[error.start])
+        within = _line_within(value, error.start)
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"the {what} is no UTF-8 (byte 0x{code - 0xDC00:02x}{within})"
+        return f"the {what} holds half of a surrogate pair (U+{code:04X}{within})"
+    return None
+
+
+def _line_within(text: str, position: int) -> str:
+    line = text.count("\n", 0, position) + 1
+    return f" in its line {line}" if "\n" in text.rstrip("\n") else ""
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a text file with their ends; bytes that are no UTF-8 as ``surrogateescape`` leaves them.
+
+    Raises:
+        UserError: the file cannot be read, or is in UTF-16.
+    """
+    try:
+        with open_file(path) as file:
+            first = file.readline()
+            if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise UserError(f"{printable(path)} is text in UTF-16: save it as UTF-8")
+            yield first.decode("utf-8-sig", "surrogateescape")
+            for line in file:
+                yield line.decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise UserError(f"{printable(path)} cannot be read: {one_line(error)}") from error
+
+
+@dataclass
+class Collector:
+    """Takes the rows of a file one by one; those that are broken raise an error, or are counted and left out."""
+
+    path: Path
+    choices: Choices
+    columns: Columns | None = None
+    _texts: list[list[Any]] = field(default_factory=list)
+    _arrays: list[list[Any]] = field(default_factory=list)
+    _labels: dict[str, list[Any]] = field(default_factory=dict)
+    _splits: list[Any] = field(default_factory=list)
+    _numbers: list[int] = field(default_factory=list)
+    _known: dict[Any, Any] = field(default_factory=dict)  # each label once
+    _broken: list[str] = field(default_factory=list)
+
+    def open(self, columns: Columns) -> None:
+        """Say which columns are read."""
+        self.columns = columns
+        self._texts, self._arrays = [[] for _ in columns.texts], [[] for _ in columns.texts]
+        self._labels = {name: [] for name in columns.labels}
+
+    def broken(self, number: int, what: str) -> None:
+        """The line with this number cannot be read."""
+        message = f"line {number} of {printable(self.path.name)}: {what}"
+        if self.choices.on_broken == "error":
+            raise UserError(f"{message}; data.on_broken=skip leaves such lines out")
+        self._broken.append(message)
+
+    def add(self, number: int, cells: Mapping[str, Any]) -> None:
+        """The line with this number has these values."""
+        assert self.columns is not None
+        texts = [cells.get(name) for name in self.columns.texts]
+        labels = [cells.get(name) for name in self.columns.labels]
+        for name, value in zip(self.columns.texts, texts, strict=True):
+            what = words_problem(value, labels, name) if self.choices.targets == "tokens" else problem(value, name)
+            if what is not None:
+                self.broken(number, what)
+                return
+        for name, label in zip(self.columns.labels, labels, strict=True):
+            what = problem(label, name) if isinstance(label, str) and label.strip() else None
+            if what is not None:
+                self.broken(number, what)
+                return
+        for buffer, value in zip(self._texts, texts, strict=True):
+            buffer.append(value)
+        for values, label in zip(self._labels.values(), labels, strict=True):
+            values.append(self._once(label))
+        if self.columns.split is not None:
+            self._splits.append(self._once(cells.get(self.columns.split)))
+        self._numbers.append(number)
+        if len(self._texts[0]) == BLOCK:
+            self._flush()
+
+    def finish(self) -> Rows:
+        """All rows.
+
+        Raises:
+            UserError: there are none.
+        """
+        name = printable(self.path.name)
+        if self._broken:
+            first = f"{len(self._broken)} broken line{'s' * (len(self._broken) > 1)} left out ({self._broken[0]})"
+            log.warning("%s: %s", name, first)
+        if self.columns is None or not self._numbers:
+            raise UserError(f"{name} holds no line of data{': all are broken' if self._broken else ''}")
+        self._flush()
+        splits = None if self.columns.split is None else self._splits
+        places = Places.of_rows(self.path, self._numbers)
+        return Rows([as_array(arrays) for arrays in self._arrays], self._labels, places, splits=splits)
+
+    def _once(self, label: Any) -> Any:
+        if isinstance(label, list):
+            return [self._once(each) for each in label]
+        return self._known.setdefault(label, label) if isinstance(label, str) else label
+
+    def _flush(self) -> None:
+        for buffer, arrays in zip(self._texts, self._arrays, strict=True):
+            if buffer:
+                arrays.append(arrow(buffer, self.choices.targets))
+                buffer.clear()
+
+
+def arrow(texts: Sequence[Any], targets: Any) -> Any:
+    """Texts as a pyarrow array of strings; of targets "tokens" words as one of lists of strings."""
+    import pyarrow as pa
+
+    return pa.array(texts, pa.large_list(pa.large_string()) if targets == "tokens" else pa.large_string())
+
+
+def as_array(arrays: Sequence[Any]) -> Any:
+    """Several arrays as one ChunkedArray."""
+    import pyarrow as pa
+
+    return pa.chunked_array(list(arrays))
+
+
+def words_problem(words: Any, tags: Sequence[Any], what: str) -> str | None:
+    """What is wrong with a sentence; None: nothing."""
+    if not isinstance(words, list):
+        return f"the {what} must be a list of words, got {str(words)[:40]!r}"
+    if not words:
+        return f"the {what} are empty"
+    for number, word in enumerate(words, 1):
+        wrong = problem(word, f"word {number} of the {what}")
+        if wrong is not None:
+            return wrong
+    for values in tags:
+        if not isinstance(values, list):
+            return f"the tags must be a list, one for each word, got {str(values)[:40]!r}"
+        if len(values) != len(words):
+            return f"there are {len(words)} words and {len(values)} tags"
+    return None

@@ -1,0 +1,1 @@
+"""Texts: tokenised once, kept as flat arrays, padded into batches of like length."""

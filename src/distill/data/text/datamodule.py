@@ -1,0 +1,237 @@
+"""Texts as a DataModule: tokenised once, in batches of like length."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill.data.datamodule import DataModule, DataOptions, LoadedData, Source, SplitName
+from distill.data.loader import BatchDataset
+from distill.data.splits import Split
+from distill.data.text.as_text_set import as_text_set
+from distill.data.text.batches import EncodedSplit, Side, TextBatches
+from distill.data.text.buckets import LengthSampler
+from distill.data.text.dataset import TextSet
+from distill.data.text.encoded import MULTIPLE, Encoded
+from distill.data.text.preprocess import TextPreprocess
+from distill.data.text.tokenize import TextTokenizer, load_tokenizer
+from distill.utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LONGEST = 512  # tokens, where max_length is left to the data
+SHORTEST = 8
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """The options of a TextDataModule that concern texts.
+
+    Args:
+        tokenizer: folder of a tokenizer, or its name on the Hugging Face hub.
+        teacher_tokenizer: the teacher's; None: the same. Where its content is another the teacher gets ids of its own.
+        max_length: tokens at which a text is cut; None: the 99th percentile of the training texts, rounded up to a
+            multiple of 8, at most 512 and what the tokenizer says its models take.
+
+    Raises:
+        UserError: for a value out of range.
+    """
+
+    tokenizer: str
+    teacher_tokenizer: str | None = None
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.tokenizer:
+            raise UserError("data.tokenizer= must name a tokenizer: a folder, or a name on the Hugging Face hub")
+        length = self.max_length
+        if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < SHORTEST):
+            raise UserError(f"data.max_length must be a whole number, {SHORTEST} or more, or null, got {length!r}")
+
+
+@dataclass(frozen=True)
+class LoadedTexts(LoadedData):
+    """Every split's tokens.
+
+    Attributes:
+        student: how the student reads the texts.
+        teacher: how the teacher does; None: as the student.
+        cut: share of the training texts that are longer than ``student.max_length`` tokens.
+        preprocess: of new texts.
+    """
+
+    splits: dict[str, EncodedSplit]
+    student: Side
+    teacher: Side | None
+    cut: float
+    preprocess: TextPreprocess
+
+
+class TextDataModule(DataModule[LoadedTexts]):
+    """Batches from a source of texts.
+
+    Args:
+        source: returns ``Splits``, one dataset, or an object with train, val, test and classes.
+        options: of splits and batches.
+        text_options: the tokenizer, and where texts are cut.
+
+    Raises:
+        UserError: in ``setup``, for data that do not fit together.
+    """
+
+    as_dataset = staticmethod(as_text_set)
+
+    def __init__(self, source: Source, options: DataOptions, text_options: TextOptions) -> None:
+        super().__init__(source, options)
+        self.text_options = text_options
+
+    @classmethod
+    def from_options(cls, source: Source, batch_size: int, **options: Any) -> "TextDataModule":
+        """From the flat keys of the configuration's node ``data``, those of ``TextOptions`` among them."""
+        names = {each.name for each in fields(TextOptions)} & options.keys()
+        chosen = {"tokenizer": "", **{name: options.pop(name) for name in names}}
+        return cls(source, DataOptions(batch_size, **options), TextOptions(**chosen))
+
+    def load(self, splits: dict[str, Split[TextSet]], classes: list[str]) -> LoadedTexts:
+        """Tokenise every split."""
+        options, words = self.text_options, self.options.targets == "tokens"
+        own = load_tokenizer(options.tokenizer, words=words)
+        other = own
+        if options.teacher_tokenizer is not None and options.teacher_tokenizer != options.tokenizer:
+            other = load_tokenizer(options.teacher_tokenizer, "data.teacher_tokenizer", words)
+        is_other = other.content != own.content
+        if is_other and words:
+            raise UserError(
+                f"task=tokens needs one tokenizer for student and teacher, and data.tokenizer={own.name} and "
+                f"data.teacher_tokenizer={other.name} differ"
+            )
+        both = replace(own, with_types=own.with_types or (not is_other and other.with_types))
+        encoded, max_length, cut = _encode(splits, both, options.max_length, words)
+        teacher, for_teacher = None, dict[str, Encoded]()
+        if is_other:
+            for_teacher, teacher_length, _ = _encode(splits, other, options.max_length, words, "the teacher's ")
+            teacher = Side(other, teacher_length)
+        elif other.with_types != own.with_types:
+            teacher = Side(other, max_length)
+        loaded = {
+            name: EncodedSplit(split.dataset, split.rows, encoded[name], for_teacher.get(name))
+            for name, split in splits.items()
+        }
+        pairs = splits["train"].dataset.pairs is not None
+        preprocess = TextPreprocess(own.name, max_length, pairs, words)
+        settings = [own.content, own.with_types, max_length, classes, self.options.targets, self.options.subset]
+        settings += [] if teacher is None else [other.content, other.with_types, teacher.max_length]
+        digest = _fingerprint(loaded, settings)
+        return LoadedTexts(loaded, classes, digest, True, Side(own, max_length), teacher, cut, preprocess)
+
+    @property
+    def preprocess(self) -> TextPreprocess:
+        """How new texts become inputs."""
+        return self.loaded.preprocess
+
+    def model_arguments(self, output: str) -> dict[str, Any]:
+        """What a model's constructor is told of the data; ``output``: what the task says that it predicts."""
+        return {"class_names": self.classes, "output": output}
+
+    def describe(self) -> dict[str, Any]:
+        """What was trained and measured on, for the record of a run."""
+        loaded = self.loaded
+        text = {
+            "tokenizer": loaded.student.tokenizer.name,
+            "max_length": loaded.student.max_length,
+            "cut": loaded.cut,
+            "preprocess": loaded.preprocess.as_dict(),
+        }
+        return super().describe() | text
+
+    def example(self, n: int = 2) -> dict[str, Tensor]:
+        """The inputs of the first ``n`` training texts, int64 (n, L), for a dry forward."""
+        inputs: dict[str, Tensor] = self.dataset("train", train=False)[0, torch.arange(min(n, self.num_train))].inputs
+        return inputs
+
+    def text(self, split: str, index: int) -> str | tuple[str, str]:
+        """A text, or a pair, as its source has it, by its ``Batch.index``; of words with blanks between them."""
+        return self.loaded.splits[split].dataset.text(index)
+
+    def file(self, split: str, index: int) -> str | None:
+        """Where a text comes from, by its ``Batch.index``: ``"train.jsonl:7"``; None of one that is in no text file."""
+        return self.loaded.splits[split].dataset.places.file_line(index)
+
+    def dataset(self, split: SplitName, train: bool) -> TextBatches:  # noqa: ARG002 - texts are not augmented
+        """A split as the loaders read it."""
+        return TextBatches(self.loaded.splits[split], self.loaded.student, self.loaded.teacher)
+
+    def sampler(self, dataset: BatchDataset, size: int, train: bool) -> LengthSampler:
+        """Batches of like length: in training in random order, else from short to long."""
+        assert isinstance(dataset, TextBatches)
+        return LengthSampler(dataset.lengths, size, self.seed, shuffle=train, drop_last=train)
+
+
+def _encode(
+    splits: Mapping[str, Split[TextSet]], tokenizer: TextTokenizer, max_length: int | None, words: bool, whose: str = ""
+) -> tuple[dict[str, Encoded], int, float]:
+    """The tokens of each split, where they were cut, and the share of the training texts that was."""
+    encoded = {}
+    for name, split in splits.items():
+        encoded[name] = tokenizer.encode(_shown(split, name), words, _tags(split) if words else None)
+        empty = (encoded[name].lengths == 0).nonzero().flatten()
+        if len(empty):
+            row = split.dataset.name(int(split.rows[empty[0]]))
+            raise UserError(f"the tokenizer {tokenizer.name} makes no token of the text of {row}")
+    lengths = encoded["train"].lengths
+    length = _max_length(lengths, tokenizer, max_length)
+    cut = float((lengths > length).double().mean())
+    if cut:
+        what = f"{whose}max_length={length} cuts {100 * cut:.2g} % of the training texts"
+        log.info("%s (the longest has %d tokens)", what, int(lengths.max()))
+    for name, split in splits.items():
+        rows = (encoded[name].lengths > length).nonzero().flatten()
+        if len(rows):
+            part = Split(split.dataset, split.rows[rows])
+            blocks = part.dataset.blocks(part.rows)
+            shortened = tokenizer.encode(blocks, words, _tags(part) if words else None, length)
+            encoded[name] = encoded[name].with_shortened(rows, shortened)
+    return encoded, length, cut
+
+
+def _max_length(lengths: Tensor, tokenizer: TextTokenizer, chosen: int | None) -> int:
+    limit = tokenizer.limit
+    if chosen is not None:
+        if limit is not None and chosen > limit:
+            raise UserError(f"data.max_length={chosen}: the tokenizer {tokenizer.name} is for at most {limit} tokens")
+        return chosen
+    percentile = int(lengths.sort().values[-(-99 * len(lengths) // 100) - 1])
+    return min(-(-percentile // MULTIPLE) * MULTIPLE, LONGEST, limit or LONGEST)
+
+
+def _shown(split: Split[TextSet], name: str) -> Iterator[list[Any]]:
+    """The texts of a split, with a progress bar on a terminal where they take more than a moment."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    with tqdm(total=len(split.rows), desc=f"tokenising {name}", disable=None, delay=2, leave=False) as bar:
+        for block in split.dataset.blocks(split.rows):
+            yield block
+            bar.update(len(block))
+
+
+def _tags(split: Split[TextSet]) -> Iterator[Any]:
+    """The tags of each sentence."""
+    dataset = split.dataset
+    assert dataset.tags is not None
+    tags, first = dataset.tags.numpy(), dataset.first_words
+    for row in split.rows.tolist():
+        yield tags[int(first[row]) : int(first[row + 1])]
+
+
+def _fingerprint(splits: Mapping[str, EncodedSplit], settings: list[Any]) -> str:
+    """Hex digest of each split's rows, labels and texts, and of the settings that shape a batch."""
+    hasher = hashlib.sha256(repr(settings).encode())
+    for name, split in splits.items():
+        labels = split.dataset.labels[split.rows].contiguous().numpy().tobytes()
+        for part in (name.encode(), split.rows.numpy().tobytes(), labels, split.dataset.identity(split.rows)):
+            hasher.update(hashlib.sha256(part).digest())
+    return hasher.hexdigest()
