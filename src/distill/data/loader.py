@@ -17,19 +17,24 @@ class Batch(NamedTuple):
     """One batch, seen by teacher and student alike.
 
     Attributes:
-        inputs: whatever the model takes; for images a float32 tensor (B, C, H, W), normalised; for texts a mapping
-            with ``input_ids`` and ``attention_mask``, int64 (B, L), and perhaps ``token_type_ids``.
+        inputs: whatever the model takes; for images a float32 tensor (B, C, H, W), normalised; for texts a dict of
+            ``input_ids``, ``attention_mask``, …, int64 (B, L).
         target: class numbers, int64 (B,); where mixup or CutMix mixes samples, class shares, float32 (B, C); of labels
             that may be several, 0 or 1, float32 (B, C); of numbers, float32 (B, K); without labels zeros, int64 (B,);
-            of words int64 (B, L), -100 where a token has no label.
+            of tokens, class numbers int64 (B, L), −100 where there is none.
         index: each sample's position in its source split, int64 (B,); the same in every run.
-        teacher_inputs: what the teacher takes in place of ``inputs``, of another tokenizer; None: the same.
+        teacher_inputs: what the teacher takes of the same samples; None: ``inputs``.
     """
 
     inputs: Any
     target: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     teacher_inputs: Any = None
+
+    @property
+    def for_teacher(self) -> Any:
+        """The inputs of the teacher."""
+        return self.inputs if self.teacher_inputs is None else self.teacher_inputs
 
 
 @dataclass(frozen=True)
