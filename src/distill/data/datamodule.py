@@ -15,6 +15,7 @@ from distill.data.sampler import ViewSampler
 from distill.data.splits import LabelledDataset, Split, Splits, as_splits, choose, split_dataset
 from distill.data.targets import Targets, check_targets, counted, moments
 from distill.utils.errors import UserError
+from distill.utils.inputs import to_device
 from distill.utils.processes import usable_cores
 
 SplitName = Literal["train", "val", "test"]
@@ -128,6 +129,14 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
     @abstractmethod
     def load(self, splits: dict[str, Split[Any]], classes: list[str]) -> LoadedT:
         """Read or check every split."""
+
+    @abstractmethod
+    def model_arguments(self, output: str) -> dict[str, Any]:
+        """What a model's constructor is told of the data beside the number of outputs.
+
+        Args:
+            output: what a model of texts gives: "text" (one output per text), "tokens" or "embedding".
+        """
 
     @abstractmethod
     def dataset(self, split: SplitName, train: bool) -> BatchDataset:
@@ -250,12 +259,16 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
             "fingerprint": self.fingerprint,
         }
 
+    def of_teacher(self) -> Self:
+        """The same data with the teacher's inputs; here they are the student's."""
+        return self
+
     def example(self, n: int = 2) -> Any:
         """The first ``n`` training inputs, for a dry forward; for images float32 (n, C, H, W), normalised."""
         batch = self.dataset("train", train=False)[0, torch.arange(min(n, self.num_train))]
         if batch is None or isinstance(batch, Failure):
             raise UserError(batch.message if batch is not None else "the first training samples cannot be read")
-        return batch.inputs.cpu()
+        return to_device(batch.inputs, "cpu")
 
     def train_dataloader(self) -> ViewLoader:
         """Shuffled, augmented batches."""

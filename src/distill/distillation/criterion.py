@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,7 +12,7 @@ from distill.config.schedules import Schedule
 from distill.data import Batch
 from distill.distillation.model_info import ModelInfo
 from distill.distillation.term_builder import build_term
-from distill.distillation.terms import Term, argument_setter, end_values
+from distill.distillation.terms import FROM_LAYERS, Term, argument_setter, end_values
 from distill.losses.logits.standardize import standardize
 from distill.losses.protocols import Calibrated, EndsPretraining, Pretrainable
 from distill.models.outputs import Outputs
@@ -201,7 +201,8 @@ class Criterion(nn.Module):
         task, target = self.task, batch.target
         if task is not None and any(name.endswith("_logits") for name in names):
             target = task.row_targets(target)
-        inputs: Inputs = {"target": target, "index": index}
+        mask = batch.inputs.get("attention_mask") if isinstance(batch.inputs, Mapping) else None
+        inputs: Inputs = {"target": target, "index": index, "attention_mask": mask}
         for side, outputs, layers in (
             ("student", student, self.student_layers[term.name]),
             ("teacher", teacher, self.teacher_layers[term.name]),
@@ -210,12 +211,12 @@ class Criterion(nn.Module):
                 continue
             logits: Tensor | None = None
             if f"{side}_logits" in names:
-                logits = outputs.logits if task is None else task.rows(outputs.logits)
+                logits = outputs.logits if task is None else task.rows(outputs.logits, batch.target)
                 logits = standardize(logits) if term.standardize and logits is not None else logits
             inputs |= {f"{side}_logits": logits, f"{side}_output": outputs.logits}
             inputs[f"{side}_embedding"] = outputs.embedding
             features = [outputs.features[key] for key in layers]
-            inputs |= {f"{side}_{name}": features for name in ("feature", "features", "preactivations")}
+            inputs |= {f"{side}_{name}": features for name in FROM_LAYERS}
         return {name: inputs[name] for name in names}
 
     def term(self, term: Term, student: Outputs, teacher: Outputs | None, batch: Batch) -> Tensor:

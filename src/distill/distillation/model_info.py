@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from distill.distillation.feature_extractor import CHANNELS_LAST, INPUT, first_tensor, module_path, to_vectors
-from distill.models.interface import unify
+from distill.models.interface import AXES, unify
 from distill.utils.errors import UserError, first_line, nearest
+from distill.utils.inputs import described
 from distill.utils.modes import evaluating
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class ModelInfo:
             before the (next) activation.
         norms: of every module, the path of the BatchNorm2d before its (next) activation, where there is one.
         rectified: modules whose output was nowhere negative.
+        attention: of every encoder layer of a transformer, the paths of its projections to queries, keys and values.
     """
 
     name: str
@@ -53,6 +55,24 @@ class ModelInfo:
     preactivations: dict[str, str] = field(default_factory=dict)
     norms: dict[str, str] = field(default_factory=dict)
     rectified: frozenset[str] = frozenset()
+    attention: tuple[tuple[str, ...], ...] = ()
+
+    def projections(self, layer: int | str) -> list[str]:
+        """Keys of a layer's projections to queries, keys and values.
+
+        Args:
+            layer: its number, from 0; negative: from the end.
+
+        Raises:
+            UserError: the model has no such layer, or none whose projections are modules of their own.
+        """
+        if not self.attention:
+            raise UserError(f"{self.name} has no attention whose queries, keys and values are layers of their own")
+        if isinstance(layer, bool) or not isinstance(layer, int):
+            raise UserError(f"a layer whose attention is read is a number, got {layer!r}")
+        if not -len(self.attention) <= layer < len(self.attention):
+            raise UserError(f"{self.name} has no layer {layer}; its encoder has {len(self.attention)} of them, from 0")
+        return list(self.attention[layer])
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of what an extractor returns for a layer's key."""
@@ -163,6 +183,7 @@ def inspect_model(
     num_classes: int | None = None,
     training: bool | int = False,
     head: str | None = None,
+    dims: int = 2,
 ) -> ModelInfo:
     """One dry forward (eval mode, no gradient, buffers untouched) that records every layer's shape.
 
@@ -176,22 +197,22 @@ def inspect_model(
         num_classes: C, where it is known.
         training: whether the model is to be trained; a number: in batches that may be as small.
         head: path of the classifier, or of what stands in its place; None: it is looked for.
+        dims: of the logits: 2 for (N, C), 3 for (N, L, C).
 
     Raises:
         UserError: the model does not run on the example, or its output is not of shape (N, C).
     """
-    unify(model, example, name, num_classes, training)
+    unify(model, example, name, num_classes, training, dims)
     modules = {path: module for path, module in model.named_modules() if path}
     try:
         with evaluating(model):
             logits, calls = _record(modules, lambda: model(example))
     except Exception as error:
-        shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
-        raise UserError(f"{name} cannot run on inputs {shape}: {first_line(error)}") from error
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise UserError(f"{name} cannot run on inputs {described(example)}: {first_line(error)}") from error
+    if not isinstance(logits, Tensor) or logits.dim() != dims:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(f"{name} must give logits of shape (N, C), got {got}")
-    if logits.shape[1] > 1 and logits.min() >= 0 and (logits.float().sum(1) - 1).abs().max() < 1e-3:
+        raise UserError(f"{name} must give logits of shape ({AXES[dims]}, C), got {got}")
+    if logits.shape[-1] > 1 and logits.min() >= 0 and (logits.float().sum(-1) - 1).abs().max() < 1e-3:
         log.warning(
             f"{name} gives probabilities (every row sums to 1), and losses take its output for logits: "
             "let it return what its softmax reads"
@@ -215,6 +236,7 @@ def inspect_model(
         preactivations=preactivations,
         norms=norms,
         rectified=frozenset(path for path, (x, *_) in calls.items() if x.is_floating_point() and x.min() >= 0),
+        attention=attention if isinstance(attention := getattr(model, "attention", None), tuple) else (),
     )
 
 

@@ -42,17 +42,17 @@ class Teacher:
         """The outputs for one batch of a split ("train", "val", "test")."""
         if split != "train":  # a compiled forward is for the training's precision, and its weights may be folded
             self._ensure_eval()
-            return self.extractor.eager(batch.inputs)
+            return self.extractor.eager(batch.for_teacher)
         return (self.fast_forward or self.forward)(batch)
 
     def forward(self, batch: Batch) -> Outputs:
         """The outputs for one batch of the training split, in the teacher's precision."""
         self._ensure_eval()
         if self.precision is None:
-            return self.extractor(batch.inputs)
+            return self.extractor(batch.for_teacher)
         device_type = batch.index.device.type
         with precision.context(self.precision, device_type):
-            outputs = self.extractor(batch.inputs)
+            outputs = self.extractor(batch.for_teacher)
         # a student in float32 reads float32; what is float32 already is not copied
         return outputs if torch.is_autocast_enabled(device_type) else outputs.map(Tensor.float)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from distill.distillation.model_info import ModelInfo
 from distill.distillation.stage_matching import stage_pairs
-from distill.distillation.terms import Function, Layers, Term
+from distill.distillation.terms import FROM_LAYERS, Function, Layers, Term
 from distill.losses.protocols import ShapeDependent
 from distill.tasks.base import Task
 from distill.utils.errors import UserError
@@ -43,7 +43,7 @@ def build_term(
             if teacher is not None:
                 shapes |= _shapes("teacher", teacher, [key for _, key in pairs], i, task)
             classes = _row_shape(student.logits, task)
-            shapes |= {"num_classes": (classes or student.logits)[1], "num_samples": num_samples}
+            shapes |= {"num_classes": (classes or student.logits)[-1], "num_samples": num_samples}
             names = [name for name in inspect.signature(loss.build).parameters if name in shapes]
             try:
                 loss.build(**{name: shapes[name] for name in names})
@@ -62,6 +62,11 @@ def check_term(term: Term, task: Task) -> None:
 def _layer_pairs(term: Term, student: ModelInfo, teacher: ModelInfo) -> list[tuple[str, str]]:
     """Keys of the layers that the term compares: as configured, or all matching stages."""
     left, right = _as_list(term.student), _as_list(term.teacher)
+    if any(name.endswith("_attention") for name in term.all_reads):
+        if max(len(left), len(right)) > 1:
+            raise UserError(f"term '{term.name}' reads the attention of one layer on either side, got {left}, {right}")
+        mine, taught_by = (layers[0] if layers else -1 for layers in (left, right))
+        return list(zip(student.projections(mine), teacher.projections(taught_by), strict=True))
     if not left and not right:
         pairs: Sequence[tuple[int | str, int | str]] = stage_pairs(student, teacher, term.name)
     elif not left or len(left) != len(right):
@@ -99,5 +104,5 @@ def _shapes(side: str, model_info: ModelInfo, layers: list[str], i: int, task: T
     }
     if layers:
         features = [model_info.shape(key) for key in layers]
-        shapes |= {f"{side}_feature": features[i], f"{side}_features": features, f"{side}_preactivations": features}
+        shapes |= {**{f"{side}_{name}": features for name in FROM_LAYERS}, f"{side}_feature": features[i]}
     return shapes

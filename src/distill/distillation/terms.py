@@ -15,6 +15,7 @@ from distill.utils.errors import UserError, nearest
 
 OUTPUTS = ("logits", "output", "embedding", "feature", "features", "preactivations", "attention")  # of either model
 READS = (*(f"{side}_{o}" for o in OUTPUTS for side in ("student", "teacher")), "target", "index", "attention_mask")
+FROM_LAYERS = ("feature", "features", "preactivations", "attention")
 TAKEN = ("loss", "hard", "total")
 
 Layers = int | str | list[int | str] | tuple[int | str, ...] | None
@@ -132,7 +133,7 @@ class Term:
     @property
     def uses_features(self) -> bool:
         """Whether the term reads inner layers."""
-        return any("_feature" in name or "_preactivations" in name for name in self.all_reads)
+        return any(name.partition("_")[2] in FROM_LAYERS for name in self.all_reads)
 
     @property
     def pairwise(self) -> bool:

@@ -1,6 +1,6 @@
 """A finished run's models with their weights, and its data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from distill.training.roles import TEACHER, Role, RoleKind
 from distill.training.summary import FILE, TeacherResult, unreadable
 from distill.utils.checkpoints import load_weights
 from distill.utils.errors import UserError, first_line
+from distill.utils.inputs import to_device
 
 LARGEST = {"classes": 1_000_000, "channels": 1024, "height": 16384, "width": 16384}  # a run may be somebody else's
 
@@ -31,12 +32,17 @@ class RecordedData:
     """The facts of a run's data that its models are built from, without the data themselves."""
 
     num_classes: int
-    in_channels: int
-    image_size: int
     target_mean: Sequence[float] | None
     target_std: Sequence[float] | None
     preprocess: Preprocess
-    example: Callable[[int], Tensor]  # a batch of noise
+
+    def example(self, n: int) -> Any:
+        """A batch of noise."""
+        return self.preprocess.example(n)
+
+    def model_arguments(self, output: str) -> dict[str, Any]:
+        """What a model's constructor is told of the data."""
+        return self.preprocess.model_arguments(output)
 
 
 class Run(RunFolder):
@@ -72,8 +78,8 @@ class Run(RunFolder):
             least = 0 if key == "classes" and self.summary.data.targets == "none" else 1
             if not isinstance(size, int) or not least <= size <= LARGEST[key]:
                 raise unreadable(self.folder / FILE, f"{key} of its data is {size!r}, not in [{least}, {LARGEST[key]}]")
-        shape, facts = (len(self.classes), preprocess.channels, preprocess.height), self.summary.data
-        self._data_facts = RecordedData(*shape, facts.target_mean, facts.target_std, preprocess, preprocess.example)
+        facts = self.summary.data
+        self._data_facts = RecordedData(len(self.classes), facts.target_mean, facts.target_std, preprocess)
         try:
             self.settings = schema.typed(schema.checked(self.config))
         except OmegaConfBaseException as error:
@@ -186,7 +192,7 @@ class Predictor(nn.Module):
             Of a classifier (class, probability); of another task a dictionary, see :meth:`Task.decode`.
         """
         device = next(self.model.parameters()).device
-        inputs = torch.stack([self.preprocess(image) for image in images]).to(device)
+        inputs = to_device(self.preprocess.batch(images), device)
         decoded = self.task.decode(self(inputs), self.classes)
         return [(each["class"], each["probability"]) for each in decoded] if self.task.has_classes else decoded
 

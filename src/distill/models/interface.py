@@ -18,14 +18,21 @@ from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from distill.utils.errors import UserError, first_line
+from distill.utils.inputs import described, first_samples, num_samples
 from distill.utils.modes import evaluating
 
 log = logging.getLogger(__name__)
+AXES = {2: "N", 3: "N, L"}  # of logits, before the classes
 PLAIN = (bool, int, float, str, type(None))
 
 
 def unify(
-    model: nn.Module, example: Any, name: str, num_classes: int | None = None, training: bool | int = False
+    model: nn.Module,
+    example: Any,
+    name: str,
+    num_classes: int | None = None,
+    training: bool | int = False,
+    dims: int = 2,
 ) -> None:
     """Puts hooks on a model that gives other than logits (N, C), changes its input, or computes in another type.
 
@@ -36,6 +43,7 @@ def unify(
         num_classes: C, where it is known.
         training: look at a forward in training mode, too; weights, buffers and random generators stay as they are.
             A number: of at most so many samples.
+        dims: of the logits: 2 for (N, C); 3 for (N, L, C), which a model must give as they are.
 
     Raises:
         UserError: the model does not run on the example, gives no logits that can be told, or has nothing to train.
@@ -51,22 +59,22 @@ def unify(
     except Exception as error:  # of a graph that torch.export made
         raise UserError(f"{name} has no modes for training and evaluation: {first_line(error)}") from error
     with evaluating(model):
-        unusual, num_classes = _difference(model, one, name, "", num_classes)
+        unusual, num_classes = _difference(model, one, name, "", num_classes, dims)
     if training:
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise UserError(f"{name} has no parameter that is trained: requires_grad is False everywhere")
-        batch = example if training is True else tree_map_only(Tensor, lambda x: x[:training], example)
+        batch = example if training is True else first_samples(example, training)
         keeps_nothing = torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0))
         with _unchanged(model), torch.enable_grad(), keeps_nothing:
             model.train()
             for module in model.modules():
                 if isinstance(module, nn.SyncBatchNorm):  # it is no module of a CPU
                     module.eval()
-            unusual = _difference(model, batch, name, " in training mode", num_classes)[0] or unusual
+            unusual = _difference(model, batch, name, " in training mode", num_classes, dims)[0] or unusual
     if unusual:
         log.info(f"{name} {unusual}")
         model.register_forward_pre_hook(_copy_inputs, prepend=True, with_kwargs=True)
-        model.register_forward_hook(partial(_give_logits, num_classes), with_kwargs=True)
+        model.register_forward_hook(partial(_give_logits, num_classes, dims), with_kwargs=True)
 
 
 def remove_hooks(model: nn.Module) -> Callable[[], None]:
@@ -87,21 +95,24 @@ def remove_hooks(model: nn.Module) -> Callable[[], None]:
     return put_back
 
 
-def _difference(model: nn.Module, inputs: Any, name: str, mode: str, num_classes: int | None) -> tuple[str, int]:
+def _difference(
+    model: nn.Module, inputs: Any, name: str, mode: str, num_classes: int | None, dims: int
+) -> tuple[str, int]:
     """What one forward does besides giving logits (N, C) in float32, for the log ("" where nothing), and C."""
     copies = tree_map_only(Tensor, torch.clone, inputs)
     before = tree_leaves(inputs)
     try:
         output = model(copies)
     except Exception as error:
-        shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise UserError(f"{name} cannot run on inputs {shape}{mode}: {first_line(error)}") from error
-    logits = logits_of(output, _samples(inputs), num_classes)
+        raise UserError(f"{name} cannot run on inputs {described(inputs)}{mode}: {first_line(error)}") from error
+    logits = logits_of(output, num_samples(inputs), num_classes, dims)
     if logits is None:
-        other = logits_of(output, _samples(inputs))
+        other = logits_of(output, num_samples(inputs), None, dims)
         if other is not None and num_classes is not None:
-            raise UserError(f"{name} gives {other.shape[1]} logits{mode}, and the data have {num_classes} classes")
-        raise UserError(f"{name} must give logits of shape (N, {num_classes or 'C'}){mode}, got {_described(output)}")
+            raise UserError(f"{name} gives {other.shape[-1]} logits{mode}, and the data have {num_classes} classes")
+        raise UserError(
+            f"{name} must give logits of shape ({AXES[dims]}, {num_classes or 'C'}){mode}, got {_described(output)}"
+        )
     if torch.is_grad_enabled() and not logits.requires_grad:
         raise UserError(
             f"{name} gives logits{mode} that no trained parameter has a gradient of: is there a no_grad() or detach()?"
@@ -115,10 +126,10 @@ def _difference(model: nn.Module, inputs: Any, name: str, mode: str, num_classes
         difference = "gives logits without the dimension of a single sample or output: it is put back"
     elif logits.dtype == torch.float64:
         difference = "computes in float64: its logits are taken in float32"
-    return difference, logits.shape[1]
+    return difference, logits.shape[-1]
 
 
-def logits_of(output: Any, samples: int, num_classes: int | None = None) -> Tensor | None:
+def logits_of(output: Any, samples: int, num_classes: int | None = None, dims: int = 2) -> Tensor | None:
     """The logits (N, C) among what a model returned; None where there are none, or it cannot be told which.
 
     Those called "logits"; else of that shape the first in a tuple or list, the only one in a dict or dataclass.
@@ -127,13 +138,16 @@ def logits_of(output: Any, samples: int, num_classes: int | None = None) -> Tens
         output: a tensor, a tuple or list, a dict or dataclass (``ModelOutput``).
         samples: N. The logits of one sample may lack its dimension.
         num_classes: C; None: any.
+        dims: 2, or 3 for (N, L, C).
     """
     items = _items(output)
     if isinstance(items.get("logits"), Tensor):
         items = {"logits": items["logits"]}
-    fitting = [logits for value in items.values() if (logits := _as_batch(value, samples, num_classes)) is not None]
+    fitting = [
+        logits for value in items.values() if (logits := _as_batch(value, samples, num_classes, dims)) is not None
+    ]
     in_order = isinstance(output, tuple | list)
-    if not fitting or (len({x.shape[1] for x in fitting}) > 1 if in_order else len(fitting) > 1):
+    if not fitting or (len({x.shape[-1] for x in fitting}) > 1 if in_order else len(fitting) > 1):
         return None
     return fitting[0]
 
@@ -149,19 +163,14 @@ def _items(output: Any) -> dict[Any, Any]:
     return {"logits": output}
 
 
-def _samples(inputs: Any) -> int:
-    """The length of the first tensor of the inputs; 0 where there is none. An exporter takes len() for a constant."""
-    return next((x.shape[0] for x in tree_leaves(inputs) if isinstance(x, Tensor) and x.dim()), 0)
-
-
-def _as_batch(value: Any, samples: int, num_classes: int | None) -> Tensor | None:
+def _as_batch(value: Any, samples: int, num_classes: int | None, dims: int) -> Tensor | None:
     """A tensor (N, C); of one sample also (C,), of one output also (N,)."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return None
     batch = value
-    if value.dim() == 1:
+    if value.dim() == 1 and dims == 2:
         batch = value[:, None] if num_classes == 1 else value[None] if samples == 1 else value
-    if batch.dim() != 2 or (samples and batch.shape[0] != samples) or num_classes not in (None, batch.shape[1]):
+    if batch.dim() != dims or (samples and batch.shape[0] != samples) or num_classes not in (None, batch.shape[-1]):
         return None
     return batch
 
@@ -191,11 +200,12 @@ def _copy_inputs(_module: nn.Module, args: Any, kwargs: Any) -> Any:
     return tree_map_only(Tensor, torch.clone, (args, kwargs))
 
 
-def _give_logits(num_classes: int | None, _module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-    logits = logits_of(output, _samples((args, kwargs)), num_classes)
+def _give_logits(num_classes: int | None, dims: int, _module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    logits = logits_of(output, num_samples((args, kwargs)), num_classes, dims)
     if logits is None:  # of a model that a wrapper took the classifier from
         return output
-    logits = logits.reshape(-1, logits.shape[1])  # for an exported graph, which may drop the dimension of one sample
+    if dims == 2:
+        logits = logits.reshape(-1, logits.shape[1])  # an exported graph may drop the dimension of one sample
     return logits.float() if logits.dtype == torch.float64 else logits
 
 

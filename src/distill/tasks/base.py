@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from distill.data import ImageDataModule
+from distill.data import DataModule
 from distill.data.targets import Targets as Targets
 from distill.losses.protocols import ComparesRows
 from distill.models.outputs import Outputs
@@ -23,13 +23,8 @@ class TaskData(Protocol):
     def num_classes(self) -> int:
         """Outputs of a model: classes, labels, or numbers per sample."""
 
-    @property
-    def in_channels(self) -> int:
-        """Channels of every image."""
-
-    @property
-    def image_size(self) -> int:
-        """Height of every image in pixels."""
+    def model_arguments(self, output: str) -> dict[str, Any]:
+        """What a model's constructor is told of the data; ``output`` as :attr:`Task.output`."""
 
     def example(self, n: int) -> Any:
         """A batch of ``n`` inputs."""
@@ -69,6 +64,8 @@ class Task(ABC):
         mixes: whether mixup and CutMix may mix two samples, whose target then is (N, C) shares.
         default_score: the metric that chooses where ``score`` is not given.
         has_classifier: whether a model keeps its classifier; else its output is the embedding.
+        dims: of a model's output: 2 for (N, C), 3 for (N, L, C).
+        output: what a model of texts gives: "text" (one output per text), "tokens", or "embedding".
     """
 
     name: ClassVar[str]
@@ -78,6 +75,8 @@ class Task(ABC):
     mixes: ClassVar[bool] = False
     has_classes: ClassVar[bool] = False
     has_classifier: ClassVar[bool] = True
+    dims: ClassVar[int] = 2
+    output: ClassVar[Literal["text", "tokens", "embedding"]] = "text"
 
     def __init__(self, num_classes: int, score: str | None = None) -> None:
         self.num_classes = num_classes
@@ -103,17 +102,23 @@ class Task(ABC):
 
     def model_arguments(self, data: TaskData) -> dict[str, Any]:
         """Arguments of a model's constructor that depend on the data."""
-        return {"num_classes": data.num_classes, "in_channels": data.in_channels, "image_size": data.image_size}
+        return {"num_classes": data.num_classes, **data.model_arguments(self.output)}
 
     @abstractmethod
     def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor | None:
         """The loss of a model's output against the labels, a mean over the batch; None: there are no labels."""
 
-    def rows(self, output: Tensor) -> Tensor | None:
+    def rows(self, output: Tensor, target: Tensor | None = None) -> Tensor | None:
         """The distributions that logit terms compare, as logits (M, C); None: an output is no distribution.
 
-        M need not be the number of samples: a sample may have several rows (labels, tokens, pixels).
+        M need not be the number of samples: a sample may have several rows (labels, tokens, pixels), and some of its
+        positions none.
+
+        Args:
+            output: of a model.
+            target: of the batch, for tasks in which it says which positions count; None: all do.
         """
+        del target
         return output
 
     def row_targets(self, target: Tensor) -> Tensor:
@@ -123,7 +128,7 @@ class Task(ABC):
     def refusal(self, term: Reader) -> str | None:
         """Why a term makes no sense in this task; None: it does."""
         reads = {name.partition("_")[2] for name in term.all_reads}
-        rows = self.rows(torch.zeros(1, self.num_classes))
+        rows = self.rows(torch.zeros(*[1] * (self.dims - 1), self.num_classes))
         if "logits" in reads and rows is None:
             return "it compares distributions over classes, and this task has none"
         if self.has_classes:
@@ -148,7 +153,7 @@ class Task(ABC):
         """What is predicted for each sample, by name, as a table or JSON shows it: here every output as it is.
 
         Args:
-            output: of a model, (N, C).
+            output: of a model, (N, C) or (N, L, C).
             names: of the C outputs.
         """
         return [dict(zip(names, row, strict=True)) for row in output.float().tolist()]
@@ -174,7 +179,7 @@ class Task(ABC):
         del scores
         return None
 
-    def prepare(self, data: ImageDataModule) -> None:
+    def prepare(self, data: DataModule[Any]) -> None:
         """Checks, before any training, what the task reads beside the data.
 
         Raises:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from distill.data import ImageDataModule
+from distill.data import DataModule
 from distill.tasks.base import Reader, Targets, Task, TaskData
 from distill.tasks.info import Metric
 from distill.tasks.probe import Probe
@@ -42,6 +42,7 @@ class Embedding(Task):
     default_score = "spearman"
     targets: ClassVar[Targets] = "none"
     has_classifier = False
+    output = "embedding"
 
     def __init__(self, num_classes: int, score: str | None = None, probe: str | None = None) -> None:
         super().__init__(num_classes, score)
@@ -56,7 +57,7 @@ class Embedding(Task):
     def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> None:
         """None: there are no labels."""
 
-    def rows(self, output: Tensor) -> None:
+    def rows(self, output: Tensor, target: Tensor | None = None) -> None:
         """None: an embedding is no distribution."""
 
     def refusal(self, term: Reader) -> str | None:
@@ -75,7 +76,7 @@ class Embedding(Task):
         del names
         return [{"embedding": row} for row in output.float().tolist()]
 
-    def prepare(self, data: ImageDataModule) -> None:
+    def prepare(self, data: DataModule[Any]) -> None:
         """Lists the images of the probe.
 
         Raises:

@@ -3,12 +3,13 @@
 import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill.data import ImageDataModule
+from distill.data import DataModule, ImageDataModule
 from distill.data.sources import image_folder
 from distill.utils.errors import UserError
 from distill.utils.modes import evaluating
@@ -32,12 +33,14 @@ class Probe:
         self.root = root
         self._images: ImageDataModule | None = None
 
-    def prepare(self, data: ImageDataModule) -> None:
+    def prepare(self, data: DataModule[Any]) -> None:
         """Lists the images, to be prepared as the run's data.
 
         Raises:
-            UserError: there is no such folder, or it has no class folders.
+            UserError: there is no such folder, or it has no class folders; the run's data are no images.
         """
+        if not isinstance(data, ImageDataModule):
+            raise UserError("task.probe: it is a folder of images, and the data are none")
         preprocess = data.preprocess
         if not Path(self.root).is_dir():
             raise UserError(f"task.probe: folder {self.root} does not exist")

@@ -84,9 +84,9 @@ class Regression(Task):
         variance = target.var(0, correction=0).clamp(min=torch.finfo(torch.float32).tiny)
         return {"RMSE": error.sqrt().tolist(), "R²": (1 - error / variance).tolist()}
 
-    def rows(self, output: Tensor) -> None:
+    def rows(self, output: Tensor, target: Tensor | None = None) -> None:
         """None: numbers are no distribution."""
-        del output
+        del output, target
 
     def metrics(self, with_agreement: bool) -> OutputMetrics:
         """RMSE, MAE, R², Pearson's r and Spearman's ρ, and the RMSE between student and teacher."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from distill.utils.checkpoints import weights_of
+from distill.utils.inputs import first_samples, num_samples, shapes
 from distill.utils.measurements import Size, Speed
 from distill.utils.modes import frozen
 from distill.utils.timing import Times, alternate
@@ -33,7 +34,7 @@ def size(model: nn.Module, example: Any) -> Size:
     Multiply-accumulates are torch's ``FlopCounterMode`` / 2, counted once per model and shape; bytes are those of its
     ``state_dict`` as a safetensors file.
     """
-    key = (repr(model), example.shape)
+    key = (repr(model), shapes(example))
     if model not in _macs or _macs[model][0] != key:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into it
@@ -92,9 +93,9 @@ def speed(
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(frozen(model.to(device)))
-        one, dtype = times(example[:1], None), None
+        one, dtype = times(first_samples(example, 1), None), None
         if half is not None:
-            other = times(example[:1], half)
+            other = times(first_samples(example, 1), half)
             ratios = [other.percentiles(name)[0] / one.percentiles(name)[0] for name in models]
             if geometric_mean(ratios) < 1 / GAIN:
                 one, dtype = other, half
@@ -104,8 +105,8 @@ def speed(
         p50, p95, p99 = one.percentiles(name)
         found[name] = Speed(
             latency_ms=p50,
-            throughput=len(example) / full.percentiles(name)[0] * 1e3,
-            batch=len(example),
+            throughput=num_samples(example) / full.percentiles(name)[0] * 1e3,
+            batch=num_samples(example),
             latency_p95_ms=p95,
             latency_p99_ms=p99,
             dtype=str(dtype or torch.float32).removeprefix("torch."),

@@ -223,6 +223,10 @@ class ImageDataModule(DataModule[LoadedImages]):
         """Height of every image in pixels; its width too, unless the source's images are not square."""
         return self.preprocess.height
 
+    def model_arguments(self, output: str) -> dict[str, Any]:
+        """Channels and image size, as models of images take them."""
+        return self.preprocess.model_arguments(output)
+
     def describe(self) -> dict[str, Any]:
         """What was trained and measured on, for the record of a run."""
         image = {"channels": self.in_channels, "image_size": self.image_size, "preprocess": self.preprocess.as_dict()}

@@ -79,6 +79,15 @@ class Preprocess:
         """The normalisation alone, of a batch."""
         return Scaling(tuple(self.mean), tuple(self.std))
 
+    def batch(self, images: Sequence[Image.Image | Tensor]) -> Tensor:
+        """Several images, float32 (B, C, H, W)."""
+        return torch.stack([self(image) for image in images])
+
+    def model_arguments(self, output: str) -> dict[str, Any]:
+        """Channels and image size, as models of images take them."""
+        del output
+        return {"in_channels": self.channels, "image_size": self.height}
+
     def example(self, n: int = 1) -> Tensor:
         """Noise of the right shape, float32 (n, C, H, W); always the same."""
         shape = (n, self.channels, self.height, self.width)

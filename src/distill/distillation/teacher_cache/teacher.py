@@ -17,6 +17,7 @@ from distill.models.hub.preprocess import preprocess_of
 from distill.models.outputs import Outputs
 from distill.utils.checkpoints import weights_of
 from distill.utils.errors import WriteError
+from distill.utils.inputs import first_samples
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,8 @@ class CachedTeacher(Teacher):
         """Compute the logits of a few samples again; where they differ from the cache's, clear it."""
         self._unchecked = False
         codec = self._codecs["train"]
-        few = Batch(batch.inputs[:CHECKED], batch.target[:CHECKED], batch.index[:CHECKED])
+        inputs = first_samples(batch.for_teacher, CHECKED)
+        few = Batch(inputs, batch.target[:CHECKED], batch.index[:CHECKED])
         logits = codec.decode(codec.encode(self.live(few).logits))
         difference = logits - codec.decode(rows)[:CHECKED]
         self.drift = float(difference.square().mean().sqrt() / logits.square().mean().sqrt().clamp(min=1e-6))
