@@ -81,9 +81,15 @@ class DataConfig:
     """A dataset and how it is shown; see ``distill.data.ImageDataModule``."""
 
     name: str = MISSING  # as tables and folders call it
+    kind: str = "images"  # what the samples are: images, text
     source: Node = MISSING
     root: str | None = None  # the folder of the images or files
     image: str | None = None  # column of a table with the images, or their files
+    text: str | None = None  # column of a table with the texts
+    text_pair: str | None = None  # likewise, with the second text of each sample
+    tokenizer: str | None = None  # of the student: a folder, or a name of the Hugging Face Hub
+    teacher_tokenizer: str | None = None  # of the teacher; null: the student's
+    max_length: int | None = None  # tokens; longer texts are cut; null: by the lengths of the training texts
     label: Any = None  # column of a table with the labels, or a list of columns
     batch_size: Any = None  # a whole number; null: by the number of images, at most 64
     eval_batch_size: int | None = None  # samples per batch of validation and test; null: batch_size

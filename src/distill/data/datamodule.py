@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import lightning.pytorch as pl
 import torch
@@ -106,6 +106,7 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
         options: of splits and batches.
 
     Attributes:
+        kind: what the samples are.
         as_dataset: reads one split of the source's, whose labels are ``targets``, as a dataset of this kind.
         random_views: whether a training sample looks different from epoch to epoch.
         mixes: ``"mixup=0.2"`` where training mixes samples, and a target is a distribution; else None.
@@ -114,6 +115,7 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
         UserError: in ``setup``, for data that do not fit together.
     """
 
+    kind: ClassVar[str] = "images"
     as_dataset: Callable[[Any, Targets], LabelledDataset]
     random_views: bool = False
     mixes: str | None = None
@@ -137,6 +139,21 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
         Args:
             output: what a model of texts gives: "text" (one output per text), "tokens" or "embedding".
         """
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The options by name that the data have decided where they were left open; null where they were not."""
+        return {}
+
+    @property
+    def input_shape(self) -> list[int]:
+        """The shape of one sample; of samples that differ, the largest one's."""
+        return list(self.example(1).shape[1:])
+
+    @property
+    def described_shape(self) -> str:
+        """The same in words."""
+        return " x ".join(map(str, self.input_shape))
 
     @abstractmethod
     def dataset(self, split: SplitName, train: bool) -> BatchDataset:
@@ -244,6 +261,15 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
     def indices(self, split: str) -> Tensor:
         """The index of every sample of a split: its position in the source, int64 (N,)."""
         return self.loaded.splits[split].rows
+
+    def show(self, split: str, index: int) -> Any:
+        """A sample as its source has it, by its ``Batch.index``: a PIL image, a tensor (C, H, W), or a text."""
+        raise TypeError(f"{type(self).__name__} has nothing to show of sample {index} of {split}")
+
+    def file(self, split: str, index: int) -> str | None:
+        """Where a sample comes from, by its ``Batch.index``; None where it is no file."""
+        del split, index
+        return None
 
     def describe(self) -> dict[str, Any]:
         """What was trained and measured on, for the record of a run."""

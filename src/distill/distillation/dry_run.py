@@ -22,7 +22,8 @@ def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | Non
         criterion.calibrate(teacher.model, teacher.model_info)
 
     def outputs(net: NamedModel, side: str) -> Outputs:
-        return extract(net.model, criterion.extracted_layers(side), batch.inputs, net.model_info.head)
+        inputs = batch.inputs if side == "student" else batch.for_teacher
+        return extract(net.model, criterion.extracted_layers(side), inputs, net.model_info.head)
 
     student_outputs = outputs(student, "student")
     teacher_outputs = outputs(teacher, "teacher") if teacher is not None else None

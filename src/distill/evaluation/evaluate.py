@@ -10,7 +10,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from distill.data import ImageDataModule, ViewLoader
+from distill.data import DataModule, ViewLoader
 from distill.distillation.teacher import Teacher
 from distill.evaluation import outputs
 from distill.evaluation.compare_predictions import compare_predictions, most
@@ -42,7 +42,7 @@ class Subject:
 
     run: Run
     baseline: Run | None
-    data: ImageDataModule
+    data: DataModule[Any]
     order: Tensor | None
     name: str
     split: str
@@ -144,7 +144,7 @@ def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
             found[each] = predict(model, None, loader(), trainer, split, run.task).student
     predictions = {each: found[each] for each in (TEACHER, role, STUDENT, BASELINE) if each in found}
     for each, prediction in predictions.items():
-        broken = int((~prediction.logits.float().isfinite()).any(1).sum())
+        broken = int((~prediction.logits.float().isfinite()).flatten(1).any(1).sum())
         if broken:
             raise UserError(
                 f"the {each.label} answers {broken} of {len(prediction.logits)} samples with no finite numbers"
@@ -165,13 +165,19 @@ def _evaluated(subject: Subject, role: Role, logits: Tensor, target: Tensor) -> 
     return EvaluatedModel(models[role].name, computed, models[role].size, models[role].speed)
 
 
+def _origin(subject: Subject, row: int) -> dict[str, Any]:
+    """A sample's index, its file if it has one, and the text itself."""
+    file, shown = subject.data.file(subject.split, row), subject.data.show(subject.split, row)
+    text = {"text": shown} if isinstance(shown, str) else {}
+    return {"index": row, **({"file": file} if file else {}), **text}
+
+
 def sample(
     position: int, subject: Subject, predictions: dict[Role, Predictions], target: Tensor, index: Tensor
 ) -> dict[str, Any]:
     """One sample: its index, its file if it has one, its class, every model's prediction, its probability and loss."""
-    true, row, classes = target[position : position + 1], int(index[position]), subject.run.classes
-    file = subject.data.file(subject.split, row)
-    image: dict[str, Any] = {"index": row, **({"file": file} if file else {}), "class": classes[int(true)]}
+    true, classes = target[position : position + 1], subject.run.classes
+    image: dict[str, Any] = {**_origin(subject, int(index[position])), "class": classes[int(true)]}
     for role, prediction in predictions.items():
         logits = prediction.logits[position : position + 1]
         predicted, probability = confident(logits)
@@ -185,12 +191,10 @@ def _output_sample(
     position: int, subject: Subject, predictions: dict[Role, Predictions], target: Tensor, index: Tensor
 ) -> dict[str, Any]:
     """One sample of a task without classes: its index, its file if it has one, its target, every model's values."""
-    task, names, row = subject.run.task, subject.run.classes, int(index[position])
-    file = subject.data.file(subject.split, row)
-    true = dict(zip(names, target[position].tolist(), strict=True))
-    image: dict[str, Any] = {"index": row, **({"file": file} if file else {}), "target": true}
+    task, names, true = subject.run.task, subject.run.classes, target[position]
+    image = {**_origin(subject, int(index[position])), "target": task.target_values(true, names)}
     for role, prediction in predictions.items():
-        (image[str(role)],) = task.decode(prediction.logits[position : position + 1].float(), names)
+        image[str(role)] = task.predicted_values(prediction.logits[position].float(), names, true)
     return image
 
 

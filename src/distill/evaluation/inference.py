@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from distill.data import Batch, ViewLoader
@@ -78,13 +79,23 @@ class Recorder(EvaluationModule):
 
     def concatenated(self, logged: dict[str, float]) -> Pass:
         """The outputs of all batches."""
-        rows = {name: torch.cat([batch[name] for batch in self._batches]) for name in self._batches[0]}
+        rows = {name: _joined([batch[name] for batch in self._batches]) for name in self._batches[0]}
         student, teacher = (
             Predictions(rows[f"{who} logits"], rows.get(f"{who} embedding")) if f"{who} logits" in rows else None
             for who in ("student", "teacher")
         )
         assert student is not None
         return Pass(student, teacher, rows["target"], rows["index"], rows["mapped"], logged)
+
+
+def _joined(batches: list[Tensor]) -> Tensor:
+    """All batches; of texts, (B, L) or (B, L, C), padded to the longest: numbers with 0, class numbers with −100."""
+    lengths = {batch.shape[1] for batch in batches if batch.dim() > 1}
+    if len(lengths) > 1:
+        fill = 0 if batches[0].is_floating_point() else -100
+        after = [0, 0] * (batches[0].dim() - 2)
+        batches = [F.pad(batch, [*after, 0, max(lengths) - batch.shape[1]], value=fill) for batch in batches]
+    return torch.cat(batches)
 
 
 def predict(

@@ -35,14 +35,16 @@ def described(values: Mapping[str, Any]) -> str:
         >>> described({"labels": ["red"], "red": 0.9, "bright": 0.1}), described({"age": 31.26})
         ('red', 'age 31.26')
     """
+    if "tags" in values:
+        return " ".join(values["tags"])
     if "labels" in values:
         return ", ".join(values["labels"]) or "none"
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def true_values(task: Task, target: Tensor, names: Sequence[str]) -> str:
-    """The target of one sample (C,), as :func:`described` shows predictions."""
-    pairs = list(zip(names, target.tolist(), strict=True))
+    """The target of one sample, as :func:`described` shows predictions."""
+    values = task.target_values(target, names)
     if task.targets == "multilabel":
-        return described({"labels": [name for name, value in pairs if value]})
-    return described(dict(pairs))
+        return described({"labels": [name for name, value in values.items() if value]})
+    return described(values)

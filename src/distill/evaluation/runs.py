@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distill.config import own_code, schema, validation
 from distill.config.trust import Trust, modules
-from distill.data import ImageDataModule, Preprocess
+from distill.data import DataModule, Preprocess
 from distill.distillation.model_info import NamedModel
 from distill.evaluation.run_folder import RunFolder
 from distill.tasks.base import Task
@@ -31,10 +31,20 @@ LARGEST = {"classes": 1_000_000, "channels": 1024, "height": 16384, "width": 163
 class RecordedData:
     """The facts of a run's data that its models are built from, without the data themselves."""
 
-    num_classes: int
+    classes: Sequence[str]
     target_mean: Sequence[float] | None
     target_std: Sequence[float] | None
     preprocess: Preprocess
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of a model."""
+        return len(self.classes)
+
+    @property
+    def kind(self) -> str:
+        """What the samples are."""
+        return self.preprocess.kind
 
     def example(self, n: int) -> Any:
         """A batch of noise."""
@@ -79,7 +89,7 @@ class Run(RunFolder):
             if not isinstance(size, int) or not least <= size <= LARGEST[key]:
                 raise unreadable(self.folder / FILE, f"{key} of its data is {size!r}, not in [{least}, {LARGEST[key]}]")
         facts = self.summary.data
-        self._data_facts = RecordedData(len(self.classes), facts.target_mean, facts.target_std, preprocess)
+        self._data_facts = RecordedData(self.classes, facts.target_mean, facts.target_std, preprocess)
         try:
             self.settings = schema.typed(schema.checked(self.config))
         except OmegaConfBaseException as error:
@@ -94,7 +104,7 @@ class Run(RunFolder):
         return build_task(self.settings.task, self._data_facts)
 
     @cached_property
-    def data(self) -> ImageDataModule:
+    def data(self) -> DataModule[Any]:
         """The run's data, loaded again.
 
         Raises:

@@ -23,6 +23,10 @@ class TaskData(Protocol):
     def num_classes(self) -> int:
         """Outputs of a model: classes, labels, or numbers per sample."""
 
+    @property
+    def classes(self) -> Sequence[str]:
+        """Their names."""
+
     def model_arguments(self, output: str) -> dict[str, Any]:
         """What a model's constructor is told of the data; ``output`` as :attr:`Task.output`."""
 
@@ -54,14 +58,16 @@ class Task(ABC):
     """A strategy object that criterion, LightningModule, builders and results ask about the kind of prediction.
 
     A task of your own derives from this class and is named by a YAML file of the group ``task``. Its constructor is
-    offered what the data determine: ``num_classes`` (how many outputs there are) and, for numbers, ``target_mean`` and
-    ``target_std`` of the training samples, K floats each.
+    offered what the data determine: ``num_classes`` (how many outputs there are), their names ``class_names``, the
+    ``kind`` of the samples ("images", "text") and, for numbers, ``target_mean`` and ``target_std`` of the training
+    samples, K floats each.
 
     Attributes:
         info: names and directions of its metrics, and the one that chooses.
         targets: what the data must hold: one class per sample (int64 (N,)), labels that may be several (0/1, float32
             (N, C)), numbers (float32 (N, K)), or nothing.
         mixes: whether mixup and CutMix may mix two samples, whose target then is (N, C) shares.
+        optional_infos: metrics that are measured where they are asked for.
         default_score: the metric that chooses where ``score`` is not given.
         has_classifier: whether a model keeps its classifier; else its output is the embedding.
         dims: of a model's output: 2 for (N, C), 3 for (N, L, C).
@@ -70,6 +76,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     metric_infos: ClassVar[tuple[Metric, ...]]
+    optional_infos: ClassVar[tuple[Metric, ...]] = ()
     default_score: ClassVar[str]
     targets: ClassVar[Targets] = "classes"
     mixes: ClassVar[bool] = False
@@ -89,11 +96,12 @@ class Task(ABC):
         Raises:
             UserError: there is no such metric.
         """
-        names = [metric.name for metric in cls.metric_infos]
+        names = [metric.name for metric in (*cls.metric_infos, *cls.optional_infos)]
         score = cls.default_score if score is None else score
         if score not in names:
             raise UserError(f"task.score={score}: {cls.name} has no such metric; {nearest(score, names)}")
-        return TaskInfo(cls.name, score, cls.metric_infos, cls.has_classes)
+        asked = (metric for metric in cls.optional_infos if metric.name == score)
+        return TaskInfo(cls.name, score, (*cls.metric_infos, *asked), cls.has_classes)
 
     @property
     def score(self) -> Metric:
@@ -158,6 +166,16 @@ class Task(ABC):
         """
         return [dict(zip(names, row, strict=True)) for row in output.float().tolist()]
 
+    def predicted_values(self, output: Tensor, names: Sequence[str], target: Tensor) -> dict[str, Any]:
+        """What is predicted for one sample, by name, beside its target; see :meth:`decode`."""
+        del target
+        (values,) = self.decode(output[None], names)
+        return values
+
+    def target_values(self, target: Tensor, names: Sequence[str]) -> dict[str, Any]:
+        """The target of one sample, by name."""
+        return dict(zip(names, target.tolist(), strict=True))
+
     def by_output(self, output: Tensor, target: Tensor) -> dict[str, list[float]]:
         """Scores of each single output by their labels, in the order of the outputs; {}: there are none to show."""
         del output, target
@@ -170,8 +188,9 @@ class Task(ABC):
         metrics.update(Outputs(output, {}, None), expected, target)  # type: ignore[operator]
         return {name: float(value) for name, value in metrics.compute().items()}  # type: ignore[operator]
 
-    def example_target(self, n: int) -> Tensor:
-        """Targets of ``n`` samples, for a dry run."""
+    def example_target(self, n: int, inputs: Any = None) -> Tensor:
+        """Targets of ``n`` samples with these inputs, for a dry run."""
+        del inputs
         return torch.zeros(n, self.num_classes)
 
     def weakness(self, scores: Mapping[str, float]) -> str | None:

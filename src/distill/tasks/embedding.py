@@ -92,6 +92,7 @@ class Embedding(Task):
         random = {} if fresh is None else {f"random_{name}": value for name, value in self._probe(fresh()).items()}
         return self._probe(model) | random
 
-    def example_target(self, n: int) -> Tensor:
+    def example_target(self, n: int, inputs: Any = None) -> Tensor:
         """No targets: zeros (n,)."""
+        del inputs
         return torch.zeros(n)

@@ -1,13 +1,13 @@
 """Metrics of outputs (torchmetrics), and means of losses."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassMatthewsCorrCoef
 
 from distill.models.outputs import Outputs
 from distill.utils import distributed
@@ -23,9 +23,10 @@ class ClassificationMetrics(nn.Module):
     Args:
         num_classes: C. Top-5 is left out where C ≤ 5.
         with_agreement: whether there is a teacher to agree with.
+        extra: of "f1" (the mean over the classes) and "matthews", what is measured as well.
     """
 
-    def __init__(self, num_classes: int, with_agreement: bool) -> None:
+    def __init__(self, num_classes: int, with_agreement: bool, extra: Collection[str] = ()) -> None:
         super().__init__()
 
         def accuracy(k: int = 1) -> Metric:
@@ -38,6 +39,10 @@ class ClassificationMetrics(nn.Module):
             self.counts["top5"] = accuracy(5)
         if with_agreement:
             self.counts["agreement"] = accuracy()
+        if "f1" in extra:
+            self.counts["f1"] = MulticlassF1Score(num_classes, average="macro", validate_args=False)
+        if "matthews" in extra:
+            self.counts["matthews"] = MulticlassMatthewsCorrCoef(num_classes, validate_args=False)
 
     def update(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> None:
         """Take one batch; the class of a mixed sample is that of its larger share."""
@@ -145,3 +150,40 @@ class Means:
             return {}
         *totals, samples = distributed.all_reduce_sum(torch.cat([sums, sums.new_tensor([self._samples])]))
         return {name: total / samples for name, total in zip(self.names, totals, strict=True)}
+
+
+class TokenMetrics(nn.Module):
+    """Metrics of tagged words, and the share of words that student and teacher tag alike.
+
+    Args:
+        against_target: by name; ``update(tags, target)`` with class numbers, int64 (N, L), of a whole batch; −100 in
+            the target: no word. Of "acc" the words alone are given, (M,).
+        agreement: counts words, likewise; None: there is no teacher.
+    """
+
+    def __init__(self, against_target: Mapping[str, Metric], agreement: Metric | None) -> None:
+        super().__init__()
+        self.against_target = nn.ModuleDict(against_target)
+        self.agreement = agreement
+
+    def update(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> None:
+        """Take one batch: logits (N, L, C), and class numbers (N, L)."""
+        tags, words = student.logits.detach().argmax(-1), target >= 0
+        for name, metric in self.against_target.items():
+            chosen = (tags[words], target[words]) if name == "acc" else (tags, target)
+            cast(Metric, metric).update(*chosen)
+        if teacher is not None and self.agreement is not None:
+            self.agreement.update(tags[words], teacher.logits.argmax(-1)[words])
+
+    def compute(self) -> dict[str, Tensor]:
+        """The values by name, over all processes, and reset; no agreement where there was no teacher output."""
+        metrics = dict(self.against_target.items())
+        if self.agreement is not None:
+            metrics["agreement"] = self.agreement
+        values = {}
+        for name, module in metrics.items():
+            metric = cast(Metric, module)
+            if metric.update_called:
+                values[name] = metric.compute().float()
+            metric.reset()
+        return values

@@ -15,7 +15,7 @@ from distill.config.instantiate import instantiate, resolve_target
 from distill.config.nodes import TEACHER_KEYS
 from distill.config.schedules import Schedule, is_schedule, parse
 from distill.config.schema import DataConfig, KDConfig, Node, RecipeConfig, TermConfig, TrainConfig
-from distill.data import Batch, ImageDataModule, Targets
+from distill.data import Batch, DataModule, ImageDataModule, Targets
 from distill.distillation.backbone import take_off_classifier
 from distill.distillation.criterion import Criterion
 from distill.distillation.dry_run import dry_run
@@ -29,9 +29,10 @@ from distill.training.optimization import OptimizerFactory
 from distill.training.schedulers import SchedulerFactory, lightning_scheduler
 from distill.utils.checkpoints import check_reloads
 from distill.utils.errors import UserError
+from distill.utils.inputs import num_samples
 
-_OF_THE_SOURCE = ("name", "root", "image", "label", "batch_size")
-_loaded: dict[str, ImageDataModule] = {}  # cached for the next job of a sweep in this process
+_OF_THE_SOURCE = ("name", "kind", "root", "image", "text", "text_pair", "label", "batch_size")
+_loaded: dict[str, DataModule[Any]] = {}  # cached for the next job of a sweep in this process
 
 
 def task_class(node: Node) -> type[Task]:
@@ -52,16 +53,41 @@ def build_task(node: Node, data: TaskData) -> Task:
     Raises:
         UserError: arguments or values that it does not accept.
     """
-    facts = {name: getattr(data, name, None) for name in ("target_mean", "target_std")}
+    facts = {name: getattr(data, name, None) for name in ("target_mean", "target_std", "kind")}
     task_class(node)
-    task = instantiate(node, "task", num_classes=data.num_classes, **facts)
+    task = instantiate(node, "task", num_classes=data.num_classes, class_names=list(data.classes), **facts)
     assert isinstance(task, Task)
     return task
 
 
+def data_module(kind: str) -> Any:
+    """The class of DataModule for a kind of data: "images" or "text"."""
+    if kind == "text":
+        from distill.data.text import TextDataModule
+
+        return TextDataModule
+    return ImageDataModule
+
+
+def _options(config: DataConfig, module: Any) -> Node:
+    """The options of a DataModule.
+
+    Raises:
+        UserError: one is set that this kind of data does not have.
+    """
+    names, usual = module.option_names(), vars(DataConfig())
+    node = {}
+    for key, value in vars(config).items():
+        if key in names:
+            node[key] = value
+        elif key not in (*_OF_THE_SOURCE, "source") and value != usual[key]:
+            raise UserError(f"data.{key}={value}: data={config.name} are {config.kind}, which have no such option")
+    return node
+
+
 def load_data(
     config: DataConfig, seed: int, largest: Callable[[int], int] | None = None, targets: Targets = "classes"
-) -> ImageDataModule:
+) -> DataModule[Any]:
     """The data, loaded, checked and split; cached between the jobs of a sweep.
 
     Args:
@@ -73,8 +99,9 @@ def load_data(
     Raises:
         UserError: data that do not exist or cannot be read, values that do not fit them.
     """
-    node = {key: value for key, value in vars(config).items() if key not in _OF_THE_SOURCE}
-    for name in ("image", "label"):
+    module = data_module(config.kind)
+    node = _options(config, module)
+    for name in ("image", "text", "text_pair", "label"):
         column = getattr(config, name)
         if column is not None and column not in config.source.values():
             raise UserError(f"data.{name}={column}: the source of data={config.name} has no columns")
@@ -82,17 +109,20 @@ def load_data(
     if key not in _loaded:
         _loaded.clear()
         node["source"] = partial(instantiate, config.source, "data.source", targets=targets)
-        node["transform"] = instantiate(config.transform, "data.transform") if config.transform else None
+        if module is ImageDataModule:
+            node["transform"] = instantiate(config.transform, "data.transform") if config.transform else None
+            node["largest"] = largest
         try:
-            node |= {"batch_size": config.batch_size or 1, "seed": seed, "largest": largest, "targets": targets}
-            data = ImageDataModule.from_options(**node)
+            data = module.from_options(**node, batch_size=config.batch_size or 1, seed=seed, targets=targets)
             data.prepare_data()
             data.setup()
         except (TypeError, ValueError) as error:
             raise UserError(f"data: {error}") from error
         _loaded[key] = data
     data = _loaded[key]
-    return data.with_options(seed=seed, batch_size=config.batch_size or defaults.batch_size(data.num_train))
+    return data.with_options(
+        seed=seed, batch_size=config.batch_size or defaults.batch_size(data.num_train, config.kind)
+    )
 
 
 def build_model(
@@ -119,7 +149,7 @@ def build_model(
             f"{key}.num_classes={num_classes} disagrees with the data, which have {data.num_classes} classes"
         )
     own, facts = pretrained.preprocess(node, key), task.model_arguments(data)
-    if own is not None:
+    if own is not None and "image_size" in facts:
         facts |= {"in_channels": len(own.mean), "image_size": own.size}
     model = instantiate(arguments, key, **facts)
     if not isinstance(model, torch.nn.Module):
@@ -127,10 +157,14 @@ def build_model(
     if own is not None:
         shown: Any = getattr(data, "preprocess")  # noqa: B009 - of images, which settle has made sure of
         see_with(model, own, shown.mean, shown.std)
-    name = str(arguments.get("name") or arguments["_target_"].rpartition(".")[2])
+    name = _name(arguments, model)
     example, outputs = data.example(4), data.num_classes if task.has_classifier else None
-    model_info = inspect_model(model, example, f"{who} {name}", outputs, training if task.has_classifier else 0)
-    if not task.has_classifier:
+    head = "head" if not task.has_classifier and isinstance(getattr(model, "head", None), torch.nn.Identity) else None
+    is_whole = task.has_classifier or head is not None
+    model_info = inspect_model(
+        model, example, f"{who} {name}", outputs, training if is_whole else 0, head=head, dims=task.dims
+    )
+    if not is_whole:
         model_info = take_off_classifier(model, model_info, example, facts["num_classes"], training)
     if training:
         check_reloads(model, model_info.name)
@@ -139,8 +173,16 @@ def build_model(
     return NamedModel(name, model, model_info)
 
 
+def _name(node: Node, model: torch.nn.Module) -> str:
+    """How tables and folders call a model: its ``name`` without owner or folder, or what makes it."""
+    function = str(node["_target_"]).rpartition(".")[2]
+    name = str(node.get("name") or function).rstrip("/").rpartition("/")[2]
+    layers = getattr(model, "stages", ())
+    return f"{name}-{len(layers) - 1}-layers" if function == "from_teacher" else name
+
+
 def wrap_student(
-    node: Node | None, student: NamedModel, teacher: NamedModel | None, example: torch.Tensor, channels_last: bool
+    node: Node | None, student: NamedModel, teacher: NamedModel | None, example: Any, channels_last: bool
 ) -> NamedModel:
     """The student inside ``kd.student_wrapper`` (None: unchanged), for methods that change the model (SimKD).
 
@@ -210,7 +252,7 @@ def _largest_batch(term: Term) -> int | None:
     return loss.largest_batch
 
 
-def _check_batches(term: Term, data: ImageDataModule) -> None:
+def _check_batches(term: Term, data: DataModule[Any]) -> None:
     """Raises a UserError for a term that does not support the data's batches."""
     if data.mixes and "target" in term.all_reads and not term.accepts_soft_targets:
         raise UserError(
@@ -224,7 +266,7 @@ def _check_batches(term: Term, data: ImageDataModule) -> None:
         )
 
 
-def fit_criterion(criterion: Criterion, student: NamedModel, teacher: NamedModel | None, data: ImageDataModule) -> None:
+def fit_criterion(criterion: Criterion, student: NamedModel, teacher: NamedModel | None, data: DataModule[Any]) -> None:
     """Builds the criterion for two models, and computes it for a few samples.
 
     Raises:
@@ -234,9 +276,10 @@ def fit_criterion(criterion: Criterion, student: NamedModel, teacher: NamedModel
         _check_batches(term, data)
     criterion.build(student.model_info, teacher.model_info if teacher else None, data.num_train, data.indices("train"))
     example = data.example(4)
-    n = len(example)
+    n = num_samples(example)
     assert criterion.task is not None
-    dry_run(criterion, student, teacher, Batch(example, criterion.task.example_target(n), torch.arange(n)))
+    target = criterion.task.example_target(n, example)
+    dry_run(criterion, student, teacher, Batch(example, target, torch.arange(n), data.of_teacher().example(4)))
 
 
 def build_optimization(

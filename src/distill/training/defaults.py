@@ -1,4 +1,4 @@
-"""What a configuration leaves to the data (null): image size, batch size, epochs, learning rate."""
+"""What a configuration leaves to the data (null): sizes, epochs, learning rate."""
 
 import logging
 import math
@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from distill.config.schema import Node, TrainConfig
-from distill.data import ImageDataModule
+from distill.data import DataModule
 from distill.utils import processes
 from distill.utils.atomic import write_text
 from distill.utils.precision import uses_cuda
@@ -24,16 +24,23 @@ LEARNING_RATE = 0.1  # of SGD with batches of LARGEST_BATCH
 LARGE_MODELS_RATE = 0.02  # likewise, of models made for 224 pixels: they are larger, and 0.1 diverges on small data
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 PIXELS_PER_CORE = 6e7  # that a training on a CPU shows in all
+TEXT_VIEWS, FEWEST_TEXT_EPOCHS, MOST_TEXT_EPOCHS = 20_000, 3, 20  # likewise, of texts
+LARGEST_TEXT_BATCH = 32
+FINE_TUNING_RATE, FROM_SCRATCH_RATE = 5e-5, 5e-4  # of AdamW on texts, for pretrained models and for new ones
+WORDS = {"images": "images", "text": "texts"}
 STRIDE_32 = ("resnet18", "resnet34", "resnet50", "torchvision_model", "timm_model")  # models made for 224 pixels
 
 
-def batch_size(num_train: int) -> int:
-    """Samples per step: a power of two, a twentieth of the images, from 8 to 64."""
-    return int(min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** round(math.log2(max(1, num_train / 20))))))
+def batch_size(num_train: int, kind: str = "images") -> int:
+    """Samples per step: a power of two, a twentieth of the samples, from 8 to 64, of texts to 32."""
+    most = LARGEST_TEXT_BATCH if kind == "text" else LARGEST_BATCH
+    return int(min(most, max(SMALLEST_BATCH, 2 ** round(math.log2(max(1, num_train / 20))))))
 
 
-def epochs(num_train: int) -> int:
-    """Epochs of a training: 20, and more where there are fewer than 1,280 images, up to 200."""
+def epochs(num_train: int, kind: str = "images") -> int:
+    """Epochs of a training: 20, and more where there are fewer than 1,280 images, up to 200; 3 to 20 on texts."""
+    if kind == "text":
+        return min(MOST_TEXT_EPOCHS, max(FEWEST_TEXT_EPOCHS, round(TEXT_VIEWS / num_train)))
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(VIEWS / num_train)))
 
 
@@ -54,23 +61,25 @@ def largest_image(cfg: TrainConfig) -> partial[int]:
     return partial(_largest, least=32, most=64, pixels=pixels)
 
 
-def _rate(node: Node) -> float:
+def _rate(node: Node, kind: str) -> float:
+    if kind == "text":
+        return FINE_TUNING_RATE if node.get("pretrained") else FROM_SCRATCH_RATE
     is_large = str(node["_target_"]).rpartition(".")[2] in STRIDE_32
     return LARGE_MODELS_RATE if is_large else LEARNING_RATE
 
 
-def chosen(cfg: TrainConfig, data: ImageDataModule, labelled: bool = True) -> dict[str, Any]:
+def chosen(cfg: TrainConfig, data: DataModule[Any], labelled: bool = True) -> dict[str, Any]:
     """The values that the configuration leaves to the data, by dotted key; without labels no teacher is trained."""
-    num_train, recipe = data.num_train, cfg.teacher["recipe"]
-    size = data.loaded.options.image_size
-    batch = batch_size(num_train) if cfg.data.batch_size is None else LARGEST_BATCH
-    lr, teacher_lr = (_rate(node) * batch / LARGEST_BATCH for node in (cfg.model, cfg.teacher))
+    num_train, recipe, kind = data.num_train, cfg.teacher["recipe"], cfg.data.kind
+    largest = LARGEST_TEXT_BATCH if kind == "text" else LARGEST_BATCH
+    batch = batch_size(num_train, kind) if cfg.data.batch_size is None else largest
+    lr, teacher_lr = (_rate(node, kind) * batch / largest for node in (cfg.model, cfg.teacher))
     values = {
-        "data.image_size": (cfg.data.image_size, size),
+        **{f"data.{key}": (getattr(cfg.data, key), value) for key, value in data.chosen.items()},
         "data.batch_size": (cfg.data.batch_size, batch),
-        "trainer.max_epochs": (cfg.trainer.max_epochs, epochs(num_train)),
+        "trainer.max_epochs": (cfg.trainer.max_epochs, epochs(num_train, kind)),
         "optimizer.lr": (cfg.optimizer.get("lr", lr), lr),
-        "teacher.recipe.max_epochs": (recipe["max_epochs"], epochs(num_train) if labelled else 0),
+        "teacher.recipe.max_epochs": (recipe["max_epochs"], epochs(num_train, kind) if labelled else 0),
         "teacher.recipe.batch_size": (recipe["batch_size"], batch),
         "teacher.recipe.optimizer.lr": (recipe["optimizer"].get("lr", teacher_lr), teacher_lr),
     }
@@ -78,15 +87,18 @@ def chosen(cfg: TrainConfig, data: ImageDataModule, labelled: bool = True) -> di
 
 
 def settle(
-    config: DictConfig, cfg: TrainConfig, data: ImageDataModule, folder: Path, labelled: bool = True
+    config: DictConfig, cfg: TrainConfig, data: DataModule[Any], folder: Path, labelled: bool = True
 ) -> DictConfig:
     """The configuration with what it leaves to the data, which the run's folder keeps; said where it is unusual."""
     values = chosen(cfg, data, labelled)
     if not values:
         return config
-    usual = data.num_train >= USUAL and "data.image_size" not in values
+    usual = data.num_train >= USUAL and not values.keys() & {f"data.{key}" for key in data.chosen}
     said = ", ".join(f"{key}={value:g}" for key, value in values.items())
-    log.log(logging.DEBUG if usual else logging.INFO, f"chosen for {data.num_train:,} training images: {said}")
+    log.log(
+        logging.DEBUG if usual else logging.INFO,
+        f"chosen for {data.num_train:,} training {WORDS[cfg.data.kind]}: {said}",
+    )
     config = config.copy()
     for key, value in values.items():
         OmegaConf.update(config, key, value)

@@ -51,7 +51,7 @@ def fingerprint_inputs(cfg: TrainConfig, teacher: Node, data: DataModule[Any], p
         **pretrained.fingerprint_inputs(teacher, "teacher"),
         "data": data.fingerprint,
         "classes": data.classes,
-        "input_shape": list(data.example(1).shape[1:]),
+        "input_shape": data.input_shape,
         "transform": cfg.data.transform or None,
         "precision": str(precision),
         "trainer": trainer,

@@ -17,7 +17,7 @@ def plan_lines(experiment: Experiment) -> list[str]:
     """The plan in lines that begin with ``plan:``; on a CPU the last one estimates the time."""
     data, settings = experiment.data, experiment.settings
     sizes = ", ".join(f"{len(data.indices(split))} {split}" for split in ("train", "val", "test"))
-    shape = " x ".join(map(str, data.example(1).shape[1:]))
+    shape = data.described_shape
     targets = data.options.targets
     outputs = "no labels" if targets == "none" else counted(data.num_classes, targets)
     lines, seconds = [f"data {settings.data.name}: {sizes}; {outputs}, {shape}"], 0.0

@@ -9,7 +9,7 @@ import lightning.pytorch as L
 from torch import nn
 
 from distill.config.schema import Node, TrainConfig
-from distill.data import ImageDataModule
+from distill.data import DataModule
 from distill.distillation.criterion import Criterion
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
@@ -52,7 +52,7 @@ class TrainingStage:
 
     role: Role
     student: NamedModel
-    data: ImageDataModule
+    data: DataModule[Any]
     criterion: Criterion
     optimizer: OptimizerFactory
     scheduler: SchedulerFactory | None
@@ -94,7 +94,7 @@ class Experiment:
     folder: Path
     teachers: tuple[TrainingStage, ...]
     stages: tuple[TrainingStage, ...]
-    data: ImageDataModule
+    data: DataModule[Any]
     make_evaluator: Callable[[], L.Trainer]
     config: Node
     settings: TrainConfig

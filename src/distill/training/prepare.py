@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from distill.config import schema
 from distill.config.schema import Node, RecipeConfig, TrainConfig
 from distill.config.weights_files import weights_of
-from distill.data import ImageDataModule
+from distill.data import DataModule
 from distill.distillation.criterion import Criterion
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher_cache import CachePlan, plan
@@ -35,7 +35,7 @@ from distill.training.fingerprint import fingerprint_inputs
 from distill.training.fit import make_distiller
 from distill.training.flows import Flows, ModelConfig
 from distill.training.plan import Experiment, TrainingStage
-from distill.training.roles import STUDENT, Role
+from distill.training.roles import STUDENT, Role, RoleKind
 from distill.training.trainer import check_arguments, check_device, check_limits, evaluator, quiet, trainer_factory
 from distill.utils import distributed
 from distill.utils.checkpoints import load_weights
@@ -60,7 +60,7 @@ class Preparation:
 
     cfg: TrainConfig
     flows: Flows
-    data: ImageDataModule
+    data: DataModule[Any]
     folder: Path
     make_trainer: Callable[..., L.Trainer]
     task: Task
@@ -81,7 +81,8 @@ class Preparation:
         """A model, initialised with the seed of its configuration; ``training``: its batch size, 0: not trained."""
         L.seed_everything(config.seed, workers=True, verbose=False)
         who = f"the {config.role.label}"
-        net = build_model(config.node, config.key, who, self.data, self.task, self.cfg.channels_last, training)
+        data = self.data.of_teacher() if config.role.kind == RoleKind.TEACHER else self.data
+        net = build_model(config.node, config.key, who, data, self.task, self.cfg.channels_last, training)
         pretrained.load(net, config.node, config.key)
         return net
 
@@ -111,7 +112,8 @@ class Preparation:
     def _teacher_stage(self, config: ModelConfig, recipe: RecipeConfig) -> TrainingStage:
         checkpoint = config.node.get("checkpoint")
         is_trained = not checkpoint and recipe.max_epochs > 0
-        cfg, data, model = self.cfg, self.data, self.model(config, training=recipe.batch_size if is_trained else 0)
+        cfg, data = self.cfg, self.data.of_teacher()
+        model = self.model(config, training=recipe.batch_size if is_trained else 0)
         path = policy.choose(cfg, model, config.role.label, data, recipe.batch_size, recipe.max_epochs)
         log.debug(path.line)
         source = TeacherSource(
@@ -207,7 +209,7 @@ class Preparation:
     def _cache(
         self,
         criterion: Criterion,
-        data: ImageDataModule,
+        data: DataModule[Any],
         teachers: tuple[NamedModel, ...],
         precision: Any,
         announce: bool,
@@ -249,10 +251,15 @@ def prepare(
     return experiment
 
 
+def starts_from_teacher(node: Node) -> bool:
+    """Whether a student is made of its trained teacher, which is then needed even where no term reads it."""
+    return str(node["_target_"]) == "distill.models.from_teacher"
+
+
 def build_experiment(
     cfg: TrainConfig,
     config: Node,
-    data: ImageDataModule,
+    data: DataModule[Any],
     folder: Path,
     callbacks_of: Callable[[str], list[L.Callback]],
 ) -> Experiment:
@@ -276,7 +283,7 @@ def build_experiment(
     steps = Preparation(cfg, flows, data, folder, trainer_factory(cfg, task.score, callbacks_of), task)
     criterion = steps.new()
     flows.check_criterion(criterion)
-    has_teacher = criterion.needs_teacher and flows.has_teacher
+    has_teacher = (criterion.needs_teacher or starts_from_teacher(cfg.model)) and flows.has_teacher
     teachers = steps.teachers() if has_teacher or cfg.only is not None else ()
     stages = () if cfg.only is not None else steps.stages(tuple(stage.student for stage in teachers))
     for stage in (*teachers, *stages):

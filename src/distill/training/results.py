@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from distill.data import DataModule
 from distill.distillation.criterion import Criterion
 from distill.distillation.ensemble import Ensemble
 from distill.distillation.model_info import NamedModel
@@ -43,6 +44,7 @@ from distill.training.trainer import EVALUATION
 from distill.utils import distributed, environment
 from distill.utils.checkpoints import save_weights, weights_of
 from distill.utils.console import print_table
+from distill.utils.inputs import shapes, to_device
 from distill.utils.precision import HALF
 from distill.utils.profiling import size, speed
 
@@ -56,7 +58,11 @@ def evaluation_module(net: NamedModel, experiment: Experiment) -> EvaluationModu
 
 def evaluate(module: EvaluationModule, experiment: Experiment, split: str) -> Scores:
     """Metrics and loss terms on "val" or "test", by their names without the split."""
-    data = experiment.data
+    return evaluate_on(module, experiment, experiment.data, split)
+
+
+def evaluate_on(module: EvaluationModule, experiment: Experiment, data: DataModule[Any], split: str) -> Scores:
+    """Likewise, on given data."""
     loader = data.test_dataloader() if split == "test" else data.val_dataloader()
     return Scores(module.evaluate(experiment.make_evaluator(), loader, split))
 
@@ -78,11 +84,11 @@ def _cache_key(experiment: Experiment, *inputs: Any) -> str:
 
 def teacher_scores(net: NamedModel, experiment: Experiment, split: str) -> Scores:
     """Metrics of a teacher on "val" or "test", cached between the jobs of a sweep."""
-    data = experiment.data
+    data = experiment.data.of_teacher()
     trainer = {name: getattr(experiment.settings.trainer, name) for name in EVALUATION}
     key = _cache_key(experiment, digest(net.model), data.fingerprint, data.evaluation_batch_size, trainer, split)
     if key not in _scores:
-        _scores[key] = evaluate(evaluation_module(net, experiment), experiment, split)
+        _scores[key] = evaluate_on(evaluation_module(net, experiment), experiment, data, split)
     return Scores(_scores[key])
 
 
@@ -96,9 +102,7 @@ def measure(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[Role, 
         str(role): [net.name, repr(net.model), [(k, list(v.shape), v.dtype) for k, v in weights_of(net.model).items()]]
         for role, net in nets.items()
     }
-    key = _cache_key(
-        experiment, modules, list(data.example(1).shape), data.batch_size, vars(experiment.settings.trainer)
-    )
+    key = _cache_key(experiment, modules, shapes(data.example(1)), data.batch_size, vars(experiment.settings.trainer))
     if key not in _measured:
         _measured.clear()
         _measured[key] = _measured_now(nets, experiment)
@@ -108,9 +112,12 @@ def measure(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[Role, 
 def _measured_now(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[Role, Measured]:
     data = experiment.data
     device = experiment.make_evaluator().strategy.root_device
-    sizes = {role: size(net.model.cpu(), data.example(1)) for role, net in nets.items()}
-    batch = data.example(data.batch_size).to(device)
-    speeds = speed({str(role): net.model for role, net in nets.items()}, batch, device, HALF.get(experiment.precision))
+    teachers = data.of_teacher()
+    own = {role: teachers if role.kind == RoleKind.TEACHER else data for role in nets}
+    sizes = {role: size(net.model.cpu(), own[role].example(1)) for role, net in nets.items()}
+    batches = {str(role): to_device(each.example(data.batch_size), device) for role, each in own.items()}
+    models = {str(role): net.model for role, net in nets.items()}
+    speeds = speed(models, batches, device, HALF.get(experiment.precision))
     return {role: Measured(name=net.name, size=sizes[role], speed=speeds[str(role)]) for role, net in nets.items()}
 
 

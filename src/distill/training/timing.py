@@ -55,16 +55,16 @@ class Step:
         self.students = [net.model for net in (stage.student, *stage.peers)]
         self.teachers = [net.model for net in stage.teachers] if stage.criterion.needs_teacher else []
         each = [3 * size(model, data.example(1)).macs for model in self.students]
-        each += [size(model, data.example(1)).macs for model in self.teachers]
+        each += [size(model, data.of_teacher().example(1)).macs for model in self.teachers]
         self.samples = max(min(2, data.batch_size), min(data.batch_size, int(macs / max(1, sum(each)))))
-        self.batch = data.example(self.samples)
+        self.batch, self.teacher_batch = data.example(self.samples), data.of_teacher().example(self.samples)
 
     def seconds(self) -> float:
         """Of the forwards and backwards, for ``samples``."""
         begin = time.perf_counter()
         for model in self.teachers:
             with frozen(model), context(self.stage.teacher_precision(model), "cpu"):
-                model(self.batch)
+                model(self.teacher_batch)
         for model in self.students:
             with _untouched(model):
                 _forward_backward(model, self.batch, self.stage.precision)

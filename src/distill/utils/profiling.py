@@ -61,7 +61,7 @@ def safetensors_bytes(weights: Mapping[str, Tensor]) -> int:
 
 def speed(
     models: Mapping[str, nn.Module],
-    example: Any,
+    examples: Mapping[str, Any],
     device: torch.device,
     half: torch.dtype | None,
     seconds: float = 1.0,
@@ -73,7 +73,8 @@ def speed(
     Args:
         models: by name; they are measured in eval mode, frozen, and moved to ``device``. Under autocast, casting the
             weights is part of every forward.
-        example: a batch at the training batch size, in ``device``'s memory; its first sample is the batch of 1.
+        examples: likewise, a batch at the training batch size, in ``device``'s memory; its first sample is the batch
+            of 1.
         device: where to measure.
         half: data type of autocast in which the models were tested, to be compared with float32; None: none.
         seconds: time to spend per model, batch size and data type, at least 5 rounds; up to three times as much where
@@ -86,27 +87,28 @@ def speed(
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    def times(batch: Any, dtype: torch.dtype | None) -> Times:
-        calls = {name: partial(forward, model, batch, dtype) for name, model in models.items()}
+    def times(batches: Mapping[str, Any], dtype: torch.dtype | None) -> Times:
+        calls = {name: partial(forward, model, batches[name], dtype) for name, model in models.items()}
         return alternate(calls, seconds, least=5, most=200, on_cpu=device.type == "cpu")
 
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(frozen(model.to(device)))
-        one, dtype = times(first_samples(example, 1), None), None
+        single = {name: first_samples(example, 1) for name, example in examples.items()}
+        one, dtype = times(single, None), None
         if half is not None:
-            other = times(first_samples(example, 1), half)
+            other = times(single, half)
             ratios = [other.percentiles(name)[0] / one.percentiles(name)[0] for name in models]
             if geometric_mean(ratios) < 1 / GAIN:
                 one, dtype = other, half
-        full = times(example, dtype)
+        full = times(examples, dtype)
     found = {}
     for name in models:
         p50, p95, p99 = one.percentiles(name)
         found[name] = Speed(
             latency_ms=p50,
-            throughput=num_samples(example) / full.percentiles(name)[0] * 1e3,
-            batch=num_samples(example),
+            throughput=num_samples(examples[name]) / full.percentiles(name)[0] * 1e3,
+            batch=num_samples(examples[name]),
             latency_p95_ms=p95,
             latency_p99_ms=p99,
             dtype=str(dtype or torch.float32).removeprefix("torch."),

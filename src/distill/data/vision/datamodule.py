@@ -183,6 +183,11 @@ class ImageDataModule(DataModule[LoadedImages]):
         image_options = ImageOptions(augment=augment, **{name: options.pop(name) for name in names})
         return cls(source, DataOptions(batch_size, **options), image_options)
 
+    @staticmethod
+    def option_names() -> set[str]:
+        """The keys that :meth:`from_options` takes beside ``source`` and ``batch_size``."""
+        return {"augment", *(each.name for each in (*fields(DataOptions), *fields(ImageOptions)))} - {"batch_size"}
+
     def load(self, splits: dict[str, Split[ImageSet]], classes: list[str]) -> LoadedImages:
         """Decode or check every split."""
         options = self.image_options.sized(splits["train"])
@@ -214,6 +219,11 @@ class ImageDataModule(DataModule[LoadedImages]):
         return self.loaded.preprocess
 
     @property
+    def chosen(self) -> dict[str, Any]:
+        """The image size."""
+        return {"image_size": self.loaded.options.image_size}
+
+    @property
     def in_channels(self) -> int:
         """Channels of every image."""
         return self.preprocess.channels
@@ -231,6 +241,10 @@ class ImageDataModule(DataModule[LoadedImages]):
         """What was trained and measured on, for the record of a run."""
         image = {"channels": self.in_channels, "image_size": self.image_size, "preprocess": self.preprocess.as_dict()}
         return super().describe() | image
+
+    def show(self, split: str, index: int) -> Image.Image | Tensor:
+        """See :meth:`image`."""
+        return self.image(split, index)
 
     def image(self, split: str, index: int) -> Image.Image | Tensor:
         """An image as its source has it, by its ``Batch.index``: a PIL image, or a tensor (C, H, W)."""

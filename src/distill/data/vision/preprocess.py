@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -49,6 +49,7 @@ class Preprocess:
         std: likewise.
     """
 
+    kind: ClassVar[str] = "images"
     channels: int
     height: int
     width: int

@@ -18,7 +18,7 @@ from distill.evaluation.reporting.charts import (
     lines,
     reliability_diagram,
 )
-from distill.evaluation.reporting.images import data_uri
+from distill.evaluation.reporting.images import shown
 from distill.evaluation.reporting.rendering import Figure, Legend
 from distill.evaluation.results import ClassChange
 from distill.evaluation.scores import losses
@@ -176,8 +176,6 @@ def examples(evaluation: Evaluation) -> list[dict[str, Any]]:
 def _card(position: int, evaluation: Evaluation) -> dict[str, Any]:
     subject, models = evaluation.subject, evaluation.predictions
     facts = sample(position, subject, models, evaluation.target, evaluation.index)
-    image = subject.data.image(subject.split, facts["index"])
-    size = max(image.shape[1:]) if isinstance(image, torch.Tensor) else max(image.size)
     answers = [
         {
             "who": role.label, "right": prediction["answer"] == facts["class"], "answer": prediction["answer"],
@@ -185,4 +183,4 @@ def _card(position: int, evaluation: Evaluation) -> dict[str, Any]:
         }
         for role, prediction in ((role, facts[str(role)]) for role in models)
     ]  # fmt: skip
-    return {"uri": data_uri(image), "small": size <= 64, "answers": answers, "file": None, **facts}
+    return {"answers": answers, "file": None, **facts, **shown(subject.data.show(subject.split, facts["index"]))}

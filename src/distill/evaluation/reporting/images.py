@@ -1,10 +1,10 @@
-"""Images inside a page. Pages without any are made without torch."""
+"""Samples inside a page. Pages without any are made without torch."""
 
 from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +26,16 @@ def _as_image(image: Image.Image | Tensor) -> Image.Image:
         pixels = (255 * pixels).round().to(torch.uint8)
     picture: Image.Image = to_pil_image(pixels if pixels.shape[0] in (1, 3) else pixels[:1])
     return picture
+
+
+def shown(sample: Image.Image | Tensor | str) -> dict[str, Any]:
+    """A sample as the pages show it: a text, or the address of an image, and whether that is small."""
+    import torch
+
+    if isinstance(sample, str):
+        return {"text": sample}
+    side = max(sample.shape[1:]) if isinstance(sample, torch.Tensor) else max(sample.size)
+    return {"uri": data_uri(sample), "small": side <= 64}
 
 
 def data_uri(image: Image.Image | Tensor, max_side: int = 128) -> str:

@@ -9,7 +9,7 @@ from distill.evaluation.compare_predictions import most
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.reporting.charts import Dot, chart, dots
 from distill.evaluation.reporting.figures import CARDS
-from distill.evaluation.reporting.images import data_uri
+from distill.evaluation.reporting.images import shown
 from distill.evaluation.reporting.rendering import Figure
 from distill.training.roles import STUDENT
 
@@ -63,24 +63,18 @@ def examples(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def _card(position: int, evaluation: Evaluation, loss: float) -> dict[str, Any]:
     subject, row = evaluation.subject, int(evaluation.index[position])
-    image, names = subject.data.image(subject.split, row), subject.run.classes
-    size = max(image.shape[1:]) if isinstance(image, torch.Tensor) else max(image.size)
+    task, names, target = subject.run.task, subject.run.classes, evaluation.target[position]
     answers = [
         {
             "who": role.label,
             "right": None,
             "probability": "",
-            "answer": outputs.described(*_decoded(evaluation, role, position)),
+            "answer": outputs.described(task.predicted_values(prediction.logits[position].float(), names, target)),
         }
-        for role in evaluation.predictions
+        for role, prediction in evaluation.predictions.items()
     ]
     return {
-        "uri": data_uri(image), "small": size <= 64, "answers": answers, "index": row,
+        **shown(subject.data.show(subject.split, row)), "answers": answers, "index": row,
         "file": subject.data.file(subject.split, row), "student": {"loss": loss},
-        "class": outputs.true_values(subject.run.task, evaluation.target[position], names),
+        "class": outputs.true_values(task, target, names),
     }  # fmt: skip
-
-
-def _decoded(evaluation: Evaluation, role: Any, position: int) -> list[dict[str, Any]]:
-    run, logits = evaluation.subject.run, evaluation.predictions[role].logits
-    return run.task.decode(logits[position : position + 1].float(), run.classes)

@@ -48,7 +48,7 @@ def choose(
     auto = configured == "auto" or cfg.compile == "auto"
     macs = 3 * size(model, data.example(1)).macs if auto else 0  # a backward takes twice as much as a forward
     chosen, reason = precision.resolve(configured, accelerator, model, macs * batch_size, net.model_info.inputs)
-    teacher_macs = size(teacher, data.example(1)).macs if auto and teacher is not None else 0
+    teacher_macs = size(teacher, data.of_teacher().example(1)).macs if auto and teacher is not None else 0
     limit, share = cfg.trainer.limit_train_batches, 1.0
     if limit is not None:  # a number of batches, or a share of the epoch
         share = min(1.0, limit * batch_size / data.num_train if isinstance(limit, int) else limit)
@@ -65,7 +65,7 @@ def teacher_precision(cfg: TrainConfig, data: DataModule[Any], batch_size: int) 
     accelerator, configured = cfg.trainer.accelerator, cfg.trainer.precision
 
     def of(model: nn.Module) -> Any:
-        macs = size(model, data.example(1)).macs if configured == "auto" else 0
+        macs = size(model, data.of_teacher().example(1)).macs if configured == "auto" else 0
         return precision.resolve(configured, accelerator, model, macs * batch_size)[0]
 
     return of

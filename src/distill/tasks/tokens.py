@@ -1,0 +1,101 @@
+"""One class per word of a text: logits (N, L, C), of which the first token of each word counts."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics.classification import MulticlassAccuracy
+
+from distill.losses.checks import upcast
+from distill.tasks.base import Reader, Targets, Task
+from distill.tasks.entity_f1 import EntityF1
+from distill.tasks.info import AGREEMENT, Metric
+from distill.tasks.metrics import TokenMetrics
+
+IGNORED = -100  # the target of a position without a word
+
+
+class TokenClassification(Task):
+    """Token classification: named entities in BIO tags, or any other class per word.
+
+    L_hard is cross-entropy, the mean over the words of a batch. The terms of L_soft see the words as rows (M, C): a
+    word's row is that of its first token; special tokens, padding and the other tokens of a word have none.
+
+    Args:
+        num_classes: C, the number of tags.
+        class_names: the tags; where some begin with "B-", entities are counted.
+        score: the metric that chooses: "f1" (entity F1, as seqeval counts), "acc" (words), "agreement"; None: "f1"
+            where there are entities, else "acc".
+    """
+
+    name = "tokens"
+    metric_infos = (Metric("f1", "entity F1"), Metric("acc", "accuracy of words"), AGREEMENT)
+    default_score = "f1"
+    targets: ClassVar[Targets] = "tokens"
+    dims = 3
+    output: ClassVar[Literal["text", "tokens", "embedding"]] = "tokens"
+
+    def __init__(self, num_classes: int, class_names: Sequence[str], score: str | None = None) -> None:
+        self.tags = tuple(map(str, class_names))
+        has_entities = any(tag.startswith("B-") for tag in self.tags)
+        super().__init__(num_classes, score or ("f1" if has_entities else "acc"))
+        if not has_entities:
+            self.without("f1")
+
+    def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Cross-entropy in nats, in float32, the mean over words; 0 of a batch without any.
+
+        Args:
+            output: logits (N, L, C).
+            target: class numbers, int64 (N, L); −100 where there is no word.
+            label_smoothing: in [0, 1).
+        """
+        words = (target != IGNORED).sum().clamp(min=1)
+        logits, flat = upcast(output).flatten(0, 1), target.flatten()
+        return F.cross_entropy(logits, flat, label_smoothing=label_smoothing, reduction="sum") / words
+
+    def rows(self, output: Tensor, target: Tensor | None = None) -> Tensor:
+        """Logits (M, C) of the words; without a target, of all positions."""
+        return output.flatten(0, 1) if target is None else output[target != IGNORED]
+
+    def row_targets(self, target: Tensor) -> Tensor:
+        """The class of each word, int64 (M,)."""
+        return target[target != IGNORED]
+
+    def refusal(self, term: Reader) -> str | None:
+        """Terms that need one class or one embedding per text are refused."""
+        reads = {name.partition("_")[2] or name for name in term.all_reads}
+        if {"embedding", "index"} & reads:
+            return "it compares whole texts, and here every word has a class"
+        if "target" in reads and "logits" not in reads:
+            return "it needs one class per text"
+        return None
+
+    def metrics(self, with_agreement: bool) -> TokenMetrics:
+        """Entity F1, accuracy of words, and agreement: the share of words that student and teacher tag alike."""
+
+        def accuracy() -> MulticlassAccuracy:
+            return MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
+
+        has_entities = "f1" in {metric.name for metric in self.info.metrics}
+        entities = {"f1": EntityF1(self.tags)} if has_entities else {}
+        return TokenMetrics({**entities, "acc": accuracy()}, accuracy() if with_agreement else None)
+
+    def decode(self, output: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
+        """The likeliest tag of every position, under "tags"."""
+        return [{"tags": [names[number] for number in row]} for row in output.argmax(-1).tolist()]
+
+    def predicted_values(self, output: Tensor, names: Sequence[str], target: Tensor) -> dict[str, Any]:
+        """The tags of the words, under "tags"."""
+        return {"tags": [names[number] for number in output[target != IGNORED].argmax(-1).tolist()]}
+
+    def target_values(self, target: Tensor, names: Sequence[str]) -> dict[str, Any]:
+        """The tags of the words, under "tags"."""
+        return {"tags": [names[number] for number in self.row_targets(target).tolist()]}
+
+    def example_target(self, n: int, inputs: Any = None) -> Tensor:
+        """Class numbers of all positions, int64 (n, L)."""
+        length = 8 if inputs is None else inputs["input_ids"].shape[1]
+        return (torch.arange(n * length) % self.num_classes).reshape(n, length)
