@@ -87,7 +87,7 @@ def other_data(
         raise UserError(
             f"data={name}: another dataset is for runs of task=classification, and this one is of {run.task.name}"
         )
-    node, preprocess, settings = _node(name, root, config_dir), run.preprocess, run.settings.data
+    node, preprocess, settings = _node(name, root, config_dir), run.image_preprocess, run.settings.data
     node["on_broken"] = on_broken or node["on_broken"]
     if "channels" in node["source"]:
         node["source"]["channels"] = preprocess.channels

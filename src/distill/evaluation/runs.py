@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from distill.config import own_code, schema, validation
 from distill.config.trust import Trust, modules
-from distill.data import DataModule, Preprocess
+from distill.data import DataModule, ImageDataModule, Preprocess
+from distill.data.text.preprocess import TextPreprocess
 from distill.distillation.model_info import NamedModel
 from distill.evaluation.run_folder import RunFolder
 from distill.tasks.base import Task
@@ -24,7 +25,8 @@ from distill.utils.checkpoints import load_weights
 from distill.utils.errors import UserError, first_line
 from distill.utils.inputs import to_device
 
-LARGEST = {"classes": 1_000_000, "channels": 1024, "height": 16384, "width": 16384}  # a run may be somebody else's
+# A run may be somebody else's.
+LARGEST = {"classes": 1_000_000, "channels": 1024, "height": 16384, "width": 16384, "max_length": 1_000_000}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class RecordedData:
     classes: Sequence[str]
     target_mean: Sequence[float] | None
     target_std: Sequence[float] | None
-    preprocess: Preprocess
+    preprocess: Preprocess | TextPreprocess
 
     @property
     def num_classes(self) -> int:
@@ -52,7 +54,8 @@ class RecordedData:
 
     def model_arguments(self, output: str) -> dict[str, Any]:
         """What a model's constructor is told of the data."""
-        return self.preprocess.model_arguments(output)
+        names = {"class_names": list(self.classes)} if self.kind == "text" else {}
+        return self.preprocess.model_arguments(output) | names
 
 
 class Run(RunFolder):
@@ -78,18 +81,9 @@ class Run(RunFolder):
         if self.trust:
             own_code.add(self.code or own_code.recorded(self.config, self.folder), ".")
         Trust(self.folder / FILE, self.trust).check(self.config)
-        try:
-            self.preprocess = Preprocess(**self.summary.data.preprocess)
-        except TypeError as error:
-            raise unreadable(self.folder / FILE, error) from error
-        preprocess = self.preprocess
-        sizes = {"classes": len(self.classes), **{key: getattr(preprocess, key) for key in LARGEST if key != "classes"}}
-        for key, size in sizes.items():
-            least = 0 if key == "classes" and self.summary.data.targets == "none" else 1
-            if not isinstance(size, int) or not least <= size <= LARGEST[key]:
-                raise unreadable(self.folder / FILE, f"{key} of its data is {size!r}, not in [{least}, {LARGEST[key]}]")
+        self.preprocess = self._recorded_preprocess()
         facts = self.summary.data
-        self._data_facts = RecordedData(self.classes, facts.target_mean, facts.target_std, preprocess)
+        self._data_facts = RecordedData(self.classes, facts.target_mean, facts.target_std, self.preprocess)
         try:
             self.settings = schema.typed(schema.checked(self.config))
         except OmegaConfBaseException as error:
@@ -97,6 +91,33 @@ class Run(RunFolder):
             raise unreadable(self.folder / FILE, f"config.{place}: {first_line(error)}") from error
         validation.present(self.settings)
         self.flows = Flows(self.settings)
+
+    def _recorded_preprocess(self) -> Preprocess | TextPreprocess:
+        """How the run's models are given a sample, checked: the record may be somebody else's."""
+        recorded, file = self.summary.data.preprocess, self.folder / FILE
+        try:
+            is_text = recorded.get("kind") == "text"
+            found = TextPreprocess.from_dict(recorded) if is_text else Preprocess(**recorded)
+        except (TypeError, AttributeError) as error:
+            raise unreadable(file, error) from error
+        sizes = {"classes": len(self.classes)}
+        sizes |= {key: getattr(found, key) for key in LARGEST if hasattr(found, key)}
+        for key, size in sizes.items():
+            least = 0 if key == "classes" and self.summary.data.targets == "none" else 1
+            if not isinstance(size, int) or not least <= size <= LARGEST[key]:
+                raise unreadable(file, f"{key} of its data is {size!r}, not in [{least}, {LARGEST[key]}]")
+        return found
+
+    @property
+    def image_preprocess(self) -> Preprocess:
+        """``preprocess`` of a run on images.
+
+        Raises:
+            UserError: its samples are no images.
+        """
+        if not isinstance(self.preprocess, Preprocess):
+            raise UserError(f"run {self.folder} is of data={self.summary.data.name}: this is for runs on images")
+        return self.preprocess
 
     @cached_property
     def task(self) -> Task:
@@ -116,6 +137,17 @@ class Run(RunFolder):
                 f"the data are not those of run {self.folder}: they or their settings have changed since "
                 f"(data={self.summary.data.name})"
             )
+        return data
+
+    @property
+    def images(self) -> ImageDataModule:
+        """``data`` of a run on images.
+
+        Raises:
+            UserError: its samples are no images.
+        """
+        _, data = self.image_preprocess, self.data
+        assert isinstance(data, ImageDataModule)
         return data
 
     @cached_property
@@ -182,11 +214,13 @@ def _with_weights(model: NamedModel, path: Path) -> NamedModel:
 class Predictor(nn.Module):
     """A run's student (in eval mode) with its preprocessing, its task, and the names of its outputs."""
 
-    def __init__(self, model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...], task: Task) -> None:
+    def __init__(
+        self, model: nn.Module, preprocess: Preprocess | TextPreprocess, classes: tuple[str, ...], task: Task
+    ) -> None:
         super().__init__()
         self.task = task
         self.model = model
-        self.preprocess = preprocess
+        self.preprocess: Any = preprocess
         self.classes = classes
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def card(run: Run, report: ExportReport, code: str | None, graph: dict[str, Any]
         report=report,
         files=[row.file for row in report.files],
         code=code,
-        onnx_code=standalone.onnx_code(run.preprocess, graph, formats.FILES["onnx"]),
+        onnx_code=standalone.onnx_code(run.image_preprocess, graph, formats.FILES["onnx"]),
         load=_load_arguments(run),
         train_command=run.summary.command,
         note=note(report),

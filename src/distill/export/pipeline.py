@@ -102,8 +102,8 @@ def export(options: Options, names: list[str], folder: Path) -> ExportReport:
     """
     run = Run(options.run, options.trust, options.code)
     torch.set_num_threads(options.threads or run.summary.hardware.threads)
-    student = open_student(run, pixels(run.data, "test", options.images), options.preprocess == "embedded")
-    calibration = pixels(run.data, "train", options.calibration_images).images if options.quantize else None
+    student = open_student(run, pixels(run.images, "test", options.images), options.preprocess == "embedded")
+    calibration = pixels(run.images, "train", options.calibration_images).images if options.quantize else None
     comparison = Comparison(torch.get_num_threads(), calibration, options.calibration)
     if _has_teacher(run) and run.summary.teacher:
         comparison.add_pytorch("teacher", student, run.summary.teacher.size.bytes)

@@ -92,7 +92,7 @@ class Student:
     def graph(self) -> nn.Module:
         """The exported model."""
         model = self.built_again()
-        return Deployed(model, self.run.preprocess, self.test.images.dtype) if self.embedded else plain(model)
+        return Deployed(model, self.run.image_preprocess, self.test.images.dtype) if self.embedded else plain(model)
 
     def built_again(self) -> nn.Module:
         """The run's student once more: not every model can be copied."""
@@ -100,11 +100,11 @@ class Student:
 
     def graph_inputs(self, pixels: Tensor) -> Tensor:
         """The input of graphs for images (N, C, H, W)."""
-        return pixels if self.embedded else self.run.preprocess.scaling(pixels)
+        return pixels if self.embedded else self.run.image_preprocess.scaling(pixels)
 
     def on_pixels(self, model: Runner) -> Runner:
         """Puts the normalisation before a model of normalised images."""
-        scaling = self.run.preprocess.scaling
+        scaling = self.run.image_preprocess.scaling
         return lambda pixels: model(scaling(pixels))
 
 
@@ -114,7 +114,7 @@ def open_student(run: Run, test: Pixels, embedded: bool) -> Student:
     Raises:
         UserError: see ``Run``.
     """
-    model, scaling = run.student.model, run.preprocess.scaling
+    model, scaling = run.student.model, run.image_preprocess.scaling
     reference = logits(lambda pixels: model(scaling(pixels)), test.images)
     facts: dict[str, Any] = {"classes": list(run.classes), "preprocess": _described(run, test.images.dtype, embedded)}
     if run.task.targets == "numbers":  # what turns outputs into the units of the data
@@ -123,13 +123,13 @@ def open_student(run: Run, test: Pixels, embedded: bool) -> Student:
     code, file = None, formats.FILES["safetensors"]
     if not run.settings.kd.student_wrapper:
         classes, without = len(run.classes), run.student.without
-        code = standalone.code(run.settings.model, run.preprocess, classes, model, file, without)
+        code = standalone.code(run.settings.model, run.image_preprocess, classes, model, file, without)
     return Student(run, test, reference, embedded, facts, code)
 
 
 def _described(run: Run, dtype: torch.dtype, embedded: bool) -> dict[str, Any]:
     """The preprocessing of an image before a graph, for ``preprocess.json``."""
-    preprocess = run.preprocess
+    preprocess = run.image_preprocess
     size = f"{preprocess.height}×{preprocess.width}"
     resize = f"shorter side to {preprocess.resize} px (bilinear, antialiased), central {size} px"
     uint8 = dtype == torch.uint8

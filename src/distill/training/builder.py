@@ -6,6 +6,7 @@ These functions have no side effects: seeds, logs and process groups are up to `
 import json
 from collections.abc import Callable
 from copy import copy
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -63,7 +64,7 @@ def build_task(node: Node, data: TaskData) -> Task:
 def data_module(kind: str) -> Any:
     """The class of DataModule for a kind of data: "images" or "text"."""
     if kind == "text":
-        from distill.data.text import TextDataModule
+        from distill.data.text.datamodule import TextDataModule
 
         return TextDataModule
     return ImageDataModule
@@ -75,7 +76,7 @@ def _options(config: DataConfig, module: Any) -> Node:
     Raises:
         UserError: one is set that this kind of data does not have.
     """
-    names, usual = module.option_names(), vars(DataConfig())
+    names, usual = module.option_names(), asdict(DataConfig())
     node = {}
     for key, value in vars(config).items():
         if key in names:
@@ -158,9 +159,10 @@ def build_model(
         shown: Any = getattr(data, "preprocess")  # noqa: B009 - of images, which settle has made sure of
         see_with(model, own, shown.mean, shown.std)
     name = _name(arguments, model)
-    example, outputs = data.example(4), data.num_classes if task.has_classifier else None
+    example = data.example(4)
     head = "head" if not task.has_classifier and isinstance(getattr(model, "head", None), torch.nn.Identity) else None
     is_whole = task.has_classifier or head is not None
+    outputs = data.num_classes if task.has_classifier else None
     model_info = inspect_model(
         model, example, f"{who} {name}", outputs, training if is_whole else 0, head=head, dims=task.dims
     )

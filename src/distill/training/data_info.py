@@ -10,13 +10,13 @@ class DataInfo:
     """The data of a run; ``train``, ``val``, ``test`` are numbers of samples.
 
     ``classes`` counts the outputs of a model: classes, labels, or numbers (``targets``); ``class_names`` are their
-    names, and ``target_mean`` and ``target_std`` what numbers are standardised with.
+    names, and ``target_mean`` and ``target_std`` what numbers are standardised with. Images have ``channels`` and an
+    ``image_size``, texts a ``tokenizer`` and a ``max_length`` in tokens, at which ``cut``, a share of the training
+    texts, are cut.
     """
 
     name: str
     classes: int
-    channels: int
-    image_size: int
     class_names: list[str]
     preprocess: dict[str, Any]
     train: int
@@ -28,3 +28,8 @@ class DataInfo:
     targets: str = "classes"
     target_mean: Sequence[float] | None = None
     target_std: Sequence[float] | None = None
+    channels: int | None = None
+    image_size: int | None = None
+    tokenizer: str | None = None
+    max_length: int | None = None
+    cut: float | None = None

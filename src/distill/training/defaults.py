@@ -73,7 +73,8 @@ def chosen(cfg: TrainConfig, data: DataModule[Any], labelled: bool = True) -> di
     num_train, recipe, kind = data.num_train, cfg.teacher["recipe"], cfg.data.kind
     largest = LARGEST_TEXT_BATCH if kind == "text" else LARGEST_BATCH
     batch = batch_size(num_train, kind) if cfg.data.batch_size is None else largest
-    lr, teacher_lr = (_rate(node, kind) * batch / largest for node in (cfg.model, cfg.teacher))
+    scale = 1.0 if kind == "text" else batch / largest  # Adam's steps do not grow with a gradient
+    lr, teacher_lr = (_rate(node, kind) * scale for node in (cfg.model, cfg.teacher))
     values = {
         **{f"data.{key}": (getattr(cfg.data, key), value) for key, value in data.chosen.items()},
         "data.batch_size": (cfg.data.batch_size, batch),

@@ -130,7 +130,7 @@ def test_a_student_of_all_layers_is_its_teacher(folders):
     with torch.no_grad():
         expected = teacher.eval()(inputs)
         assert not torch.allclose(student.eval()(inputs), expected)
-        student.initialise_from(teacher)
+        student.adopt(teacher)
         assert torch.equal(student(inputs), expected)
         next(teacher.parameters()).zero_()
         assert torch.equal(student(inputs), expected)  # no aliases

@@ -83,11 +83,13 @@ class TextDataModule(DataModule[LoadedTexts]):
         UserError: in ``setup``, for data that do not fit together.
     """
 
+    kind = "text"
     as_dataset = staticmethod(as_text_set)
 
     def __init__(self, source: Source, options: DataOptions, text_options: TextOptions) -> None:
         super().__init__(source, options)
         self.text_options = text_options
+        self._is_teachers = False
 
     @classmethod
     def from_options(cls, source: Source, batch_size: int, **options: Any) -> "TextDataModule":
@@ -95,6 +97,19 @@ class TextDataModule(DataModule[LoadedTexts]):
         names = {each.name for each in fields(TextOptions)} & options.keys()
         chosen = {"tokenizer": "", **{name: options.pop(name) for name in names}}
         return cls(source, DataOptions(batch_size, **options), TextOptions(**chosen))
+
+    @staticmethod
+    def option_names() -> set[str]:
+        """The keys that :meth:`from_options` takes beside ``source`` and ``batch_size``."""
+        return {each.name for each in (*fields(DataOptions), *fields(TextOptions))} - {"batch_size"}
+
+    def of_teacher(self) -> "TextDataModule":
+        """The same texts as the teacher reads them; with one tokenizer for both as they are."""
+        if self._is_teachers or self.loaded.teacher is None:
+            return self
+        other = self.with_options()
+        other._is_teachers = True
+        return other
 
     def load(self, splits: dict[str, Split[TextSet]], classes: list[str]) -> LoadedTexts:
         """Tokenise every split."""
@@ -135,7 +150,7 @@ class TextDataModule(DataModule[LoadedTexts]):
 
     def model_arguments(self, output: str) -> dict[str, Any]:
         """What a model's constructor is told of the data; ``output``: what the task says that it predicts."""
-        return {"class_names": self.classes, "output": output}
+        return {"class_names": list(self.classes), "output": output}
 
     def describe(self) -> dict[str, Any]:
         """What was trained and measured on, for the record of a run."""
@@ -153,6 +168,26 @@ class TextDataModule(DataModule[LoadedTexts]):
         inputs: dict[str, Tensor] = self.dataset("train", train=False)[0, torch.arange(min(n, self.num_train))].inputs
         return inputs
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Where texts are cut."""
+        return {"max_length": self.loaded.student.max_length}
+
+    @property
+    def input_shape(self) -> list[int]:
+        """The most tokens of a text."""
+        return [self.loaded.student.max_length]
+
+    @property
+    def described_shape(self) -> str:
+        """The same in words."""
+        return f"up to {self.loaded.student.max_length} tokens"
+
+    def show(self, split: str, index: int) -> str:
+        """A text, or a pair with a line between, by its ``Batch.index``."""
+        text = self.text(split, index)
+        return text if isinstance(text, str) else "\n—\n".join(text)
+
     def text(self, split: str, index: int) -> str | tuple[str, str]:
         """A text, or a pair, as its source has it, by its ``Batch.index``; of words with blanks between them."""
         return self.loaded.splits[split].dataset.text(index)
@@ -163,7 +198,11 @@ class TextDataModule(DataModule[LoadedTexts]):
 
     def dataset(self, split: SplitName, train: bool) -> TextBatches:  # noqa: ARG002 - texts are not augmented
         """A split as the loaders read it."""
-        return TextBatches(self.loaded.splits[split], self.loaded.student, self.loaded.teacher)
+        loaded, texts = self.loaded, self.loaded.splits[split]
+        if not self._is_teachers:
+            return TextBatches(texts, loaded.student, loaded.teacher)
+        assert loaded.teacher is not None
+        return TextBatches(replace(texts, encoded=texts.teacher or texts.encoded), loaded.teacher, None)
 
     def sampler(self, dataset: BatchDataset, size: int, train: bool) -> LengthSampler:
         """Batches of like length: in training in random order, else from short to long."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,10 +23,24 @@ class TextPreprocess:
         words: they are lists of words.
     """
 
+    kind: ClassVar[str] = "text"
     tokenizer: str
     max_length: int
     pairs: bool = False
     words: bool = False
+
+    def batch(self, texts: Sequence[Text]) -> dict[str, Tensor]:
+        """See :meth:`__call__`."""
+        return self(texts)
+
+    def model_arguments(self, output: str) -> dict[str, Any]:
+        """What a model's constructor is told of the data but for the classes' names."""
+        return {"output": output}
+
+    def example(self, n: int = 1) -> dict[str, Tensor]:
+        """Tokens of the right shape, int64 (n, 8); always the same."""
+        ids = torch.arange(8 * n).reshape(n, 8) % 8
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def __call__(self, texts: Sequence[Text]) -> dict[str, Tensor]:
         """The inputs of a batch.

@@ -29,7 +29,7 @@ class CutTextModel(TextModel):
         self.teacher_layers = tuple(teacher_layers)
 
     @torch.no_grad()
-    def initialise_from(self, teacher: nn.Module) -> None:
+    def adopt(self, teacher: nn.Module) -> None:
         """Copies the teacher's weights: its chosen layers, embeddings, pooler and head.
 
         Args:
@@ -76,7 +76,7 @@ def from_teacher(
 ) -> CutTextModel:
     """A student with some of the encoder layers of a model of transformers.
 
-    Until :meth:`CutTextModel.initialise_from` gives it the weights of a trained teacher, it has those of ``name``.
+    Until :meth:`CutTextModel.adopt` gives it the weights of a trained teacher, it has those of ``name``.
 
     Args:
         name: the teacher's: a folder or a hub name, as of :func:`~distill.models.text.factories.hf_model`.
@@ -101,7 +101,7 @@ def from_teacher(
 
     Example:
         >>> student = from_teacher("./minilm", layers=3, num_classes=2)  # doctest: +SKIP
-        >>> student.initialise_from(teacher)  # doctest: +SKIP
+        >>> student.adopt(teacher)  # doctest: +SKIP
     """
     located, whole, cls = prepare(name, num_classes, output, class_names, config, "from_teacher")
     total = int(whole.num_hidden_layers)
@@ -119,7 +119,7 @@ def from_teacher(
     model = build(cls, cut, located)
     student = CutTextModel(model, output, pooled, chosen)
     if pretrained:
-        student.initialise_from(hf_model(name, num_classes, output, class_names, True, tokenizer, pooling, **config))
+        student.adopt(hf_model(name, num_classes, output, class_names, True, tokenizer, pooling, **config))
     return student
 
 
