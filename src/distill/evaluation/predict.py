@@ -137,7 +137,8 @@ def _decode(path: str, predictor: "Predictor") -> "Tensor | str":
 
     try:
         with open_file(path) as file, open_image(file) as image:
-            return predictor.preprocess(image)
+            decoded: Tensor = predictor.preprocess(image)
+            return decoded
     except UnidentifiedImageError:
         return "not an image that Pillow can read"
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
