@@ -60,7 +60,7 @@ def test_top5_needs_more_than_five_classes_and_agreement_a_teacher():
 
 
 def test_what_a_model_is_given_and_what_chooses():
-    data = SimpleNamespace(num_classes=7, in_channels=3, image_size=32)
+    data = SimpleNamespace(num_classes=7, model_arguments=lambda output: {"in_channels": 3, "image_size": 32})
     arguments = Classification(7).model_arguments(data)
     assert arguments == {"num_classes": 7, "in_channels": 3, "image_size": 32}
     score = Classification(7).score

@@ -82,6 +82,7 @@ def test_the_criterion_shows_a_term_rows_and_their_targets():
             return student_logits.sum()
 
     class Batch:
+        inputs = None
         target, index = TARGET[:2], torch.arange(2)
 
     seen = Seen()

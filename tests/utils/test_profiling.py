@@ -56,7 +56,13 @@ def test_a_model_is_counted_once_and_again_once_it_is_another():
 
 
 def test_speed_is_per_sample_and_per_batch():
-    found = speed({"a": Slow(0.002), "b": Slow(0.004)}, torch.randn(5, 3), torch.device("cpu"), None, seconds=0.05)
+    found = speed(
+        {"a": Slow(0.002), "b": Slow(0.004)},
+        dict.fromkeys("ab", torch.randn(5, 3)),
+        torch.device("cpu"),
+        None,
+        seconds=0.05,
+    )
     assert found["a"].latency_ms >= 2
     assert found["b"].latency_ms >= 4
     assert found["b"].latency_ms / found["a"].latency_ms > 1.3
@@ -69,7 +75,7 @@ def test_speed_under_autocast():
     seen = []
     model = nn.Linear(3, 2)
     model.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
-    speed({"a": model}, torch.randn(2, 3), torch.device("cpu"), torch.bfloat16, seconds=0.01)
+    speed({"a": model}, {"a": torch.randn(2, 3)}, torch.device("cpu"), torch.bfloat16, seconds=0.01)
     assert set(seen) == {torch.bfloat16, torch.float32}
 
 
@@ -77,7 +83,7 @@ def test_speed_under_autocast():
 def test_speed_is_that_of_the_faster_data_type(slow, dtype):
     model = nn.Linear(3, 2)
     model.register_forward_hook(lambda _m, _i, out: time.sleep(0.002 * (out.dtype == slow)))
-    found = speed({"a": model}, torch.randn(2, 3), torch.device("cpu"), torch.bfloat16, seconds=0.02)["a"]
+    found = speed({"a": model}, {"a": torch.randn(2, 3)}, torch.device("cpu"), torch.bfloat16, seconds=0.02)["a"]
     assert found.dtype == dtype
     assert found.latency_ms < 2
     assert found.latency_ms <= found.latency_p95_ms <= found.latency_p99_ms
@@ -113,6 +119,6 @@ def test_a_model_that_hands_on_a_parameter_and_cannot_be_copied_is_measured():
     model, example = HandsOn().train(), torch.randn(2, 3)
     frozen = model.inner.bias.requires_grad_(False)
     assert size(model, example).macs == 3 * 3 * 3 + 2 * 3 * 3
-    assert speed({"a": model}, example, torch.device("cpu"), None, seconds=0.01)["a"].batch == 2
+    assert speed({"a": model}, {"a": example}, torch.device("cpu"), None, seconds=0.01)["a"].batch == 2
     assert [p for p in model.parameters() if not p.requires_grad] == [frozen]
     assert model.training

@@ -39,11 +39,11 @@ class Probe:
         Raises:
             UserError: there is no such folder, or it has no class folders; the run's data are no images.
         """
+        if not Path(self.root).is_dir():
+            raise UserError(f"task.probe: folder {self.root} does not exist")
         if not isinstance(data, ImageDataModule):
             raise UserError("task.probe: it is a folder of images, and the data are none")
         preprocess = data.preprocess
-        if not Path(self.root).is_dir():
-            raise UserError(f"task.probe: folder {self.root} does not exist")
         try:
             images = ImageDataModule.from_options(
                 partial(image_folder, self.root, preprocess.channels),

@@ -44,7 +44,7 @@ def evaluation():
     run = SimpleNamespace(folder=SimpleNamespace(glob=lambda _: []), classes=classes, summary=facts, config={"a": 1})
     data = SimpleNamespace(
         file=lambda _, row: f"photos/{row}.png",
-        image=lambda *_: torch.randint(0, 255, (3, 400, 300), dtype=torch.uint8),
+        show=lambda *_: torch.randint(0, 255, (3, 400, 300), dtype=torch.uint8),
     )
     subject = SimpleNamespace(run=run, baseline=None, data=data, split="test")
     results = replace(
