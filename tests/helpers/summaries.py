@@ -41,8 +41,8 @@ def summary(config=None, student=None, teacher=None, **changes):
     """A run with a student, a teacher, or both."""
     models = {role: model for role, model in ((TEACHER, teacher), (STUDENT, student)) if model is not None}
     facts = {
-        "models": models, "data": DataInfo("digits", 2, ["a", "b"], {}, 9, 9, 9, [], True, "0", channels=1, image_size=8),
-        "seed": 0,
+        "models": models, "seed": 0,
+        "data": DataInfo("digits", 2, ["a", "b"], {}, 9, 9, 9, [], True, "0", channels=1, image_size=8),
         "precision": "32-true", "wall_s": 10.0, "resumed": False, "versions": {},
         "hardware": Hardware("cpu", "a processor", 2, 1, "Linux", "here", 1, None), "git_commit": None,
         "command": "python train.py", "config": config or {},
