@@ -71,6 +71,8 @@ def test_what_is_no_model_is_no_model(target):
     *([f"{group}={path.stem}"] for group in ("model", "kd", "data", "optimizer", "scheduler", "callbacks", "logger")
       for path in sorted((CONF / group).glob("*.yaml"))),
     ["model=timm", "model.name=resnet10t", "teacher=torchvision", "teacher.name=resnet18"],
+    ["teacher=hf", "teacher.name=./minilm", "model=from_teacher", "model.layers=[0,2]"],
+    ["teacher=hf", "teacher.name=owner/model", "model=bert_tiny"],
     ["model._target_=torchvision.models.resnet18"],
     ["model._target_=timm.create_model", "+model.model_name=resnet10t"],
     ["model._target_=timm.models.resnet18", "+model.norm_layer={_target_:torch.nn.BatchNorm2d,_partial_:true}"],

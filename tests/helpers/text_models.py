@@ -83,7 +83,7 @@ def save_pooling(folder: Path, mode: str = "mean_tokens", normalize: bool = Fals
         for i, kind in enumerate(kinds)
     ]
     (folder / "modules.json").write_text(json.dumps(rows))
-    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling").mkdir(exist_ok=True)
     (folder / "1_Pooling" / "config.json").write_text(
         json.dumps(
             {

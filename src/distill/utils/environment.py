@@ -13,7 +13,17 @@ from distill.utils.invocation import this_command
 from distill.utils.measurements import Hardware
 from distill.utils.processes import usable_cores
 
-PACKAGES = ("distill", "torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "omegaconf")
+PACKAGES = (
+    "distill",
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "timm",
+    "transformers",
+    "hydra-core",
+    "omegaconf",
+)
 
 
 def versions(*others: str) -> dict[str, str]:

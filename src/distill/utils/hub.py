@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from distill.utils.errors import UserError, nearest_files, one_line, require_package, shortened
 
 T = TypeVar("T")
-_PATH = re.compile(r"[./~\\]|.*[/\\].*[/\\]|.*[/\\]$|.*\s")  # a hub name is owner/model or model
+_PATH = re.compile(r"[./~]|.*[\\\s]|.*/.*/|.*/$")  # a hub name is owner/model or model
 _TIMEOUT_S = 5.0
 _MESSAGE_LENGTH = 300
 
@@ -169,13 +169,14 @@ def read_tokenizer(name: object, key: str = "tokenizer") -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return fetch(
+        tokenizer = fetch(
             located,
             lambda local: AutoTokenizer.from_pretrained(located, local_files_only=local, trust_remote_code=False),
         )
     except UserError:
         raise
     except Exception as error:  # whatever transformers and tokenizers raise
-        files = sorted(p.name for p in Path(located).glob("tok*")) if Path(located).is_dir() else [""]
-        missing = "" if files else ": it has no tokenizer.json"
-        raise UserError(f"{key}: the tokenizer of {name} cannot be read{missing} ({reason(error)})") from error
+        raise UserError(f"{key}: the tokenizer of {name} cannot be read ({reason(error)})") from error
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no files
+        raise UserError(f"{key}: {name} has no tokenizer (tokenizer.json, or the vocabulary that its kind needs)")
+    return tokenizer

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 pytest.importorskip("transformers")
 
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from distill.distillation.feature_extractor import extract
+from distill.distillation.feature_extractor import FeatureExtractor, extract
 from distill.models import from_teacher, hf_model
 from distill.utils.checkpoints import load_weights, save_weights
 from text_models import batch, padded, save_model
@@ -121,6 +122,39 @@ def test_projections_are_what_attention_reads(tmp_path):
     model.model.set_attn_implementation("eager")
     theirs = plain(model.model, {**inputs, "output_attentions": True}).attentions[1]
     torch.testing.assert_close(scores, theirs)
+
+
+@pytest.mark.slow
+def test_one_graph_with_all_features(folders, kind):
+    """No graph breaks, with hooks on every layer and projection, and no graph more for lengths that follow."""
+    output = "embedding" if kind in ("bert", "distilbert") else "text"
+    model = hf_model(folders(output), 3, output).eval()
+    paths = [*model.stages, *(path for layer in model.attention for path in layer)]
+    extractor = FeatureExtractor(model, paths, model.head_path)
+    torch._dynamo.reset()
+    graphs = CompileCounter()
+    compiled = torch.compile(extractor.eager, backend=graphs, fullgraph=True)
+    for lengths in ((5, 3, 8), (16, 2, 3), (24, 7, 4), (8, 40, 8)):
+        inputs = batch(lengths)
+        expected = extractor.eager(inputs)
+        outputs = compiled(inputs)
+        torch.testing.assert_close(outputs.logits, expected.logits)
+        assert outputs.features.keys() == expected.features.keys()
+    assert graphs.frame_count <= 2
+
+
+@pytest.mark.parametrize("output", ["text", "tokens", "embedding"])
+def test_bf16_is_close_and_has_gradients(folders, output):
+    model = hf_model(folders(output), 3, output).eval()
+    inputs = batch()
+    expected = model(inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = model(inputs)
+    assert result.dtype == (torch.float32 if output == "embedding" else torch.bfloat16)
+    torch.testing.assert_close(result.float(), expected, atol=0.1, rtol=0.1)
+    result.float().square().sum().backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
 
 
 def test_a_student_of_all_layers_is_its_teacher(folders):

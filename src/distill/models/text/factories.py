@@ -77,7 +77,11 @@ def prepare(
     """
     require_transformers(f"model={option}")
     check_arguments(num_classes, output, class_names)
-    located = locate(name, f"model={option}: name")
+    if not name:
+        raise UserError(
+            f"{option} needs a name, a folder or a name on the Hugging Face Hub: teacher.name=..., model.name=..."
+        )
+    located = locate(name, f"{option}: name")
     config = read_config(located, settings)
     return located, config, model_class(config, output, located)
 

@@ -108,7 +108,8 @@ def from_teacher(
     chosen = choose_layers(layers, total, str(name))
     pooled = find_pooling(located, output, pooling)
     with torch.device("meta"):
-        layer_list = structure.layer_list(build(cls, deepcopy(whole), located), total)
+        teacher = build(cls, deepcopy(whole), located)
+    layer_list = structure.layer_list(teacher, total)
     if layer_list is None:
         raise UserError(
             f"{name} is of the architecture '{whole.model_type}', whose layers lie in no list of their own: "
@@ -117,6 +118,7 @@ def from_teacher(
     cut = _cut(whole, chosen)
     set_labels(cut, num_classes, class_names)
     model = build(cls, cut, located)
+    _check_places(set(model.state_dict()), set(teacher.state_dict()), f"{layer_list}.", chosen, str(name))
     student = CutTextModel(model, output, pooled, chosen)
     if pretrained:
         student.adopt(hf_model(name, num_classes, output, class_names, True, tokenizer, pooling, **config))
@@ -131,6 +133,18 @@ def _cut(config: Any, layers: Sequence[int]) -> Any:
         if isinstance(value, list) and len(value) == total and key.startswith("layer"):
             setattr(cut, key, [value[i] for i in layers])
     return cut
+
+
+def _check_places(student: set[str], teacher: set[str], prefix: str, layers: Sequence[int], name: str) -> None:
+    """A UserError where a layer has other weights in its new place (the first of ModernBERT has one norm less)."""
+    for place, layer in enumerate(layers):
+        here = {key.removeprefix(f"{prefix}{place}.") for key in student if key.startswith(f"{prefix}{place}.")}
+        there = {key.removeprefix(f"{prefix}{layer}.") for key in teacher if key.startswith(f"{prefix}{layer}.")}
+        if here != there:
+            raise UserError(
+                f"layers={list(layers)}: layer {layer} of {name} cannot stand at {place}, where this architecture has "
+                f"{'no ' * (len(here) < len(there))}{min(here ^ there)}: begin with layer 0 (layers=even, or a list)"
+            )
 
 
 def choose_layers(spec: object, total: int, name: str) -> list[int]:
