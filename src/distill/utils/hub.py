@@ -154,12 +154,13 @@ def _cached(name: str, file: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def read_tokenizer(name: object, key: str = "tokenizer") -> Any:
+def read_tokenizer(name: object, key: str = "tokenizer", **options: Any) -> Any:
     """A tokenizer of transformers.
 
     Args:
         name: a folder, or a name on the hub.
         key: how error messages call it.
+        options: of its ``from_pretrained``.
 
     Raises:
         UserError: it is found nowhere, cannot be read, or brings its own code.
@@ -171,7 +172,9 @@ def read_tokenizer(name: object, key: str = "tokenizer") -> Any:
     try:
         tokenizer = fetch(
             located,
-            lambda local: AutoTokenizer.from_pretrained(located, local_files_only=local, trust_remote_code=False),
+            lambda local: AutoTokenizer.from_pretrained(
+                located, local_files_only=local, trust_remote_code=False, **options
+            ),
         )
     except UserError:
         raise
