@@ -72,6 +72,7 @@ def _choices(cfg: TrainConfig) -> None:
         clashes = {"several processes (trainer.devices)": several, hooks: cfg.quantize is not None}
         _refuse("compile=true", clashes, "leave compile=auto")
     _trainer(vars(cfg.trainer))
+    check_choice("data.kind", cfg.data.kind, ("images", "text"))
     if cfg.data.on_broken not in ("error", "skip"):
         raise UserError(f"data.on_broken must be 'error' or 'skip', got {cfg.data.on_broken!r}")
 
@@ -167,8 +168,8 @@ def _numbers(values: dict[str, Any]) -> None:
     for key in ("kd.label_smoothing", "teacher.recipe.label_smoothing"):
         check_range(key, values.get(key), 0, 0.999)
     for key in ("trainer.max_epochs", "data.batch_size", "data.eval_batch_size", "teacher.recipe.batch_size",
-                "data.image_size", "data.subset", "trainer.log_every_n_steps", "trainer.accumulate_grad_batches",
-                "trainer.check_val_every_n_epoch", "threads", "cache.top_k", "cache.cycle"):  # fmt: skip
+                "data.image_size", "data.max_length", "data.subset", "trainer.log_every_n_steps",
+                "trainer.accumulate_grad_batches", "trainer.check_val_every_n_epoch", "threads", "cache.top_k", "cache.cycle"):  # fmt: skip
         check_range(key, values.get(key), 1)
     for key in ("seed", "teacher.recipe.seed", "data.split_seed"):
         check_range(key, values.get(key), 0, 2**32 - 1)  # as NumPy's generators
@@ -226,6 +227,12 @@ def _files(cfg: TrainConfig) -> None:
     weights_files.check(cfg)
     source = cfg.data.source
     kind = str(source.get("_target_", "")).rpartition(".")[2]
+    if cfg.data.kind == "text" and cfg.data.tokenizer is None:
+        raise UserError(
+            "data=text needs a model with a tokenizer: teacher.name=<folder or name on the Hugging Face Hub>"
+        )
+    if cfg.data.kind == "text" and cfg.data.root is None and "None" in str(source):
+        raise UserError("data=text needs the texts: data.root=<file or folder>")
     if kind in ("image_folder", "parquet") and cfg.data.root is None and "None" in str(source):
         raise UserError(f"data={cfg.data.name} needs the folder of the images: data.root=<folder>")
     if kind == "csv" and not Path(str(source.get("root"))).exists():

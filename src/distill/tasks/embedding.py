@@ -51,8 +51,8 @@ class Embedding(Task):
             self.info = replace(self.info, metrics=(*self.info.metrics, *PROBED))
 
     def model_arguments(self, data: TaskData) -> dict[str, Any]:
-        """Channels and image size; two classes, whose classifier is taken off."""
-        return {**super().model_arguments(data), "num_classes": 2}
+        """What the data say; two classes without names, whose classifier is taken off."""
+        return {**super().model_arguments(data), "num_classes": 2, "class_names": None}
 
     def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> None:
         """None: there are no labels."""

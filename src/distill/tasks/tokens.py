@@ -13,6 +13,7 @@ from distill.tasks.base import Reader, Targets, Task
 from distill.tasks.entity_f1 import EntityF1
 from distill.tasks.info import AGREEMENT, Metric
 from distill.tasks.metrics import TokenMetrics
+from distill.utils.errors import UserError
 
 IGNORED = -100  # the target of a position without a word
 
@@ -25,9 +26,11 @@ class TokenClassification(Task):
 
     Args:
         num_classes: C, the number of tags.
-        class_names: the tags; where some begin with "B-", entities are counted.
-        score: the metric that chooses: "f1" (entity F1, as seqeval counts), "acc" (words), "agreement"; None: "f1"
-            where there are entities, else "acc".
+        class_names: the tags; where some begin with "B-" or "I-", entities are counted.
+        score: the metric that chooses: "f1" (entity F1, as seqeval counts), "acc" (words) or "agreement".
+
+    Raises:
+        UserError: entities are to be counted, and the tags are none of BIO.
     """
 
     name = "tokens"
@@ -39,9 +42,11 @@ class TokenClassification(Task):
 
     def __init__(self, num_classes: int, class_names: Sequence[str], score: str | None = None) -> None:
         self.tags = tuple(map(str, class_names))
-        has_entities = any(tag.startswith("B-") for tag in self.tags)
-        super().__init__(num_classes, score or ("f1" if has_entities else "acc"))
-        if not has_entities:
+        super().__init__(num_classes, score)
+        if not any(tag.startswith(("B-", "I-")) for tag in self.tags):
+            if self.info.score == "f1":
+                shown = ", ".join(self.tags[:5])
+                raise UserError(f"task.score=f1 counts entities in BIO tags, and the tags are {shown}: task.score=acc")
             self.without("f1")
 
     def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -33,6 +33,7 @@ class CachePlan:
         embedding: whether a term reads the (first) teacher's.
         key: what determines the outputs besides the teacher.
         cycle: after how many epochs the views repeat; None: never.
+        length: of logits (N, L, C), the largest L; None: they are (N, C).
         problem: why ``cache.dir`` cannot be written, if that is so. Answers pass through the codec all the same: the
             results are those of a run that writes them.
     """
@@ -44,6 +45,7 @@ class CachePlan:
     embedding: bool
     key: Key
     cycle: int | None
+    length: int | None = None
     problem: OSError | None = None
 
     def wrap(self, teachers: Sequence[Teacher]) -> list[CachedTeacher]:
@@ -56,7 +58,7 @@ class CachePlan:
         if self.problem is None:
             make_room(root, self.bytes, int(self.options.max_gb * GB), keep=[store.folder for store in stores])
         return [
-            CachedTeacher(teacher, store, self.codec, self.samples, self.cycle, self.embedding and i == 0)
+            CachedTeacher(teacher, store, self.codec, self.samples, self.cycle, self.embedding and i == 0, self.length)
             for i, (teacher, store) in enumerate(zip(teachers, stores, strict=True))
         ]
 
@@ -94,7 +96,8 @@ def plan(
         return None, "teacher cache: not used, the job has several processes"
     if layered := [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]:
         return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
-    classes = teacher.logits[1]
+    classes = teacher.logits[-1]
+    length = data.input_shape[0] if len(teacher.logits) == 3 else None
     if options.top_k is not None and criterion.task is not None and not criterion.task.has_classes:
         raise UserError(
             f"cache.top_k keeps the largest logits of a softmax, and task={criterion.task.info.name} has none"
@@ -107,8 +110,10 @@ def plan(
     views = min(epochs, cycle or epochs)
     samples = {split: data.indices(split) for split in ("train", "val", "test")}
     train, others = len(samples["train"]), len(samples["val"]) + len(samples["test"])
-    size = train * views * (codec.bytes + 2 * width + 1) + others * (4 * (classes + width) + 1)
+    tokens = length or 1
+    size = train * views * (tokens * codec.bytes + 2 * width + 1) + others * (4 * (tokens * classes + width) + 1)
     stored = f"{options.top_k} of {classes} logits" if options.top_k else f"{classes} logits"
+    stored += f" of {length} tokens" if length else ""
     stored += f" + {width} of the embedding" if width else ""
     total = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({stored})"
     total += f"{f' × {teachers} teachers' if teachers > 1 else ''} = {_readable(size * teachers)}"
@@ -124,6 +129,8 @@ def plan(
         if options.enabled:
             raise UserError(f"cache.dir={options.dir} cannot be written: {error.strerror or error}") from error
         problem = error
-    key: Key = {"data": data.fingerprint, "seed": data.seed, "precision": str(precision)}
+    key: dict[str, str | int | None] = {"data": data.fingerprint, "precision": str(precision)}
+    if data.random_views or data.kind == "images":  # a text looks the same in every run
+        key["seed"] = data.seed
     line = f"teacher cache: {options.dir}, at most {total}"
-    return CachePlan(options, codec, size, samples, width > 0, key, cycle, problem), line
+    return CachePlan(options, codec, size, samples, width > 0, key, cycle, length, problem), line

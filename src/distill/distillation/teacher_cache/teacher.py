@@ -7,6 +7,7 @@ from typing import TypedDict
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.data import Batch
@@ -17,7 +18,7 @@ from distill.models.hub.preprocess import preprocess_of
 from distill.models.outputs import Outputs
 from distill.utils.checkpoints import weights_of
 from distill.utils.errors import WriteError
-from distill.utils.inputs import first_samples
+from distill.utils.inputs import first_samples, shapes
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class CachedTeacher(Teacher):
         samples: index of every sample of each split, by the split's name ("train", "val", "test").
         cycle: views repeat after so many epochs; None: never.
         embedding: whether a term reads it.
+        length: L of logits (N, L, C), the most tokens of a text; None: they are (N, C).
 
     Attributes:
         drift: relative difference between cache and teacher, of the samples that were last computed again.
@@ -88,8 +90,10 @@ class CachedTeacher(Teacher):
         samples: Mapping[str, Tensor],
         cycle: int | None = None,
         embedding: bool = False,
+        length: int | None = None,
     ) -> None:
         super().__init__(teacher.model)
+        self.length = length
         self.live = teacher
         self.store = store
         self.cycle = cycle
@@ -141,18 +145,27 @@ class CachedTeacher(Teacher):
         if cached.has(at):
             rows = {name: values[at] for name, values in cached.rows.items()}
             if split != "train" or not self._unchecked or self._agrees(batch, rows):
-                return self._outputs(rows, split)
+                return self._outputs(rows, split, batch)
         live = self.live(batch, split)
-        rows = self._codecs[split].encode(live.logits)
+        rows = self._codecs[split].encode(self._padded(live.logits))
         if self.embedding:
             assert live.embedding is not None
             rows["embedding"] = half(live.embedding) if split == "train" else live.embedding.float()
         self._cached[split].put(at, rows)
         self._new.add(split)
-        return self._outputs(rows, split)
+        return self._outputs(rows, split, batch)
 
-    def _outputs(self, rows: Mapping[str, Tensor], split: str) -> Outputs:
-        return Outputs(self._codecs[split].decode(rows), {}, rows["embedding"].float() if self.embedding else None)
+    def _outputs(self, rows: Mapping[str, Tensor], split: str, batch: Batch) -> Outputs:
+        logits = self._cut(self._codecs[split].decode(rows), batch)
+        return Outputs(logits, {}, rows["embedding"].float() if self.embedding else None)
+
+    def _padded(self, logits: Tensor) -> Tensor:
+        """Logits of texts as they are stored: all of one length."""
+        return logits if self.length is None else F.pad(logits, (0, 0, 0, self.length - logits.shape[1]))
+
+    def _cut(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Stored logits of texts as long as those of a batch."""
+        return logits if self.length is None else logits[:, : shapes(batch.for_teacher)[0][1]]
 
     def _agrees(self, batch: Batch, rows: Mapping[str, Tensor]) -> bool:
         """Compute the logits of a few samples again; where they differ from the cache's, clear it."""
@@ -161,7 +174,7 @@ class CachedTeacher(Teacher):
         inputs = first_samples(batch.for_teacher, CHECKED)
         few = Batch(inputs, batch.target[:CHECKED], batch.index[:CHECKED])
         logits = codec.decode(codec.encode(self.live(few).logits))
-        difference = logits - codec.decode(rows)[:CHECKED]
+        difference = logits - self._cut(codec.decode(rows)[:CHECKED], batch)
         self.drift = float(difference.square().mean().sqrt() / logits.square().mean().sqrt().clamp(min=1e-6))
         if self.drift <= DRIFT:
             return True
