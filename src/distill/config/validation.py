@@ -169,7 +169,8 @@ def _numbers(values: dict[str, Any]) -> None:
         check_range(key, values.get(key), 0, 0.999)
     for key in ("trainer.max_epochs", "data.batch_size", "data.eval_batch_size", "teacher.recipe.batch_size",
                 "data.image_size", "data.max_length", "data.subset", "trainer.log_every_n_steps",
-                "trainer.accumulate_grad_batches", "trainer.check_val_every_n_epoch", "threads", "cache.top_k", "cache.cycle"):  # fmt: skip
+                "trainer.accumulate_grad_batches", "trainer.check_val_every_n_epoch", "threads",
+                "cache.top_k", "cache.cycle"):  # fmt: skip
         check_range(key, values.get(key), 1)
     for key in ("seed", "teacher.recipe.seed", "data.split_seed"):
         check_range(key, values.get(key), 0, 2**32 - 1)  # as NumPy's generators
