@@ -105,6 +105,41 @@ def test_keys_of_the_users_own_model(key, message, tmp_path, monkeypatch):
     assert explain(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "model={_target_: explained_net.Net, widht: 8}",
+            "there is no key 'model.widht'; did you mean 'width'? Allowed in model: _target_, width, depth, ",
+        ),
+        (
+            "model={_target_: explained_net.Net, depth: 8}",
+            "there is no key 'model.depth'; +model.depth=... gives it to explained_net.Net",
+        ),
+        (
+            "model={_target_: explained_net.build, widht: 8}",
+            "there is no key 'model.widht'; +model.widht=... hands it on to explained_net.build; Allowed in model: ",
+        ),
+    ],
+)
+def test_a_node_given_as_a_whole_has_the_keys_of_its_own_target(argument, message, tmp_path, monkeypatch):
+    (tmp_path / "explained_net.py").write_text(f"{MODEL}\n\ndef build(**kwargs):\n    return Net(**kwargs)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "explained_net", raising=False)
+    monkeypatch.setattr(sys, "argv", ["train.py", argument])
+    with pytest.raises(ERRORS) as caught:
+        compose([argument])
+    assert explain(caught.value).startswith(message)
+
+
+def test_a_key_that_a_builder_hands_on(monkeypatch):
+    arguments = ["model=timm", "model.drop_path_rate=0.1"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(ERRORS) as caught:
+        compose(arguments)
+    assert "+model.drop_path_rate=... hands it on to distill.models.timm_model; Allowed" in explain(caught.value)
+
+
 def test_a_log_that_cannot_be_written_is_named(tmp_path):
     """logging.config says "Unable to configure handler 'file'", as in a run's folder without write permission."""
     handler = {"class": "logging.FileHandler", "filename": str(tmp_path)}

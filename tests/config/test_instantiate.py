@@ -3,7 +3,7 @@ from types import ModuleType
 
 import pytest
 
-from distill.config.instantiate import instantiate, resolve_target
+from distill.config.instantiate import check, instantiate, resolve_target
 from distill.utils.errors import UserError
 
 
@@ -44,3 +44,23 @@ def test_hydra_logs_no_lines_of_its_own(caplog):
     with pytest.raises(UserError, match=r"model\._target_: cannot import 'torch\.nn\.Nope'"):
         resolve_target({"_target_": "torch.nn.Nope"}, "model")
     assert caplog.records == []
+
+
+def test_what_a_constructor_hands_on_is_named_with_the_nearest(monkeypatch):
+    module = ModuleType("own_net")
+    source = """
+class Inner:
+    def __init__(self, width=8, depth=2): ...
+def build(**kwargs): return Inner(**kwargs)
+"""
+    exec(source, vars(module))
+    monkeypatch.setitem(sys.modules, "own_net", module)
+    with pytest.raises(
+        UserError, match="model: own_net.build: takes no 'widht'; did you mean 'width'. Allowed: width, depth"
+    ):
+        instantiate({"_target_": "own_net.build", "widht": 3}, "model", num_classes=4)
+
+
+def test_a_target_that_is_no_function_is_one_line():
+    with pytest.raises(UserError, match="logger.x._target_: math.pi is a float, which cannot be called"):
+        check({"_target_": "math.pi"}, "logger.x")

@@ -213,3 +213,23 @@ def test_a_damaged_summary_is_a_failure_that_says_so(tmp_path, distilled):
     job = read(tmp_path)
     assert (job.state, job.summary, job.overrides) == (State.failed, None, {"kd.T": "2"})
     assert "its checksum is wrong" in job.failure["reason"]
+
+
+@pytest.mark.parametrize("name", [FAILURE, STATUS])
+def test_a_damaged_record_is_never_taken_for_the_true_one(name, tmp_path):
+    """Every byte of it flipped once: the job failed, or is at no one's work; never for another reason, or another's."""
+    (tmp_path / "command.yaml").write_text("overrides: []\nconfig_dir: null")
+    record.write_status(tmp_path, epoch=3)
+    if name == FAILURE:
+        record.fail(tmp_path, ["kd.T=2"], "no memory")
+    true, whole = read(tmp_path), (tmp_path / name).read_bytes()
+    for at in range(0, len(whole), 7):
+        (tmp_path / name).write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        os.utime(tmp_path / name, ns=(at, at))  # else the same version for the reader
+        found = read(tmp_path)
+        for now, before in ((found.failure, true.failure), (found.status, true.status)):
+            damaged = now is None or now.get("kind") == "damaged"
+            assert (
+                damaged or {key: now[key] for key in before} == before
+            )  # a flip in the word "checksum" changes nothing
+        assert found.state == (State.failed if name == FAILURE else found.state)

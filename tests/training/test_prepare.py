@@ -1,5 +1,8 @@
 """What is written on the command line arrives in the objects."""
 
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -148,3 +151,38 @@ def test_the_classes_and_the_shape_of_an_image_shape_a_teacher():
     assert same != inputs(["a", "c"], (1, 4, 4))
     assert same != inputs(["a", "b", "c"], (1, 4, 4))
     assert same != inputs(["a", "b"], (1, 2, 8))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+logger.mine={_target_: nosuch_module.Logger}", "logger.mine._target_: cannot import 'nosuch_module.Logger'"),
+        (
+            "+logger.csv.flush=3",
+            "logger.csv: .*CSVLogger takes no 'flush'; did you mean|logger.csv: .* takes no 'flush'",
+        ),
+        ("+callbacks.mine={_target_: lightning.pytorch.callbacks.Nope}", "callbacks.mine._target_: cannot import"),
+        ("+callbacks.mine={_target_: lightning.pytorch.callbacks.EarlyStopping}", "callbacks.mine: .*'monitor'"),
+        ("++callbacks.best.save_top_k=-5", "callbacks.best: .*save_top_k"),
+    ],
+)
+def test_loggers_and_callbacks_are_looked_at_before_any_training(override, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        job(tmp_path, "logger=csv", override)
+
+
+def test_a_student_that_begins_with_nan_is_refused(tmp_path, monkeypatch):
+    module = ModuleType("nan_net")
+
+    def net(num_classes):
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(8), torch.nn.Linear(8, num_classes))
+        model[2].weight.data[0, 0] = torch.nan
+        return model
+
+    module.net = net
+    monkeypatch.setitem(sys.modules, "nan_net", module)
+    message = "net as it is built: tensor '2.weight' holds 1 values of 80 that are NaN or infinite; its constructor"
+    with pytest.raises(UserError, match=f"the student {message}"):
+        job(tmp_path, "model._target_=nan_net.net")
+    with pytest.raises(UserError, match=f"the teacher {message}"):
+        job(tmp_path, "teacher._target_=nan_net.net")

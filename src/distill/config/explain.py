@@ -1,6 +1,5 @@
 """Errors of composing a configuration in one line, with the nearest names."""
 
-import inspect
 import re
 import sys
 from argparse import ArgumentParser
@@ -11,7 +10,8 @@ from typing import Any, NoReturn
 
 import yaml
 from hydra._internal.utils import get_args_parser
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -19,6 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from distill.config import CONF, command_line, signatures
 from distill.config.compose import ERRORS, compose, not_text
 from distill.config.schema import walk
+from distill.utils import arguments
 from distill.utils.errors import UserError, first_line, nearest, unknown_option
 from distill.utils.invocation import invocation
 
@@ -206,27 +207,53 @@ def _nearest_keys(key: str) -> str:
         same = sorted(sorted(name for name in everything if name.rpartition(".")[2] in close), key=_depth)
     if same:
         return f"did you mean {' or '.join(same[:4])}?"
-    target = nodes.get(f"{parent}._target_")
-    if last in (accepted := _accepted(target)):
+    given, composed = _given_target(parent), nodes.get(f"{parent}._target_")
+    target = given or composed
+    accepted, others = _accepted(target)
+    if given not in (None, composed):  # the siblings are those of another target
+        siblings = ["_target_"]
+    if last in accepted:
         return f"+{key}=... gives it to {target}"
     if siblings:
         siblings += [name for name in accepted if name not in siblings]
         if not parent:
             return nearest(last, sorted({*siblings, *groups}), shown=30)
-        return nearest(last, siblings, shown=30).replace("Allowed:", f"Allowed in {parent}:")
+        known = nearest(last, siblings, shown=30).replace("Allowed:", f"Allowed in {parent}:")
+        return f"+{key}=... hands it on to {target}; {known}" if others and "did you mean" not in known else known
     return nearest(key, names)
 
 
-def _accepted(target: Any) -> list[str]:
-    """Arguments of a class or function: of this package, or of the user's own code, which is imported."""
+def _given_target(parent: str) -> Any:
+    """The ``_target_`` that this command line itself gives a node, as in ``model={_target_: my.Net, width: 8}``."""
+    found = None
+    for argument in sys.argv[1:]:
+        key, _, value = argument.lstrip("+").partition("=")
+        if key not in (parent, f"{parent}._target_") or not (key != parent or value.startswith("{")):
+            continue
+        try:
+            (override,) = OverridesParser.create().parse_overrides([argument])
+        except HydraException:
+            continue
+        given = override.value()
+        found = (given.get("_target_") if isinstance(given, dict) else given) or found
+    return found
+
+
+def _accepted(target: Any) -> tuple[list[str], bool]:
+    """Arguments of a class or function: of this package, or of the user's own code, which is imported.
+
+    Returns:
+        Those that it names, and whether it takes any other.
+    """
     if not isinstance(target, str) or target.startswith(("torch.", "lightning.", "torchvision.")):  # take seconds
-        return []
+        return [], False
     if target.startswith("distill."):
-        return signatures.parameters(target) or []
+        known = signatures.parameters(target)
+        return known or [], known is None and signatures.exists(target)
     try:
-        return list(inspect.signature(get_object(target)).parameters)
+        return arguments.names(get_object(target))
     except Exception:  # whatever is wrong with it, the mistyped key is the matter
-        return []
+        return [], False
 
 
 def _depth(name: str) -> int:

@@ -9,6 +9,7 @@ from hydra.utils import get_object, instantiate as hydra_instantiate
 
 from distill.config import own_code
 from distill.config.nodes import RESERVED
+from distill.utils import arguments
 from distill.utils.errors import UserError, first_line, nearest
 
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # what it logs is in the error that it raises
@@ -59,6 +60,31 @@ def takes(node: dict[str, Any], name: str) -> bool:
         return False
 
 
+def check(node: dict[str, Any], path: str) -> dict[str, inspect.Parameter]:
+    """Checks that a node's target is there and takes its arguments, without making the object.
+
+    Returns:
+        The target's parameters, as far as they are known.
+
+    Raises:
+        UserError: a target that cannot be imported or called, arguments it does not take.
+    """
+    target = resolve_target(node, path)
+    try:
+        known = dict(inspect.signature(target).parameters)
+    except ValueError:  # a builtin without a signature
+        return {}
+    except TypeError as error:
+        kind = type(target).__name__
+        raise UserError(f"{path}._target_: {node['_target_']} is a {kind}, which cannot be called") from error
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return known
+    for key in node:
+        if key not in RESERVED and key not in known:
+            raise UserError(f"{path}: {node['_target_']} takes no '{key}'; {nearest(key, known)}")
+    return known
+
+
 def instantiate(node: dict[str, Any], path: str, **optional: Any) -> Any:
     """Instantiates one node.
 
@@ -71,15 +97,7 @@ def instantiate(node: dict[str, Any], path: str, **optional: Any) -> Any:
     Raises:
         UserError: a target that cannot be imported, arguments it does not take, values it refuses.
     """
-    name, target = node["_target_"], resolve_target(node, path)
-    try:
-        known = dict(inspect.signature(target).parameters)
-    except ValueError:  # a builtin without a signature
-        known = {}
-    anything = not known or any(p.kind is p.VAR_KEYWORD for p in known.values())
-    for key in node:
-        if key not in RESERVED and not anything and key not in known:
-            raise UserError(f"{path}: {name} takes no '{key}'; {nearest(key, known)}")
+    name, known = node["_target_"], check(node, path)
     taken = {_parameter_for(key, known): value for key, value in optional.items()}
     extra = {key: value for key, value in taken.items() if key is not None and key not in node}
     try:
@@ -88,4 +106,4 @@ def instantiate(node: dict[str, Any], path: str, **optional: Any) -> Any:
         cause = _root_cause(error)
         if isinstance(cause, UserError):
             raise cause from error
-        raise UserError(f"{path}: {name}: {first_line(cause)}") from error
+        raise UserError(f"{path}: {name}: {arguments.refusal(cause) or first_line(cause)}") from error

@@ -10,6 +10,7 @@ from omegaconf import MISSING
 
 from distill.config import own_code, weights_files
 from distill.config.key_sets import LEFT_TO_THE_DATA
+from distill.config.named_models import LISTS
 from distill.config.nodes import check_node
 from distill.config.schedules import check_epochs, is_schedule, parse
 from distill.config.schema import CacheConfig, DataConfig, KDConfig, TermConfig, TrainConfig
@@ -44,6 +45,11 @@ REFUSED = {  # arguments of Lightning's Trainer that no run uses: their value wi
 SWITCHES = ("benchmark", "detect_anomaly", "inference_mode", "sync_batchnorm")
 PROFILERS = ("simple", "advanced", "pytorch")
 OURS_AND_TORCHS = ("distill", "torch", "lightning")  # packages whose arguments are finite numbers
+MOST_OF = {  # what would run for years, or ask for more than a machine has
+    "trainer.max_epochs": (1, 1_000_000), "teacher.recipe.max_epochs": (0, 1_000_000), "kd.generations": (1, 1000),
+    "data.num_workers": (0, 1024), "threads": (1, 1024), "data.image_size": (1, 16_384),
+    "data.max_length": (1, 1_000_000), "data.augment.crop_padding": (0, 16_384), "data.augment.cutout": (0, 16_384),
+}  # fmt: skip
 MOST = 2**53  # of whole numbers: those that a float holds
 
 
@@ -167,15 +173,17 @@ def _numbers(values: dict[str, Any]) -> None:
     """Numbers of the configuration, whose values are given by their dotted keys."""
     for key in ("kd.label_smoothing", "teacher.recipe.label_smoothing"):
         check_range(key, values.get(key), 0, 0.999)
-    for key in ("trainer.max_epochs", "data.batch_size", "data.eval_batch_size", "teacher.recipe.batch_size",
-                "data.image_size", "data.max_length", "data.subset", "trainer.log_every_n_steps",
-                "trainer.accumulate_grad_batches", "trainer.check_val_every_n_epoch", "threads",
-                "cache.top_k", "cache.cycle"):  # fmt: skip
+    for key in ("data.batch_size", "data.eval_batch_size", "teacher.recipe.batch_size",
+                "data.subset", "trainer.log_every_n_steps", "trainer.accumulate_grad_batches",
+                "trainer.check_val_every_n_epoch", "cache.top_k", "cache.cycle"):  # fmt: skip
         check_range(key, values.get(key), 1)
+    for key, (least, most) in MOST_OF.items():
+        check_range(key, values.get(key), least)
+        if (values.get(key) or 0) > most:
+            raise UserError(f"{key} must be at most {most:,}, got {values[key]}")
     for key in ("seed", "teacher.recipe.seed", "data.split_seed"):
         check_range(key, values.get(key), 0, 2**32 - 1)  # as NumPy's generators
-    for key in ("teacher.recipe.max_epochs", "data.num_workers",
-                "optimizer.weight_decay", "teacher.recipe.optimizer.weight_decay"):  # fmt: skip
+    for key in ("optimizer.weight_decay", "teacher.recipe.optimizer.weight_decay"):
         check_range(key, values.get(key), 0)
     for key in ("optimizer.lr", "teacher.recipe.optimizer.lr", "data.memory_gb", "cache.max_gb",
                 "trainer.gradient_clip_val", "teacher.recipe.gradient_clip_val", "trainer.limit_train_batches",
@@ -217,6 +225,13 @@ def present(cfg: TrainConfig) -> None:
         for name, node in (getattr(cfg, key) or {}).items():
             if node and not (isinstance(node, dict) and "_target_" in node):
                 raise UserError(f"{key}.{name} must be null or {{_target_: package.module.Class, ...}}, got {node!r}")
+    for name in LISTS:
+        entries = getattr(cfg.kd, name, None)
+        if entries is not None and not isinstance(entries, list):
+            raise UserError(f"kd.{name} must be a list of models, got {entries!r}")
+        for i, node in enumerate(entries or ()):
+            if not (isinstance(node, dict) and "_target_" in node):
+                raise UserError(f"kd.{name}.{i} must be {{_target_: package.module.Class, ...}}, got {node!r}")
     if not isinstance(cfg.teacher.get("recipe"), dict):
         raise UserError("teacher.recipe is missing")
     if not isinstance(cfg.kd, KDConfig):

@@ -7,20 +7,30 @@ from typing import Any
 from distill.config.nodes import is_teacher
 from distill.config.schema import Node, TrainConfig
 from distill.utils.errors import UserError, check_choice, check_range, nearest, nearest_files
+from distill.utils.shards import INDEX, check_whole, is_index, weight_map
 
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+SAVED = ("student.safetensors", "model.safetensors", f"model.safetensors{INDEX}")
 PREPROCESS = ("mean", "std", "size", "interpolation")
 _KNOWN = ("distill.", "torch.", "torchvision.", "timm.")  # whose models have no argument backbone
 
 
 def check_checkpoint(checkpoint: Any, key: str) -> None:
-    """A UserError unless a file with weights is there (or None), and of a kind that torch or safetensors write."""
+    """A UserError unless a file with weights is there (or None), of a kind that torch or safetensors write, whole."""
     if checkpoint is None:
         return
     if not isinstance(checkpoint, str):
         raise UserError(f"{key} must be a file with weights, got {checkpoint!r}")
+    if Path(checkpoint).is_dir():
+        names = sorted(p.name for p in Path(checkpoint).iterdir() if p.name.endswith((*WEIGHTS, INDEX)))
+        inside = f"name a file in it: {', '.join(names[:5])}" if names else "it holds no file of weights"
+        raise UserError(f"{key}: {checkpoint} is a folder; {inside}")
     if not Path(checkpoint).is_file():
         raise UserError(f"{key}: {checkpoint} does not exist or is no file{nearest_files(Path(checkpoint))}")
-    if not str(checkpoint).endswith(".safetensors"):
+    check_whole(Path(checkpoint))
+    if is_index(Path(checkpoint)):
+        weight_map(Path(checkpoint))
+    elif not str(checkpoint).endswith(".safetensors"):
         with Path(checkpoint).open("rb") as file:
             if file.read(2) != b"PK" and file.seek(0) == 0 and file.read(1) != b"\x80":  # a zip archive, or a pickle
                 raise UserError(f"{key}: {checkpoint} is no file that torch.save wrote")
@@ -48,9 +58,11 @@ def check_preprocess(value: Any, key: str) -> None:
 
 
 def weights_of(init: str) -> Path:
-    """The weights that ``init`` means: a finished run's student, or the file itself."""
+    """The weights that ``init`` means: a finished run's student, what transformers saved in a folder, or the file."""
     path = Path(init)
-    return path / "student.safetensors" if path.is_dir() else path
+    if not path.is_dir() or not (present := [name for name in SAVED if (path / name).is_file()]):
+        return path / SAVED[0] if path.is_dir() else path
+    return path / present[0]
 
 
 def _models(cfg: TrainConfig) -> Iterator[tuple[str, Node]]:

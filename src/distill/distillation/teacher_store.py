@@ -14,8 +14,9 @@ from filelock import FileLock, Timeout
 from distill.distillation.model_info import NamedModel
 from distill.models.hub.preprocess import NOTE, preprocess_of
 from distill.utils import checked, distributed
-from distill.utils.checkpoints import check_finite, load_weights, save_weights, weights_of
+from distill.utils.checkpoints import load_weights, save_weights, weights_of
 from distill.utils.errors import UserError
+from distill.utils.values import check_finite
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from safetensors import SafetensorError, safe_open
 
 from distill.config.command_line import hydra_value
 from distill.training.roles import Role
-from distill.training.summary import FILE, EpochScores, RunSummary, StudentResult, read as read_summary
+from distill.training.summary import FILE, EpochScores, RunSummary, StudentResult, read as read_summary, unreadable
 from distill.utils.errors import UserError, nearest, nearest_files
 from distill.utils.invocation import invocation
 from distill.utils.run_lock import check_idle
@@ -36,6 +36,8 @@ class RunFolder:
         self.folder = path if path.is_dir() else path.parent
         self.summary = _summary(self.folder, path)
         self.config = self.summary.config
+        if not isinstance(self.summary.data.class_names, list):
+            raise unreadable(self.folder / FILE, f"class_names of its data is {self.summary.data.class_names!r}")
         self.classes = tuple(map(str, self.summary.data.class_names))
         if self.summary.student is None:
             raise UserError(f"run {self.folder} trained a teacher only (only=teacher): it has no student")

@@ -110,9 +110,16 @@ def run_folders(sweep: Path, depth: int = 8) -> Iterator[Path]:
         yield from run_folders(sweep / name, depth - 1) if depth else ()
 
 
+def _failure(path: Path) -> Failure | None:
+    """What is known of a failure; a damaged record still says that there was one."""
+    if (failure := cast(Failure | None, load(path))) is None and path.exists():
+        return {"reason": f"{path} is damaged: why the job failed is not known", "kind": "damaged"}
+    return failure
+
+
 def read(folder: Path) -> SweepJob:
     """One job, from the files in its folder."""
-    failure, status = cast(Failure | None, load(folder / FAILURE)), None
+    failure, status = _failure(folder / FAILURE), None
     command = load(folder / RECORD) or {}
     overrides_of_failure = failure.get("overrides") if failure else None
     overrides = overrides_by_key(overrides_of_failure or command.get("overrides") or [])

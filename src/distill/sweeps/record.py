@@ -14,7 +14,6 @@ from distill.config.command_line import SWEEP
 from distill.sweeps.jobs import FAILURE, PRUNED, SUMMARY, State, SweepJob, again, jobs, load, read
 from distill.sweeps.report.results import read as read_results
 from distill.utils import checked
-from distill.utils.atomic import write_json
 from distill.utils.errors import UserError, first_line, shortened
 from distill.utils.run_lock import STATUS, start_time
 from distill.utils.units import duration
@@ -32,7 +31,7 @@ def write_status(folder: Path, **progress: Any) -> None:
     previous = load(folder / STATUS) or {}
     status = {"host": socket.gethostname(), "pid": os.getpid(), "born": start_time(os.getpid()), "updated": time.time()}
     status["begun"] = previous["begun"] if previous.get("pid") == status["pid"] else status["updated"]
-    write_json(folder / STATUS, status | progress, several_writers=True)
+    checked.write_json(folder / STATUS, status | progress, several_writers=True)
 
 
 def clear(folder: Path) -> None:
@@ -61,7 +60,7 @@ def fail(folder: Path, overrides: list[str], error: BaseException | str) -> str:
             trace = "".join(traceback.format_exception(error))
     failure = {"reason": reason, "kind": error_type, "overrides": overrides, "host": socket.gethostname(),
                "time": time.time(), "traceback": trace}  # fmt: skip
-    write_json(folder / FAILURE, failure, indent=2, several_writers=True)
+    checked.write_json(folder / FAILURE, failure, several_writers=True)
     (folder / STATUS).unlink(missing_ok=True)
     return reason
 

@@ -26,6 +26,7 @@ from distill.training.builder import (
     build_model,
     build_optimization,
     build_task,
+    check_start,
     fit_criterion,
     load_data,
     task_class,
@@ -84,6 +85,8 @@ class Preparation:
         data = self.data.of_teacher() if config.role.kind == RoleKind.TEACHER else self.data
         net = build_model(config.node, config.key, who, data, self.task, self.cfg.channels_last, training)
         pretrained.load(net, config.node, config.key)
+        if training and not (config.role == STUDENT and self.cfg.init):
+            check_start(net)
         return net
 
     def teachers(self) -> tuple[TrainingStage, ...]:

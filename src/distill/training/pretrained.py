@@ -17,6 +17,7 @@ from distill.models.hub.preprocess import NOTE, OwnPreprocess, published
 from distill.utils.backbone import load_backbone, read_notes
 from distill.utils.checkpoints import CHECKSUM, read_tensors
 from distill.utils.errors import UserError
+from distill.utils.shards import is_index, weight_map
 
 log = logging.getLogger(__name__)
 
@@ -150,5 +151,10 @@ def fingerprint_inputs(node: Node, key: str) -> dict[str, Any]:
     seen = {"preprocess": own.as_dict()} if own else {}
     if file is None:
         return seen
-    with Path(file).open("rb") as content:
-        return seen | {"backbone": hashlib.file_digest(content, "sha256").hexdigest()}
+    shards = sorted(set(weight_map(Path(file)).values())) if is_index(Path(file)) else []
+    return seen | {"backbone": "".join(_digest(path) for path in (Path(file), *shards))}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

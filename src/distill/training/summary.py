@@ -235,7 +235,7 @@ def _model(node: dict[str, Any]) -> ModelResult:
     if "last" not in node:
         records |= {split: Scores(node[split]) for split in ("val", "test")}
         return _from_json(TeacherResult, node | records)
-    records |= {key: _epoch_scores(node[key]) for key in ("last", "best") if node.get(key)}
+    records |= {key: _epoch_scores(node[key]) for key in ("last", "best") if node.get(key) is not None}
     records |= {"train": Scores(node["train"])} if "train" in node else {}
     return _from_json(StudentResult, node | records | {"teacher_cache": tuple(node.get("teacher_cache", ()))})
 

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import profilers
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from distill.config.instantiate import instantiate
+from distill.config.instantiate import check, instantiate
 from distill.config.schema import Node, TrainConfig, TrainerConfig
 from distill.data import DataModule
 from distill.tasks.info import Metric
@@ -125,6 +125,19 @@ def _monitoring(callback: Node, folder: Path, trainer: TrainerConfig, score: Met
     return arguments
 
 
+def check_watchers(cfg: TrainConfig, score: Metric) -> None:
+    """Raises a UserError for a logger or a callback that cannot be made, before any training.
+
+    A logger is not made here: some begin a record elsewhere as soon as they are.
+    """
+    for name, node in cfg.logger.items():
+        if node:
+            check(node, f"logger.{name}")
+    for name, node in cfg.callbacks.items():
+        if node:
+            instantiate(node, f"callbacks.{name}", **_monitoring(node, Path("checkpoints"), cfg.trainer, score))
+
+
 def trainer_factory(
     cfg: TrainConfig, score: Metric, callbacks_of: Callable[[str], list[L.Callback]] = lambda _: []
 ) -> Callable[..., L.Trainer]:
@@ -137,7 +150,11 @@ def trainer_factory(
         cfg: the configuration.
         score: of the task: whether the best epoch is that of its largest or smallest value.
         callbacks_of: more callbacks for a label; called in all processes.
+
+    Raises:
+        UserError: a logger or callback that cannot be made.
     """
+    check_watchers(cfg, score)
 
     def make_trainer(
         folder: Path,

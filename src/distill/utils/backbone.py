@@ -9,8 +9,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from distill.utils.checkpoints import check_finite, put_weights, read_tensors, unfit, weights_of
+from distill.utils.checkpoints import put_weights, read_tensors, weights_of
 from distill.utils.errors import UserError
+from distill.utils.values import check_finite, unfit
 
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "encoder.", "student.", "net.", "trunk.")
 _COUNTER = "num_batches_tracked"

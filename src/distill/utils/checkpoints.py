@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from distill.utils.atomic import atomic_path
 from distill.utils.errors import UserError, first_line
+from distill.utils.shards import is_index, weight_map
+from distill.utils.values import check_finite, unfit
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +108,15 @@ def _read_torch(path: Path) -> Any:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint as torch or safetensors wrote it; never unpickles code.
+    """A checkpoint as torch or safetensors wrote it, or an index of such shards; never unpickles code.
 
     Raises:
         UserError: missing, unreadable, or holding more than tensors and plain values.
     """
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist" if not path.exists() else f"checkpoint {path} is no file")
+    if is_index(path):
+        return _gathered(path)
     with path.open("rb") as file:
         if file.read(24) == b"version https://git-lfs.":
             raise UserError(f"checkpoint {path} is Git LFS's pointer to a file, not the file: fetch it by git lfs pull")
@@ -137,6 +141,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} is no readable torch file: {detail}") from error
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a state_dict")
+    return content
+
+
+def _gathered(index: Path) -> dict[str, Any]:
+    """The tensors of all shards that an index names, each where it says."""
+    where, content = weight_map(index), dict[str, Any]()
+    for shard in dict.fromkeys(where.values()):
+        content |= {name: tensor for name, tensor in read_checkpoint(shard).items() if where.get(name) == shard}
+    if missing := [name for name in where if name not in content]:
+        raise UserError(f"checkpoint {index}: its shard {where[missing[0]].name} does not hold '{missing[0]}'")
     return content
 
 
@@ -253,18 +267,6 @@ def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     model.load_state_dict(content)
 
 
-def unfit(tensor: Tensor, own: Tensor) -> str | None:
-    """Why a tensor of a file is not the values of the model's own; None: it is."""
-    if tensor.is_meta or tensor.layout != torch.strided:
-        return "empty (device meta)" if tensor.is_meta else f"sparse ({tensor.layout})"
-    same = tensor.is_quantized == own.is_quantized and tensor.is_complex() == own.is_complex()
-    return (
-        None
-        if same and tensor.is_floating_point() >= own.is_floating_point()
-        else f"{tensor.dtype}, and {own.dtype} in the model"
-    )
-
-
 def check_reloads(model: nn.Module, name: str) -> None:
     """A UserError unless a model takes its own weights, as they would be written, back in."""
     weights = weights_of(model)
@@ -272,22 +274,3 @@ def check_reloads(model: nn.Module, name: str) -> None:
         put_weights(model, weights)
     except Exception as error:  # of the model's own code
         raise UserError(f"{name} cannot load its own state_dict, to open its run again: {first_line(error)}") from error
-
-
-def check_finite(weights: Mapping[str, Tensor], source: str, usual: Mapping[str, Tensor] | None = None) -> None:
-    """A UserError that names the first tensor with values that are NaN or infinite.
-
-    Args:
-        weights: by name.
-        source: where they come from, for the message.
-        usual: the model's own values, by name; a value may be infinite where this is (a mask of an attention).
-    """
-    for name, tensor in weights.items():
-        finite = torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor)
-        if usual is not None and not finite.all():
-            finite |= ~torch.isfinite(usual[name])
-        if bad := int((~finite).sum()):
-            raise UserError(
-                f"{source}: tensor '{name}' holds {bad} values of {tensor.numel()} that are NaN or infinite; "
-                "take a checkpoint from before its training failed"
-            )

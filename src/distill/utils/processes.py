@@ -15,6 +15,7 @@ from distill.utils.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
+MOST_DEVICES = 1024  # of one machine
 OURS = "DISTILL_RANKS"  # in the environment of the processes that distill.utils.launcher starts
 
 
@@ -28,6 +29,8 @@ def count(devices: Any) -> int:
         return 1
     if type(devices) is not int or devices < 1:
         raise UserError(f"trainer.devices must be a number from 1, or a list of device numbers, got {devices!r}")
+    if devices > MOST_DEVICES:
+        raise UserError(f"trainer.devices must be at most {MOST_DEVICES}, those of one machine, got {devices}")
     return devices
 
 

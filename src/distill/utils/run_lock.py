@@ -1,15 +1,15 @@
 """One process at a time trains in a run's folder: a lock of the operating system, and ``status.json`` to say who."""
 
 import errno
-import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
+from distill.utils.checked import parse
 from distill.utils.errors import UserError, WriteError
 
 LOCK, STATUS = ".lock", "status.json"
@@ -88,7 +88,7 @@ def acquire(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Any:
 def _live_status(folder: Path) -> Status | None:
     """The status of the process that is at work in a folder, as far as ``status.json`` tells."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
-        status: Status = json.loads((folder / STATUS).read_text())
+        status = cast(Status, parse(folder / STATUS))
         launcher = os.getppid()  # of several processes the first one trains in its launcher's place
         if status.get("pid") not in (os.getpid(), launcher) and is_alive(status):
             return status

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from distill.models.checks import check_sizes
+from distill.utils.arguments import refusal
 from distill.utils.errors import UserError, nearest
 
 _BAD_ARGUMENT = re.compile(
@@ -167,7 +168,7 @@ def _build(
     except Exception as error:
         refused = _refused_argument(error)
         if refused is not None:
-            raise UserError(f"{library} model {name!r} takes no argument {refused!r}") from error
+            raise UserError(f"{library} model {name!r} {refusal(error) or f'takes no {refused!r}'}") from error
         arguments = ", ".join(f"{argument}={value!r}" for argument, value in kwargs.items())
         model = f"{library} {'pretrained ' * pretrained}model {name!r}{f' with {arguments}' if arguments else ''}"
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MESSAGE_LENGTH]
@@ -191,7 +192,9 @@ def _check_swallowed(name: str, builder: Callable[..., Any], model: nn.Module, k
         known |= {"width_mult", "reduced_tail", "dilated"}
     for argument in kwargs:
         if argument not in known:
-            raise UserError(f"torchvision model {name!r} takes no argument {argument!r}")
+            raise UserError(
+                f"torchvision model {name!r} takes no {argument!r}; {nearest(argument, known - {'self', 'kwargs'})}"
+            )
 
 
 def _size_options(name: str, image_size: int | None) -> dict[str, Any]:

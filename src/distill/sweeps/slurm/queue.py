@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from distill.sweeps import record
 from distill.sweeps.jobs import State, load, read
 from distill.sweeps.remote import RemoteJob, without_hydra
-from distill.utils.atomic import write_json
+from distill.utils.checked import write_json
 from distill.utils.errors import Interrupted, UserError
 from distill.utils.logging import setup_logging
 
