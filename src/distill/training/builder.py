@@ -31,7 +31,6 @@ from distill.training.schedulers import SchedulerFactory, lightning_scheduler
 from distill.utils.checkpoints import check_reloads
 from distill.utils.errors import UserError
 from distill.utils.inputs import num_samples
-from distill.utils.values import check_finite
 
 _OF_THE_SOURCE = ("name", "kind", "root", "image", "text", "text_pair", "label", "batch_size")
 _loaded: dict[str, DataModule[Any]] = {}  # cached for the next job of a sweep in this process
@@ -182,13 +181,6 @@ def _name(node: Node, model: torch.nn.Module) -> str:
     name = str(node.get("name") or function).rstrip("/").rpartition("/")[2]
     layers = getattr(model, "stages", ())
     return f"{name}-{len(layers) - 1}-layers" if function == "from_teacher" else name
-
-
-def check_start(net: NamedModel) -> None:
-    """A UserError for a model that is to be trained from weights that are NaN or infinite."""
-    start = {path: weight.detach() for path, weight in net.model.named_parameters() if weight.requires_grad}
-    remedy = "its constructor, or the file that it loads, must give it finite ones"
-    check_finite(start, f"{net.model_info.name} as it is built", remedy=remedy)
 
 
 def wrap_student(

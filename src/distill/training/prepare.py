@@ -26,7 +26,6 @@ from distill.training.builder import (
     build_model,
     build_optimization,
     build_task,
-    check_start,
     fit_criterion,
     load_data,
     task_class,
@@ -42,6 +41,7 @@ from distill.utils import distributed
 from distill.utils.checkpoints import load_weights
 from distill.utils.errors import UserError
 from distill.utils.precision import uses_cuda
+from distill.utils.values import check_start
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Preparation:
         net = build_model(config.node, config.key, who, data, self.task, self.cfg.channels_last, training)
         pretrained.load(net, config.node, config.key)
         if training and not (config.role == STUDENT and self.cfg.init):
-            check_start(net)
+            check_start(net.model, net.model_info.name)
         return net
 
     def teachers(self) -> tuple[TrainingStage, ...]:

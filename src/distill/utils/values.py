@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill.utils.errors import UserError
 
@@ -41,3 +41,10 @@ def check_finite(
             raise UserError(
                 f"{source}: tensor '{name}' holds {bad} values of {tensor.numel()} that are NaN or infinite; {remedy}"
             )
+
+
+def check_start(model: nn.Module, name: str) -> None:
+    """A UserError for a model that is to be trained from weights that are NaN or infinite."""
+    start = {path: weight.detach() for path, weight in model.named_parameters() if weight.requires_grad}
+    remedy = "its constructor, or the file that it loads, must give it finite ones"
+    check_finite(start, f"{name} as it is built", remedy=remedy)
