@@ -247,6 +247,8 @@ def _files(cfg: TrainConfig) -> None:
         raise UserError(
             "data=text needs a model with a tokenizer: teacher.name=<folder or name on the Hugging Face Hub>"
         )
+    if cfg.data.kind == "text" and cfg.compile is True:
+        raise UserError("compile=true compiles for one shape, and texts differ in length: leave compile=auto")
     if cfg.data.kind == "text" and cfg.data.root is None and "None" in str(source):
         raise UserError("data=text needs the texts: data.root=<file or folder>")
     if kind in ("image_folder", "parquet") and cfg.data.root is None and "None" in str(source):

@@ -84,6 +84,10 @@ def settle(config: DictConfig, cfg: TrainConfig, data: Any) -> DictConfig:
 def _resolved(node: Node, key: str, data: Any) -> OwnPreprocess | None:
     given, shown = node.get("preprocess", "auto"), getattr(data, "preprocess", None)
     check_preprocess(given, f"{key}.preprocess")
+    if data.kind != "images":
+        if isinstance(given, dict):
+            raise UserError(f"{key}.preprocess is for images, and the data are {data.kind}: leave it out")
+        return None
     file = _backbone(node, key) or node.get("checkpoint")
     if not given or shown is None or (given == "auto" and not (file or node.get("pretrained"))):
         return None
@@ -148,7 +152,11 @@ def _classifiers(net: NamedModel) -> tuple[str, ...]:
 def fingerprint_inputs(node: Node, key: str) -> dict[str, Any]:
     """What of these keys shapes a teacher: its preprocessing, and the content of its file, wherever it lies."""
     own, file = preprocess(node, key), _backbone(node, key)
-    seen = {"preprocess": own.as_dict()} if own else {}
+    seen: dict[str, Any] = {"preprocess": own.as_dict()} if own else {}
+    folder = Path(str(node.get("name")))
+    if node.get("pretrained") and folder.is_dir():  # of transformers
+        weights = sorted(each for each in folder.iterdir() if each.suffix in (".safetensors", ".json"))
+        seen["folder"] = {each.name: _digest(each) for each in weights}
     if file is None:
         return seen
     shards = sorted(set(weight_map(Path(file)).values())) if is_index(Path(file)) else []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as L
+from torch import Tensor
 
 from distill.data import Batch
 from distill.distillation.teacher import Teacher
@@ -55,6 +56,8 @@ class Acceleration(L.Callback):
         teacher = not self._teacher_done and module.teacher is not None and module.criterion.asks_teacher
         enabled = self.compile_student or self.compile_teacher or self._step is not None
         if not (student or teacher) or not enabled or len(batch.target) != trainer.datamodule.batch_size:
+            return
+        if not isinstance(batch.inputs, Tensor):  # texts differ in length
             return
         module.start_epoch(trainer.current_epoch, trainer.max_epochs or 1)  # for a teacher's cache
         context = trainer.precision_plugin.forward_context

@@ -53,7 +53,10 @@ def choose(
     if limit is not None:  # a number of batches, or a share of the epoch
         share = min(1.0, limit * batch_size / data.num_train if isinstance(limit, int) else limit)
     total = (macs + teacher_macs) * data.num_train * epochs * share
-    compiled, mode = compilation.choose(False if eager else cfg.compile, uses_cuda(accelerator), total)
+    if data.kind == "text":
+        compiled, mode = False, "eager (texts differ in length)"
+    else:
+        compiled, mode = compilation.choose(False if eager else cfg.compile, uses_cuda(accelerator), total)
     layout = ", channels_last" if cfg.channels_last else ""
     of_teacher = teacher_precision(cfg, data, batch_size)(teacher) if teacher is not None else chosen
     suffix = f"; its teacher answers in {of_teacher}" if of_teacher != chosen else ""
