@@ -1,6 +1,7 @@
 """Token ids of many texts behind each other, and some of them as a padded batch."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 MULTIPLE = 8  # of a batch's length
 IGNORED = -100  # the label of a token that has none
+_AT_A_TIME = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -69,18 +71,16 @@ class Encoded:
         return (starts[:, None] + columns).clamp_(max=len(self.ids) - 1), mask
 
     def with_shortened(self, rows: Tensor, shortened: "Encoded") -> "Encoded":
-        """The same, where the tokens of some rows are fewer.
+        """The same, where the tokens of some rows are fewer; what was there is overwritten.
 
         Args:
             rows: which, int64 (R,).
             shortened: their tokens, none more than there were.
         """
-        ids = self.ids.clone()
-        types, labels = (None if each is None else each.clone() for each in (self.types, self.labels))
-        keep = torch.ones(len(ids), dtype=torch.bool)
+        keep = torch.ones(len(self.ids), dtype=torch.bool)
         lengths = self.lengths.clone()
         lengths[rows] = shortened.lengths
-        pairs = [(ids, shortened.ids), (types, shortened.types), (labels, shortened.labels)]
+        pairs = [(self.ids, shortened.ids), (self.types, shortened.types), (self.labels, shortened.labels)]
         for number, row in enumerate(rows.tolist()):
             start, end = int(self.offsets[row]), int(self.offsets[row + 1])
             begin, stop = int(shortened.offsets[number]), int(shortened.offsets[number + 1])
@@ -89,8 +89,40 @@ class Encoded:
                 if old is not None:
                     old[start:middle] = 0 if new is None else new[begin:stop]
             keep[middle:end] = False
-        types, labels = (None if each is None else each[keep] for each in (types, labels))
-        return replace(self, ids=ids[keep], offsets=offsets_of(lengths.numpy()), types=types, labels=labels)
+        ids, types, labels = (None if old is None else _kept(old, keep) for old, _ in pairs)
+        assert ids is not None
+        return replace(self, ids=ids, offsets=offsets_of(lengths.numpy()), types=types, labels=labels)
+
+
+def _kept(values: Tensor, keep: Tensor) -> Tensor:
+    """``values[keep]`` in the memory of ``values``."""
+    end = 0
+    for part, mask in zip(torch.split(values, _AT_A_TIME), torch.split(keep, _AT_A_TIME), strict=True):
+        kept = part[mask]
+        values[end : end + len(kept)] = kept
+        end += len(kept)
+    return values[:end]
+
+
+class Growing:
+    """An array that grows where it is, where a list of pieces and their concatenation would take the memory twice."""
+
+    def __init__(self, dtype: Any) -> None:
+        self._values = np.empty(0, dtype)
+        self._end = 0
+
+    def add(self, values: "np.ndarray[Any, Any]") -> None:
+        """Append."""
+        end = self._end + len(values)
+        if end > len(self._values):
+            self._values.resize(end + end // 4, refcheck=False)
+        self._values[self._end : end] = values
+        self._end = end
+
+    def finish(self) -> "np.ndarray[Any, Any]":
+        """All values."""
+        self._values.resize(self._end, refcheck=False)
+        return self._values
 
 
 def offsets_of(lengths: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Tensor:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.data.text.encoded import IGNORED, Encoded, offsets_of
-from distill.utils.errors import UserError, first_line, require_package
+from distill.data.text.encoded import IGNORED, Encoded, Growing, offsets_of
+from distill.utils.errors import UserError
 from distill.utils.files import printable
+from distill.utils.hub import locate, read_json, read_tokenizer, require_transformers
 
 _CHARACTERS, _TEXTS = 500_000, 1024  # that are tokenised at a time: what a tokenizer returns takes 100 bytes per token
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
@@ -65,22 +67,24 @@ class TextTokenizer:
         self.backend.no_truncation()
         if max_length is not None:
             self.backend.enable_truncation(max_length, strategy="longest_first", direction=self.side)
-        ids, types, labels, lengths = [], [], [], []
         encode = self.backend.encode_batch_fast if tags is None else self.backend.encode_batch  # fast: without word_ids
+        ids, types, labels, lengths = Growing(np.int32), Growing(np.uint8), Growing(np.int16), Growing(np.int64)
         for texts in _pieces(blocks):
             encodings = encode(texts, is_pretokenized=words)
-            ids.append(_flat([each.ids for each in encodings], np.int32))
-            types.append(_flat([each.type_ids for each in encodings], np.uint8) if self.with_types else None)
-            lengths.append(np.array([len(each.ids) for each in encodings], dtype=np.int64))
+            ids.add(_flat([each.ids for each in encodings], np.int32))
+            lengths.add(np.array([len(each.ids) for each in encodings], dtype=np.int64))
+            if self.with_types:
+                types.add(_flat([each.type_ids for each in encodings], np.uint8))
             if tags is not None:
-                labels += [_labels(each.word_ids, next(tags)) for each in encodings]
+                for each in encodings:
+                    labels.add(_labels(each.word_ids, next(tags)))
         self.backend.no_truncation()
-        has_types = any(each is not None and each.any() for each in types)
+        all_types = types.finish()
         return Encoded(
-            torch.from_numpy(np.concatenate(ids)),
-            offsets_of(np.concatenate(lengths)),
-            torch.from_numpy(np.concatenate([each for each in types if each is not None])) if has_types else None,
-            torch.from_numpy(np.concatenate(labels)) if tags is not None else None,
+            torch.from_numpy(ids.finish()),
+            offsets_of(lengths.finish()),
+            torch.from_numpy(all_types) if all_types.any() else None,
+            torch.from_numpy(labels.finish()) if tags is not None else None,
         )
 
     def first_tokens(self, sentences: Sequence[Sequence[str]], max_length: int) -> Tensor:
@@ -96,7 +100,7 @@ class TextTokenizer:
         return places
 
 
-def load_tokenizer(name: str | Path, key: str = "data.tokenizer", words: bool = False) -> TextTokenizer:
+def load_tokenizer(name: str, key: str = "data.tokenizer", words: bool = False) -> TextTokenizer:
     """The fast tokenizer of a folder, or of a model on the Hugging Face hub.
 
     Args:
@@ -105,51 +109,49 @@ def load_tokenizer(name: str | Path, key: str = "data.tokenizer", words: bool = 
         words: it will see words instead of texts.
 
     Raises:
-        UserError: transformers is missing, there is no tokenizer, none without Python code or a slow one, or it has no
-            padding token.
+        UserError: transformers is missing, there is no tokenizer, only one that brings code, a slow one, or one without
+            a padding token.
     """
-    require_package("transformers", "data=text", "transformers", "text")
-    folder = Path(name)
-    if folder.is_dir() and not any((folder / file).is_file() for file in _FILES):
-        raise UserError(f"{key}={printable(name)} holds no tokenizer: none of {', '.join(_FILES)}")
+    require_transformers("data=text")
+    located = locate(name, key, file=None)
+    folder = Path(located)
+    if folder.is_dir():
+        located = str(folder.absolute())  # a run is opened again from elsewhere
+        if not any((folder / file).is_file() for file in _FILES):
+            raise UserError(f"{key}: folder {printable(name)} holds no tokenizer, none of {', '.join(_FILES)}")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else a loader's workers warn that they were forked
-    loaded = _load(str(name), key, {})
+    loaded = read_tokenizer(located, key)
     if not loaded.is_fast:
         raise UserError(f"{key}={printable(name)}: this tokenizer has no fast version (tokenizer.json)")
-    if words and "ByteLevel" in str(json.loads(loaded.backend_tokenizer.to_str()).get("pre_tokenizer")):
-        loaded = _load(str(name), key, {"add_prefix_space": True})  # a word is one that a blank precedes
     if loaded.pad_token_id is None:
         raise UserError(
             f"{key}={printable(name)}: this tokenizer has no padding token, which texts of several lengths need: name "
             'one of its tokens as "pad_token" in its tokenizer_config.json'
         )
-    backend = loaded.backend_tokenizer
+    backend = _of_words(loaded.backend_tokenizer) if words else loaded.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     with_types = "token_type_ids" in loaded.model_input_names
-    side = loaded.truncation_side
-    return TextTokenizer(str(name), backend, int(loaded.pad_token_id), with_types, _limit(loaded, folder), side)
+    side, pad_id = loaded.truncation_side, int(loaded.pad_token_id)
+    return TextTokenizer(located, backend, pad_id, with_types, _limit(loaded, located), side)
 
 
-def _load(name: str, key: str, options: dict[str, Any]) -> Any:
-    from transformers import AutoTokenizer
+def _of_words(backend: Any) -> Any:
+    """The same, for words without the blanks before them: where these belong to the words they are put back."""
+    content = json.loads(backend.to_str())
+    step = content.get("pre_tokenizer") or {}
+    for each in step.get("pretokenizers") or [step]:
+        if each.get("type") == "ByteLevel":
+            each["add_prefix_space"] = True
+        if each.get("type") == "Metaspace":
+            each["prepend_scheme"] = "always"
+    return type(backend).from_str(json.dumps(content))
 
-    try:
-        return AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False, **options)
-    except ImportError as error:
-        raise UserError(f"{key}={name} needs another package: {first_line(error)}") from error
-    except Exception as error:  # transformers raises OSError, ValueError and others, for one reason: it is not there
-        where = "cannot be read" if Path(name).is_dir() else "is no folder, and cannot be had from the Hugging Face hub"
-        raise UserError(f"{key}={printable(name)} {where}: {first_line(error)}") from error
 
-
-def _limit(loaded: Any, folder: Path) -> int | None:
+def _limit(loaded: Any, name: str) -> int | None:
     """The most tokens that the models of a tokenizer take, as it or the configuration beside it says."""
     limits = [loaded.model_max_length] if loaded.model_max_length < 10**9 else []
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        config = {}
+    config = read_json(name, "config.json")
     positions = config.get("max_position_embeddings") if isinstance(config, dict) else None
     if isinstance(positions, int) and positions > 0:
         offset = loaded.pad_token_id + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
@@ -174,7 +176,7 @@ def _pieces(blocks: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
 
 def _flat(lists: Sequence[Sequence[int]], dtype: Any) -> np.ndarray[Any, Any]:
     count = sum(map(len, lists))
-    return np.fromiter((each for values in lists for each in values), dtype=dtype, count=count)
+    return np.fromiter(chain.from_iterable(lists), dtype=dtype, count=count)
 
 
 def _labels(words: Sequence[int | None], tags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -1,5 +1,6 @@
 """Texts in files: JSON lines, CSV, TSV, parquet, CoNLL, plain text, folders of them, and data sets of the hub."""
 
+import itertools
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,7 @@ def texts(
     label: str | Sequence[str] | None = None,
     split_column: str | None = None,
     columns: Sequence[str] | None = None,
+    encoding: str = "utf-8",
     on_broken: OnBroken = "error",
     config: str | None = None,
     revision: str | None = None,
@@ -57,7 +59,7 @@ def texts(
     with a text per line for "none"), in which a column of splits may say which row is training, validation or test; a
     folder with such files called train, val (or dev, validation) and test; a folder with a folder of .txt files per
     class, perhaps below train, val and test; or the name of a data set on the Hugging Face hub. What is missing is
-    carved out of train. Text is UTF-8.
+    carved out of train.
 
     Args:
         root: the file, folder or name.
@@ -66,6 +68,7 @@ def texts(
         label: column of the labels; of several labels or numbers perhaps a list; None: found by its usual names.
         split_column: None: "split", where there is one.
         columns: names of the columns of a CSV or TSV file whose first line does not name them.
+        encoding: of files of text, as Python calls it; a byte order mark of UTF-8 is passed over.
         on_broken: what a line that cannot be read or holds no text does: "error", or "skip" with a logged warning.
         config: of a data set on the hub that has several.
         revision: of its repository on the hub: a commit, for results that can be repeated.
@@ -78,7 +81,7 @@ def texts(
         UserError: for files or columns that are not there, lines that are broken, and labels that do not fit
             ``targets``; file and line are named.
     """
-    choices = Choices(text, text_pair, label, split_column, columns, on_broken, targets)
+    choices = Choices(text, text_pair, label, split_column, columns, encoding, on_broken, targets)
     path = Path(root)
     if path.is_dir():
         files = _split_files(path)
@@ -159,7 +162,9 @@ def _by_column(rows: Rows, column: str | None) -> dict[str, list[Rows]]:
 def _splits(parts: dict[str, list[Rows]], choices: Choices) -> Splits:
     if choices.targets != "none":
         parts = {
-            split: several for split, several in parts.items() if split == "train" or _are_labelled(split, several)
+            split: several
+            for split, several in parts.items()
+            if split == "train" or _are_labelled(split, several, choices)
         }
     if choices.targets == "tokens":
         return tagged_splits(parts)
@@ -171,15 +176,14 @@ def _splits(parts: dict[str, list[Rows]], choices: Choices) -> Splits:
     )
 
 
-def _are_labelled(split: str, parts: Sequence[Rows]) -> bool:
+def _are_labelled(split: str, parts: Sequence[Rows], choices: Choices) -> bool:
     """Whether a split has labels; the test sets of GLUE have none, or -1 in each row."""
-    labelled = all(
-        rows.labels and not all(value == -1 for values in rows.labels.values() for value in values) for rows in parts
-    )
-    if not labelled:
-        where = parts[0].places.name(0)
-        log.warning("the %s split (%s, …) has no labels: it is left out, and carved out of train", split, where)
-    return labelled
+    labels = [values for rows in parts for values in rows.labels.values()]
+    if labels and not (choices.targets == "classes" and {*itertools.chain.from_iterable(labels)} <= {-1, "-1"}):
+        return True
+    where = parts[0].places.name(0)
+    log.warning("the %s split (%s, …) has no labels: it is left out, and carved out of train", split, where)
+    return False
 
 
 def _table(parts: Sequence[Rows], choices: Choices) -> Table:

@@ -26,7 +26,7 @@ def delimited(path: Path, choices: Choices, needs_labels: bool) -> Rows:
     """
     name, is_tsv = printable(path.name), path.suffix.lower() in (".tsv", ".tab")
     with _long_cells():
-        records = _best(path) if is_tsv else _quoted(lines(path), None)
+        records = _best(path, choices.encoding) if is_tsv else _quoted(lines(path, choices.encoding), None)
         header = _header(next(records, (1, [])), name) if choices.columns is None else list(choices.columns)
         rows = Collector(path, choices)
         rows.open(find_columns(header, choices, name, needs_labels=needs_labels))
@@ -47,7 +47,7 @@ def _header(record: Record, name: str) -> list[str]:
     if isinstance(cells, str):
         raise UserError(f"line {number} of {name}: {cells}")
     header = [cell.strip() for cell in cells]
-    if len(set(header)) < len(header) or "" in header:
+    if not header or len(set(header)) < len(header) or "" in header:
         raise UserError(
             f"{name}: the first line must name every column, each once, got {', '.join(header)[:200] or 'nothing'}; "
             "of a file without such a line name them in data.source.columns=[...]"
@@ -92,13 +92,13 @@ def _unquoted(cell: str) -> str:
     return cell
 
 
-def _best(path: Path) -> Iterator[Record]:
+def _best(path: Path, encoding: str) -> Iterator[Record]:
     """The records of a TSV file, read in the way that leaves fewer lines broken."""
-    broken = _broken(_plain(lines(path)))
-    header = next(lines(path), "")
-    if header.startswith('"') or (broken and _broken(_quoted(lines(path), "\t")) < broken):
-        return _quoted(lines(path), "\t")
-    return _plain(lines(path))
+    broken = _broken(_plain(lines(path, encoding)))
+    header = next(lines(path, encoding), "")
+    if header.startswith('"') or (broken and _broken(_quoted(lines(path, encoding), "\t")) < broken):
+        return _quoted(lines(path, encoding), "\t")
+    return _plain(lines(path, encoding))
 
 
 def _broken(records: Iterator[Record]) -> int:

@@ -1,12 +1,13 @@
 """A folder of .txt files per class."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from distill.data.sources.class_files import FileKind, FolderFiles, labelled_files, unlabelled_files
-from distill.data.sources.text_files.rows import Choices, arrow, as_array, problem
+from distill.data.sources.text_files.rows import Choices, arrow, as_array, check_encoding, codec, problem
 from distill.data.splits import Splits
 from distill.data.text.dataset import BLOCK, Places, TextSet
 from distill.utils.errors import UserError, one_line
@@ -43,7 +44,9 @@ def _read(files: FolderFiles, choices: Choices) -> TextSet:
     for start in range(0, len(files.names), BLOCK):
         paths = [files.folder / name for name in files.names[start : start + BLOCK]]
         texts = []
-        for row, (path, text) in enumerate(zip(paths, map_in_threads(_text, paths), strict=True), start):
+        for row, (path, text) in enumerate(
+            zip(paths, map_in_threads(partial(_text, encoding=choices.encoding), paths), strict=True), start
+        ):
             wrong = str(text) if isinstance(text, OSError) else problem(text)
             if wrong is None:
                 texts.append(text)
@@ -59,9 +62,11 @@ def _read(files: FolderFiles, choices: Choices) -> TextSet:
     return TextSet(as_array(arrays), places, labels=torch.tensor(files.labels)[good])
 
 
-def _text(path: Path) -> str | OSError:
+def _text(path: Path, encoding: str) -> str | OSError:
     try:
         with open_file(path) as file:
-            return file.read().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
+            content = file.read()
+        check_encoding(content, path, encoding)
+        return content.decode(codec(encoding), "surrogateescape")
+    except (OSError, UnicodeError) as error:
         return OSError(f"it cannot be read: {one_line(error)}")

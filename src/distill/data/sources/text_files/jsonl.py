@@ -17,13 +17,13 @@ def jsonl(path: Path, choices: Choices, needs_labels: bool) -> Rows:
         UserError: a line that is no JSON object or holds no text, a column that is not there, or no line at all.
     """
     rows = Collector(path, choices)
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate(lines(path, choices.encoding), 1):
         if not line.strip():
             continue
         if number == 1 and line.lstrip().startswith("["):
             raise UserError(f"{printable(path)} is a JSON array: a file of JSON lines holds an object in each line")
         try:
-            cells = json.loads(line)
+            cells = json.loads(line.rstrip())
         except RecursionError:
             rows.broken(number, "no JSON: nested too deeply")
             continue

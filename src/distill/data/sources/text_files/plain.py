@@ -21,7 +21,7 @@ def text_lines(path: Path, choices: Choices, needs_labels: bool) -> Rows:  # noq
         )
     rows = Collector(path, choices)
     rows.open(Columns(["text"], []))
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate(lines(path, choices.encoding), 1):
         if line.strip():
             rows.add(number, {"text": line.rstrip("\r\n")})
     return rows.finish()
@@ -41,14 +41,14 @@ def conll(path: Path, choices: Choices, needs_labels: bool) -> Rows:  # noqa: AR
     words: list[str] = []
     tags: list[str] = []
     start, is_broken = 0, False
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate(lines(path, choices.encoding), 1):
         if not line.strip() or line.startswith("-DOCSTART-"):
             if words and not is_broken:
                 rows.add(start, {"words": words, "tags": tags})
             words, tags, is_broken = [], [], False
             continue
         line = line.rstrip("\r\n")
-        cells = line.split("\t") if "\t" in line.strip() else re.split(" +", line.strip(" "))
+        cells = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
         word, tag = cells[0], cells[-1].strip()
         wrong = "one column: a line holds a word and its tag" if len(cells) < 2 else None
         wrong = wrong or problem(word, "word") or problem(tag, "tag")

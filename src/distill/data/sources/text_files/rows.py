@@ -1,5 +1,7 @@
 """Rows of a text file: which columns are read, what is no text, and the arrays that hold the rest."""
 
+import codecs
+import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,12 +28,18 @@ class Choices:
     label: Any = None
     split_column: str | None = None
     columns: Sequence[str] | None = None
+    encoding: str = "utf-8"
     on_broken: OnBroken = "error"
     targets: Any = "classes"  # Targets, or "tokens"
 
     def __post_init__(self) -> None:
         if self.on_broken not in get_args(OnBroken):
             raise UserError(f"data.on_broken must be error or skip, got {self.on_broken!r}")
+        try:
+            codecs.lookup(self.encoding)
+        except (LookupError, TypeError) as error:
+            names = "utf-8, utf-16, latin-1, cp1252, … (those of Python)"
+            raise UserError(f"data.source.encoding={self.encoding} is unknown; allowed: {names}") from error
         if self.text_pair is not None and self.text is None:
             raise UserError(f"data.text_pair={self.text_pair} names the second text of a pair: set data.text= too")
         if self.targets == "tokens" and self.text_pair is not None:
@@ -127,7 +135,7 @@ def problem(value: Any, what: str = "text") -> str | None:
         code = ord(value[error.start])
         within = _line_within(value, error.start)
         if 0xDC80 <= code <= 0xDCFF:
-            return f"the {what} is no UTF-8 (byte 0x{code - 0xDC00:02x}{within})"
+            return f"the {what} is no UTF-8 (byte 0x{code - 0xDC00:02x}{within}; data.source.encoding= names another)"
         return f"the {what} holds half of a surrogate pair (U+{code:04X}{within})"
     return None
 
@@ -137,22 +145,30 @@ def _line_within(text: str, position: int) -> str:
     return f" in its line {line}" if "\n" in text.rstrip("\n") else ""
 
 
-def lines(path: Path) -> Iterator[str]:
-    """The lines of a text file with their ends; bytes that are no UTF-8 as ``surrogateescape`` leaves them.
+def lines(path: Path, encoding: str) -> Iterator[str]:
+    """The lines of a text file with their ends; bytes that are none of the encoding as ``surrogateescape`` leaves them.
 
     Raises:
-        UserError: the file cannot be read, or is in UTF-16.
+        UserError: the file cannot be read, or is in UTF-16 where another encoding is expected.
     """
     try:
         with open_file(path) as file:
-            first = file.readline()
-            if first.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise UserError(f"{printable(path)} is text in UTF-16: save it as UTF-8")
-            yield first.decode("utf-8-sig", "surrogateescape")
-            for line in file:
-                yield line.decode("utf-8", "surrogateescape")
-    except OSError as error:
+            check_encoding(file.peek(2), path, encoding)  # type: ignore[attr-defined]
+            with io.TextIOWrapper(file, codec(encoding), "surrogateescape", newline="\n") as text:
+                yield from text
+    except (OSError, UnicodeError) as error:
         raise UserError(f"{printable(path)} cannot be read: {one_line(error)}") from error
+
+
+def codec(encoding: str) -> str:
+    """The name of Python's codec, of UTF-8 the one that passes over a byte order mark."""
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+
+
+def check_encoding(content: bytes, path: Path, encoding: str) -> None:
+    """A UserError for the beginning of a file in UTF-16 where it is expected to be UTF-8."""
+    if codecs.lookup(encoding).name == "utf-8" and content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{printable(path)} is text in UTF-16: save it as UTF-8, or set data.source.encoding=utf-16")
 
 
 @dataclass

@@ -31,6 +31,7 @@ def parquet(path: Path, choices: Choices, needs_labels: bool) -> Rows:
         features = schema_features(schema)
         labels = columns_of_type(features, "ClassLabel")
         columns = find_columns(schema.names, choices, path.name, labels, needs_labels)
+        _check_types(schema, columns.texts, choices, path.name)
         wanted = {*columns.texts, *columns.labels, *filter(None, [columns.split])}
         table = pq.read_table(path, columns=sorted(wanted), partitioning=None)
     except (pa.ArrowInvalid, OSError) as error:
@@ -60,7 +61,7 @@ def table_rows(
     kept: list[list[Any]] = [[] for _ in columns.texts]
     good: list[np.ndarray[Any, Any]] = []
     broken: list[str] = []
-    _check_types(table, columns.texts, choices, where_name)
+    _check_types(table.schema, columns.texts, choices, where_name)
     for start in range(0, len(table), BLOCK):
         cells = [_cells(table[name].slice(start, BLOCK)) for name in columns.texts]
         rows = []
@@ -111,7 +112,7 @@ def _problem(texts: Sequence[Any], names: Sequence[str], labels: Sequence[Any], 
     return next(filter(None, map(problem, texts, names)), None)
 
 
-def _check_types(table: Any, names: Sequence[str], choices: Choices, where: str) -> None:
+def _check_types(schema: Any, names: Sequence[str], choices: Choices, where: str) -> None:
     """A UserError for a column that holds no texts."""
     import pyarrow as pa
 
@@ -121,11 +122,11 @@ def _check_types(table: Any, names: Sequence[str], choices: Choices, where: str)
         return _is_string(kind)
 
     for name in names:
-        if not is_text(table.schema.field(name).type):
-            fitting = [each.name for each in table.schema if is_text(each.type)]
+        if not is_text(schema.field(name).type):
+            fitting = [each.name for each in schema if is_text(each.type)]
             what = "lists of words" if choices.targets == "tokens" else "texts"
             raise UserError(
-                f"{where}: column {name!r} holds {table.schema.field(name).type}, not {what}; set data.text= to one of "
+                f"{where}: column {name!r} holds {schema.field(name).type}, not {what}; set data.text= to one of "
                 f"{', '.join(fitting) or '(there is none)'}"
             )
 
