@@ -188,23 +188,23 @@ def test_only_its_own_teacher_initialises_a_student(bert, tmp_path):
     other = hf_model(str(save_model(tmp_path / "r", "roberta")), 3)
     refused(
         "cut from a BertForSequenceClassification, and its teacher is RobertaForSequenceClassification",
-        student.initialise_from,
+        student.adopt,
         other,
     )
     refused(
         "cut from a BertForSequenceClassification, and its teacher is Linear",
-        student.initialise_from,
+        student.adopt,
         torch.nn.Linear(2, 2),
     )
     refused(
         r"its classifier.weight is \(3, 32\), and the teacher has \(2, 32\)",
-        student.initialise_from,
+        student.adopt,
         hf_model(str(bert), 2),
     )
     shallow = hf_model(str(save_model(tmp_path / "s", "bert", num_hidden_layers=2)), 3)
-    refused("and the teacher has none", student.initialise_from, shallow)
+    refused("and the teacher has none", student.adopt, shallow)
     wide = hf_model(str(save_model(tmp_path / "w", "bert", hidden_size=64)), 3)
-    refused(r"and the teacher has \(20, 64\)", student.initialise_from, wide)
+    refused(r"and the teacher has \(20, 64\)", student.adopt, wide)
 
 
 def test_layers_that_lie_in_no_list(tmp_path):
