@@ -106,7 +106,8 @@ def load_data(
         column = getattr(config, name)
         if column is not None and column not in config.source.values():
             raise UserError(f"data.{name}={column}: the source of data={config.name} has no columns")
-    key = json.dumps([*(value for _, value in sorted(node.items())), largest, targets], default=str)
+    facts = [config.kind, config.source, config.transform, sorted(node.items()), largest, targets]
+    key = json.dumps(facts, default=str)
     if key not in _loaded:
         _loaded.clear()
         node["source"] = partial(instantiate, config.source, "data.source", targets=targets)
