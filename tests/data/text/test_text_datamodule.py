@@ -70,7 +70,7 @@ def test_the_length_is_the_99th_percentile_of_training_rounded_up(tmp_path, toke
     with caplog.at_level(logging.INFO):
         data = module(root, tokenizer)
         description = data.describe()
-    assert "max_length=8 cuts 0.33 % of the training texts (the longest has 32 tokens)" in caplog.text
+    assert "max_length=8 cuts 0.333 % of the training texts" in caplog.text
     assert (description["tokenizer"], description["max_length"]) == (str(tokenizer), 8)
     assert description["cut"] == pytest.approx(1 / 300)
     expected = {"kind": "text", "tokenizer": str(tokenizer), "max_length": 8, "pairs": False, "words": False}
@@ -86,7 +86,10 @@ def test_the_length_is_bounded_by_the_tokenizer(tmp_path, tokenizer):
     assert module(root, tokenizer).describe()["max_length"] == 64
     unlimited = write_tokenizer(tmp_path / "unlimited", limit=None)
     assert module(root, unlimited).describe()["max_length"] == 104
-    assert module(root, unlimited, max_length=20).describe()["max_length"] == 20
+    short = module(root, unlimited, max_length=20).describe()
+    assert (short["max_length"], short["cut"]) == (20, 1)
+    assert module(root, unlimited, max_length=102).describe()["cut"] == 0
+    assert module(root, unlimited, max_length=101).describe()["cut"] == 1
     with pytest.raises(UserError, match=r"data\.max_length=65: the tokenizer .* is for at most 64 tokens"):
         module(root, tokenizer, max_length=65).setup()
     with pytest.raises(UserError, match=r"data\.max_length must be a whole number, 8 or more, or null, got 7"):
@@ -101,6 +104,7 @@ def test_pairs_have_types_and_the_longer_text_is_cut(tmp_path, tokenizer):
     assert inputs["token_type_ids"].tolist() == [[0] * 10 + [1] * 2]
     assert data.text("train", 0) == ("good film " * 10, "bad")
     assert data.describe()["preprocess"]["pairs"]
+    assert data.describe()["cut"] == 1
     again = data.preprocess([("good film " * 10, "bad")])
     assert all(torch.equal(again[name], inputs[name]) for name in inputs)
 

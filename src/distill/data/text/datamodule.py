@@ -214,37 +214,46 @@ def _encode(
     splits: Mapping[str, Split[TextSet]], tokenizer: TextTokenizer, max_length: int | None, words: bool, whose: str = ""
 ) -> tuple[dict[str, Encoded], int, float]:
     """The tokens of each split, where they were cut, and the share of the training texts that was."""
+    _check_max_length(max_length, tokenizer)
     encoded = {}
     for name, split in splits.items():
-        encoded[name] = tokenizer.encode(_shown(split, name), words, _tags(split) if words else None)
+        encoded[name] = tokenizer.encode(_shown(split, name), words, _tags(split) if words else None, max_length)
         empty = (encoded[name].lengths == 0).nonzero().flatten()
         if len(empty):
             row = split.dataset.name(int(split.rows[empty[0]]))
             raise UserError(f"the tokenizer {tokenizer.name} makes no token of the text of {row}")
-    lengths = encoded["train"].lengths
-    length = _max_length(lengths, tokenizer, max_length)
-    cut = float((lengths > length).double().mean())
+    if max_length is None:
+        max_length = _max_length(encoded["train"].lengths, tokenizer)
+        for name, split in splits.items():
+            encoded[name] = _shortened(split, encoded[name], tokenizer, max_length, words)
+    cut = encoded["train"].num_cut / len(encoded["train"])
     if cut:
-        what = f"{whose}max_length={length} cuts {100 * cut:.2g} % of the training texts"
-        log.info("%s (the longest has %d tokens)", what, int(lengths.max()))
-    for name, split in splits.items():
-        rows = (encoded[name].lengths > length).nonzero().flatten()
-        if len(rows):
-            part = Split(split.dataset, split.rows[rows])
-            blocks = part.dataset.blocks(part.rows)
-            shortened = tokenizer.encode(blocks, words, _tags(part) if words else None, length)
-            encoded[name] = encoded[name].with_shortened(rows, shortened)
-    return encoded, length, cut
+        log.info("%smax_length=%d cuts %.3g %% of the training texts", whose, max_length, 100 * cut)
+    return encoded, max_length, cut
 
 
-def _max_length(lengths: Tensor, tokenizer: TextTokenizer, chosen: int | None) -> int:
-    limit = tokenizer.limit
-    if chosen is not None:
-        if limit is not None and chosen > limit:
-            raise UserError(f"data.max_length={chosen}: the tokenizer {tokenizer.name} is for at most {limit} tokens")
-        return chosen
+def _shortened(
+    split: Split[TextSet], encoded: Encoded, tokenizer: TextTokenizer, max_length: int, words: bool
+) -> Encoded:
+    """The tokens of a split, of no text more than ``max_length``."""
+    rows = (encoded.lengths > max_length).nonzero().flatten()
+    if not len(rows):
+        return encoded
+    part = Split(split.dataset, split.rows[rows])
+    blocks = part.dataset.blocks(part.rows)
+    return encoded.with_shortened(rows, tokenizer.encode(blocks, words, _tags(part) if words else None, max_length))
+
+
+def _check_max_length(chosen: int | None, tokenizer: TextTokenizer) -> None:
+    if chosen is not None and tokenizer.limit is not None and chosen > tokenizer.limit:
+        limit = f"the tokenizer {tokenizer.name} is for at most {tokenizer.limit} tokens"
+        raise UserError(f"data.max_length={chosen}: {limit}")
+
+
+def _max_length(lengths: Tensor, tokenizer: TextTokenizer) -> int:
+    """The 99th percentile, rounded up and bounded."""
     percentile = int(lengths.sort().values[-(-99 * len(lengths) // 100) - 1])
-    return min(-(-percentile // MULTIPLE) * MULTIPLE, LONGEST, limit or LONGEST)
+    return min(-(-percentile // MULTIPLE) * MULTIPLE, LONGEST, tokenizer.limit or LONGEST)
 
 
 def _shown(split: Split[TextSet], name: str) -> Iterator[list[Any]]:

@@ -21,12 +21,14 @@ class Encoded:
         offsets: where each text begins, and the number of all tokens, int64 (N + 1,).
         types: which text of a pair, uint8 (tokens,); None: zeros.
         labels: of each token, int16 (tokens,), -100 of all but the first of a word; None: there are none.
+        num_cut: how many of the texts were cut.
     """
 
     ids: Tensor
     offsets: Tensor
     types: Tensor | None = None
     labels: Tensor | None = None
+    num_cut: int = 0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -91,7 +93,9 @@ class Encoded:
             keep[middle:end] = False
         ids, types, labels = (None if old is None else _kept(old, keep) for old, _ in pairs)
         assert ids is not None
-        return replace(self, ids=ids, offsets=offsets_of(lengths.numpy()), types=types, labels=labels)
+        return replace(
+            self, ids=ids, offsets=offsets_of(lengths.numpy()), types=types, labels=labels, num_cut=len(rows)
+        )
 
 
 def _kept(values: Tensor, keep: Tensor) -> Tensor:

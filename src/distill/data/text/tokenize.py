@@ -69,10 +69,13 @@ class TextTokenizer:
             self.backend.enable_truncation(max_length, strategy="longest_first", direction=self.side)
         encode = self.backend.encode_batch_fast if tags is None else self.backend.encode_batch  # fast: without word_ids
         ids, types, labels, lengths = Growing(np.int32), Growing(np.uint8), Growing(np.int16), Growing(np.int64)
+        num_cut = 0
         for texts in _pieces(blocks):
             encodings = encode(texts, is_pretokenized=words)
             ids.add(_flat([each.ids for each in encodings], np.int32))
             lengths.add(np.array([len(each.ids) for each in encodings], dtype=np.int64))
+            if max_length is not None:  # a cut text is exactly as long, and what was cut off is kept beside it
+                num_cut += sum(len(each.ids) >= max_length and len(each.overflowing) > 0 for each in encodings)
             if self.with_types:
                 types.add(_flat([each.type_ids for each in encodings], np.uint8))
             if tags is not None:
@@ -85,6 +88,7 @@ class TextTokenizer:
             offsets_of(lengths.finish()),
             torch.from_numpy(all_types) if all_types.any() else None,
             torch.from_numpy(labels.finish()) if tags is not None else None,
+            num_cut,
         )
 
     def first_tokens(self, sentences: Sequence[Sequence[str]], max_length: int) -> Tensor:
