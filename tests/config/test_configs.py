@@ -26,6 +26,7 @@ NEEDED = {
     "huggingface": ["data.source.name=x"],
     "parquet": ["data.root=."],
     "csv": ["data.root=README.md"],
+    "text": ["data.root=README.md", "teacher.name=x"],
 }
 
 

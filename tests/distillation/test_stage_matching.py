@@ -9,6 +9,8 @@ from distill.distillation.feature_extractor import FeatureExtractor
 from distill.distillation.model_info import inspect_model
 from distill.distillation.stage_matching import stage_pairs
 from distill.models import (
+    from_teacher,
+    hf_model,
     mobilenetv2,
     resnet8,
     resnet20,
@@ -20,6 +22,7 @@ from distill.models import (
     wrn_16_1,
 )
 from distill.utils.errors import UserError
+from text_models import batch, save_model
 
 SMALL, LARGE = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 64, 64)
 
@@ -147,3 +150,12 @@ def test_an_unknown_pre_activation_is_an_error():
     assert model_info.preactivation("body.conv") == "body.conv"
     assert model_info.layer("body.conv:input") == "body.conv:input"
     assert model_info.shape("body.conv:input") == (2, 3, 32, 32)
+
+
+def test_encoder_layers_are_paired_with_those_that_from_teacher_takes(tmp_path):
+    teacher = hf_model(str(save_model(tmp_path / "bert")), 3)
+    student = from_teacher(str(tmp_path / "bert"), 2, 3)
+    pairs = stage_pairs(info(student, batch()), info(teacher, batch(), "the teacher"), "hidden")
+    layers = "model.bert.encoder.layer"
+    assert pairs == [(f"{layers}.0", f"{layers}.1"), (f"{layers}.1", f"{layers}.3")]
+    assert list(student.teacher_layers) == [1, 3]

@@ -9,6 +9,7 @@ import torch
 from distill.models.outputs import Outputs
 from distill.tasks.classification import Classification
 from distill.tasks.metrics import ClassificationMetrics
+from distill.utils.errors import UserError
 
 
 def cross_entropy(logits, target, smoothing):
@@ -65,3 +66,17 @@ def test_what_a_model_is_given_and_what_chooses():
     assert arguments == {"num_classes": 7, "in_channels": 3, "image_size": 32}
     score = Classification(7).score
     assert (score.name, score.direction) == ("acc", "max")
+
+
+def test_more_metrics_where_they_are_asked_for():
+    logits, target = torch.tensor([[2.0, 0], [2.0, 0], [0, 2.0], [2.0, 0]]), torch.tensor([0, 0, 1, 1])
+    task = Classification(2, kind="text")
+    assert [metric.name for metric in task.info.metrics] == ["acc", "agreement", "f1", "matthews"]
+    found = task.measure(logits, target)
+    assert found["f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+    assert found["matthews"] == pytest.approx(1 / 3**0.5)
+    assert [metric.name for metric in Classification(2, metrics=["f1"]).info.metrics] == ["acc", "agreement", "f1"]
+    assert Classification(2, score="matthews").info.chooses.name == "matthews"
+    assert [metric.name for metric in Classification(2).info.metrics] == ["acc", "agreement"]
+    with pytest.raises(UserError, match=r"task.metrics: classification has no metric 'recall'; Allowed: f1, matthews"):
+        Classification(2, metrics=["recall"])

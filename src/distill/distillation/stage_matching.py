@@ -35,7 +35,8 @@ def _stages(model_info: ModelInfo, term: str, side: str) -> list[str]:
             f"term '{term}' reads inner layers, and {model_info.name} has no known stages: "
             f"name them by module path, kd.terms.{term}.{side}=[...] on both sides"
         )
-    has_stem = not any(path.startswith(f"{model_info.stages[0]}.") for path in model_info.shapes)
+    of_text = bool(model_info.attention)  # its embeddings come before the layers
+    has_stem = of_text or not any(path.startswith(f"{model_info.stages[0]}.") for path in model_info.shapes)
     first = 1 if has_stem and len(model_info.stages) > 1 else 0
     return [model_info.layer(i) for i in range(first, len(model_info.stages))]
 
