@@ -1,6 +1,9 @@
 """A finished run opened again: the same weights, data and numbers; mistakes in one line."""
 
+import copy
+import functools
 import json
+import operator
 from contextlib import nullcontext
 
 import pytest
@@ -136,6 +139,37 @@ def test_a_configuration_that_somebody_edited(key, value, message, folder, tmp_p
     (tmp_path / "summary.json").write_text(json.dumps(report))
     with pytest.raises(UserError, match=key) if key in ("kd", "data", "optimizer") else nullcontext():
         Run(tmp_path)
+
+
+def places(node, path=()):
+    """The path of every value below a node of JSON; of a list its first two."""
+    items = node.items() if isinstance(node, dict) else list(enumerate(node))[:2] if isinstance(node, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+@pytest.mark.slow  # some hundred times opened
+def test_any_value_that_somebody_edited_is_one_line(folder, tmp_path):
+    """Each value of a summary is replaced by others of every type: it is opened all the same, or refused in words."""
+    (tmp_path / "student.safetensors").write_bytes((folder / "student.safetensors").read_bytes())
+    report = json.loads((folder / "summary.json").read_text())
+    report.pop("checksum")
+    report["config"]["kd"]["peers"] = None
+    refused = set()
+    for path in places(report):
+        *above, last = path
+        for value in (3, None, {}, [3]):
+            edited = copy.deepcopy(report)
+            functools.reduce(operator.getitem, above, edited)[last] = value
+            (tmp_path / "summary.json").write_text(json.dumps(edited))
+            try:
+                Run(tmp_path)
+            except UserError as error:
+                refused.add((".".join(map(str, path)), str(value)))
+                assert "\n" not in str(error)
+    assert {("data.class_names", "3"), ("config.kd.peers", "3"), ("config", "3"),
+            ("config.kd.peers", "[3]"), ("config.model", "None")} <= refused  # fmt: skip
 
 
 def test_preprocessing_resizes_cuts_and_scales():

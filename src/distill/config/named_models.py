@@ -7,7 +7,7 @@ from hydra.errors import MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from distill.config.schema import Node
+from distill.config.schema import KDConfig, Node
 from distill.utils.errors import UserError, unknown_option
 
 LISTS = ("teachers", "assistants", "peers")
@@ -35,6 +35,17 @@ def _expanded(entry: Any, key: str) -> Node:
     raise UserError(
         f"{key} must be a name of the group model, {{model: <name>, ...}} or a node with _target_, got {entry!r}"
     )
+
+
+def check(kd: KDConfig) -> None:
+    """A UserError unless the models of every list are nodes, as :func:`expand` makes them: a record may be edited."""
+    for name in LISTS:
+        entries = getattr(kd, name)
+        if entries is not None and not isinstance(entries, list):
+            raise UserError(f"kd.{name} must be a list of models, got {entries!r}")
+        for i, node in enumerate(entries or ()):
+            if not (isinstance(node, dict) and "_target_" in node):
+                raise UserError(f"kd.{name}.{i} must be {{_target_: package.module.Class, ...}}, got {node!r}")
 
 
 def expand(cfg: DictConfig) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from distill.config import own_code, weights_files
+from distill.config import named_models, own_code, weights_files
 from distill.config.key_sets import LEFT_TO_THE_DATA
-from distill.config.named_models import LISTS
 from distill.config.nodes import check_node
 from distill.config.schedules import check_epochs, is_schedule, parse
 from distill.config.schema import CacheConfig, DataConfig, KDConfig, TermConfig, TrainConfig
@@ -145,9 +144,6 @@ def _check_ends(
 def _distillation(cfg: TrainConfig) -> None:
     """Numbers of ``kd``, each of which may be a schedule."""
     kd = cfg.kd
-    for key in ("ensemble", "flow", "student_wrapper"):
-        if (node := getattr(kd, key)) is not None and not (isinstance(node, dict) and "_target_" in node):
-            raise UserError(f"kd.{key} must be null or {{_target_: package.module.Class, ...}}, got {node!r}")
     if kd.alpha is not None:
         _check_ends("kd.alpha", kd.alpha, 0, 1, reason=" (it weighs the hard loss)")
     _check_ends("kd.T", kd.T, 0, open_low=True)
@@ -225,17 +221,14 @@ def present(cfg: TrainConfig) -> None:
         for name, node in (getattr(cfg, key) or {}).items():
             if node and not (isinstance(node, dict) and "_target_" in node):
                 raise UserError(f"{key}.{name} must be null or {{_target_: package.module.Class, ...}}, got {node!r}")
-    for name in LISTS:
-        entries = getattr(cfg.kd, name, None)
-        if entries is not None and not isinstance(entries, list):
-            raise UserError(f"kd.{name} must be a list of models, got {entries!r}")
-        for i, node in enumerate(entries or ()):
-            if not (isinstance(node, dict) and "_target_" in node):
-                raise UserError(f"kd.{name}.{i} must be {{_target_: package.module.Class, ...}}, got {node!r}")
     if not isinstance(cfg.teacher.get("recipe"), dict):
         raise UserError("teacher.recipe is missing")
     if not isinstance(cfg.kd, KDConfig):
         raise UserError("kd is missing; kd=none trains the student alone")
+    named_models.check(cfg.kd)
+    for key in ("ensemble", "flow", "student_wrapper"):
+        if (node := getattr(cfg.kd, key)) is not None and not (isinstance(node, dict) and "_target_" in node):
+            raise UserError(f"kd.{key} must be null or {{_target_: package.module.Class, ...}}, got {node!r}")
 
 
 def _files(cfg: TrainConfig) -> None:

@@ -209,6 +209,8 @@ class RunSummary:
         models = {Role.parse(key): _model(node[key]) for key in node if key.partition("_")[0] in kinds}
         if not models:
             raise ValueError("it holds no model")
+        if not isinstance(node["config"], dict):
+            raise ValueError("its config is no object")
         if version == 0:  # a term's pretraining was called its preparation
             for term in (node["config"].get("kd", {}).get("terms") or {}).values():
                 if "preparation" in term:
