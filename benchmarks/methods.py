@@ -14,7 +14,8 @@ from distill.config.compose import compose
 from distill.config.schema import TrainConfig, typed
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
-from distill.distillation.model_info import NamedModel, inspect_model
+from distill.distillation.inspection import inspect_model
+from distill.distillation.model_info import NamedModel
 from distill.models import resnet8x4, resnet32x4
 from distill.models.outputs import Outputs
 from distill.training.builder import build_criterion, wrap_student

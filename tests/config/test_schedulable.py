@@ -9,7 +9,7 @@ import torch
 from distill import losses
 from distill.config.schedules import Schedule
 from distill.distillation.criterion import Criterion
-from distill.distillation.model_info import inspect_model
+from distill.distillation.inspection import inspect_model
 from distill.distillation.terms import Pretraining, Term, argument_setter
 from distill.losses import kd_loss
 from distill.models import resnet8

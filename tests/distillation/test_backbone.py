@@ -7,7 +7,8 @@ from torch import nn
 
 from distill.distillation.backbone import take_off_classifier
 from distill.distillation.feature_extractor import extract
-from distill.distillation.model_info import NamedModel, inspect_model
+from distill.distillation.inspection import inspect_model
+from distill.distillation.model_info import NamedModel
 from distill.models import resnet8, timm_model, torchvision_model
 from distill.utils.checkpoints import load_weights
 from distill.utils.errors import UserError

@@ -6,7 +6,7 @@ from torch import nn
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
 from distill.distillation.feature_extractor import FeatureExtractor
-from distill.distillation.model_info import inspect_model
+from distill.distillation.inspection import inspect_model
 from distill.distillation.terms import Pretraining, Term
 from distill.losses import CRD, KD, RKD, FitNet, kd_loss
 from distill.models import resnet8, resnet14

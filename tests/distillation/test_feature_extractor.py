@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from distill.distillation.feature_extractor import FeatureExtractor
-from distill.distillation.model_info import inspect_model
+from distill.distillation.inspection import inspect_model
 from distill.models import resnet8, timm_model, torchvision_model, wrn_16_1
 from distill.utils.errors import UserError
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from distill.distillation.feature_extractor import FeatureExtractor
-from distill.distillation.model_info import inspect_model
+from distill.distillation.inspection import inspect_model
 from distill.distillation.simkd import SimKD
 from distill.losses.features.simkd import simkd_loss
 from distill.models import (

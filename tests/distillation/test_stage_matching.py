@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from distill.distillation.feature_extractor import FeatureExtractor
-from distill.distillation.model_info import inspect_model
+from distill.distillation.inspection import inspect_model
 from distill.distillation.stage_matching import stage_pairs
 from distill.models import (
     from_teacher,

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from distill.distillation.feature_extractor import FeatureExtractor
-from distill.distillation.model_info import inspect_model
+from distill.distillation.inspection import inspect_model
 from distill.models.interface import logits_of, remove_hooks, unify
 from distill.utils.errors import UserError
 

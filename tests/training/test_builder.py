@@ -1,7 +1,7 @@
 """What is built from a configuration: the data of one job are not those of the job before it."""
 
 from distill.config.schema import typed
-from distill.training.builder import load_data
+from distill.training.load_data import load_data
 from jobs import composed
 from text_helpers import write_jsonl, write_tokenizer
 

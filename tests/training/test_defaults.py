@@ -11,7 +11,7 @@ from distill.config.default_teacher import TEACHERS, default_teacher
 from distill.config.schema import AugmentConfig, typed
 from distill.data import Augment
 from distill.training import defaults
-from distill.training.builder import load_data
+from distill.training.load_data import load_data
 from distill.training.prepare import prepare
 from distill.utils.errors import UserError
 from jobs import composed, run_job

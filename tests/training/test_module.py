@@ -8,7 +8,7 @@ from torch import nn
 from distill.data import Batch, ImageDataModule
 from distill.data.sources import digits
 from distill.distillation.criterion import Criterion
-from distill.distillation.model_info import inspect_model
+from distill.distillation.inspection import inspect_model
 from distill.distillation.teacher import Teacher
 from distill.distillation.terms import Term
 from distill.losses import KD, RKD, FitNet

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from distill.config.schedules import Schedule
 from distill.data import Batch
 from distill.distillation.criterion import Criterion
-from distill.distillation.model_info import inspect_model
+from distill.distillation.inspection import inspect_model
 from distill.distillation.terms import Term
 from distill.losses import KD, FitNet
 from distill.models import resnet8, resnet14

@@ -140,13 +140,13 @@ def test_the_next_job_in_a_process_evaluates_its_teacher_no_more(tmp_path, monke
     from distill.training import results
 
     evaluated = []
-    evaluate = results.evaluate
+    evaluate = results.evaluate_on
 
-    def note(module, job, split):
+    def note(module, job, data, split):
         evaluated.append((len(list(module.student.parameters())), split))
-        return evaluate(module, job, split)
+        return evaluate(module, job, data, split)
 
-    monkeypatch.setattr(results, "evaluate", note)
+    monkeypatch.setattr(results, "evaluate_on", note)
     first = run_job(tmp_path / "a", *QUICK, "data.split_seed=5")
     teacher = len(list(resnet20(10).parameters()))
     assert [split for size, split in evaluated if size == teacher] == ["val", "test"]

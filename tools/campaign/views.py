@@ -30,7 +30,7 @@ def seen_by_one(overrides: Sequence[str]) -> Seen:
     """What this process's part of every batch holds."""
     from distill.config.compose import compose
     from distill.config.schema import typed
-    from distill.training.builder import load_data
+    from distill.training.load_data import load_data
 
     warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores, on purpose
     settings = typed(compose(list(overrides), ()))

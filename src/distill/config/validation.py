@@ -3,12 +3,11 @@
 import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
-from distill.config import named_models, own_code, weights_files
+from distill.config import data_files, named_models, own_code, weights_files
 from distill.config.key_sets import LEFT_TO_THE_DATA
 from distill.config.nodes import check_node
 from distill.config.schedules import check_epochs, is_schedule, parse
@@ -234,34 +233,7 @@ def present(cfg: TrainConfig) -> None:
 def _files(cfg: TrainConfig) -> None:
     own_code.check_folder(cfg.code)
     weights_files.check(cfg)
-    source = cfg.data.source
-    kind = str(source.get("_target_", "")).rpartition(".")[2]
-    if cfg.data.kind == "text" and cfg.data.tokenizer is None:
-        raise UserError(
-            "data=text needs a model with a tokenizer: teacher.name=<folder or name on the Hugging Face Hub>"
-        )
-    if cfg.data.kind == "text" and cfg.compile is True:
-        raise UserError("compile=true compiles for one shape, and texts differ in length: leave compile=auto")
-    if cfg.data.kind == "text" and cfg.data.root is None and "None" in str(source):
-        raise UserError("data=text needs the texts: data.root=<file or folder>")
-    if kind in ("image_folder", "parquet") and cfg.data.root is None and "None" in str(source):
-        raise UserError(f"data={cfg.data.name} needs the folder of the images: data.root=<folder>")
-    if kind == "csv" and not Path(str(source.get("root"))).exists():
-        root = source.get("root")
-        raise UserError(
-            "data=csv needs a CSV file, or the folder of train.csv: data.root=<file>"
-            if root is None
-            else f"data.root: there is no CSV file or folder {root}"
-        )
-    if kind == "image_folder":
-        root = Path(str(source.get("root")))
-        if not root.is_dir():
-            raise UserError(f"data.root: folder {root} does not exist")
-    if kind == "parquet":
-        for pattern in train if isinstance(train := source.get("train"), list) else [train]:
-            path = Path(str(pattern))
-            if not path.is_dir() and not any(path.parent.glob(path.name)):
-                raise UserError(f"data.source.train: no file matches {pattern}")
+    data_files.check(cfg)
 
 
 def _finite(values: dict[str, Any]) -> None:

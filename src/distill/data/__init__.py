@@ -1,7 +1,8 @@
 """Data: a source's samples become batches whose every random choice is a pure function of (seed, epoch, index)."""
 
-from distill.data.datamodule import DataModule as DataModule, DataOptions as DataOptions, Source as Source
+from distill.data.datamodule import DataModule as DataModule, Source as Source
 from distill.data.loader import Batch as Batch, ViewLoader as ViewLoader
+from distill.data.options import DataOptions as DataOptions
 from distill.data.rng import uniform as uniform
 from distill.data.sampler import ViewSampler as ViewSampler
 from distill.data.splits import Splits as Splits, as_splits as as_splits

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from distill.distillation.feature_extractor import extract
-from distill.distillation.model_info import ModelInfo, inspect_model
+from distill.distillation.inspection import inspect_model
+from distill.distillation.model_info import ModelInfo
 from distill.models.interface import remove_hooks
 from distill.utils.errors import UserError
 
@@ -21,7 +22,7 @@ def take_off_classifier(
         model_info: of the whole model.
         example: a batch of inputs.
         num_classes: of which it was asked for so many; a model may have others.
-        training: see :func:`~distill.distillation.model_info.inspect_model`.
+        training: see :func:`~distill.distillation.inspection.inspect_model`.
 
     Returns:
         The model's layers now; ``head`` is the path of the identity, whose input is the embedding.

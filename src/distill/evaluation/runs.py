@@ -17,8 +17,9 @@ from distill.data.text.preprocess import TextPreprocess
 from distill.distillation.model_info import NamedModel
 from distill.evaluation.run_folder import RunFolder
 from distill.tasks.base import Task
-from distill.training.builder import build_model, build_task, load_data, wrap_student
+from distill.training.builder import build_model, build_task, wrap_student
 from distill.training.flows import Flows
+from distill.training.load_data import load_data
 from distill.training.roles import TEACHER, Role, RoleKind
 from distill.training.summary import FILE, TeacherResult, unreadable
 from distill.utils.checkpoints import load_weights

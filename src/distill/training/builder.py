@@ -3,11 +3,7 @@
 These functions have no side effects: seeds, logs and process groups are up to ``distill.training.prepare``.
 """
 
-import json
-from collections.abc import Callable
 from copy import copy
-from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,25 +11,23 @@ import torch
 from distill.config.instantiate import instantiate, resolve_target
 from distill.config.nodes import TEACHER_KEYS
 from distill.config.schedules import Schedule, is_schedule, parse
-from distill.config.schema import DataConfig, KDConfig, Node, RecipeConfig, TermConfig, TrainConfig
-from distill.data import Batch, DataModule, ImageDataModule, Targets
+from distill.config.schema import KDConfig, Node, RecipeConfig, TermConfig, TrainConfig
+from distill.data import Batch, DataModule
 from distill.distillation.backbone import take_off_classifier
 from distill.distillation.criterion import Criterion
 from distill.distillation.dry_run import dry_run
-from distill.distillation.model_info import NamedModel, inspect_model
+from distill.distillation.inspection import inspect_model
+from distill.distillation.model_info import NamedModel
 from distill.distillation.terms import Pretraining, Term
 from distill.losses.protocols import BatchLimited
 from distill.models.hub.preprocess import see_with
 from distill.tasks.base import Task, TaskData
-from distill.training import defaults, pretrained, unlabelled
+from distill.training import pretrained, unlabelled
 from distill.training.optimization import OptimizerFactory
 from distill.training.schedulers import SchedulerFactory, lightning_scheduler
 from distill.utils.checkpoints import check_reloads
 from distill.utils.errors import UserError
 from distill.utils.inputs import num_samples
-
-_OF_THE_SOURCE = ("name", "kind", "root", "image", "text", "text_pair", "label", "batch_size")
-_loaded: dict[str, DataModule[Any]] = {}  # cached for the next job of a sweep in this process
 
 
 def task_class(node: Node) -> type[Task]:
@@ -59,72 +53,6 @@ def build_task(node: Node, data: TaskData) -> Task:
     task = instantiate(node, "task", num_classes=data.num_classes, class_names=list(data.classes), **facts)
     assert isinstance(task, Task)
     return task
-
-
-def data_module(kind: str) -> Any:
-    """The class of DataModule for a kind of data: "images" or "text"."""
-    if kind == "text":
-        from distill.data.text.datamodule import TextDataModule
-
-        return TextDataModule
-    return ImageDataModule
-
-
-def _options(config: DataConfig, module: Any) -> Node:
-    """The options of a DataModule.
-
-    Raises:
-        UserError: one is set that this kind of data does not have.
-    """
-    names, usual = module.option_names(), asdict(DataConfig())
-    node = {}
-    for key, value in vars(config).items():
-        if key in names:
-            node[key] = value
-        elif key not in (*_OF_THE_SOURCE, "source") and value != usual[key]:
-            raise UserError(f"data.{key}={value}: data={config.name} are {config.kind}, which have no such option")
-    return node
-
-
-def load_data(
-    config: DataConfig, seed: int, largest: Callable[[int], int] | None = None, targets: Targets = "classes"
-) -> DataModule[Any]:
-    """The data, loaded, checked and split; cached between the jobs of a sweep.
-
-    Args:
-        config: ``data`` of the configuration.
-        seed: of the order of the samples and of their augmentation.
-        largest: see ``ImageOptions``.
-        targets: what the task needs of them; a source that takes ``targets`` is told.
-
-    Raises:
-        UserError: data that do not exist or cannot be read, values that do not fit them.
-    """
-    module = data_module(config.kind)
-    node = _options(config, module)
-    for name in ("image", "text", "text_pair", "label"):
-        column = getattr(config, name)
-        if column is not None and column not in config.source.values():
-            raise UserError(f"data.{name}={column}: the source of data={config.name} has no columns")
-    facts = [config.kind, config.source, config.transform, sorted(node.items()), largest, targets]
-    key = json.dumps(facts, default=str)
-    if key not in _loaded:
-        _loaded.clear()
-        node["source"] = partial(instantiate, config.source, "data.source", targets=targets)
-        if module is ImageDataModule:
-            node["transform"] = instantiate(config.transform, "data.transform") if config.transform else None
-            node["largest"] = largest
-        try:
-            data = module.from_options(**node, batch_size=config.batch_size or 1, seed=seed, targets=targets)
-            data.prepare_data()
-            data.setup()
-        except (TypeError, ValueError) as error:
-            raise UserError(f"data: {error}") from error
-        _loaded[key] = data
-    data = _loaded[key]
-    return data.with_options(
-        seed=seed, batch_size=config.batch_size or defaults.batch_size(data.num_train, config.kind)
-    )
 
 
 def build_model(

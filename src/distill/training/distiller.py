@@ -17,7 +17,8 @@ from distill.config.schema import KDConfig, TrainConfig, typed
 from distill.config.validation import check
 from distill.data import Batch
 from distill.distillation.dry_run import dry_run
-from distill.distillation.model_info import NamedModel, inspect_model
+from distill.distillation.inspection import inspect_model
+from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.models.interface import remove_hooks
 from distill.tasks.classification import Classification

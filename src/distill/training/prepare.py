@@ -27,13 +27,13 @@ from distill.training.builder import (
     build_optimization,
     build_task,
     fit_criterion,
-    load_data,
     task_class,
     wrap_student,
 )
 from distill.training.fingerprint import fingerprint_inputs
 from distill.training.fit import make_distiller
 from distill.training.flows import Flows, ModelConfig
+from distill.training.load_data import load_data
 from distill.training.plan import Experiment, TrainingStage
 from distill.training.roles import STUDENT, Role, RoleKind
 from distill.training.trainer import check_arguments, check_device, check_limits, evaluator, quiet, trainer_factory
@@ -113,9 +113,8 @@ class Preparation:
         return tuple(stages)
 
     def _teacher_stage(self, config: ModelConfig, recipe: RecipeConfig) -> TrainingStage:
-        checkpoint = config.node.get("checkpoint")
+        cfg, data, checkpoint = self.cfg, self.data.of_teacher(), config.node.get("checkpoint")
         is_trained = not checkpoint and recipe.max_epochs > 0
-        cfg, data = self.cfg, self.data.of_teacher()
         model = self.model(config, training=recipe.batch_size if is_trained else 0)
         path = policy.choose(cfg, model, config.role.label, data, recipe.batch_size, recipe.max_epochs)
         log.debug(path.line)
@@ -254,11 +253,6 @@ def prepare(
     return experiment
 
 
-def starts_from_teacher(node: Node) -> bool:
-    """Whether a student is made of its trained teacher, which is then needed even where no term reads it."""
-    return str(node["_target_"]) == "distill.models.from_teacher"
-
-
 def build_experiment(
     cfg: TrainConfig,
     config: Node,
@@ -286,7 +280,7 @@ def build_experiment(
     steps = Preparation(cfg, flows, data, folder, trainer_factory(cfg, task.score, callbacks_of), task)
     criterion = steps.new()
     flows.check_criterion(criterion)
-    has_teacher = (criterion.needs_teacher or starts_from_teacher(cfg.model)) and flows.has_teacher
+    has_teacher = (criterion.needs_teacher or pretrained.starts_from_teacher(cfg.model)) and flows.has_teacher
     teachers = steps.teachers() if has_teacher or cfg.only is not None else ()
     stages = () if cfg.only is not None else steps.stages(tuple(stage.student for stage in teachers))
     for stage in (*teachers, *stages):

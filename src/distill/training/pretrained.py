@@ -22,6 +22,11 @@ from distill.utils.shards import is_index, weight_map
 log = logging.getLogger(__name__)
 
 
+def starts_from_teacher(node: Node) -> bool:
+    """Whether a student is made of its trained teacher, which is then needed even where no term reads it."""
+    return str(node["_target_"]) == "distill.models.from_teacher"
+
+
 def own_keys(node: Node, key: str) -> tuple[str, ...]:
     """The keys of a model's node that are not its class's, unless that has arguments of the name.
 

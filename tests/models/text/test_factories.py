@@ -228,7 +228,7 @@ def test_a_first_layer_that_cannot_be_left_out(tmp_path):
 
 
 def test_inputs_that_are_no_texts(bert):
-    from distill.distillation.model_info import inspect_model
+    from distill.distillation.inspection import inspect_model
 
     refused(
         "the model cannot run on inputs .*a text model takes a dict with input_ids and attention_mask, got Tensor",

@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 from distill.config.schema import typed
 from distill.data import Batch
 from distill.distillation.feature_extractor import FeatureExtractor
-from distill.distillation.model_info import NamedModel, inspect_model
+from distill.distillation.inspection import inspect_model
+from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.models import resnet8
 from distill.training.acceleration import compilation, policy

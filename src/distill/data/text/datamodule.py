@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.datamodule import DataModule, DataOptions, LoadedData, Source, SplitName
+from distill.data.datamodule import DataModule, LoadedData, Source, SplitName
 from distill.data.loader import BatchDataset
+from distill.data.options import DataOptions
 from distill.data.splits import Split
 from distill.data.text.as_text_set import as_text_set
 from distill.data.text.batches import EncodedSplit, Side, TextBatches

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from distill.data.datamodule import DataModule, DataOptions, LoadedData, Source, SplitName
+from distill.data.datamodule import DataModule, LoadedData, Source, SplitName
+from distill.data.options import DataOptions
 from distill.data.splits import Split
 from distill.data.vision.augment import Augment, FileAugment
 from distill.data.vision.automatic_size import automatic_size

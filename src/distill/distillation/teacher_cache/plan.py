@@ -67,6 +67,23 @@ def _readable(size: int) -> str:
     return f"{size / GB:.3g} GB" if size >= GB else f"{size / 1e6:.3g} MB"
 
 
+def _codec(options: CacheConfig, criterion: Criterion, classes: int) -> Codec:
+    """How training logits are stored.
+
+    Raises:
+        UserError: for a ``cache.top_k`` that does not fit.
+    """
+    if options.top_k is None:
+        return Half(classes)
+    if criterion.task is not None and not criterion.task.has_classes:
+        raise UserError(
+            f"cache.top_k keeps the largest logits of a softmax, and task={criterion.task.info.name} has none"
+        )
+    if options.top_k >= classes:
+        raise UserError(f"cache.top_k={options.top_k} must be below the number of classes, {classes}; null keeps all")
+    return TopK(classes, options.top_k)
+
+
 def plan(
     options: CacheConfig,
     criterion: Criterion,
@@ -98,13 +115,7 @@ def plan(
         return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
     classes = teacher.logits[-1]
     length = data.input_shape[0] if len(teacher.logits) == 3 else None
-    if options.top_k is not None and criterion.task is not None and not criterion.task.has_classes:
-        raise UserError(
-            f"cache.top_k keeps the largest logits of a softmax, and task={criterion.task.info.name} has none"
-        )
-    if options.top_k is not None and options.top_k >= classes:
-        raise UserError(f"cache.top_k={options.top_k} must be below the number of classes, {classes}; null keeps all")
-    codec = TopK(classes, options.top_k) if options.top_k else Half(classes)
+    codec = _codec(options, criterion, classes)
     width = teacher.embedding[1] if criterion.reads("teacher_embedding") and teacher.embedding else 0
     cycle = options.cycle if data.random_views else 1
     views = min(epochs, cycle or epochs)
