@@ -18,10 +18,10 @@ import distill
 from distill.cli import export
 from distill.evaluation.runs import Run
 from distill.export import formats
+from distill.export.images import Deployed
 from distill.export.latency import _timing, timings
 from distill.export.options import FORMATS, Options
 from distill.export.parity import compare
-from distill.export.student import Deployed
 from distill.tasks.classification import Classification
 from distill.utils.timing import Times
 from jobs import ROOT, TINY, run_job
@@ -274,7 +274,7 @@ def test_timings_alternate():
     def model(name):
         return lambda batch: calls.append((name, len(batch))) or batch
 
-    found = timings({"a": model("a"), "b": model("b")}, torch.zeros(3, 1, 2, 2), seconds=0.0)
+    found = timings({"a": model("a"), "b": model("b")}, torch.zeros, (1, 4, 16, 64, 256), seconds=0.0)
     assert set(found) == {"a", "b"}
     measured = [name for name, size in calls if size == 1][10:]  # after warm-up
     rounds = list(zip(measured[::2], measured[1::2], strict=True))

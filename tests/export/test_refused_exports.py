@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from distill.cli import export
-from distill.export import formats, pipeline, student as students
+from distill.export import formats, images as students, pipeline
+from distill.export.images import Pixels
 from distill.export.options import Options
-from distill.export.student import Pixels
 from distill.utils.errors import UserError
 from jobs import ROOT
 
@@ -39,13 +39,13 @@ def test_a_file_that_answers_otherwise_is_refused(folder, tmp_path, monkeypatch)
 @pytest.mark.slow
 def test_int8_that_costs_too_much_is_refused(folder, tmp_path, monkeypatch):
     """Calibrated on black images, the activations of the test images are cut."""
-    right = pipeline.pixels
+    right = students.pixels
 
     def black(data, split, limit):
         found = right(data, split, limit)
         return Pixels(found.images * 0, found.labels) if split == "train" else found
 
-    monkeypatch.setattr(pipeline, "pixels", black)
+    monkeypatch.setattr(students, "pixels", black)
     options = Options(run=str(folder), quantize="int8", output=str(tmp_path / "e"), **SHORT)
     with pytest.raises(UserError, match=r"model-int8.onnx: top-1 falls from .* % on 359 samples, and max_acc"):
         export.export(options)

@@ -12,8 +12,8 @@ from distill.cli import export as command
 from distill.data import Preprocess
 from distill.evaluation.runs import Run
 from distill.export import standalone
+from distill.export.images import open_images
 from distill.export.options import Options
-from distill.export.student import open_student, pixels
 from distill.models import timm_model, torchvision_model
 from distill.models.vision.imagenet import resnet18
 from jobs import TINY, run_job
@@ -33,9 +33,8 @@ def test_the_cards_own_code_answers_as_the_student(model, tmp_path):
     export = tmp_path / "run" / "export"
     (code,) = re.findall(r"```python\n(.*?)```", (export / "README.md").read_text(), re.DOTALL)
     run = Run(tmp_path / "run")
-    test = pixels(run.data, "test", options.images)
-    student = open_student(run, test, embedded=True)
-    torch.save(run.preprocess.scaling(test.images), tmp_path / "inputs.pt")
+    student = open_images(run, options)
+    torch.save(run.preprocess.scaling(student.images), tmp_path / "inputs.pt")
     code = BLOCKED + code + f'torch = __import__("torch")\nprint(model(torch.load("{tmp_path}/inputs.pt")).tolist())'
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=export, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from distill.utils.atomic import atomic_folder
 from distill.utils.errors import UserError
 from distill.utils.output_files import check_parents
 
-ABOUT = """Exports the student alone of a finished run, runs the files on test images beside the PyTorch model, and
+ABOUT = """Exports the student alone of a finished run, runs the files on test samples beside the PyTorch model, and
 writes a model card (README.md) and the measurements (export.json) beside them.
 
   {command} run=outputs/2026-01-31/12-00-00 format=onnx

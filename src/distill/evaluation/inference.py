@@ -79,7 +79,7 @@ class Recorder(EvaluationModule):
 
     def concatenated(self, logged: dict[str, float]) -> Pass:
         """The outputs of all batches."""
-        rows = {name: _joined([batch[name] for batch in self._batches]) for name in self._batches[0]}
+        rows = {name: joined([batch[name] for batch in self._batches]) for name in self._batches[0]}
         student, teacher = (
             Predictions(rows[f"{who} logits"], rows.get(f"{who} embedding")) if f"{who} logits" in rows else None
             for who in ("student", "teacher")
@@ -88,7 +88,7 @@ class Recorder(EvaluationModule):
         return Pass(student, teacher, rows["target"], rows["index"], rows["mapped"], logged)
 
 
-def _joined(batches: list[Tensor]) -> Tensor:
+def joined(batches: list[Tensor]) -> Tensor:
     """All batches; of texts, (B, L) or (B, L, C), padded to the longest: numbers with 0, class numbers with −100."""
     lengths = {batch.shape[1] for batch in batches if batch.dim() > 1}
     if len(lengths) > 1:

@@ -93,7 +93,9 @@ class RunFolder:
         if other.classes != self.classes:
             raise UserError(f"against: the classes of {other.folder} are not those of the run")
         if other.summary.data.preprocess != self.summary.data.preprocess:
-            raise UserError(f"against: {other.folder} saw its images in another size or normalisation than the run")
+            is_text = self.summary.data.preprocess.get("kind") == "text"
+            what = "texts with another tokenizer or length" if is_text else "images in another size or normalisation"
+            raise UserError(f"against: {other.folder} saw its {what} than the run")
 
 
 def _summary(folder: Path, path: Path) -> RunSummary:

@@ -1,4 +1,4 @@
-"""Comparison of the models of an export on the same test images."""
+"""Comparison of the models of an export on the same test samples."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,13 +7,10 @@ from torch import Tensor
 
 from distill.export import formats
 from distill.export.latency import timings
-from distill.export.parity import Runner, compare, logits
-from distill.export.quantization import quantise
+from distill.export.parity import Runner, compare
 from distill.export.report import Row
-from distill.export.student import Student, write
+from distill.export.student import Student
 from distill.training.roles import TEACHER
-
-TIMED = 64  # images that timed batches are made of
 
 
 class Comparison:
@@ -21,24 +18,20 @@ class Comparison:
 
     Args:
         threads: of onnxruntime.
-        calibration: training images that set the ranges of activations in int8; None: no int8.
-        method: of calibration.
     """
 
-    def __init__(self, threads: int, calibration: Tensor | None, method: str) -> None:
+    def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.calibration = calibration
-        self.method = method
         self.rows: list[Row] = []
         self._models: dict[str, Runner] = {}
 
     def add_pytorch(self, role: str, student: Student, size: int) -> None:
         """Adds a run's teacher or student; ``size`` in bytes."""
-        run = student.run
-        model = run.student.model if role != "teacher" else run.model(TEACHER).model
-        outputs = logits(student.on_pixels(model), student.test.images) if role == "teacher" else student.reference
-        timed = student.on_pixels(model) if student.embedded else model
-        self._add(f"{role}, PyTorch", size, None, outputs, student, timed)
+        run, is_teacher = student.run, role == "teacher"
+        model = run.model(TEACHER).model if is_teacher else run.student.model
+        runner = student.runner(model, is_teacher)
+        outputs = student.outputs(runner) if is_teacher else student.reference
+        self._add(f"{role}, PyTorch", size, None, outputs, student, runner)
 
     def add_file(self, role: str, name: str, folder: Path, student: Student, kept: bool) -> Row:
         """Writes a file in a format and adds it; that of safetensors is not timed, that of int8 made of the ONNX file.
@@ -52,26 +45,22 @@ class Comparison:
         """
         path = folder / formats.FILES[name]
         if name == formats.INT8:
-            assert self.calibration is not None
-            images = student.graph_inputs(self.calibration)
-            quantise(folder / formats.FILES["onnx"], path, images, self.method)
-            model = formats.open_onnx(path, self.threads)
+            runner = student.quantise(folder / formats.FILES["onnx"], path, self.threads)
         else:
-            model = write(name, path, student, self.threads)
-        is_graph = name != "safetensors"
-        on_pixels = (lambda x: model(student.graph_inputs(x))) if is_graph else student.on_pixels(model)
-        outputs, file = logits(on_pixels, student.test.images), path.name if kept else None
-        return self._add(f"{role}, {name}", path.stat().st_size, file, outputs, student, model if is_graph else None)
+            runner = student.write(name, path, self.threads)
+        file = path.name if kept else None
+        timed = runner if name != "safetensors" else None
+        return self._add(f"{role}, {name}", path.stat().st_size, file, student.outputs(runner), student, timed)
 
     def time(self, student: Student, seconds: float) -> None:
         """Measures the speed of all models in turn."""
-        speeds = timings(self._models, student.graph_inputs(student.test.images[:TIMED]), seconds)
+        speeds = timings(self._models, student.batch, student.sizes, seconds)
         self.rows = [replace(row, speed=speeds.get(row.model)) for row in self.rows]
 
     def _add(
         self, model: str, size: int, file: str | None, outputs: Tensor, student: Student, timed: Runner | None
     ) -> Row:
-        parity = asdict(compare(outputs, student.reference, student.test.labels, student.run.task))
+        parity = asdict(compare(outputs, student.reference, student.targets, student.run.task))
         self.rows.append(Row(model=model, file=file, bytes=size, **parity))
         if timed is not None:
             self._models[model] = timed

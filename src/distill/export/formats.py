@@ -22,6 +22,8 @@ FILES = {"onnx": "model.onnx", INT8: "model-int8.onnx", "torch_export": "model.p
 INPUT, OUTPUT = "images", "logits"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "safetensors")  # that write and run the files
 
+Example = Tensor | dict[str, Tensor]  # what a graph takes
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -36,15 +38,17 @@ def quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _capture(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """The model's graph with a dynamic batch size, without the paths of its source files.
+def _capture(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
+    """The model's graph with a dynamic batch size (of texts also length), without the paths of its source files.
 
     Raises:
         UserError: it cannot be captured; the message names the module.
     """
-    batch = torch.export.Dim("batch")
+    free: Any = {0: torch.export.Dim("batch")}
+    if isinstance(example, dict):  # as far as the model has positions
+        free = {name: dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC) for name in example}
     try:
-        program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+        program = torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False)
     except Exception as error:
         raise UserError(f"torch.export cannot capture the student: {reason(error, model)}") from error
     graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)]
@@ -53,35 +57,40 @@ def _capture(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     return program
 
 
-def write_onnx(model: nn.Module, example: Tensor, path: Path, facts: dict[str, Any]) -> None:
+def write_onnx(model: nn.Module, example: Example, path: Path, facts: dict[str, Any]) -> None:
     """Writes one ONNX file with weights inside; ``facts`` become its metadata, as JSON.
 
     Args:
         model: in eval mode.
-        example: at least 2 inputs.
+        example: at least 2 images, or the inputs of at least 2 texts by name, int64 (B, L).
         path: the file.
         facts: by key, "classes" among them.
 
     Raises:
         UserError: an operator without ONNX counterpart, or a model that cannot be captured; its module is named.
     """
+    names = list(example) if isinstance(example, dict) else [INPUT]
     with quiet():
         program = _capture(model, example)
         try:
-            onnx = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+            onnx = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[OUTPUT], verbose=False)
         except Exception as error:
             raise UserError(f"ONNX export failed: {reason(error, model, program)}") from error
         assert onnx is not None
         graph: Any = onnx.model.graph
-        graph.inputs[0].shape[0] = graph.outputs[0].shape[0] = "batch"
+        free = ("batch", "length") if isinstance(example, dict) else ("batch",)
+        for value in (*graph.inputs, *graph.outputs):
+            for axis, name in enumerate(free):
+                if not isinstance(value.shape[axis], int):
+                    value.shape[axis] = name
         for value in (value for node in graph for value in node.outputs if value.name != OUTPUT):
-            value.shape = None  # inferred again, with the new name of the batch dimension
+            value.shape = None  # inferred again, with the new names of the free dimensions
         onnx.model.metadata_props.update({key: json.dumps(value) for key, value in facts.items()})
         onnx.save(path, external_data=False)
 
 
 def open_onnx(path: Path, threads: int) -> Runner:
-    """An ONNX file in onnxruntime on the CPU."""
+    """An ONNX file in onnxruntime on the CPU, as a function of its input, or of its inputs by name."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -94,10 +103,17 @@ def open_onnx(path: Path, threads: int) -> Runner:
         raise UserError(
             f"onnxruntime cannot run the student: {first_line(error)}; format=torch_export,safetensors can keep it"
         ) from error
-    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+    names = [value.name for value in session.get_inputs()]
+
+    def run(batch: Example) -> Tensor:
+        tensors = batch if isinstance(batch, dict) else {INPUT: batch}
+        (output,) = session.run([OUTPUT], {name: tensors[name].numpy() for name in names})
+        return torch.from_numpy(output)
+
+    return run
 
 
-def write_torch_export(model: nn.Module, example: Tensor, path: Path, facts: dict[str, Any]) -> None:
+def write_torch_export(model: nn.Module, example: Example, path: Path, facts: dict[str, Any]) -> None:
     """Writes one ``torch.export`` archive, ``facts.json`` in it. Arguments and errors as in :func:`write_onnx`."""
     with quiet():
         program = _capture(model, example)
@@ -105,7 +121,7 @@ def write_torch_export(model: nn.Module, example: Tensor, path: Path, facts: dic
 
 
 def open_torch_export(path: Path) -> Runner:
-    """A ``torch.export`` archive as a function of images."""
+    """A ``torch.export`` archive as a function of its input."""
     with quiet():
         return torch.export.load(path).module()
 

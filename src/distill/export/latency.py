@@ -1,15 +1,15 @@
 """Speed of several models, measured in turn, so that noise of the machine affects all alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from distill.export.parity import Runner
 from distill.utils.timing import Times, alternate
 
-BATCHES = (1, 4, 16, 64, 256)
 LEAST_ONE, LEAST_MANY = 100, 5
 
 
@@ -19,7 +19,7 @@ class Timing:
 
     Attributes:
         median_ms, p95_ms, p99_ms: of a call at batch 1.
-        best_batch: of ``BATCHES``.
+        best_batch: of those measured.
         throughput: samples per second at ``best_batch``, from its median time.
         best_median_ms, best_p95_ms, best_p99_ms: of a call at ``best_batch``.
         rounds: calls measured at batch 1.
@@ -39,19 +39,22 @@ class Timing:
 
 
 @torch.inference_mode()
-def timings(models: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, seconds: float) -> dict[str, Timing]:
-    """Times every model at every batch size of ``BATCHES``, one call of each in turn: see ``distill.utils.timing``.
+def timings(
+    models: Mapping[str, Runner], batch: Callable[[int], Any], sizes: Sequence[int], seconds: float
+) -> dict[str, Timing]:
+    """Times every model at every batch size, one call of each in turn: see ``distill.utils.timing``.
 
     Args:
-        models: by name; each takes a batch of ``images``.
-        images: at least one; repeated to fill a batch.
+        models: by name; each takes a batch.
+        batch: makes a batch of a size.
+        sizes: of the batches; 1 is among them.
         seconds: per model and batch size, three times as much where the machine is busy; at least 100 calls at batch 1,
             5 at others.
     """
     times: dict[int, Times] = {}
-    for size in BATCHES:
-        batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].contiguous()
-        calls = {name: partial(model, batch) for name, model in models.items()}
+    for size in sizes:
+        samples = batch(size)
+        calls = {name: partial(model, samples) for name, model in models.items()}
         times[size] = alternate(calls, seconds, LEAST_ONE if size == 1 else LEAST_MANY)
     return {name: _timing(times, name) for name in models}
 

@@ -1,26 +1,24 @@
 """The model card: README.md in the layout of the Hugging Face Hub."""
 
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from distill.evaluation.runs import Run
-from distill.export import formats, standalone
 from distill.export.report import ExportReport
+from distill.export.student import Use
 from distill.export.table import cells, columns, note
 from distill.utils.console import markdown_table, markdown_text
 from distill.utils.units import percent, short
 
 TEMPLATES = Path(__file__).parent / "templates"
-PIPELINES = {"classification": "image-classification", "embedding": "image-feature-extraction"}  # of the Hub
 
 
-def metadata(run: Run, report: ExportReport) -> ModelCardData:
+def metadata(run: Run, report: ExportReport, use: Use) -> ModelCardData:
     """The card's YAML front matter."""
     data, student = run.summary.data.name, run.student_result.name
-    task = PIPELINES.get(run.task.name, "image-classification" if run.task.targets == "multilabel" else "other")
+    task = use.pipeline or "other"
     metric = "accuracy" if report.metric.name == "acc" else report.metric.name
     formats = {str(row.file).rpartition(".")[2] for row in report.files} & {"onnx", "safetensors"}
     test = EvalResult(
@@ -30,9 +28,9 @@ def metadata(run: Run, report: ExportReport) -> ModelCardData:
     return ModelCardData(
         model_name=f"{student}-{data}",
         license=report.license,
-        library_name=standalone.library(run.settings.model) or "pytorch",
-        pipeline_tag=None if task == "other" else task,
-        tags=[task if task != "other" else run.task.name, "knowledge-distillation", "distill", *sorted(formats)],
+        library_name=use.library,
+        pipeline_tag=use.pipeline,
+        tags=[use.pipeline or run.task.name, "knowledge-distillation", "distill", *sorted(formats)],
         metrics=[metric],
         eval_results=[test],
     )
@@ -44,15 +42,8 @@ def _load_arguments(run: Run) -> str:
     return ", ".join([repr(str(run.folder)), *(f"{key}={value!r}" for key, value in named.items() if value)])
 
 
-def card(run: Run, report: ExportReport, code: str | None, graph: dict[str, Any]) -> str:
-    """The whole card.
-
-    Args:
-        run: the run.
-        report: what was measured.
-        code: loads the weights without this project; None: no other library has the model.
-        graph: the entry of that name in ``preprocess.json``.
-    """
+def card(run: Run, report: ExportReport, use: Use) -> str:
+    """The whole card."""
     templates = Environment(  # Markdown, whose texts are escaped by the filter "text"
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -63,7 +54,7 @@ def card(run: Run, report: ExportReport, code: str | None, graph: dict[str, Any]
     templates.filters.update(text=markdown_text, short=short, percent=percent)
     rows = [(row.model, f"`{row.file}`" if row.file else "", *cells(row, report)) for row in report.rows]
     return templates.get_template("card.md").render(
-        metadata=metadata(run, report),
+        metadata=metadata(run, report, use),
         summary=run.summary,
         data=run.summary.data,
         student=run.student_result,
@@ -72,8 +63,8 @@ def card(run: Run, report: ExportReport, code: str | None, graph: dict[str, Any]
         kd=run.settings.kd,
         report=report,
         files=[row.file for row in report.files],
-        code=code,
-        onnx_code=standalone.onnx_code(run.image_preprocess, graph, formats.FILES["onnx"]),
+        use=use.template,
+        **use.values,
         load=_load_arguments(run),
         train_command=run.summary.command,
         note=note(report),

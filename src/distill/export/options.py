@@ -23,12 +23,12 @@ class Options:
     format: Any = arg(f"one or several, with commas, of {', '.join(FORMATS)}", "onnx")
     output: str | None = arg("folder to write; null: <run>/export", None)
     overwrite: bool = arg("replace that folder where it exists", False)
-    preprocess: str = arg("embedded: the graph takes raw pixels and normalises; described: in preprocess.json only",
-                          "embedded")  # fmt: skip
-    quantize: str | None = arg("int8: an ONNX file in int8 as well, calibrated on training images", None)
+    preprocess: str = arg("of images; embedded: the graph takes raw pixels and normalises; described: in "
+                          "preprocess.json only", "embedded")  # fmt: skip
+    quantize: str | None = arg("int8: an ONNX file in int8 as well; of images calibrated on training images", None)
     calibration: str = arg("ranges of activations in int8: minmax or entropy", "minmax")
     calibration_images: int = arg("training images that it sees", 512)
-    images: int = arg("test images to compare on, at most", 10000)
+    images: int = arg("test images or texts to compare on, at most", 10000)
     tolerance: float = arg(
         "largest difference of a logit from PyTorch's, relative to logits above 1; else: refused",
         1e-3,

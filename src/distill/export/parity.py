@@ -1,16 +1,15 @@
-"""Comparison of an exported file with the model that it was made of, on the same images."""
+"""Comparison of an exported file with the model that it was made of, on the same samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from distill.tasks.base import Task
 from distill.tasks.info import AGREEMENT
 
-BATCH = 128
-Runner = Callable[[Tensor], Tensor]
+Runner = Callable[[Any], Tensor]  # of a batch
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,9 @@ class Parity:
         difference: largest absolute difference of a logit; None of a teacher whose embedding has another width.
         score: the task's score of the file; top-1 accuracy of a classifier.
         reference: that of the original.
-        agreement: share of equal decisions (of a classifier: images with the same predicted class); None: the task
+        agreement: share of equal decisions (of a classifier: samples with the same predicted class); None: the task
             has none.
-        images: number of images.
+        images: number of samples.
     """
 
     difference: float | None
@@ -33,16 +32,11 @@ class Parity:
     images: int
 
 
-@torch.inference_mode()
-def logits(run: Runner, inputs: Tensor) -> Tensor:
-    """Logits (N, C) in float32, computed in batches."""
-    return torch.cat([run(batch).float() for batch in torch.split(inputs, BATCH)])
-
-
 def compare(outputs: Tensor, reference: Tensor, labels: Tensor, task: Task) -> Parity:
     """Compares logits (N, C) of a file with those of its original; NaN counts as an infinite difference.
 
     Example:
+        >>> import torch
         >>> from distill.tasks.classification import Classification
         >>> compare(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.5]]), torch.tensor([1]), Classification(2))
         Parity(difference=0.5, score=1.0, reference=1.0, agreement=1.0, images=1)

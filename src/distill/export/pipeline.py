@@ -1,4 +1,4 @@
-"""One export: writes every file, compares it with the student on test images, measures it, writes the model card."""
+"""One export: writes every file, compares it with the student on test samples, measures it, writes the model card."""
 
 import logging
 import tempfile
@@ -9,18 +9,31 @@ import torch
 from distill.evaluation.runs import Run
 from distill.export import formats, model_card
 from distill.export.comparison import Comparison
+from distill.export.images import open_images
 from distill.export.options import Options
-from distill.export.report import Calibration, ExportReport, Row, RunTest
-from distill.export.student import Student, open_student, pixels
+from distill.export.report import ExportReport, Row, RunTest
+from distill.export.student import Student
 from distill.tasks.info import Metric
 from distill.utils import environment
 from distill.utils.atomic import write_json, write_text
 from distill.utils.errors import UserError
-from distill.utils.invocation import invocation
 
 log = logging.getLogger(__name__)
 
-ROUNDED = 0.01  # share of test images whose prediction rounding to bf16 may change
+ROUNDED = 0.01  # share of test samples whose prediction rounding to bf16 may change
+
+
+def open_student(run: Run, options: Options) -> Student:
+    """Opens a run's student and reads the test samples.
+
+    Raises:
+        UserError: see ``Run``; data that cannot be read; options that this kind of data does not have.
+    """
+    if run.preprocess.kind == "text":
+        from distill.export.texts import open_texts
+
+        return open_texts(run, options)
+    return open_images(run, options)
 
 
 def _has_teacher(run: Run) -> bool:
@@ -38,19 +51,20 @@ def _worse(row: Row, metric: Metric) -> float:
     return loss if metric.unit == "share" else loss / max(abs(row.reference), 1e-12)
 
 
-def _check(row: Row, options: Options, largest: float, metric: Metric) -> None:
+def _check(row: Row, options: Options, student: Student, metric: Metric) -> None:
     """Checks that a file predicts what the student predicts.
 
     Args:
         row: of the file.
         options: bounds of what may change.
-        largest: of the student's logits, without its sign: above 1, the tolerance is relative to it.
+        student: above 1, the tolerance is relative to its largest logit, without its sign.
         metric: the score.
 
     Raises:
         UserError: a logit of a float32 file differs too much, or int8 loses too much of the score.
     """
     if "int8" not in row.model:
+        largest = float(student.reference.abs().max())
         if row.difference is None or not row.difference <= options.tolerance * max(1.0, largest):
             size = f" times the largest logit, {largest:.3g}" if largest > 1 else ""
             raise UserError(
@@ -62,19 +76,19 @@ def _check(row: Row, options: Options, largest: float, metric: Metric) -> None:
         raise UserError(
             f"{row.file}: {metric.label} {verb} from {metric.display(row.reference)} to {metric.display(row.score)} on "
             f"{row.images} samples, and max_accuracy_drop={options.max_accuracy_drop:g}; nothing was written "
-            f"(try calibration=entropy, or {invocation('train')} init=<run> quantize=int8)"
+            f"(try {student.after_int8})"
         )
 
 
 def _test_of_the_run(run: Run, student: Student) -> RunTest:
-    """The run's own test of these weights; warns where its score is not the one computed here on all test images.
+    """The run's own test of these weights; warns where its score is not the one computed here on all test samples.
 
-    They may differ by two images, in bf16 by ``ROUNDED`` more.
+    They may differ by two samples, in bf16 by ``ROUNDED`` more.
     """
     metric = run.task.info.against_labels
     then = run.tested.test[metric.name]
-    now = run.task.measure(student.reference, student.test.labels)[metric.name]
-    precision, count = run.summary.precision, len(student.test.labels)
+    now = run.task.measure(student.reference, student.targets)[metric.name]
+    precision, count = run.summary.precision, len(student.targets)
     rounding = ROUNDED if precision != "32-true" else 0.0
     complete = count == run.summary.data.test and run.settings.trainer.limit_test_batches in (None, 1.0)
     complete &= run.task.has_classifier  # an embedding's score is its likeness to the teacher's
@@ -87,7 +101,7 @@ def _test_of_the_run(run: Run, student: Student) -> RunTest:
 
 def _add_other_run(comparison: Comparison, run: Run, names: list[str], student: Student) -> None:
     """Adds another run's student, whose files are not kept."""
-    other = open_student(run, student.test, student.embedded)
+    other = student.of(run)
     comparison.add_pytorch("other", other, run.student_result.size.bytes)
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -102,16 +116,16 @@ def export(options: Options, names: list[str], folder: Path) -> ExportReport:
     """
     run = Run(options.run, options.trust, options.code)
     torch.set_num_threads(options.threads or run.summary.hardware.threads)
-    student = open_student(run, pixels(run.images, "test", options.images), options.preprocess == "embedded")
-    calibration = pixels(run.images, "train", options.calibration_images).images if options.quantize else None
-    comparison = Comparison(torch.get_num_threads(), calibration, options.calibration)
+    student = open_student(run, options)
+    student.write_beside(folder)
+    comparison = Comparison(torch.get_num_threads())
     if _has_teacher(run) and run.summary.teacher:
         comparison.add_pytorch("teacher", student, run.summary.teacher.size.bytes)
     comparison.add_pytorch("student", student, run.student_result.size.bytes)
-    metric, largest = run.task.info.against_labels, float(student.reference.abs().max())
+    metric = run.task.info.against_labels
     int8 = [formats.INT8] if options.quantize else []
     for name in (*names, *int8):
-        _check(comparison.add_file("student", name, folder, student, kept=True), options, largest, metric)
+        _check(comparison.add_file("student", name, folder, student, kept=True), options, student, metric)
     if options.against:
         _add_other_run(comparison, Run(options.against, options.trust, options.code), ["onnx", *int8], student)
     if options.seconds:
@@ -123,8 +137,8 @@ def export(options: Options, names: list[str], folder: Path) -> ExportReport:
         command=environment.command("overwrite=true"),
         tolerance=options.tolerance,
         max_accuracy_drop=options.max_accuracy_drop,
-        preprocess=options.preprocess,
-        calibration=None if calibration is None else Calibration(options.calibration, len(calibration)),
+        preprocess=student.preprocess,
+        calibration=student.calibration,
         license=options.license,
         tested=_test_of_the_run(run, student),
         rows=comparison.rows,
@@ -134,6 +148,6 @@ def export(options: Options, names: list[str], folder: Path) -> ExportReport:
     )
     write_json(folder / "preprocess.json", student.facts["preprocess"], indent=2)
     write_json(folder / "classes.json", list(run.classes), indent=2)
-    write_text(folder / "README.md", model_card.card(run, report, student.code, student.facts["preprocess"]["graph"]))
+    write_text(folder / "README.md", model_card.card(run, report, student.use()))
     write_json(folder / "export.json", report.as_json(), indent=2)
     return report

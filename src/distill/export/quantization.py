@@ -1,4 +1,4 @@
-"""Post-training static quantisation of the ONNX file to int8, through onnxruntime's quantiser."""
+"""Post-training quantisation of the ONNX file to int8, through onnxruntime's quantiser."""
 
 import tempfile
 from pathlib import Path
@@ -55,6 +55,27 @@ def quantise(source: Path, target: Path, images: Tensor, method: str) -> None:
                 nodes_to_exclude=normalisation,
                 calibrate_method={"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy}[method],
             )
+        except Exception as error:  # its passes raise many types
+            raise UserError(f"onnxruntime cannot quantise {source.name}: {first_line(error)}") from error
+
+
+def quantise_dynamically(source: Path, target: Path) -> None:
+    """Weights in int8, per output channel and symmetric; the range of activations is taken of each batch.
+
+    Matrix products and embeddings are quantised, the rest stays in float32.
+
+    Args:
+        source: an ONNX file of :func:`distill.export.formats.write_onnx`.
+        target: the file to write; metadata are kept.
+
+    Raises:
+        UserError: the quantiser fails on the graph.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with quiet():
+        try:
+            quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
         except Exception as error:  # its passes raise many types
             raise UserError(f"onnxruntime cannot quantise {source.name}: {first_line(error)}") from error
 

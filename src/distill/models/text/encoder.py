@@ -31,6 +31,7 @@ class TextModel(nn.Module):
         num_heads: of each layer's self-attention.
         max_length: most tokens of a text; None: no limit of the model's own.
         pooling: of output "embedding".
+        accepted: names of the model's arguments; other inputs are left out.
 
     A hook on any of these paths leaves scaled dot-product attention (sdpa) on, where the model has it.
     """
@@ -40,7 +41,7 @@ class TextModel(nn.Module):
         self.model = model
         self.output = output
         self.pooling = (pooling or Pooling()) if output == "embedding" else None
-        self._accepted = frozenset(inspect.signature(model.forward).parameters)
+        self.accepted = frozenset(inspect.signature(model.forward).parameters)
         config: Any = model.config
         layers = structure.layer_list(model, config.num_hidden_layers)
         modules = list(model.get_submodule(layers)) if layers is not None else []
@@ -82,7 +83,7 @@ class TextModel(nn.Module):
         """
         if not isinstance(inputs, dict):
             raise TypeError(f"a text model takes a dict with input_ids and attention_mask, got {type(inputs).__name__}")
-        output: Any = self.model(**{key: value for key, value in inputs.items() if key in self._accepted})
+        output: Any = self.model(**{key: value for key, value in inputs.items() if key in self.accepted})
         if self.pooling is None:
             logits: Tensor = output.logits
             return logits

@@ -1,0 +1,50 @@
+"""The tokenizer of a run, for transformers alone: as the run used it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill.data import TextDataModule
+from distill.utils.errors import UserError
+from distill.utils.hub import quiet, read_tokenizer
+
+CHECKED = 64  # test texts that are tokenised with what was written
+
+
+def save_tokenizer(data: TextDataModule, folder: Path, names: tuple[str, ...]) -> None:
+    """Writes tokenizer.json and tokenizer_config.json, and checks that they give the ids of the run.
+
+    ``truncation=True`` cuts where the run did, and what the tokenizer returns is what the model takes.
+
+    Args:
+        data: of the run.
+        folder: to write to.
+        names: of the model's inputs.
+
+    Raises:
+        UserError: transformers makes other ids of some test text.
+    """
+    preprocess = data.preprocess
+    words: dict[str, Any] = {"add_prefix_space": True} if preprocess.words else {}
+    tokenizer = read_tokenizer(preprocess.tokenizer, "data.tokenizer", **words)
+    facts = {"model_max_length": preprocess.max_length, "model_input_names": list(names)}
+    for key, value in facts.items():
+        setattr(tokenizer, key, value)
+    tokenizer.init_kwargs.update(facts)
+    tokenizer.init_kwargs.pop("name_or_path", None)  # where it was read from
+    with quiet():
+        tokenizer.save_pretrained(folder)
+    again = read_tokenizer(str(folder), "the exported tokenizer")
+    split = data.loaded.splits["test"]
+    rows = split.rows[:CHECKED]
+    texts = next(split.dataset.blocks(rows))
+    pairs = [list(part) for part in zip(*texts, strict=True)] if preprocess.pairs else [list(texts)]
+    found = again(*pairs, truncation=True, padding=True, is_split_into_words=preprocess.words, return_tensors="pt")
+    ids = data.dataset("test", train=False)[0, torch.arange(len(rows))].inputs["input_ids"]
+    ids, more = ids.split([found["input_ids"].shape[1], ids.shape[1] - found["input_ids"].shape[1]], dim=1)
+    if not torch.equal(found["input_ids"], ids) or bool((more != again.pad_token_id).any()):
+        raise UserError(
+            f"the tokenizer {preprocess.tokenizer} gives other tokens in transformers than in the run: it cannot be "
+            "exported"
+        )
