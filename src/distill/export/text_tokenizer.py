@@ -32,7 +32,8 @@ def save_tokenizer(data: TextDataModule, folder: Path, names: tuple[str, ...]) -
     for key, value in facts.items():
         setattr(tokenizer, key, value)
     tokenizer.init_kwargs.update(facts)
-    tokenizer.init_kwargs.pop("name_or_path", None)  # where it was read from
+    for key in ("name_or_path", "is_local", "local_files_only"):  # where it was read from
+        tokenizer.init_kwargs.pop(key, None)
     with quiet():
         tokenizer.save_pretrained(folder)
     again = read_tokenizer(str(folder), "the exported tokenizer")

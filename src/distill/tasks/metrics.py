@@ -73,7 +73,7 @@ class ClassificationMetrics(nn.Module):
         values = {}
         for name, metric in self.counts.items():
             if name != "agreement" or cast(Metric, metric).update_called:
-                values[name] = cast(Metric, metric).compute()
+                values[name] = cast(Metric, metric).compute().float()  # of Matthews' it may be a whole number
             cast(Metric, metric).reset()
         return values
 
