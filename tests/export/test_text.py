@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -119,6 +120,15 @@ def test_speed_is_measured(text_run, tmp_path):
     for row in found.values():
         assert row["speed"]["rounds"] >= 100
         assert row["speed"]["best_batch"] in (1, 8, 32)
+
+
+@pytest.mark.slow
+def test_another_run_in_the_same_table(text_run, tmp_path):
+    run = text_run("classification")
+    shutil.copytree(run, tmp_path / "other", ignore=shutil.ignore_patterns("checkpoints"))
+    found = exported(run, tmp_path / "e", format="onnx", against=str(tmp_path / "other"))
+    assert found["other, onnx"]["score"] == found["student, onnx"]["score"]
+    assert found["other, onnx"]["difference"] < 1e-4
 
 
 @pytest.mark.slow
