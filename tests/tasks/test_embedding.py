@@ -31,7 +31,7 @@ def test_terms_that_are_refused(loss, reason):
 
 def test_models_get_no_classes_and_no_loss():
     data = SimpleNamespace(num_classes=10, model_arguments=lambda output: {"in_channels": 1, "image_size": 28})
-    assert TASK.model_arguments(data) == {"num_classes": 2, "in_channels": 1, "image_size": 28}
+    assert TASK.model_arguments(data) == {"num_classes": 2, "class_names": None, "in_channels": 1, "image_size": 28}
     assert TASK.supervised_loss(torch.zeros(3, 5), torch.zeros(3)) is None
     assert TASK.info.score == "spearman"
     assert [metric.name for metric in TASK.info.metrics] == ["spearman", "knn_overlap"]

@@ -58,6 +58,15 @@ def test_metrics_count_entities_words_and_agreement(task):
     assert {name: float(value) for name, value in metrics.compute().items()} == {"f1": 0.0, "acc": 0.5}
 
 
+def test_a_batch_counts_by_its_words(task):
+    assert task.weight(TARGET) == 4
+
+
+def test_tags_of_another_scheme_are_refused():
+    with pytest.raises(UserError, match="task=tokens: tags must be O, or a type after B-, I-, E- or S-"):
+        TokenClassification(3, ["O", "B-x", "L-x"])
+
+
 def test_tags_without_entities_are_scored_by_words():
     with pytest.raises(UserError, match="task.score=f1 counts entities in BIO tags, and the tags are NOUN, VERB"):
         TokenClassification(2, ["NOUN", "VERB"])

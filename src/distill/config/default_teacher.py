@@ -1,4 +1,6 @@
-"""The teacher of a student for whom none was chosen."""
+"""The teacher of a student for whom none was chosen, and whether a student is made of its teacher."""
+
+from typing import Any
 
 TEACHERS = {
     "resnet8": "resnet20",
@@ -37,3 +39,13 @@ TEACHERS = {
 def default_teacher(student: str) -> str:
     """The option of the group ``teacher`` for an option of the group ``model``; of a user's own model, resnet20."""
     return TEACHERS.get(student, "resnet20")
+
+
+def starts_from_teacher(cfg: Any) -> bool:
+    """Whether a student gets weights of its trained teacher, which is then needed even where no term reads it.
+
+    Args:
+        cfg: the typed configuration.
+    """
+    node = cfg.model
+    return node["_target_"] == "distill.models.from_teacher" and bool(node.get("pretrained", True)) and not cfg.init

@@ -31,6 +31,7 @@ WATCHING_CALLBACKS = (
 # What null leaves to the data or the machine (whole keys): see ``distill.training.defaults`` and ``threads``. A resumed
 # run keeps what was chosen.
 LEFT_TO_THE_DATA = (
-    "data.image_size", "data.max_length", "data.batch_size", "trainer.max_epochs", "optimizer.lr", "threads",
+    "data.image_size", "data.max_length", "data.teacher_max_length", "data.batch_size",
+    "trainer.max_epochs", "optimizer.lr", "threads",
     "teacher.recipe.max_epochs", "teacher.recipe.batch_size", "teacher.recipe.optimizer.lr",
 )  # fmt: skip

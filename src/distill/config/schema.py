@@ -90,6 +90,7 @@ class DataConfig:
     tokenizer: str | None = None  # of the student: a folder, or a name of the Hugging Face Hub
     teacher_tokenizer: str | None = None  # of the teacher; null: the student's
     max_length: int | None = None  # tokens; longer texts are cut; null: by the lengths of the training texts
+    teacher_max_length: int | None = None  # likewise, of a teacher with another tokenizer
     label: Any = None  # column of a table with the labels, or a list of columns
     batch_size: Any = None  # a whole number; null: by the number of images, at most 64
     eval_batch_size: int | None = None  # samples per batch of validation and test; null: batch_size

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal
 
-Role = Literal["image", "label", "text", "text_pair", "words", "tags"]
+Role = Literal["image", "label", "text_label", "text", "text_pair", "words", "tags"]
 _USUAL_NAMES = {
     "image": ("image", "img", "images", "imgs"),
-    "label": (
-        *("label", "labels", "fine_label", "target", "class", "category", "score"),
-        *("gold_label", "is_duplicate", "quality", "sentiment", "intent", "topic", "stars", "rating"),
+    "label": ("label", "labels", "fine_label", "target", "class"),
+    "text_label": (
+        *("label", "labels", "target", "class", "category", "score", "gold_label", "is_duplicate", "quality"),
+        *("sentiment", "intent", "topic", "stars", "rating"),
     ),
     "text": (
         *("text", "sentence", "content", "review", "texts", "question", "document", "comment", "tweet", "message"),

@@ -241,6 +241,11 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
             "fingerprint": self.fingerprint,
         }
 
+    @property
+    def has_other_inputs(self) -> bool:
+        """Whether the teacher's inputs are no renaming of the student's: another tokenizer made them."""
+        return False
+
     def of_teacher(self) -> Self:
         """The same data with the teacher's inputs; here they are the student's."""
         return self

@@ -57,7 +57,7 @@ class ModelInfo:
         Raises:
             UserError: the model has no such layer, or none whose projections are modules of their own.
         """
-        if not self.attention:
+        if not any(self.attention):
             raise UserError(f"{self.name} has no attention whose queries, keys and values are layers of their own")
         if isinstance(layer, bool) or not isinstance(layer, int):
             raise UserError(f"a layer whose attention is read is a number, got {layer!r}")

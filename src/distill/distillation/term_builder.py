@@ -10,7 +10,7 @@ from torch import nn
 from distill.distillation.model_info import ModelInfo
 from distill.distillation.stage_matching import stage_pairs
 from distill.distillation.terms import FROM_LAYERS, Function, Layers, Term
-from distill.losses.protocols import ShapeDependent
+from distill.losses.protocols import ShapeDependent, TakesTokens
 from distill.tasks.base import Task
 from distill.utils.errors import UserError
 
@@ -35,6 +35,11 @@ def build_term(
                 f"term '{term.name}' reads the embedding of {model_info.name}, which has no single linear classifier"
             )
     pairs = _layer_pairs(term, student, teacher) if teacher and term.uses_features else []
+    if pairs and student.attention and not (isinstance(term.loss, TakesTokens) and term.loss.takes_tokens):
+        raise UserError(
+            f"term '{term.name}' compares maps of images, and the layers of {student.name} give tokens, some of them "
+            "padding: kd=hidden, minilm and pkd leave that out"
+        )
     prototype = term.loss if isinstance(term.loss, nn.Module) else Function(term.loss)
     losses = [copy.deepcopy(prototype) for _ in range(len(pairs) if term.pairwise else 1)]
     for i, loss in enumerate(losses):

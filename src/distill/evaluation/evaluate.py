@@ -127,8 +127,8 @@ def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
     split: Any = subject.split
     trainer = _trainer(run, limited=subject.order is None and split != "train")
 
-    def loader() -> ViewLoader:
-        return data.evaluation_loader(split)
+    def loader(of: Role = STUDENT) -> ViewLoader:
+        return (data.of_teacher() if of == TEACHER else data).evaluation_loader(split)
 
     teacher = _load_final_teacher(run, role, run.tested.epoch) if role else None
     first = predict(run.student, teacher, loader(), trainer, split, run.task, run.settings.kd.label_smoothing)
@@ -141,7 +141,7 @@ def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
     }
     for each, model in others.items():
         if model is not None:
-            found[each] = predict(model, None, loader(), trainer, split, run.task).student
+            found[each] = predict(model, None, loader(each), trainer, split, run.task).student
     predictions = {each: found[each] for each in (TEACHER, role, STUDENT, BASELINE) if each in found}
     for each, prediction in predictions.items():
         broken = int((~prediction.logits.float().isfinite()).flatten(1).any(1).sum())

@@ -51,6 +51,17 @@ class Calibrated(Protocol):
 
 
 @runtime_checkable
+class TakesTokens(Protocol):
+    """A loss on inner layers that may be tokens of texts (N, L, D), some of which are padding.
+
+    Attributes:
+        takes_tokens: True.
+    """
+
+    takes_tokens: bool
+
+
+@runtime_checkable
 class BatchLimited(Protocol):
     """A loss that takes a limited number of samples."""
 

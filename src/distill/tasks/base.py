@@ -27,6 +27,10 @@ class TaskData(Protocol):
     def classes(self) -> Sequence[str]:
         """Their names."""
 
+    @property
+    def kind(self) -> str:
+        """What the samples are: "images" or "text"."""
+
     def model_arguments(self, output: str) -> dict[str, Any]:
         """What a model's constructor is told of the data; ``output`` as :attr:`Task.output`."""
 
@@ -187,6 +191,10 @@ class Task(ABC):
         expected = None if teacher is None else Outputs(teacher, {}, None)
         metrics.update(Outputs(output, {}, None), expected, target)  # type: ignore[operator]
         return {name: float(value) for name, value in metrics.compute().items()}  # type: ignore[operator]
+
+    def weight(self, target: Tensor) -> int:
+        """How much a batch counts in the means of an epoch: as much as its loss is a mean over, here its samples."""
+        return len(target)
 
     def example_target(self, n: int, inputs: Any = None) -> Tensor:
         """Targets of ``n`` samples with these inputs, for a dry run."""

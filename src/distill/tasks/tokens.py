@@ -48,6 +48,11 @@ class TokenClassification(Task):
                 shown = ", ".join(self.tags[:5])
                 raise UserError(f"task.score=f1 counts entities in BIO tags, and the tags are {shown}: task.score=acc")
             self.without("f1")
+            return
+        try:
+            EntityF1(self.tags)
+        except ValueError as error:
+            raise UserError(f"task=tokens: {error}") from error
 
     def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Cross-entropy in nats, in float32, the mean over words; 0 of a batch without any.
@@ -60,6 +65,10 @@ class TokenClassification(Task):
         words = (target != IGNORED).sum().clamp(min=1)
         logits, flat = upcast(output).flatten(0, 1), target.flatten()
         return F.cross_entropy(logits, flat, label_smoothing=label_smoothing, reduction="sum") / words
+
+    def weight(self, target: Tensor) -> int:
+        """The number of words."""
+        return int((target != IGNORED).sum())
 
     def rows(self, output: Tensor, target: Tensor | None = None) -> Tensor:
         """Logits (M, C) of the words; without a target, of all positions."""
@@ -76,6 +85,8 @@ class TokenClassification(Task):
             return "it compares whole texts, and here every word has a class"
         if "target" in reads and "logits" not in reads:
             return "it needs one class per text"
+        if "logits" in reads and term.standardize and self.num_classes == 2:
+            return "standardize=true makes every row of two logits alike"
         return None
 
     def metrics(self, with_agreement: bool) -> TokenMetrics:

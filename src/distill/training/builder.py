@@ -29,6 +29,8 @@ from distill.utils.checkpoints import check_reloads
 from distill.utils.errors import UserError
 from distill.utils.inputs import num_samples
 
+OF_TRANSFORMERS = ("hf_model", "bert_model", "from_teacher")  # functions of distill.models
+
 
 def task_class(node: Node) -> type[Task]:
     """The class of the configured task.
@@ -97,6 +99,9 @@ def build_model(
     )
     if not is_whole:
         model_info = take_off_classifier(model, model_info, example, facts["num_classes"], training)
+    longest, length = getattr(model, "max_length", None), getattr(data, "input_shape", [0])[0]
+    if data.kind == "text" and isinstance(longest, int) and length > longest:
+        raise UserError(f"data.max_length: {who} {name} takes at most {longest} tokens, and texts are cut at {length}")
     if training:
         check_reloads(model, model_info.name)
     if channels_last:  # now that lazy modules have their shapes
@@ -108,6 +113,8 @@ def _name(node: Node, model: torch.nn.Module) -> str:
     """How tables and folders call a model: its ``name`` without owner or folder, or what makes it."""
     function = str(node["_target_"]).rpartition(".")[2]
     name = str(node.get("name") or function).rstrip("/").rpartition("/")[2]
+    if not str(node["_target_"]).startswith("distill.models.") or function not in OF_TRANSFORMERS:
+        return str(node.get("name") or function)
     layers = getattr(model, "stages", ())
     return f"{name}-{len(layers) - 1}-layers" if function == "from_teacher" else name
 
@@ -205,6 +212,11 @@ def fit_criterion(criterion: Criterion, student: NamedModel, teacher: NamedModel
     """
     for term in criterion.terms:
         _check_batches(term, data)
+        if data.has_other_inputs and term.uses_features and "attention_mask" in term.all_reads:
+            raise UserError(
+                f"term '{term.name}' compares the tokens of student and teacher, which have different tokenizers: "
+                "give both one, or take a term on whole texts"
+            )
     criterion.build(student.model_info, teacher.model_info if teacher else None, data.num_train, data.indices("train"))
     example = data.example(4)
     n = num_samples(example)

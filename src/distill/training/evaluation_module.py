@@ -106,7 +106,7 @@ class EvaluationModule(L.LightningModule):
         student, teacher, losses = self.compute(batch, split)
         metrics: Any = self.metrics[f"{split}_"]
         metrics.update(student, teacher, batch.target)
-        self.means[split].update({"loss": losses.total, **losses.parts}, len(batch.target))
+        self.means[split].update({"loss": losses.total, **losses.parts}, self.task.weight(batch.target))
         return losses.total
 
     def log_epoch(self, split: str) -> None:

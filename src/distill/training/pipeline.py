@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from distill.config.default_teacher import starts_from_teacher
 from distill.config.schedules import count
+from distill.config.schema import TrainConfig
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_store import obtain
@@ -105,13 +107,13 @@ def _obtain_teachers(experiment: Experiment) -> list[tuple[TrainingStage, partia
     return teachers
 
 
-def _teacher_of(stage: TrainingStage) -> Teacher | None:
+def _teacher_of(stage: TrainingStage, settings: TrainConfig) -> Teacher | None:
     """The stage's trained teachers as one frozen teacher."""
     criterion, nets = stage.criterion, stage.teachers
     if not nets:
         return None
     adopt: Any = getattr(stage.student.model, "adopt", None)
-    if adopt is not None:
+    if adopt is not None and (settings.kd.student_wrapper or starts_from_teacher(settings)):
         try:
             adopt(nets[0].model)
         except ValueError as error:
@@ -135,6 +137,6 @@ def run(experiment: Experiment) -> RunSummary | None:
         for line in plan_lines(experiment):
             log.info(line)
     teachers = _obtain_teachers(experiment)
-    trained = [_train(stage, _teacher_of(stage), experiment) for stage in experiment.stages]
+    trained = [_train(stage, _teacher_of(stage, experiment.settings), experiment) for stage in experiment.stages]
     log.info("testing, and measuring size and speed")
     return conclude(teachers, trained, experiment, started)  # no test before the last training

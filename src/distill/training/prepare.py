@@ -11,6 +11,7 @@ import lightning.pytorch as L
 from omegaconf import DictConfig, OmegaConf
 
 from distill.config import schema
+from distill.config.default_teacher import starts_from_teacher
 from distill.config.schema import Node, RecipeConfig, TrainConfig
 from distill.config.weights_files import weights_of
 from distill.data import DataModule
@@ -280,7 +281,8 @@ def build_experiment(
     steps = Preparation(cfg, flows, data, folder, trainer_factory(cfg, task.score, callbacks_of), task)
     criterion = steps.new()
     flows.check_criterion(criterion)
-    has_teacher = (criterion.needs_teacher or pretrained.starts_from_teacher(cfg.model)) and flows.has_teacher
+    flows.check_inputs(data)
+    has_teacher = (criterion.needs_teacher or starts_from_teacher(cfg)) and flows.has_teacher
     teachers = steps.teachers() if has_teacher or cfg.only is not None else ()
     stages = () if cfg.only is not None else steps.stages(tuple(stage.student for stage in teachers))
     for stage in (*teachers, *stages):

@@ -22,11 +22,6 @@ from distill.utils.shards import is_index, weight_map
 log = logging.getLogger(__name__)
 
 
-def starts_from_teacher(node: Node) -> bool:
-    """Whether a student is made of its trained teacher, which is then needed even where no term reads it."""
-    return str(node["_target_"]) == "distill.models.from_teacher"
-
-
 def own_keys(node: Node, key: str) -> tuple[str, ...]:
     """The keys of a model's node that are not its class's, unless that has arguments of the name.
 
@@ -158,8 +153,8 @@ def fingerprint_inputs(node: Node, key: str) -> dict[str, Any]:
     """What of these keys shapes a teacher: its preprocessing, and the content of its file, wherever it lies."""
     own, file = preprocess(node, key), _backbone(node, key)
     seen: dict[str, Any] = {"preprocess": own.as_dict()} if own else {}
-    folder = Path(str(node.get("name")))
-    if node.get("pretrained") and folder.is_dir():  # of transformers
+    folder = Path(str(node.get("name"))).expanduser()
+    if str(node["_target_"]).startswith("distill.models.") and takes(node, "tokenizer") and folder.is_dir():
         weights = sorted(each for each in folder.iterdir() if each.suffix in (".safetensors", ".json"))
         seen["folder"] = {each.name: _digest(each) for each in weights}
     if file is None:

@@ -76,9 +76,12 @@ def test_batches_are_of_one_pool():
     assert all(any(batch <= {*pool} for pool in order) for batch in pools)
 
 
-def test_an_evaluation_goes_from_short_to_long():
+def test_an_evaluation_has_batches_of_like_length_in_one_random_order():
     found = batches(sampler(LENGTHS, shuffle=False, drop_last=False))
-    assert [LENGTHS[p] for batch in found for p in batch] == sorted(LENGTHS)
+    lengths = [[LENGTHS[p] for p in batch] for batch in found]
+    assert [length for batch in sorted(lengths) for length in batch] == sorted(LENGTHS)
+    assert lengths != sorted(lengths)
+    assert found == batches(sampler(LENGTHS, shuffle=False, drop_last=False, seed=5))
 
 
 @pytest.mark.parametrize("size", [2, 3])

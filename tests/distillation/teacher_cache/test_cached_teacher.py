@@ -318,3 +318,8 @@ def test_logits_of_tokens_are_stored_whatever_the_length_of_a_batch(tmp_path):
     assert torch.equal(read[1].logits, written[1].logits)
     assert read[0].logits.shape == (3, 4, C)
     assert second.drift < 1e-3
+    third = cached(tmp_path, Tagger(), cycle=1, length=6)  # in another company, where padding is longer
+    padded = texts(6, [0, 3, 1])
+    padded.inputs["attention_mask"][:, 4:] = torch.tensor([[0, 0], [1, 1], [0, 0]])
+    third(padded)
+    assert third.drift < 1e-3

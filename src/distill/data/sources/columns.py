@@ -96,21 +96,24 @@ def find_column(columns: Sequence[str], role: Role, choice: str | None, typed: S
         typed: columns whose type fits.
         where: the table, for the error.
     """
+    key = "label" if role == "text_label" else role
     if choice is not None:
         if choice not in columns:
             raise UserError(
-                f"{where}: there is no {choice!r} as the {role} column (data.{role}); {nearest(choice, columns)}"
+                f"{where}: there is no {choice!r} as the {key} column (data.{key}); {nearest(choice, columns)}"
             )
         return choice
     candidates = usual_columns(columns, role)[:1] or (list(typed) if len(typed) == 1 else [])
     if not candidates:
         raise UserError(
-            f"{where}: no column could be taken for the {role} column; set data.{role}= to one of {', '.join(columns)}"
+            f"{where}: no column could be taken for the {key} column; set data.{key}= to one of {', '.join(columns)}"
         )
     return candidates[0]
 
 
-def find_labels(columns: Sequence[str], choice: Any, typed: Sequence[str], where: str, targets: Targets) -> list[str]:
+def find_labels(
+    columns: Sequence[str], choice: Any, typed: Sequence[str], where: str, targets: Targets, role: Role = "label"
+) -> list[str]:
     """The label columns: the user's, else the one that is found; see ``find_column``.
 
     Raises:
@@ -124,7 +127,7 @@ def find_labels(columns: Sequence[str], choice: Any, typed: Sequence[str], where
         raise UserError(f"{listed} must name different columns, at least one")
     if targets == "classes" and len(names) > 1:
         raise UserError(f"{listed}: a class is one column, and several are for task=multilabel or task=regression")
-    return [find_column(columns, "label", name, typed, where) for name in names]
+    return [find_column(columns, role, name, typed, where) for name in names]
 
 
 def schema_features(schema: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _item(item: Any, row: int, targets: Targets) -> tuple[str, str | None, Any]:
     elif isinstance(item, Mapping):
         pair = next((pair for pair in TEXT_PAIRS if {*pair} <= item.keys()), None)
         texts = [item[name] for name in pair or usual_columns([*item], "text")[:1]]
-        label = next((item[name] for name in usual_columns([*item], "label")), None)
+        label = next((item[name] for name in usual_columns([*item], "text_label")), None)
     elif isinstance(item, tuple | list) and len(item) == 2:
         texts, label = [item[0]] if isinstance(item[0], str) else item[0], item[1]
     if not texts or not all(isinstance(text, str) for text in texts) or len(texts) > 2:

@@ -17,7 +17,8 @@ class LengthSampler(ViewSampler):
 
     In training the shuffled samples are cut into pools of 50 batches, sorted by length within each, cut into batches,
     and these shuffled: which samples share a batch, and the order of the batches, depend on (seed, epoch) only, and
-    each sample comes once per epoch. Without ``shuffle`` the batches go from short to long.
+    each sample comes once per epoch. Without ``shuffle`` all samples are sorted together, and the order of the batches
+    is always the same, a random one: the first few are no choice of the shortest texts.
 
     Args:
         lengths: tokens of each sample, int64 (N,).
@@ -48,6 +49,7 @@ class LengthSampler(ViewSampler):
             batches = [batches[i] for i in permutation(len(batches), self.seed, epoch, BATCHES).tolist()]
         else:
             order = self._sorted(torch.arange(self.size))
+            batches = [batches[i] for i in permutation(len(batches), 0, 0, BATCHES).tolist()]
         for begin, end in batches[start:]:
             yield epoch, order[begin:end][rank::world]
 

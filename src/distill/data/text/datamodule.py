@@ -37,6 +37,7 @@ class TextOptions:
         teacher_tokenizer: the teacher's; None: the same. Where its content is another the teacher gets ids of its own.
         max_length: tokens at which a text is cut; None: the 99th percentile of the training texts, rounded up to a
             multiple of 8, at most 512 and what the tokenizer says its models take.
+        teacher_max_length: likewise, of a teacher with another vocabulary.
 
     Raises:
         UserError: for a value out of range.
@@ -45,13 +46,15 @@ class TextOptions:
     tokenizer: str
     teacher_tokenizer: str | None = None
     max_length: int | None = None
+    teacher_max_length: int | None = None
 
     def __post_init__(self) -> None:
         if not self.tokenizer:
             raise UserError("data.tokenizer= must name a tokenizer: a folder, or a name on the Hugging Face hub")
-        length = self.max_length
-        if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < SHORTEST):
-            raise UserError(f"data.max_length must be a whole number, {SHORTEST} or more, or null, got {length!r}")
+        for key in ("max_length", "teacher_max_length"):
+            length = getattr(self, key)
+            if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < SHORTEST):
+                raise UserError(f"data.{key} must be a whole number, {SHORTEST} or more, or null, got {length!r}")
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,12 @@ class TextDataModule(DataModule[LoadedTexts]):
                 f"data.teacher_tokenizer={other.name} differ"
             )
         both = replace(own, with_types=own.with_types or (not is_other and other.with_types))
+        if not is_other and other.limit is not None:  # one tokenizer, perhaps with two limits
+            both = replace(both, limit=min(own.limit or other.limit, other.limit))
         encoded, max_length, cut = _encode(splits, both, options.max_length, words)
         teacher, for_teacher = None, dict[str, Encoded]()
         if is_other:
-            for_teacher, teacher_length, _ = _encode(splits, other, options.max_length, words, "the teacher's ")
+            for_teacher, teacher_length, _ = _encode(splits, other, options.teacher_max_length, words, "the teacher's ")
             teacher = Side(other, teacher_length)
         elif other.with_types != own.with_types:
             teacher = Side(other, max_length)
@@ -172,12 +177,21 @@ class TextDataModule(DataModule[LoadedTexts]):
     @property
     def chosen(self) -> dict[str, Any]:
         """Where texts are cut."""
-        return {"max_length": self.loaded.student.max_length}
+        loaded = self.loaded
+        teachers = {"teacher_max_length": loaded.teacher.max_length} if loaded.teacher and self.has_other_inputs else {}
+        return {"max_length": loaded.student.max_length, **teachers}
+
+    @property
+    def has_other_inputs(self) -> bool:
+        """Whether the teacher reads the texts with another vocabulary."""
+        return any(split.teacher is not None for split in self.loaded.splits.values())
 
     @property
     def input_shape(self) -> list[int]:
         """The most tokens of a text."""
-        return [self.loaded.student.max_length]
+        loaded = self.loaded
+        side = loaded.teacher if self._is_teachers and loaded.teacher is not None else loaded.student
+        return [side.max_length]
 
     @property
     def described_shape(self) -> str:

@@ -65,6 +65,8 @@ class HiddenStates(nn.Module):
 
     fixed = ("distance",)  # no schedule can change it
 
+    takes_tokens = True
+
     def __init__(self, distance: Distance = "mse") -> None:
         super().__init__()
         if distance not in DISTANCES:

@@ -111,6 +111,8 @@ class MiniLM(nn.Module):
 
     fixed = ("relation_heads",)  # no schedule can change it
 
+    takes_tokens = True
+
     def __init__(self, relation_heads: int | None = None) -> None:
         super().__init__()
         self.relation_heads = None if relation_heads is None else whole("relation_heads", relation_heads)

@@ -51,6 +51,8 @@ class PKD(nn.Module):
     Of the hidden states (N, L, D) it reads the first position alone: L may differ, as with two tokenizers.
     """
 
+    takes_tokens = True
+
     def __init__(self) -> None:
         super().__init__()
         self.projections = nn.ModuleList()

@@ -1,6 +1,8 @@
 """A text encoder as every other model here: one dict of tensors in, one tensor out."""
 
+import hashlib
 import inspect
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,6 +65,12 @@ class TextModel(nn.Module):
     def config(self) -> Any:
         """The configuration of transformers; ``id2label`` has the classes' names."""
         return self.model.config
+
+    def extra_repr(self) -> str:
+        """What shapes it beside its modules: the configuration, and the pooling."""
+        config = {key: value for key, value in self.config.to_dict().items() if key not in ("_name_or_path", "dtype")}
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return f"config={digest}, pooling={self.pooling}"
 
     def _head_path(self) -> str | None:
         if self.output == "embedding":

@@ -103,7 +103,9 @@ def find_pooling(name: str, output: Output, pooling: str | None) -> Pooling | No
     if output != "embedding":
         return None
     modules = read_json(name, "modules.json")
-    folders = [m.get("path") for m in modules or () if str(m.get("type", "")).endswith(".Pooling")]
+    folders = [
+        m.get("path") for m in modules or () if isinstance(m, dict) and str(m.get("type", "")).endswith(".Pooling")
+    ]
     described = read_json(name, f"{(folders or ['1_Pooling'])[0]}/config.json") if folders or modules is None else None
     return read_pooling(name, modules, described, pooling)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill.config import validation
+from distill.config.default_teacher import starts_from_teacher
 from distill.config.instantiate import instantiate
 from distill.config.schema import KDConfig, TrainConfig
 from distill.training.flows.assistants import Assistants
@@ -22,6 +23,7 @@ from distill.training.roles import STUDENT, TEACHER, TEACHERS, Role
 from distill.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from distill.data import DataModule
     from distill.distillation.criterion import Criterion
     from distill.distillation.model_info import NamedModel
     from distill.training.flows.base import Combine
@@ -69,6 +71,19 @@ class Flows:
             raise UserError(f"kd.{self.used[0].key} needs a term that learns from a teacher, and none of these does")
         for flow in self.used:
             flow.check_criterion(criterion)
+
+    def check_inputs(self, data: DataModule[Any]) -> None:
+        """Raises a UserError for chains and ensembles whose models would be given each other's inputs."""
+        several = [flow.key for flow in self.used if flow in FLOWS]
+        if several and data.has_other_inputs:
+            raise UserError(
+                f"kd.{several[0]}: teacher and student have different tokenizers, and its models would need both: "
+                "give all of them one tokenizer"
+            )
+        if several and starts_from_teacher(self.cfg):
+            raise UserError(
+                f"kd.{several[0]} cannot be combined with model=from_teacher, which starts from one teacher"
+            )
 
     @property
     def has_teacher(self) -> bool:

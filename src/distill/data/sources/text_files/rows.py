@@ -110,12 +110,12 @@ def find_columns(
     if split is not None and split not in names:
         raise UserError(f"{where}: there is no column {split!r} of splits (data.source.split_column)")
     split = split or next((name for name in names if name.lower() == "split"), None)
-    role: Any = "tags" if choices.targets == "tokens" else "label"
+    role: Any = "tags" if choices.targets == "tokens" else "text_label"
     if choices.targets == "none" or not (needs_labels or usual_columns(names, role) or choices.label in names):
         return Columns(texts, [], split)
     if choices.targets == "tokens":
         return Columns(texts, [find_column(names, "tags", choices.label, [], where)], split)
-    return Columns(texts, find_labels(names, choices.label, labels, where, choices.targets), split)
+    return Columns(texts, find_labels(names, choices.label, labels, where, choices.targets, role), split)
 
 
 def problem(value: Any, what: str = "text") -> str | None:
