@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+import text_runs
 from copies import begin, copy_run
 from distill.sweeps import record
 from distill.utils.logging import setup_logging
@@ -54,6 +55,20 @@ def distilled(outputs):
 def alone(outputs):
     run_job(outputs / "alone", *TINY, "kd=none")
     return outputs / "alone"
+
+
+@pytest.fixture(scope="session")
+def text_run(tmp_path_factory):
+    """A function that returns the folder of the run of a task on texts, trained at the first call."""
+    base = tmp_path_factory.mktemp("texts")
+    text_runs.files(base)
+
+    def folder(task):
+        if not (base / task).is_dir():
+            run_job(base / task, *text_runs.arguments(base, task))
+        return base / task
+
+    return folder
 
 
 @pytest.fixture

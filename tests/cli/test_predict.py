@@ -14,7 +14,7 @@ from PIL import Image
 import distill
 from distill.cli import predict
 from distill.cli.predict import Options
-from distill.evaluation.predict import list_images
+from distill.evaluation.predict.images import list_images
 from distill.evaluation.runs import Run
 from distill.utils.errors import UserError
 from jobs import ROOT, TINY, run_job
@@ -43,7 +43,7 @@ def images(folder, tmp_path_factory):
 
 
 def run(capsys, *files, **keys):
-    status = predict.predict(Options(run=keys.pop("run"), images=[str(f) for f in files], **keys))
+    status = predict.predict(Options(run=keys.pop("run"), inputs=[str(f) for f in files], **keys))
     printed = capsys.readouterr()
     return status, printed.out, printed.err
 
@@ -140,7 +140,7 @@ def test_what_is_meant(images, tmp_path):
 def test_mistakes(folder, images, tmp_path):
     def fails(**keys):
         with pytest.raises(UserError) as caught:
-            predict.predict(Options(**{"run": str(folder), "images": [str(images)], **keys}))
+            predict.predict(Options(**{"run": str(folder), "inputs": [str(images)], **keys}))
         return str(caught.value)
 
     assert fails(format="xml").startswith("format=xml is unknown; ")

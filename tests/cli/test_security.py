@@ -17,7 +17,7 @@ from distill.config import command_line
 from distill.data import Preprocess
 from distill.data.sources import image_folder
 from distill.data.vision.pixels import BrokenImageError
-from distill.evaluation.predict import predict_files
+from distill.evaluation.predict.images import predict_images
 from distill.evaluation.runs import Run
 from distill.export import standalone
 from distill.sweeps import jobs as sweep_jobs, record
@@ -53,7 +53,7 @@ def commands(folder, output, other):
         "against": lambda: evaluate.evaluate(
             evaluate.Options(run=str(other), against=str(folder), output=str(output / "evaluated"))
         ),
-        "predict": lambda: predict.predict(predict.Options(run=str(folder), images=[str(image)])),
+        "predict": lambda: predict.predict(predict.Options(run=str(folder), inputs=[str(image)])),
         "export": lambda: export.export(
             export.Options(run=str(folder), format="safetensors", output=str(output / "exported"), seconds=0)
         ),
@@ -321,7 +321,7 @@ def test_decompression_bombs_are_named(distilled, tmp_path, monkeypatch):
         Image.new("L", (side, 8)).save(tmp_path / "data" / split / name)
     fine, bomb = tmp_path / "data" / "a" / "fine.png", tmp_path / "data" / "a" / "bomb.png"
     with pytest.warns(Image.DecompressionBombWarning):
-        predictions = list(predict_files(distill.load(distilled), [str(fine), str(bomb)], 1, 2, 1))
+        predictions = list(predict_images(distill.load(distilled), [str(fine), str(bomb)], 1, 2, 1))
     reason = "9×8 pixels are more than Pillow's limit of 64"
     assert [prediction.error for prediction in predictions] == [None, reason]
     images = image_folder(tmp_path / "data").train

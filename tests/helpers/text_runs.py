@@ -6,8 +6,9 @@ from text_helpers import write_jsonl
 from text_models import WORDS, save_model, save_tokenizer
 
 NOUNS, PLACES = ("cat", "dog"), ("mat", "tree")
-SHORT = ("threads=1", "trainer.max_epochs=2", "teacher.recipe.max_epochs=2", "logger=csv", "compile=false",
-         "model.layers=2", "data.batch_size=8", "optimizer.lr=1e-3", "teacher.recipe.optimizer.lr=1e-3")  # fmt: skip
+SHORT = ("threads=1", "trainer.max_epochs=12", "teacher.recipe.max_epochs=12", "logger=csv", "model.layers=2",
+         "data.batch_size=8", "teacher.recipe.batch_size=8", "optimizer.lr=3e-3",
+         "teacher.recipe.optimizer.lr=3e-3")  # fmt: skip
 
 
 def sentences(n: int) -> list[list[str]]:
@@ -20,7 +21,7 @@ def sentences(n: int) -> list[list[str]]:
     return rows
 
 
-def rows(task: str, n: int = 48) -> list[dict]:
+def rows(task: str, n: int = 240) -> list[dict]:
     """Rows of a file of JSON lines for a task."""
     made = []
     for i, words in enumerate(sentences(n)):
@@ -51,7 +52,4 @@ def arguments(folder: Path, task: str) -> list[str]:
     write_jsonl(folder / f"{task}.jsonl", rows(task))
     name = "classification" if task == "pairs" else task
     made = ["data=text", f"data.root={folder / f'{task}.jsonl'}", f"task={name}", f"teacher.name={folder / 'bert'}"]
-    made += [f"model.name={folder / 'bert'}", *SHORT]
-    if task == "embedding":
-        made = [each for each in made if "recipe" not in each]
-    return made
+    return [*made, *(each for each in SHORT if task != "embedding" or "recipe" not in each)]

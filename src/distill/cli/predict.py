@@ -1,9 +1,9 @@
-"""``python predict.py``: predictions for image files."""
+"""``python predict.py``: predictions for images or texts."""
 
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,14 +13,7 @@ from typing import IO, Any
 from distill.cli.commands import launch
 from distill.config import own_code, trust
 from distill.config.options import arg
-from distill.evaluation.predict import (
-    CSVWriter,
-    JSONWriter,
-    Prediction,
-    ValuesCSVWriter,
-    list_images,
-    predict_files,
-)
+from distill.evaluation.predict.writers import CSVWriter, JSONWriter, Prediction
 from distill.evaluation.run_folder import RunFolder
 from distill.utils.atomic import atomic_path
 from distill.utils.errors import UserError, check_choice, check_range, nearest
@@ -29,13 +22,16 @@ from distill.utils.processes import usable_cores
 
 log = logging.getLogger(__name__)
 
-ABOUT = """Classifies images with the student of a finished run, or predicts what else its task is.
+ABOUT = """Classifies images or texts with the student of a finished run, or predicts what else its task is.
 
   {command} run=outputs/2026-01-31/12-00-00 images/*.jpg
   find photos -name '*.jpg' | {command} run=outputs/2026-01-31/12-00-00 - format=json output=found.json
+  {command} run=outputs/2026-01-31/12-00-00 mails.jsonl more.csv notes.txt
 
-Images are files, folders (searched with their subfolders), or - for a list on stdin, a path a line. A file that
-cannot be read is reported on stderr and in the output; the exit status is then 3, and 0 where all were read."""
+Images are files, folders (searched with their subfolders), or - for a list on stdin, a path a line. Texts are the lines
+of .txt files and of - (stdin), the rows of .jsonl, .csv, .tsv and .parquet files, and each .txt file of a folder; of
+pairs a line has a tab between the two. What cannot be read is reported on stderr and in the output; the exit status is
+then 3, and 0 where all were read."""
 
 FORMATS = ("csv", "json")
 SOME_FAILED = 3
@@ -49,14 +45,16 @@ class Options:
     """The keys of ``predict.py``."""
 
     run: str = arg("a finished run's folder, or a weights file in it")
-    images: list[str] = arg("files, folders, or - for a list on stdin; may be given without the key", [])
+    inputs: list[str] = arg("files, folders, or - for stdin; may be given without the key", [])
     format: str = arg("csv or json", "csv")
     output: str | None = arg("file to write; null: stdout", None)
     trust: Any = arg(trust.HELP, None)
     code: str | None = arg(own_code.HELP, None)
     overwrite: bool = arg("replace that file where it exists", False)
-    top: int = arg("classes named per image", 1)
-    batch_size: int = arg("images per forward", 64)
+    text: str | None = arg("column of the texts; null: as in training, or found by its name", None)
+    text_pair: str | None = arg("column of the second text of each pair; null: likewise", None)
+    top: int = arg("classes named per sample", 1)
+    batch_size: int = arg("samples per forward", 64)
     threads: int | None = arg("threads that decode images; null: one per core", None)
     device: str = arg("cpu, cuda, or auto: whichever is there", "auto")
 
@@ -95,27 +93,49 @@ def _opened(output: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def _writer(options: Options, file: IO[str], predictor: Any) -> CSVWriter | ValuesCSVWriter | JSONWriter:
+def _writer(options: Options, file: IO[str], predictor: Any, sample: Sequence[str]) -> CSVWriter | JSONWriter:
     if options.format == "json":
         return JSONWriter(file)
     if predictor.task.has_classes:
-        return CSVWriter(file, options.top)
+        return CSVWriter.of_classes(file, sample, options.top)
+    if predictor.task.targets == "tokens":
+        return CSVWriter.of_tags(file, sample)
     labels = ["labels"] if predictor.task.targets == "multilabel" else []
-    return ValuesCSVWriter(file, [*labels, *predictor.classes])
+    return CSVWriter.of_values(file, sample, [*labels, *predictor.classes])
+
+
+def _images(options: Options) -> tuple[int, Callable[[Any], Iterator[Prediction]]]:
+    """How many images there are, and what predicts for them."""
+    from distill.evaluation.predict.images import list_images, predict_images
+
+    files = list_images(options.inputs, map(os.fsdecode, sys.stdin.buffer))  # names of any bytes, as in arguments
+    threads = options.threads or usable_cores()
+    return len(files), lambda predictor: predict_images(predictor, files, options.top, options.batch_size, threads)
+
+
+def _texts(options: Options, folder: RunFolder) -> tuple[int, Callable[[Any], Iterator[Prediction]]]:
+    """How many texts there are, and what predicts for them."""
+    from distill.data.sources.text_files.rows import Choices
+    from distill.data.text.preprocess import TextPreprocess
+    from distill.evaluation.predict.text_files import read_texts
+    from distill.evaluation.predict.texts import predict_texts
+
+    data: dict[str, Any] = folder.config.get("data") or {}
+    encoding = str((data.get("source") or {}).get("encoding") or "utf-8")
+    trained = Choices(data.get("text"), data.get("text_pair"), encoding=encoding)
+    given = Choices(options.text, options.text_pair, encoding=encoding)
+    preprocess = TextPreprocess.from_dict(folder.summary.data.preprocess)
+    files = read_texts(options.inputs, sys.stdin.buffer, preprocess, given, trained)
+    return sum(map(len, files)), lambda predictor: predict_texts(predictor, files, options.top, options.batch_size)
 
 
 def predict(options: Options) -> int:
-    """Predicts for all files; the exit status is 3 where some could not be read, else 0."""
+    """Predicts for all images or texts; the exit status is 3 where some could not be read, else 0."""
     check(options)
     folder = RunFolder(options.run)
-    classes, task = folder.classes, folder.summary.task
-    if not task.has_classes and options.top != 1:
-        raise UserError(f"top={options.top} is for classes, and the run's task is {task.name}")
-    if folder.summary.data.targets == "none" and options.format == "csv":
-        raise UserError("format=csv has a column per value, and the run's model gives embeddings: set format=json")
-    if task.has_classes and options.top > len(classes):
-        raise UserError(f"top={options.top}: the model knows {len(classes)} classes")
-    files = list_images(options.images, map(os.fsdecode, sys.stdin.buffer))  # names of any bytes, as in arguments
+    _check_run(options, folder)
+    is_text = folder.of_texts
+    count, predict_all = _texts(options, folder) if is_text else _images(options)
     from rich.console import Console
     from rich.progress import track
 
@@ -123,22 +143,41 @@ def predict(options: Options) -> int:
 
     predictor = distill.load(options.run, options.trust, options.code)
     predictor.to(_device(options.device))
+    sample = ["file", *(["line", "text"] if is_text else [])]
+    sample += ["text_pair"] if is_text and predictor.preprocess.pairs else []
     failed = 0
     with _opened(Path(options.output)) if options.output else nullcontext(sys.stdout) as file:
-        writer = _writer(options, file, predictor)
-        threads = options.threads or usable_cores()
-        predictions: Iterable[Prediction] = predict_files(predictor, files, options.top, options.batch_size, threads)
-        if len(files) >= MANY and sys.stderr.isatty():
-            predictions = track(predictions, "images", len(files), console=Console(stderr=True), transient=True)
+        writer = _writer(options, file, predictor, sample)
+        predictions: Iterable[Prediction] = predict_all(predictor)
+        if count >= MANY and sys.stderr.isatty():
+            what = "texts" if is_text else "images"
+            predictions = track(predictions, what, count, console=Console(stderr=True), transient=True)
         for prediction in predictions:
             writer.write(prediction)
             if prediction.error:
                 failed += 1
-                log.warning(f"{prediction.file}: {prediction.error}")
+                log.warning(f"{prediction.place}: {prediction.error}")
         writer.close()
     if failed:
-        print(f"{failed} of {len(files)} files could not be read", file=sys.stderr, flush=True)
+        what = "texts" if is_text else "files"
+        print(f"{failed} of {count} {what} could not be read", file=sys.stderr, flush=True)
     return SOME_FAILED if failed else 0
 
 
-main = partial(launch, Options, predict, ABOUT, rest="images")
+def _check_run(options: Options, folder: RunFolder) -> None:
+    """A ``UserError`` for keys that do not fit the run."""
+    classes, task = folder.classes, folder.summary.task
+    if not task.has_classes and options.top != 1:
+        raise UserError(f"top={options.top} is for classes, and the run's task is {task.name}")
+    if folder.summary.data.targets == "none" and options.format == "csv":
+        raise UserError("format=csv has a column per value, and the run's model gives embeddings: set format=json")
+    if task.has_classes and options.top > len(classes):
+        raise UserError(f"top={options.top}: the model knows {len(classes)} classes")
+    named = next((key for key in ("text", "text_pair") if getattr(options, key) is not None), None)
+    if named and not folder.of_texts:
+        raise UserError(f"{named}= names a column of texts, and the run is of images")
+    if options.text_pair is not None and options.text is None:
+        raise UserError(f"text_pair={options.text_pair} names the second text of a pair: set text= too")
+
+
+main = partial(launch, Options, predict, ABOUT, rest="inputs")

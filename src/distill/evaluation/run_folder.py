@@ -66,6 +66,12 @@ class RunFolder:
         return self.folder.joinpath(*names)
 
     @property
+    def of_texts(self) -> bool:
+        """Whether its samples are texts."""
+        preprocess = self.summary.data.preprocess
+        return isinstance(preprocess, dict) and preprocess.get("kind") == "text"
+
+    @property
     def roles(self) -> list[Role]:
         """The roles of the run's models."""
         return list(self.summary.models)

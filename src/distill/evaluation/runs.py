@@ -1,30 +1,31 @@
 """A finished run's models with their weights, and its data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor, nn
 
 from distill.config import own_code, schema, validation
 from distill.config.trust import Trust, modules
 from distill.data import DataModule, ImageDataModule, Preprocess
+from distill.data.text.kept import TEACHER_TOKENIZER, TOKENIZER
 from distill.data.text.preprocess import TextPreprocess
 from distill.distillation.model_info import NamedModel
+from distill.evaluation.predictor import Predictor
 from distill.evaluation.run_folder import RunFolder
 from distill.tasks.base import Task
 from distill.training.builder import build_model, build_task, wrap_student
 from distill.training.flows import Flows
+from distill.training.kept_files import config_folder
 from distill.training.load_data import load_data
-from distill.training.roles import TEACHER, Role, RoleKind
+from distill.training.roles import STUDENT, TEACHER, Role, RoleKind
 from distill.training.summary import FILE, TeacherResult, unreadable
 from distill.utils.checkpoints import load_weights
 from distill.utils.errors import UserError, first_line
-from distill.utils.inputs import to_device
 
 # A run may be somebody else's.
 LARGEST = {"classes": 1_000_000, "channels": 1024, "height": 16384, "width": 16384, "max_length": 1_000_000}
@@ -68,7 +69,7 @@ class Run(RunFolder):
         code: their folder, as in ``code=``.
 
     Attributes:
-        preprocess: of one image.
+        preprocess: of one image, or of texts.
         settings: the run's configuration.
     """
 
@@ -91,6 +92,9 @@ class Run(RunFolder):
             place = getattr(error, "full_key", None)
             raise unreadable(self.folder / FILE, f"config.{place}: {first_line(error)}") from error
         validation.present(self.settings)
+        if self._kept(TOKENIZER):
+            self.settings.data.tokenizer = self._kept(TOKENIZER)
+            self.settings.data.teacher_tokenizer = self._kept(TEACHER_TOKENIZER) or self._kept(TOKENIZER)
         self.flows = Flows(self.settings)
 
     def _recorded_preprocess(self) -> Preprocess | TextPreprocess:
@@ -107,7 +111,14 @@ class Run(RunFolder):
             least = 0 if key == "classes" and self.summary.data.targets == "none" else 1
             if not isinstance(size, int) or not least <= size <= LARGEST[key]:
                 raise unreadable(file, f"{key} of its data is {size!r}, not in [{least}, {LARGEST[key]}]")
+        if isinstance(found, TextPreprocess):
+            found = replace(found, tokenizer=self._kept(TOKENIZER) or found.tokenizer)
         return found
+
+    def _kept(self, name: str) -> str | None:
+        """A folder of the run's own with a tokenizer, which is read in place of the original."""
+        folder = (self.folder / name).absolute()
+        return str(folder) if self.summary.data.tokenizer and folder.is_dir() else None
 
     @property
     def image_preprocess(self) -> Preprocess:
@@ -159,9 +170,9 @@ class Run(RunFolder):
             UserError: the weights do not fit, or cannot be read.
         """
         settings, wrapper = self.settings, self.settings.kd.student_wrapper
-        student = self._build(settings.model, "model", "the student")
+        student = self._build(settings.model, "model", STUDENT)
         if wrapper:
-            teacher = self._build(settings.teacher, "teacher", "the teacher")
+            teacher = self._build(settings.teacher, "teacher", TEACHER)
             student = wrap_student(wrapper, student, teacher, self.preprocess.example(4), settings.channels_last)
         return _with_weights(student, self.weights)
 
@@ -182,7 +193,7 @@ class Run(RunFolder):
         """
         config, name, result = self.flows.models()[role], f"the {role.label}", self.summary.models[role]
         if isinstance(result, TeacherResult):
-            model = self._build(config.node, config.key, name, pretrained=result.path is None)
+            model = self._build(config.node, config.key, role, pretrained=result.path is None)
             if result.path is None:
                 model.model.eval()
                 return model
@@ -196,50 +207,27 @@ class Run(RunFolder):
         if not path.is_file():
             missing = path.relative_to(self.folder)
             raise UserError(f"run {self.folder} has no {missing}: {name}'s weights are missing")
-        return _with_weights(self._build(config.node, config.key, name), path)
+        return _with_weights(self._build(config.node, config.key, role), path)
 
-    def _build(self, node: dict[str, Any], key: str, name: str, pretrained: bool = False) -> NamedModel:
+    def _build(self, node: dict[str, Any], key: str, role: Role, pretrained: bool = False) -> NamedModel:
         """A model of the run without its weights; pretrained ones are fetched only if ``pretrained``."""
         if "pretrained" in node and not pretrained:
             node = {**node, "pretrained": False}
+        kept = config_folder(self.folder, role).absolute()
+        ours = isinstance(self.preprocess, TextPreprocess) and str(node["_target_"]).startswith("distill.models.")
+        if ours and not pretrained and kept.is_dir():
+            node = {"_target_": "distill.models.hf_model", "name": str(kept), "pretrained": False}
+        who = f"the {role.label}"
         with torch.random.fork_rng(devices=[]):
-            return build_model(node, key, name, self._data_facts, self.task, self.settings.channels_last)
+            model = build_model(node, key, who, self._data_facts, self.task, self.settings.channels_last)
+        recorded = self.summary.models.get(role)
+        return model if recorded is None else replace(model, name=recorded.name)
 
 
 def _with_weights(model: NamedModel, path: Path) -> NamedModel:
     load_weights(model.model, path, model.model_info.name, model.without)
     model.model.eval()
     return model
-
-
-class Predictor(nn.Module):
-    """A run's student (in eval mode) with its preprocessing, its task, and the names of its outputs."""
-
-    def __init__(
-        self, model: nn.Module, preprocess: Preprocess | TextPreprocess, classes: tuple[str, ...], task: Task
-    ) -> None:
-        super().__init__()
-        self.task = task
-        self.model = model
-        self.preprocess: Any = preprocess
-        self.classes = classes
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (N, C) of a preprocessed batch."""
-        logits: Tensor = self.model(inputs)
-        return logits
-
-    @torch.inference_mode()
-    def predict(self, images: list[Any]) -> list[Any]:
-        """What is predicted for each PIL image (or tensor C×H×W).
-
-        Returns:
-            Of a classifier (class, probability); of another task a dictionary, see :meth:`Task.decode`.
-        """
-        device = next(self.model.parameters()).device
-        inputs = to_device(self.preprocess.batch(images), device)
-        decoded = self.task.decode(self(inputs), self.classes)
-        return [(each["class"], each["probability"]) for each in decoded] if self.task.has_classes else decoded
 
 
 def load(path: str | Path, trust: str | Sequence[str] | None = None, code: str | Path | None = None) -> Predictor:

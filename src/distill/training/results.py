@@ -26,6 +26,7 @@ from distill.training.closing_table import table
 from distill.training.evaluation_module import EvaluationModule
 from distill.training.final_scores import add_final_scores
 from distill.training.fit import FitResult
+from distill.training.kept_files import keep_for_opening
 from distill.training.module import DistillationModule
 from distill.training.plan import Experiment, TrainingStage
 from distill.training.roles import Role, RoleKind
@@ -230,6 +231,7 @@ def conclude(
         config=experiment.config,
         task=experiment.task.info,
     )
+    keep_for_opening(models, experiment)
     add_final_scores(run_summary.models, models, experiment)
     summary.write(run_summary, experiment.folder)
     if log.isEnabledFor(logging.INFO):

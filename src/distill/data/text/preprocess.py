@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from distill.data.text.encoded import Encoded
 from distill.data.text.tokenize import TextTokenizer, load_tokenizer
+from distill.utils.errors import UserError
 
 Text = str | tuple[str, str] | Sequence[str]
 
@@ -52,13 +54,36 @@ class TextPreprocess:
             ``input_ids``, ``attention_mask`` and, where the tokenizer gives them, ``token_type_ids``, int64 (B, L).
 
         Raises:
-            UserError: the tokenizer cannot be loaded.
+            UserError: the tokenizer cannot be loaded; something that is no text.
         """
-        tokenizer = self.loaded
-        kinds = {"pairs": tuple, "words": list}
-        kind = next((kinds[name] for name in kinds if getattr(self, name)), str)
-        encoded = tokenizer.encode([[kind(text) for text in texts]], self.words, max_length=self.max_length)
-        return encoded.batch(torch.arange(len(texts)), tokenizer.pad_id, tokenizer.with_types, self.max_length)
+        return self.padded(self.encode(self.checked(texts)), torch.arange(len(texts)))
+
+    def encode(self, texts: Sequence[Any]) -> Encoded:
+        """The tokens of texts as :meth:`checked` returns them."""
+        return self.loaded.encode([texts], self.words, max_length=self.max_length)
+
+    def padded(self, encoded: Encoded, at: Tensor) -> dict[str, Tensor]:
+        """Some of the texts, int64 (B,), as inputs of a model; see :meth:`__call__`."""
+        return encoded.batch(at, self.loaded.pad_id, self.loaded.with_types, self.max_length)
+
+    def checked(self, texts: Sequence[Any]) -> list[Any]:
+        """The texts as strings, tuples of two, or lists of words, into which a string is split at its blanks.
+
+        Raises:
+            UserError: something else, or an empty text.
+        """
+        if isinstance(texts, str):
+            raise UserError(f"a list of texts is needed, got the one text {texts[:40]!r}: put it in a list")
+        made: list[Any] = []
+        for number, text in enumerate(texts, 1):
+            parts = text.split() if self.words and isinstance(text, str) else text
+            parts = [parts] if isinstance(parts, str) else list(parts) if isinstance(parts, tuple | list) else []
+            fits = len(parts) == 2 if self.pairs else bool(parts) and (self.words or isinstance(text, str))
+            if not fits or not all(isinstance(part, str) and part.strip() for part in parts):
+                what = "a pair of texts" if self.pairs else "a list of words" if self.words else "a text"
+                raise UserError(f"text {number} must be {what}, none of them empty, got {str(text)[:60]!r}")
+            made.append(tuple(parts) if self.pairs else parts if self.words else parts[0])
+        return made
 
     def first_tokens(self, sentences: Sequence[Sequence[str]]) -> Tensor:
         """Where in ``__call__``'s result each word begins, int64 (B, W); -1 of a word that was cut, or of none."""

@@ -34,6 +34,7 @@ class TextTokenizer:
         with_types: whether its models take ``token_type_ids``.
         limit: the most tokens that its models take; None: it does not say.
         side: where a text that is too long is cut, "right" or "left".
+        whole: the tokenizer of transformers.
     """
 
     name: str
@@ -42,6 +43,7 @@ class TextTokenizer:
     with_types: bool
     limit: int | None
     side: str
+    whole: Any
 
     @property
     def content(self) -> str:
@@ -137,7 +139,7 @@ def load_tokenizer(name: str, key: str = "data.tokenizer", words: bool = False) 
     backend.no_padding()
     with_types = "token_type_ids" in loaded.model_input_names
     side, pad_id = loaded.truncation_side, int(loaded.pad_token_id)
-    return TextTokenizer(located, backend, pad_id, with_types, _limit(loaded, located), side)
+    return TextTokenizer(located, backend, pad_id, with_types, _limit(loaded, located), side, loaded)
 
 
 def _of_words(backend: Any) -> Any:

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -97,6 +98,15 @@ class TextModel(nn.Module):
             return logits
         embedding: Tensor = self.head(self.pooling(output.last_hidden_state, inputs["attention_mask"]))
         return embedding
+
+    def save_config(self, folder: str | Path) -> None:
+        """Writes into a folder that exists what :func:`hf_model` needs to build it without weights: JSON."""
+        config = deepcopy(self.config)
+        if hasattr(config, "auto_map"):
+            del config.auto_map  # code of a repository, which is never run
+        config.save_pretrained(folder)
+        if self.pooling is not None:
+            self.pooling.save(Path(folder), int(config.hidden_size))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors that plain ``from_pretrained`` of transformers loads.

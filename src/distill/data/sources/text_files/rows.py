@@ -3,7 +3,7 @@
 import codecs
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -31,6 +31,7 @@ class Choices:
     encoding: str = "utf-8"
     on_broken: OnBroken = "error"
     targets: Any = "classes"  # Targets, or "tokens"
+    told: Callable[[int, str], object] | None = None  # is called for what cannot be read, which is left out
 
     def __post_init__(self) -> None:
         if self.on_broken not in get_args(OnBroken):
@@ -194,6 +195,9 @@ class Collector:
 
     def broken(self, number: int, what: str) -> None:
         """The line with this number cannot be read."""
+        if self.choices.told is not None:
+            self.choices.told(number, what)
+            return
         message = f"line {number} of {printable(self.path.name)}: {what}"
         if self.choices.on_broken == "error":
             raise UserError(f"{message}; data.on_broken=skip leaves such lines out")

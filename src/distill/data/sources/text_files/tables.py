@@ -70,6 +70,9 @@ def table_rows(
             if wrong is None:
                 rows.append(row)
                 continue
+            if choices.told is not None:
+                choices.told(start + row + 1, wrong)
+                continue
             broken.append(f"row {start + row + 1} of {where_name}: {wrong}")
             if choices.on_broken == "error":
                 raise UserError(f"{broken[0]}; data.on_broken=skip leaves such rows out")
@@ -79,6 +82,7 @@ def table_rows(
     at = np.concatenate(good) if good else np.zeros(0, np.int64)
     if broken:
         log.warning("%s: %d broken rows left out (%s)", where_name, len(broken), broken[0])
+    if len(at) < len(table):
         labels = {name: [values[row] for row in at] for name, values in labels.items()}
     if not len(at):
         raise UserError(f"{where_name} holds no row of data")
