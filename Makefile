@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo train browser test test-slow test-cluster bench parity campaign check format lock clean
+.PHONY: help setup demo demo-text train browser test test-slow test-cluster bench parity campaign check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,12 @@ $(READY): requirements.lock pyproject.toml
 
 demo: setup  ## the main job on the embedded digits: teacher, student, comparison
 	@$(BIN)/python train.py $(ARGS)
+
+demo-text: setup  ## a job on texts: docstrings of installed packages, told apart by package
+	@$(BIN)/python tools/demo_text.py outputs/demo-text
+	@$(BIN)/python train.py data=text data.root=outputs/demo-text/docstrings.jsonl data.max_length=32 \
+	  teacher=bert_tiny teacher.layers=3 teacher.tokenizer=outputs/demo-text/tokenizer teacher.recipe.max_epochs=8 \
+	  model=bert_tiny model.layers=1 model.width=64 optimizer.lr=0.002 trainer.max_epochs=8 $(ARGS)
 
 train: setup  ## python train.py with ARGS="model=resnet18 kd.T=4"
 	@$(BIN)/python train.py $(ARGS)

@@ -21,12 +21,15 @@ GROUPS = {
     if group.is_dir() and group.name != "__pycache__"
 }
 EVERY = [(group, option) for group, options in GROUPS.items() for option in options]
+TEXT = ["data.root=README.md", "teacher.name=x"]
 NEEDED = {
     "imagefolder": ["data.root=tests"],
     "huggingface": ["data.source.name=x"],
     "parquet": ["data.root=."],
     "csv": ["data.root=README.md"],
-    "text": ["data.root=README.md", "teacher.name=x"],
+    "text": TEXT,
+    **{key: ["data=text", *TEXT] for key in ("bert_mini", "bert_small", "bert_tiny", "from_teacher")},
+    "hf": ["data=text", *TEXT, "model.name=y"],
 }
 
 

@@ -3,10 +3,13 @@ import sys
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from distill.config.compose import ERRORS, compose
 from distill.config.explain import check_flags, explain, familiar
+from distill.config.schema import typed
 from distill.utils.errors import UserError
+from jobs import composed
 
 
 @pytest.mark.parametrize(
@@ -146,3 +149,16 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(ValueError, match="Unable to configure handler") as caught:
         logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "handlers": {"file": handler}})
     assert explain(caught.value) == f"{tmp_path}: Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("data=text", "teacher=bert_tiny", "model=bert_tiny"), "model.tokenizer follows a key that follows it"),
+        (("model=bert_tiny", "teacher=resnet20"), "model.tokenizer follows teacher.tokenizer, which there is not"),
+    ],
+)  # fmt: skip
+def test_keys_that_follow_others(overrides, message):
+    with pytest.raises(OmegaConfBaseException) as error:
+        typed(composed(*overrides))
+    assert message in explain(error.value)

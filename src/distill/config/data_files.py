@@ -10,14 +10,6 @@ def check(cfg: TrainConfig) -> None:
     """Raises a UserError for data that are not named, or are not there."""
     source = cfg.data.source
     kind = str(source.get("_target_", "")).rpartition(".")[2]
-    if cfg.data.kind == "text" and cfg.data.tokenizer is None:
-        raise UserError(
-            "data=text needs a model with a tokenizer: teacher.name=<folder or name on the Hugging Face Hub>"
-        )
-    if cfg.data.kind == "text" and cfg.compile is True:
-        raise UserError("compile=true compiles for one shape, and texts differ in length: leave compile=auto")
-    if cfg.data.kind == "text" and cfg.data.root is None and "None" in str(source):
-        raise UserError("data=text needs the texts: data.root=<file or folder>")
     if kind in ("image_folder", "parquet") and cfg.data.root is None and "None" in str(source):
         raise UserError(f"data={cfg.data.name} needs the folder of the images: data.root=<folder>")
     if kind == "csv" and not Path(str(source.get("root"))).exists():

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from distill.config import data_files, named_models, own_code, weights_files
+from distill.config import data_files, kinds, named_models, own_code, weights_files
 from distill.config.key_sets import LEFT_TO_THE_DATA
 from distill.config.nodes import check_node
 from distill.config.schedules import check_epochs, is_schedule, parse
@@ -233,6 +233,7 @@ def present(cfg: TrainConfig) -> None:
 def _files(cfg: TrainConfig) -> None:
     own_code.check_folder(cfg.code)
     weights_files.check(cfg)
+    kinds.check(cfg)
     data_files.check(cfg)
 
 

@@ -65,7 +65,7 @@ def weights_of(init: str) -> Path:
     return path / present[0]
 
 
-def _models(cfg: TrainConfig) -> Iterator[tuple[str, Node]]:
+def models(cfg: TrainConfig) -> Iterator[tuple[str, Node]]:
     """Every model's node, with its dotted key."""
     yield from (("model", cfg.model), ("teacher", cfg.teacher))
     for name in ("teachers", "assistants", "peers"):
@@ -88,7 +88,7 @@ def check(cfg: TrainConfig) -> None:
     if cfg.init is not None:
         check_checkpoint(str(weights_of(cfg.init)), "init")
     check_checkpoint(cfg.teacher.get("checkpoint"), "teacher.checkpoint")
-    for key, node in _models(cfg):
+    for key, node in models(cfg):
         if is_teacher(key) and str(node.get("_target_")).startswith(_KNOWN):
             check_preprocess(node.get("preprocess"), f"{key}.preprocess")
         if node.get("backbone") is None or not str(node.get("_target_")).startswith(_KNOWN):

@@ -34,12 +34,13 @@ def build_term(
             raise UserError(
                 f"term '{term.name}' reads the embedding of {model_info.name}, which has no single linear classifier"
             )
-    pairs = _layer_pairs(term, student, teacher) if teacher and term.uses_features else []
-    if pairs and student.attention and not (isinstance(term.loss, TakesTokens) and term.loss.takes_tokens):
+    reads_layers = teacher is not None and term.uses_features
+    if reads_layers and student.attention and not (isinstance(term.loss, TakesTokens) and term.loss.takes_tokens):
         raise UserError(
             f"term '{term.name}' compares maps of images, and the layers of {student.name} give tokens, some of them "
             "padding: kd=hidden, minilm and pkd leave that out"
         )
+    pairs = _layer_pairs(term, student, teacher) if teacher and term.uses_features else []
     prototype = term.loss if isinstance(term.loss, nn.Module) else Function(term.loss)
     losses = [copy.deepcopy(prototype) for _ in range(len(pairs) if term.pairwise else 1)]
     for i, loss in enumerate(losses):

@@ -90,6 +90,9 @@ def build_model(
         shown: Any = getattr(data, "preprocess")  # noqa: B009 - of images, which settle has made sure of
         see_with(model, own, shown.mean, shown.std)
     name = _name(arguments, model)
+    longest, length = getattr(model, "max_length", None), getattr(data, "input_shape", [0])[0]
+    if data.kind == "text" and isinstance(longest, int) and length > longest:
+        raise UserError(f"data.max_length: {who} {name} takes at most {longest} tokens, and texts are cut at {length}")
     example = data.example(4)
     head = "head" if not task.has_classifier and isinstance(getattr(model, "head", None), torch.nn.Identity) else None
     is_whole = task.has_classifier or head is not None
@@ -99,9 +102,6 @@ def build_model(
     )
     if not is_whole:
         model_info = take_off_classifier(model, model_info, example, facts["num_classes"], training)
-    longest, length = getattr(model, "max_length", None), getattr(data, "input_shape", [0])[0]
-    if data.kind == "text" and isinstance(longest, int) and length > longest:
-        raise UserError(f"data.max_length: {who} {name} takes at most {longest} tokens, and texts are cut at {length}")
     if training:
         check_reloads(model, model_info.name)
     if channels_last:  # now that lazy modules have their shapes
@@ -115,6 +115,8 @@ def _name(node: Node, model: torch.nn.Module) -> str:
     name = str(node.get("name") or function).rstrip("/").rpartition("/")[2]
     if not str(node["_target_"]).startswith("distill.models.") or function not in OF_TRANSFORMERS:
         return str(node.get("name") or function)
+    if function == "bert_model":
+        return f"bert-{node.get('layers')}x{node.get('width')}"
     layers = getattr(model, "stages", ())
     return f"{name}-{len(layers) - 1}-layers" if function == "from_teacher" else name
 

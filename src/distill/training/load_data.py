@@ -2,17 +2,15 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from distill.config.instantiate import instantiate
-from distill.config.schema import DataConfig, Node
+from distill.config.schema import DataConfig
 from distill.data import DataModule, ImageDataModule, Targets
 from distill.training import defaults
 from distill.utils.errors import UserError
 
-_OF_THE_SOURCE = ("name", "kind", "root", "image", "text", "text_pair", "label", "batch_size")
 _loaded: dict[str, DataModule[Any]] = {}  # cached for the next job of a sweep in this process
 
 
@@ -23,22 +21,6 @@ def data_module(kind: str) -> Any:
 
         return TextDataModule
     return ImageDataModule
-
-
-def _options(config: DataConfig, module: Any) -> Node:
-    """The options of a DataModule.
-
-    Raises:
-        UserError: one is set that this kind of data does not have.
-    """
-    names, usual = module.option_names(), asdict(DataConfig())
-    node = {}
-    for key, value in vars(config).items():
-        if key in names:
-            node[key] = value
-        elif key not in (*_OF_THE_SOURCE, "source") and value != usual[key]:
-            raise UserError(f"data.{key}={value}: data={config.name} are {config.kind}, which have no such option")
-    return node
 
 
 def load_data(
@@ -56,7 +38,7 @@ def load_data(
         UserError: data that do not exist or cannot be read, values that do not fit them.
     """
     module = data_module(config.kind)
-    node = _options(config, module)
+    node = {key: value for key, value in vars(config).items() if key in module.option_names()}
     for name in ("image", "text", "text_pair", "label"):
         column = getattr(config, name)
         if column is not None and column not in config.source.values():

@@ -96,7 +96,7 @@ def find_column(columns: Sequence[str], role: Role, choice: str | None, typed: S
         typed: columns whose type fits.
         where: the table, for the error.
     """
-    key = "label" if role == "text_label" else role
+    key = {"text_label": "label", "words": "text", "tags": "label"}.get(role, role)
     if choice is not None:
         if choice not in columns:
             raise UserError(

@@ -1,0 +1,80 @@
+"""What belongs to images alone, and what to texts: options of the data, models. Known before anything heavy loads."""
+
+from dataclasses import asdict
+from typing import Any
+
+from distill.config.default_teacher import starts_from_teacher
+from distill.config.schema import AugmentConfig, DataConfig, Node, TrainConfig
+from distill.config.weights_files import models
+from distill.utils.errors import UserError, require_package
+
+OF_IMAGES = ("image", "image_size", "in_memory", "memory_gb", "augment", "transform", "mean", "std")
+OF_TEXTS = ("text", "text_pair", "tokenizer", "teacher_tokenizer", "max_length", "teacher_max_length")
+_TEXT_MODELS = ("hf_model", "bert_model", "from_teacher")
+_OURS = "distill.models."
+_TAKE_TEXTS = "hf, from_teacher, bert_tiny, bert_mini and bert_small do"
+
+
+def check(cfg: TrainConfig) -> None:
+    """Checks that data and models are of one kind, and that texts can be read.
+
+    Raises:
+        UserError: an option of the other kind, a model of it, or no texts or tokenizer.
+    """
+    data = cfg.data
+    _options(data)
+    for key, node in models(cfg):
+        _model(key, node, data)
+    if data.kind == "text":
+        require_package("transformers", f"data={data.name}", "transformers", "text", load=False)
+        _texts(cfg)
+
+
+def _options(data: DataConfig) -> None:
+    """A UserError for an option that only data of the other kind have."""
+    usual, is_text = asdict(DataConfig()), data.kind == "text"
+    for name in OF_IMAGES if is_text else OF_TEXTS:
+        value = getattr(data, name)
+        if value == usual[name] or (name == "augment" and not value):
+            continue
+        key = f"data.{name}"
+        if name == "augment":
+            usual_view = asdict(AugmentConfig())
+            key, value = next((f"{key}.{k}", v) for k, v in _as_dict(value).items() if v != usual_view.get(k))
+        kinds = ("texts", "images") if is_text else ("images", "texts")
+        raise UserError(f"{key}={value} is an option of {kinds[1]}, and data={data.name} has {kinds[0]}")
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else asdict(value)
+
+
+def _model(key: str, node: Node, data: DataConfig) -> None:
+    """A UserError for a model of this package that takes samples of the other kind."""
+    package, _, name = str(node.get("_target_", "")).rpartition(".")
+    if f"{package}." != _OURS:
+        return
+    if data.kind == "text" and name not in _TEXT_MODELS:
+        raise UserError(f"{key}: {name} takes images, and data={data.name} has texts, which {_TAKE_TEXTS}")
+    if data.kind == "images" and name in _TEXT_MODELS:
+        raise UserError(f"{key}: {name} takes texts, and data={data.name} has images: choose a model of images")
+
+
+def _texts(cfg: TrainConfig) -> None:
+    data, source = cfg.data, str(cfg.data.source)
+    if cfg.compile is True:
+        raise UserError("compile=true compiles for one shape, and texts differ in length: leave compile=auto")
+    for key, node in models(cfg):
+        if "name" in node and node["name"] is None and str(node["_target_"]).startswith(_OURS):
+            wanted = "teacher" if str(node["_target_"]) == f"{_OURS}from_teacher" else key
+            raise UserError(f"{key} needs a model: {wanted}.name=<folder or name on the Hugging Face Hub>")
+    if data.tokenizer is None:
+        raise UserError(f"data={data.name} needs a tokenizer: data.tokenizer=<folder or name on the Hugging Face Hub>")
+    if data.root is None and "None" in source:
+        raise UserError(f"data={data.name} needs the texts: data.root=<file or folder>")
+    student, teacher = cfg.model, cfg.teacher
+    if starts_from_teacher(cfg) and student.get("name") != teacher.get("name"):
+        raise UserError(
+            f"model.name={student.get('name')}: model=from_teacher takes its layers from the teacher, which is "
+            f"{teacher.get('name') or 'no model by name'}; leave model.name out"
+        )

@@ -1,0 +1,56 @@
+"""Data, their options and models are of one kind."""
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from distill.config import kinds
+from distill.config.schema import typed
+from distill.config.validation import check
+from distill.data import DataOptions, ImageOptions
+from distill.data.text.datamodule import TextOptions
+from distill.utils.errors import UserError
+from jobs import composed
+
+TEXT = ("data=text", "data.root=texts.txt", "teacher=hf", "teacher.name=bert")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((*TEXT, "data.image_size=32"), "data.image_size=32 is an option of images, and data=text has texts"),
+        ((*TEXT, "data.augment.flip=true"), "data.augment.flip=True is an option of images"),
+        ((*TEXT, "data.mean=[0.5]"), "data.mean=[0.5] is an option of images"),
+        ((*TEXT, "data.image=file"), "data.image=file is an option of images"),
+        (("data.max_length=5",), "data.max_length=5 is an option of texts, and data=digits has images"),
+        (("data.tokenizer=bert",), "data.tokenizer=bert is an option of texts"),
+        ((*TEXT, "model=resnet8"), "model: resnet8 takes images, and data=text has texts"),
+        (("data=text", "teacher=resnet20", "model=hf", "model.name=b"), "teacher: resnet20 takes images"),
+        (("model=bert_tiny", "teacher=hf", "teacher.name=b"), "model: bert_model takes texts"),
+        (("model=from_teacher",), "model: from_teacher takes texts, and data=digits has images"),
+        (("data=text", "data.root=x"), "model needs a model: teacher.name=<folder or name"),
+        ((*TEXT, "model=hf"), "model needs a model: model.name=<folder or name"),
+        ((*TEXT, "model.name=other"), "model.name=other: model=from_teacher takes its layers from"),
+        (("data=text", "teacher=hf", "teacher.name=bert"), "data=text needs the texts: data.root=<file or folder>"),
+        ((*TEXT, "compile=true"), "compile=true compiles for one shape"),
+        ((*TEXT, "data.max_length=0"), "data.max_length must be at least 1"),
+    ],
+    ids=lambda value: " ".join(value)[-40:] if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(overrides, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        check(typed(composed(*overrides)))
+
+
+def test_what_fits_is_taken():
+    check(typed(composed(*TEXT)))
+    check(typed(composed(*TEXT, "model=bert_tiny", "data.max_length=16", "data.num_workers=1")))
+    check(typed(composed("data.augment.flip=true", "data.image_size=16")))
+
+
+def test_options_of_a_kind_are_those_of_its_data():
+    shared = {each.name for each in fields(DataOptions)}
+    images, texts = ({each.name for each in fields(options)} for options in (ImageOptions, TextOptions))
+    assert images - shared - {"largest", "on_broken"} == {*kinds.OF_IMAGES} - {"image"}
+    assert texts - shared == {*kinds.OF_TEXTS} - {"text", "text_pair"}
