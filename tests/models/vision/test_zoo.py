@@ -44,7 +44,8 @@ TABLE: dict[str, tuple[int, str, str, int]] = {
 NAMES = list(TABLE)
 # One of each kind, for what depth and width do not change.
 KINDS = ["resnet8", "resnet8x4", "wrn_16_1", "wrn_16_2", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2"]
-FACTORIES = [name for name in dir(distill.models) if inspect.isfunction(getattr(distill.models, name))]
+FUNCTIONS = {name: each for name, each in vars(distill.models).items() if inspect.isfunction(each)}
+FACTORIES = sorted(name for name, each in FUNCTIONS.items() if "in_channels" in inspect.signature(each).parameters)
 
 
 def build(name: str, num_classes: int = 100, in_channels: int = 3, image_size: int = 32) -> nn.Module:
