@@ -14,7 +14,7 @@ SHAPES_A_RESULT = (
     "init", "quantize", "channels_last", "compile", "cuda_graph", "prefetch", "kd.", "cache.enabled", "cache.top_k",
     "cache.cycle",
     "data.name", "data.source", "data.root", "data.image", "data.label", "data.batch_size", "data.eval_batch_size",
-    "data.image_size", "data.in_memory",
+    "data.kind", "data.text", "data.tokenizer", "data.teacher_", "data.max_length", "data.image_size", "data.in_memory",
     "data.memory_gb", "data.augment", "data.transform", "data.mean", "data.std", "data.num_classes",
     "data.val_fraction", "data.test_fraction", "data.split_seed", "data.subset", "data.on_broken",
     "trainer._target_", "trainer.max_epochs", "trainer.accelerator", "trainer.devices", "trainer.num_nodes",
