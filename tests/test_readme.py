@@ -14,6 +14,7 @@ from distill.config import command_line
 from distill.config.compose import compose
 from distill.sweeps import hydra_callback
 from jobs import ROOT, command, run_job
+from text_jobs import write_texts
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "docs" / "methods.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
@@ -105,7 +106,7 @@ def place(tmp_path_factory):
     torch.save({"model": resnet20(10, in_channels=1).state_dict()}, folder / "teacher.pt")
     save_file(timm.create_model("resnet10t", num_classes=7).state_dict(), folder / "resnet10t.safetensors")
     write_shown_files(folder)
-    return folder
+    return write_texts(folder)
 
 
 def shortened(line, folder):
@@ -120,10 +121,12 @@ def shortened(line, folder):
         "data.source.name=uoft-cs/cifar10": [f"data.source.name={folder}/my_parquet"],
         "teacher.backbone=resnet10t.safetensors": [f"teacher.backbone={folder}/resnet10t.safetensors"],
         "teacher.checkpoint=teacher.pt": [f"teacher.checkpoint={folder}/teacher.pt"],
+        "data.root=reviews.jsonl": [f"data.root={folder}/reviews.jsonl"],
+        "teacher.name=./minilm": [f"teacher.name={folder}/bert"],
     }
     overrides = [new for word in words for new in swaps.get(word, [word])]
     epochs = [] if "teacher.checkpoint" in line else ["teacher.recipe.max_epochs=1"]
-    short = [s for s in SHORT if not (s.startswith("data.subset") and ("photos" in line or "parquet" in line))]
+    short = [s for s in SHORT if not (s.startswith("data.subset") and re.search("photos|parquet|reviews", line))]
     return overrides, [*short, *epochs]
 
 

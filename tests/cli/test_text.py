@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -46,31 +48,6 @@ def weights(folder):
 def assert_equal(one, other):
     assert one.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("reviews", "data.root=reviews.jsonl model=from_teacher model.layers=3 kd=kd kd.T=4"),
-        ("tags", "task=tokens data.root=ner.conll model=from_teacher model.layers=2"),
-        ("embedding", "task=embedding data.root=texts.txt model=from_teacher model.layers=2 kd=embedding"),
-    ],
-)
-def test_a_job(place, name, arguments):
-    short = [word for word in SHORT if name != "embedding" or not word.startswith("teacher.recipe")]
-    done = command(*BERT, *arguments.split(), *short, f"hydra.run.dir=runs/{name}", cwd=place)
-    assert done.returncode == 0, done.stderr
-    summary = json.loads((place / "runs" / name / "summary.json").read_text())
-    assert summary["student"]["teacher_cache"][0]["begun"] == 1  # epoch, of all
-    assert summary["student"]["parameters"] < summary["teacher"]["parameters"]
-
-
-def test_a_grid_of_folders_per_class(place):
-    """Terms on projections need the teacher itself; the jobs share it."""
-    grid = ("data.root=mails", "model=bert_tiny", "kd=[kd,minilm]", "-m", "kd.T=1,2", "kd.alpha=0,0.5")
-    done = command(*BERT, *SHORT, *grid, "trainer.max_epochs=1", "hydra.sweep.dir=runs/mails", cwd=place)
-    assert done.returncode == 0, done.stderr
-    assert "4 of 4 jobs finished" in done.stdout
 
 
 def test_a_grid_runs_the_teacher_once(place):
@@ -188,3 +165,21 @@ def test_a_search_follows_the_tasks_score(place):
 def test_from_python(here):
     summary = distill.train([*REVIEWS, *SHORT], output_dir="runs/python")
     assert summary.student.best.test["acc"] > 0.8
+
+
+COMMANDS = re.findall(r"^python train\.py (.+)$", (ROOT / "docs" / "text.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", range(len(COMMANDS)))
+def test_a_command_of_the_page(place, number):
+    line = COMMANDS[number]
+    arguments = shlex.split(line.replace("./minilm", "./bert"))
+    short = [word for word in SHORT if "task=embedding" not in line or not word.startswith("teacher.recipe")]
+    kind = "sweep" if "-m" in arguments else "run"
+    done = command(*arguments, *short, "trainer.max_epochs=1", f"hydra.{kind}.dir=runs/page-{number}", cwd=place)
+    assert done.returncode == 0, done.stderr
+    summaries = list((place / "runs" / f"page-{number}").glob("**/summary.json"))
+    assert len(summaries) == (4 if kind == "sweep" else 1)
+    student = json.loads(summaries[0].read_text())["student"]
+    assert kind == "sweep" or student["teacher_cache"][0]["begun"] == 1  # epoch, of all
+    assert "4 of 4 jobs finished" in done.stdout if kind == "sweep" else "results: " in done.stdout

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import distill
+from text_models import batch, save_model
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",
@@ -172,7 +173,9 @@ def test_labels_out_of_range_are_one_line(target, message):
 @pytest.mark.parametrize("batch", [{"x": torch.zeros(2)}, torch.zeros(2, 1), [torch.zeros(2)] * 3])
 def test_batches_of_another_form_are_one_line(batch):
     module = distill.Distiller(Net(4), Net(8), example=torch.zeros(2, 1, 8, 8))
-    with pytest.raises(distill.UserError, match=r"takes batches \(inputs, target\), and the loader gives a"):
+    with pytest.raises(
+        distill.UserError, match=r"takes batches \(inputs, target\), or dicts with labels, and the loader gives a"
+    ):
         module.on_after_batch_transfer(batch, 0)
 
 
@@ -248,3 +251,19 @@ def test_labels_that_are_true_or_false_are_trained():
         trainer().fit(module, DataLoader(TensorDataset(inputs, target), 8))
         losses.append(float(module.trainer.callback_metrics["train/loss"]))
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("kd", ["kd", ["kd", "hidden"], ["reverse_kl", "minilm"]])
+def test_models_of_transformers_learn_from_batches_of_dicts(tmp_path, kd):
+    transformers = pytest.importorskip("transformers")
+    folders = (save_model(tmp_path / name, head="SequenceClassification", seed=i) for i, name in enumerate("ab"))
+    student, teacher = map(transformers.AutoModelForSequenceClassification.from_pretrained, folders)
+    texts = [{"labels": torch.arange(3) % 2, **batch(seed=seed)} for seed in range(4)]
+    before = copy.deepcopy(student.state_dict())
+    module = distill.Distiller(student, teacher, kd=kd)
+    trainer().fit(module, DataLoader(texts, batch_size=None))
+    assert any(not torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    (answers, *_) = trainer().predict(module, DataLoader(texts, batch_size=None))
+    student.eval()
+    inputs = {key: value for key, value in texts[0].items() if key != "labels"}
+    torch.testing.assert_close(answers, student(**inputs).logits)

@@ -1,7 +1,7 @@
-"""Distillation in a user's training script: any two models, any loader of (inputs, target)."""
+"""Distillation in a user's training script: any two models, any loader of (inputs, target), or of dicts with labels."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as L
@@ -21,6 +21,7 @@ from distill.distillation.inspection import inspect_model
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher import Teacher
 from distill.models.interface import remove_hooks
+from distill.models.text.encoder import called_with_dicts
 from distill.tasks.classification import Classification
 from distill.training.builder import build_criterion
 from distill.training.defaults import LEARNING_RATE
@@ -29,6 +30,7 @@ from distill.training.module import DistillationModule
 from distill.training.optimization import OptimizerFactory, optimizers
 from distill.training.schedulers import SchedulerFactory
 from distill.utils.errors import UserError, first_line
+from distill.utils.inputs import num_samples, to_device
 
 INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32)
 
@@ -42,7 +44,8 @@ class Distiller(DistillationModule):
     training loader. The teacher is frozen and not part of this module's parameters and checkpoints.
 
     Args:
-        student: its forward returns logits (N, C).
+        student: its forward returns logits (N, C). A model of transformers for sequence classification is called as it
+            expects; its weights are trained in place.
         teacher: a trained model with the same classes; None: the student learns from the labels alone (``kd="none"``).
         kd: a method by name (``distill methods`` lists them), or several.
         optimizer: makes the optimizer from parameters; None: that of ``distill train``, SGD.
@@ -87,9 +90,9 @@ class Distiller(DistillationModule):
             scheduler = instantiate(config.scheduler, "scheduler")
         self._scheduler = scheduler
         self._callbacks: list[L.Callback] = []
-        self.student, self.int8 = student, None
-        self._models = (student, teacher)  # a tuple: the teacher is no submodule
         _check_apart(student, teacher)
+        self.student, self.int8 = called_with_dicts(student), None
+        self._models = (self.student, called_with_dicts(teacher))  # a tuple: the teacher is no submodule
         self.criterion = _criterion(self._kd, teacher is not None)
         self._heads: tuple[str | None, str | None] | None = None  # of both models, once the criterion is built
         self._num_classes = 0
@@ -99,7 +102,7 @@ class Distiller(DistillationModule):
 
     def _build(self, example: Any) -> None:
         device = next((p.device for p in self.student.parameters()), torch.device("cpu"))
-        inputs = example.to(device) if isinstance(example, Tensor) else example
+        inputs = to_device(example, device)
         student, teacher = (
             NamedModel(
                 type(model).__name__,
@@ -116,7 +119,7 @@ class Distiller(DistillationModule):
             raise UserError(f"the student gives {classes} logits and the teacher {teacher.model_info.logits[1]}")
         criterion = self.criterion
         criterion.build(student.model_info, teacher.model_info if teacher else None, None)
-        n = len(inputs)
+        n = num_samples(inputs)
         dry_run(criterion, student, teacher, Batch(inputs, torch.arange(n) % classes, torch.arange(n)))
         self._num_classes = classes
         self._heads = (
@@ -159,8 +162,9 @@ class Distiller(DistillationModule):
         self.teacher = None
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The student's logits for inputs, or for the inputs of (inputs, target)."""
-        logits: Tensor = self(batch[0] if isinstance(batch, list | tuple) else batch)
+        """The student's logits for inputs, or for the inputs of a batch with a target."""
+        inputs = _pair(batch)[0] if isinstance(batch, Mapping) and _labels(batch) else batch
+        logits: Tensor = self(batch[0] if isinstance(batch, list | tuple) else inputs)
         return logits
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -241,11 +245,20 @@ def _criterion(kd: KDConfig, has_teacher: bool) -> Any:
 
 def _pair(batch: Any) -> tuple[Any, Tensor]:
     """Inputs and target of a loader's batch."""
+    if isinstance(batch, Mapping) and (name := _labels(batch)):
+        batch = ({key: value for key, value in batch.items() if key != name}, batch[name])
     if isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor):
         return batch[0], batch[1].long() if batch[1].dtype in INTEGERS else batch[1]
     size = f" of {len(batch)}" if isinstance(batch, list | tuple | dict) else ""
     batch_type = f"{type(batch).__name__}{size}"
-    raise UserError(f"distill.Distiller takes batches (inputs, target), and the loader gives a {batch_type}")
+    raise UserError(
+        f"distill.Distiller takes batches (inputs, target), or dicts with labels, and the loader gives a {batch_type}"
+    )
+
+
+def _labels(batch: Mapping[str, Any]) -> str | None:
+    """The key of a batch's labels, as collators of transformers call them."""
+    return next((name for name in ("labels", "label") if name in batch), None)
 
 
 def _check_target(target: Tensor, classes: int) -> None:

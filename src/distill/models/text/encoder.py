@@ -121,3 +121,9 @@ class TextModel(nn.Module):
         self.model.save_pretrained(folder)
         if self.pooling is not None:
             self.pooling.save(folder, int(self.config.hidden_size))
+
+
+def called_with_dicts(model: Any) -> Any:
+    """A model of transformers that classifies texts as a :class:`TextModel` around it; any other model as it is."""
+    is_theirs = any(cls.__name__ == "PreTrainedModel" for cls in type(model).__mro__)
+    return TextModel(model) if is_theirs else model
