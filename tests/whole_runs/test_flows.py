@@ -51,8 +51,8 @@ def ban(root):
     run_job(root / "warm-ban", *QUICK, "only=teacher")
     taught = []
 
-    def noted(stage):
-        teacher = _teacher_of(stage)
+    def noted(stage, settings):
+        teacher = _teacher_of(stage, settings)
         taught.append((str(stage.role), teacher.model, stage.student.model))
         return teacher
 
