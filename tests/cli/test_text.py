@@ -131,14 +131,15 @@ def test_killed_in_mid_epoch_and_continued_it_ends_with_the_same_bits(place):
 
 
 def test_two_processes_learn_what_one_does(place):
+    """By SGD: Adam divides by the size of a gradient, and makes much of its rounding."""
     run = (*REVIEWS, *SHORT, "trainer.max_epochs=2", "trainer.accelerator=cpu", "trainer.precision=32-true",
-           "teacher.recipe.max_epochs=2", "+model.hidden_dropout_prob=0", "+model.attention_probs_dropout_prob=0",
-           "+teacher.hidden_dropout_prob=0", "+teacher.attention_probs_dropout_prob=0")  # fmt: skip
+           "optimizer=sgd", "optimizer.lr=0.02", "teachers_dir=of-both", "+model.hidden_dropout_prob=0",
+           "+model.attention_probs_dropout_prob=0")  # fmt: skip
     for name, more in (("single", ()), ("ddp", ("trainer=ddp", "trainer.devices=2"))):
-        done = command(*run, *more, f"hydra.run.dir=runs/{name}", f"teachers_dir=teachers-{name}", cwd=place)
+        done = command(*run, *more, f"hydra.run.dir=runs/{name}", cwd=place)
         assert done.returncode == 0, done.stderr
     one, two = (weights(place / "runs" / name) for name in ("single", "ddp"))
-    assert all(torch.allclose(value, two[name], atol=1e-4) for name, value in one.items())
+    assert max(float((value - two[name]).abs().max()) for name, value in one.items()) < 1e-4
 
 
 def test_a_student_that_lives_with_int8(here):
