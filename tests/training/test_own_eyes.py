@@ -26,7 +26,7 @@ SMALL = "teacher.preprocess={size: 24}"
 class Grey:
     """What the configuration is settled by: 8×8 pixels of one channel."""
 
-    image_size = 8
+    kind, image_size = "images", 8
 
     class preprocess:
         channels, mean, std = 1, (0.3,), (0.2,)

@@ -23,11 +23,12 @@ def stage(batch_size=16, teachers=(), epochs=2):
     torch.manual_seed(0)
     model = nn.Sequential(resnet8(10, in_channels=1), nn.Dropout(0.5))
     sgd = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    data = SimpleNamespace(batch_size=batch_size, example=lambda n: torch.zeros(n, 1, 8, 8), of_teacher=lambda: data)
     return SimpleNamespace(
         student=SimpleNamespace(model=model), peers=(), max_epochs=epochs, precision="32-true",
         teachers=[SimpleNamespace(model=net) for net in teachers], teacher_precision=lambda _: "32-true",
         criterion=SimpleNamespace(needs_teacher=bool(teachers)), optimizer=sgd,
-        data=SimpleNamespace(batch_size=batch_size, example=lambda n: torch.zeros(n, 1, 8, 8)),
+        data=data,
     )  # fmt: skip
 
 

@@ -139,10 +139,13 @@ def test_a_default_job_says_that_it_is_too_short(tmp_path, capsys):
 
 def test_the_length_of_a_run_decides(monkeypatch):
     class Data:
-        num_train = 50_000
+        kind, num_train = "images", 50_000
 
         def example(self, n):
             return torch.zeros(n, 1, 8, 8)
+
+        def of_teacher(self):
+            return self
 
     model = resnet8(num_classes=10, in_channels=1)
     net = NamedModel("resnet8", model, inspect_model(model, Data().example(2), "the student"))

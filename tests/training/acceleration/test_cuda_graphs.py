@@ -28,7 +28,6 @@ class Recorded:
     made = 0
 
     def __init__(self, function, arguments, modules=(), parameters=(), stream="step"):
-        type(self).made += 1
         self.function, self.parameters = function, tuple(parameters)
         self.arguments = [value.clone() for value in arguments]
         buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
@@ -41,6 +40,7 @@ class Recorded:
         torch.set_rng_state(state)
         self.gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
         self.result = None
+        type(self).made += 1
 
     def forget(self):
         for parameter in self.parameters:

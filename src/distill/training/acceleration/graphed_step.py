@@ -115,5 +115,5 @@ class GraphedStep:
 
 
 def _flat(batch: Batch, teacher: Outputs | None) -> list[Tensor]:
-    """All tensors of a step."""
-    return [*batch, *(teacher.tensors() if teacher is not None else [])]
+    """All tensors of a student's step."""
+    return [batch.inputs, batch.target, batch.index, *(teacher.tensors() if teacher is not None else [])]
