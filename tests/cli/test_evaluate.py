@@ -204,7 +204,12 @@ def half(folder, to):
         ({"map": "umap"}, "there is no map 'umap'; Allowed: tsne, pca, none"),
         ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
         ({"data": "imagefolder", "on_broken": "skp"}, r"there is no on_broken 'skp'; did you mean 'skip'\?"),
-        ({"root": "x"}, "root=, config_dir= and on_broken= belong to another dataset: give data= too"),
+        ({"root": "x"}, "root= belongs to another dataset: give data= too"),
+        ({"data": "text", "root": "x"}, "data=text holds texts, and the run is of images"),
+        (
+            {"data": "imagefolder", "root": "{two}", "label": "x"},
+            "label=x: the source of data=imagefolder has no such column",
+        ),
         ({"data": "imagefoldr"}, r"data has no option 'imagefoldr'; did you mean 'imagefolder'\?"),
         ({"data": "imagefolder", "root": "{photos}/train/0"}, "data=imagefolder: "),
         ({"data": "parquet", "root": "{photos}"}, "data=parquet: "),

@@ -156,3 +156,28 @@ def test_mistakes_are_one_line(folder):
         assert done.returncode == 1
         assert message in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("task", "label"), [("regression", "light,age"), ("multilabel", "even,above four")])
+def test_other_images_with_their_labels(folder, task, label):
+    names = label.split(",")
+    digits, lines = load_digits(), [f"file,{label}"]
+    for i in range(3):
+        digit, light = int(digits.target[i]), 100 * float(digits.images[i].mean() / 16)
+        values = {"age": 10 * digit + 5, "light": light, "even": int(digit % 2 == 0), "above four": int(digit > 4)}
+        lines.append(",".join([f"images/{i}.png", *(str(values[name]) for name in names)]))
+    (folder / f"{task}.csv").write_text("\n".join(lines) + "\n")
+    given = ("data=csv", f"root={task}.csv", "image=file", *([f"label=[{label}]"] if task == "multilabel" else []))
+    run("evaluate", f"run={task}", *given, cwd=folder)
+    found = json.loads((folder / task / "evaluation-csv-test.json").read_text())
+    answers = json.loads(run("predict", f"run={task}", "images", "format=json", cwd=folder))
+    metrics = found["models"]["student"]["metrics"]
+    assert found["samples"] == 3
+    if task == "regression":
+        errors = [answers[i]["predictions"][0]["age"] - (10 * int(digits.target[i]) + 5) for i in range(3)]
+        assert found["models"]["student"]["by_output"]["RMSE"][0] == pytest.approx(
+            np.mean(np.square(errors)) ** 0.5, rel=0.05
+        )
+    else:
+        assert 0 <= metrics["map"] <= 1
+        assert found["hardest"][0]["file"].startswith("images/")

@@ -18,7 +18,7 @@ from distill.utils.output_files import as_json, claim
 log = logging.getLogger(__name__)
 
 ABOUT = """
-Evaluates the student of a finished run beside its teacher: accuracy, calibration, agreement, the hardest images.
+Evaluates the student of a finished run beside its teacher: accuracy, calibration, agreement, the hardest samples.
 Writes evaluation.json and report.html into the run's folder.
 
   {command} run=outputs/2026-01-31/12-00-00
@@ -26,6 +26,8 @@ Writes evaluation.json and report.html into the run's folder.
 SPLITS = ("test", "val", "train")
 BROKEN = ("error", "skip")
 MAPS = ("tsne", "pca", "none")
+COLUMNS = ("image", "text", "text_pair", "label")
+OF_OTHER_DATA = ("root", "config_dir", "on_broken", *COLUMNS)
 
 
 @dataclass
@@ -36,11 +38,15 @@ class Options:
     checkpoint: str | None = arg("instead of run: a weights file in it, as student-last.safetensors", None)
     split: str = arg("test, val or train", "test")
     data: str | None = arg("another dataset with the same classes: an option of the group data; null: the run's", None)
-    root: str | None = arg("of that dataset: its folder, as data.root=", None)
-    on_broken: str | None = arg("of that dataset: an unreadable image: error, or skip with a warning; null: as the "
-                                "option says", None)  # fmt: skip
+    root: str | None = arg("of that dataset: its folder or file, as data.root=", None)
+    on_broken: str | None = arg("of that dataset: an unreadable image or text: error, or skip with a warning; null: as "
+                                "the option says", None)  # fmt: skip
+    image: str | None = arg("of that dataset: the column of the images; null: found by its name", None)
+    text: str | None = arg("of that dataset: the column of the texts; null: as in training", None)
+    text_pair: str | None = arg("of that dataset: the column of the second text of each pair; null: likewise", None)
+    label: Any = arg("of that dataset: the column of the labels, or a list of them; null: likewise", None)
     config_dir: str | None = arg("a folder with YAML files of your own, where data= names one of them", None)
-    batch_size: int | None = arg("images at a time; null: as the run's test", None)
+    batch_size: int | None = arg("samples at a time; null: as the run's test", None)
     against: str | None = arg("folder of a run to compare with: the student trained alone", None)
     teacher: bool = arg("whether to ask the teacher too", True)
     output: str | None = arg("folder for the results; null: the run's", None)
@@ -65,8 +71,10 @@ def check(options: Options) -> Path:
             raise UserError(f"there is no {name} '{value}'; {nearest(value, allowed)}")
     if options.batch_size is not None and options.batch_size < 1:
         raise UserError(f"batch_size must be 1 or more, got {options.batch_size}")
-    if options.data is None and (options.root or options.config_dir or options.on_broken):
-        raise UserError("root=, config_dir= and on_broken= belong to another dataset: give data= too")
+    if options.data is None:
+        given = [f"{key}=" for key in OF_OTHER_DATA if getattr(options, key) is not None]
+        if given:
+            raise UserError(f"{' and '.join(given)} belongs to another dataset: give data= too")
     return Path(options.run or options.checkpoint or "")
 
 
@@ -102,7 +110,7 @@ def evaluate(options: Options) -> None:
     end = suffix(options, path.name if path.is_file() else "student")
     files = [folder / f"evaluation{end}.json", *([folder / f"report{end}.html"] if options.report else [])]
     claim(files, options.overwrite)
-    from distill.evaluation.data import other_data
+    from distill.evaluation.data import OtherData, other_data
     from distill.evaluation.evaluate import Subject, evaluate as evaluate_models
     from distill.evaluation.reporting.page import page
     from distill.evaluation.reporting.table import show
@@ -119,11 +127,13 @@ def evaluate(options: Options) -> None:
         except UserError as error:
             raise UserError(f"{error} (teacher=false evaluates the student without it)") from error
     if options.data is None:
-        data, order, name = run.data, None, run.summary.data.name
+        data, name = run.data, run.summary.data.name
     else:
-        data, order = other_data(run, options.data, options.root, options.split, options.config_dir, options.on_broken)
-        name = options.data
-    subject = Subject(run, baseline, data, order, name, options.split, options.batch_size, options.teacher)
+        columns = {key: value for key in COLUMNS if (value := getattr(options, key)) is not None}
+        asked = (options.data, options.root, options.split, options.config_dir, options.on_broken, columns)
+        data, name = other_data(run, OtherData(*asked)), options.data
+    is_own = options.data is None
+    subject = Subject(run, baseline, data, is_own, name, options.split, options.batch_size, options.teacher)
     evaluation = evaluate_models(subject)
     _warn(evaluation.results)
     write_text(files[0], as_json(evaluation.results.as_json()))

@@ -143,7 +143,7 @@ class DataModule(pl.LightningDataModule, ABC, Generic[LoadedT]):
         self.prepare_data()
         options = self.options
         assert self._shared.source is not None
-        source, classes = check_targets(self._shared.source, options.targets)
+        source, classes = check_targets(self._shared.source, options.targets, options.for_training)
         if options.num_classes not in (None, len(classes)):
             have = counted(len(classes), options.targets)
             raise UserError(f"data.num_classes={options.num_classes}, but the data have {have}")

@@ -22,6 +22,7 @@ class DataOptions:
         eval_batch_size: None: ``batch_size``.
         cycle: the augmentation repeats after so many epochs (the order does not); None: never.
         targets: what is to be predicted, see ``check_targets``; splits go by the class only where these are classes.
+        for_training: else the data are there to be measured on, and may lack some of the classes.
 
     Raises:
         UserError: for a value out of range.
@@ -38,6 +39,7 @@ class DataOptions:
     eval_batch_size: int | None = None
     cycle: int | None = None
     targets: Targets = "classes"
+    for_training: bool = True
 
     def __post_init__(self) -> None:
         minimums = {"batch_size": 1, "eval_batch_size": 1, "subset": 2, "num_workers": 0, "num_classes": 1, "cycle": 1}

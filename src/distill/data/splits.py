@@ -139,8 +139,12 @@ def renumber(
     return renumbered
 
 
-def check_labels(splits: Splits) -> list[str]:
+def check_labels(splits: Splits, for_training: bool = True) -> list[str]:
     """Check every split's labels against the classes and return the classes' names.
+
+    Args:
+        splits: of datasets with class numbers.
+        for_training: else a split may hold some of the classes only.
 
     Raises:
         UserError: for an empty split, fewer than two classes, unnamed classes with gaps between them, or a label
@@ -155,7 +159,7 @@ def check_labels(splits: Splits) -> list[str]:
     else:
         largest = max(int(dataset.labels.max()) for dataset in datasets.values())
         used = splits.train.labels.unique()
-        if int(used[0]) >= 0 and len(used) != largest + 1:
+        if for_training and int(used[0]) >= 0 and len(used) != largest + 1:
             raise UserError(
                 f"the labels must be 0..C-1 without gaps: the training samples have {len(used)} different ones from "
                 f"{int(used[0])} to {int(used[-1])}, and the largest of all is {largest}"
@@ -169,6 +173,8 @@ def check_labels(splits: Splits) -> list[str]:
                 f"label {int(dataset.labels[row])} of {name} {dataset.name(row)} is outside 0..{len(classes) - 1} "
                 f"({len(classes)} classes; {len(invalid)} such labels)"
             )
+    if not for_training:
+        return classes
     present = splits.train.labels.bincount().nonzero().flatten()
     if len(present) < 2:
         raise UserError(

@@ -28,7 +28,7 @@ _ADVICE = {
 _FITTING = {"classes": "classification", "multilabel": "multilabel", "numbers": "regression"}
 
 
-def check_targets(splits: Splits, targets: Targets) -> tuple[Splits, list[str]]:
+def check_targets(splits: Splits, targets: Targets, for_training: bool = True) -> tuple[Splits, list[str]]:
     """The splits with labels as the task takes them, and the names of a model's outputs.
 
     "classes" are int64 (N,), "multilabel" float32 (N, C) of 0 and 1, "numbers" float32 (N, K), finite; "none" are
@@ -38,6 +38,7 @@ def check_targets(splits: Splits, targets: Targets) -> tuple[Splits, list[str]]:
     Args:
         splits: as the source gives them.
         targets: what the task needs.
+        for_training: else a split may lack some of the classes or labels.
 
     Raises:
         UserError: labels of another kind, or values outside of it; split, row and value are named.
@@ -53,7 +54,7 @@ def check_targets(splits: Splits, targets: Targets) -> tuple[Splits, list[str]]:
     changed: dict[str, Any] = {name: _with_labels(getattr(splits, name), labels[name]) for name in names}
     splits = replace(splits, **changed)
     if targets == "classes":
-        return splits, check_labels(splits)
+        return splits, check_labels(splits, for_training)
     if targets == "none":
         return splits, []
     width = labels["train"].shape[1]
@@ -65,7 +66,7 @@ def check_targets(splits: Splits, targets: Targets) -> tuple[Splits, list[str]]:
     outputs = [str(number) for number in range(width)] if splits.classes is None else list(splits.classes)
     if len(outputs) != width:
         raise UserError(f"the samples have {counted(width, targets)}, and the source names {len(outputs)}")
-    if targets == "multilabel":
+    if targets == "multilabel" and for_training:
         _check_used(labels["train"], outputs)
     return splits, outputs
 

@@ -33,7 +33,7 @@ class Subject:
 
     Attributes:
         baseline: another run to compare with, as that of the student trained alone.
-        order: for each class of the data its number in the run; None: the run's own data.
+        is_own: whether these are the run's own data.
         name: of the data.
         split: "test", "val" or "train".
         batch_size: None: the run's.
@@ -43,7 +43,7 @@ class Subject:
     run: Run
     baseline: Run | None
     data: DataModule[Any]
-    order: Tensor | None
+    is_own: bool
     name: str
     split: str
     batch_size: int | None
@@ -125,7 +125,7 @@ def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
     run, data = subject.run, subject.data.with_options(eval_batch_size=subject.batch_size)
     role = run.flows.final_teacher(run.roles) if subject.teacher else None
     split: Any = subject.split
-    trainer = _trainer(run, limited=subject.order is None and split != "train")
+    trainer = _trainer(run, limited=subject.is_own and split != "train")
 
     def loader(of: Role = STUDENT) -> ViewLoader:
         return (data.of_teacher() if of == TEACHER else data).evaluation_loader(split)
@@ -208,7 +208,7 @@ def evaluate(subject: Subject) -> Evaluation:
     run = subject.run
     torch.set_num_threads(min(run.summary.hardware.threads, usable_cores()))
     first, predictions = _predictions(subject)
-    target = first.target if subject.order is None else subject.order[first.target]
+    target = first.target
     models = {role: _evaluated(subject, role, each.logits, target) for role, each in predictions.items()}
     student, task = predictions[STUDENT].logits, run.task
     comparisons = {
@@ -219,7 +219,7 @@ def evaluate(subject: Subject) -> Evaluation:
         if role != STUDENT
     }
     loss = losses(student, target) if task.has_classes else outputs.losses(task, student, target)
-    comparable = subject.order is None and subject.batch_size is None and subject.split != "train" and subject.teacher
+    comparable = subject.is_own and subject.batch_size is None and subject.split != "train" and subject.teacher
     results = EvaluationResults(
         run=str(run.folder),
         weights=run.weights.name,

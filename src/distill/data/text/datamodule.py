@@ -1,8 +1,7 @@
 """Texts as a DataModule: tokenised once, in batches of like length."""
 
 import hashlib
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,14 +16,12 @@ from distill.data.text.as_text_set import as_text_set
 from distill.data.text.batches import EncodedSplit, Side, TextBatches
 from distill.data.text.buckets import LengthSampler
 from distill.data.text.dataset import TextSet
-from distill.data.text.encoded import MULTIPLE, Encoded
+from distill.data.text.encode_splits import encode_splits
+from distill.data.text.encoded import Encoded
 from distill.data.text.preprocess import TextPreprocess
-from distill.data.text.tokenize import TextTokenizer, load_tokenizer
+from distill.data.text.tokenize import load_tokenizer
 from distill.utils.errors import UserError
 
-log = logging.getLogger(__name__)
-
-LONGEST = 512  # tokens, where max_length is left to the data
 SHORTEST = 8
 
 
@@ -131,10 +128,13 @@ class TextDataModule(DataModule[LoadedTexts]):
         both = replace(own, with_types=own.with_types or (not is_other and other.with_types))
         if not is_other and other.limit is not None:  # one tokenizer, perhaps with two limits
             both = replace(both, limit=min(own.limit or other.limit, other.limit))
-        encoded, max_length, cut = _encode(splits, both, options.max_length, words)
+        which = "training texts" if self.options.for_training else "texts"
+        encoded, max_length, cut = encode_splits(splits, both, options.max_length, words, which)
         teacher, for_teacher = None, dict[str, Encoded]()
         if is_other:
-            for_teacher, teacher_length, _ = _encode(splits, other, options.teacher_max_length, words, "the teacher's ")
+            for_teacher, teacher_length, _ = encode_splits(
+                splits, other, options.teacher_max_length, words, which, "the teacher's "
+            )
             teacher = Side(other, teacher_length)
         elif other.with_types != own.with_types:
             teacher = Side(other, max_length)
@@ -223,71 +223,6 @@ class TextDataModule(DataModule[LoadedTexts]):
         """Batches of like length: in training in random order, else from short to long."""
         assert isinstance(dataset, TextBatches)
         return LengthSampler(dataset.lengths, size, self.seed, shuffle=train, drop_last=train)
-
-
-def _encode(
-    splits: Mapping[str, Split[TextSet]], tokenizer: TextTokenizer, max_length: int | None, words: bool, whose: str = ""
-) -> tuple[dict[str, Encoded], int, float]:
-    """The tokens of each split, where they were cut, and the share of the training texts that was."""
-    _check_max_length(max_length, tokenizer)
-    encoded = {}
-    for name, split in splits.items():
-        encoded[name] = tokenizer.encode(_shown(split, name), words, _tags(split) if words else None, max_length)
-        empty = (encoded[name].lengths == 0).nonzero().flatten()
-        if len(empty):
-            row = split.dataset.name(int(split.rows[empty[0]]))
-            raise UserError(f"the tokenizer {tokenizer.name} makes no token of the text of {row}")
-    if max_length is None:
-        max_length = _max_length(encoded["train"].lengths, tokenizer)
-        for name, split in splits.items():
-            encoded[name] = _shortened(split, encoded[name], tokenizer, max_length, words)
-    cut = encoded["train"].num_cut / len(encoded["train"])
-    if cut:
-        log.info("%smax_length=%d cuts %.3g %% of the training texts", whose, max_length, 100 * cut)
-    return encoded, max_length, cut
-
-
-def _shortened(
-    split: Split[TextSet], encoded: Encoded, tokenizer: TextTokenizer, max_length: int, words: bool
-) -> Encoded:
-    """The tokens of a split, of no text more than ``max_length``."""
-    rows = (encoded.lengths > max_length).nonzero().flatten()
-    if not len(rows):
-        return encoded
-    part = Split(split.dataset, split.rows[rows])
-    blocks = part.dataset.blocks(part.rows)
-    return encoded.with_shortened(rows, tokenizer.encode(blocks, words, _tags(part) if words else None, max_length))
-
-
-def _check_max_length(chosen: int | None, tokenizer: TextTokenizer) -> None:
-    if chosen is not None and tokenizer.limit is not None and chosen > tokenizer.limit:
-        limit = f"the tokenizer {tokenizer.name} is for at most {tokenizer.limit} tokens"
-        raise UserError(f"data.max_length={chosen}: {limit}")
-
-
-def _max_length(lengths: Tensor, tokenizer: TextTokenizer) -> int:
-    """The 99th percentile, rounded up and bounded."""
-    percentile = int(lengths.sort().values[-(-99 * len(lengths) // 100) - 1])
-    return min(-(-percentile // MULTIPLE) * MULTIPLE, LONGEST, tokenizer.limit or LONGEST)
-
-
-def _shown(split: Split[TextSet], name: str) -> Iterator[list[Any]]:
-    """The texts of a split, with a progress bar on a terminal where they take more than a moment."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    with tqdm(total=len(split.rows), desc=f"tokenising {name}", disable=None, delay=2, leave=False) as bar:
-        for block in split.dataset.blocks(split.rows):
-            yield block
-            bar.update(len(block))
-
-
-def _tags(split: Split[TextSet]) -> Iterator[Any]:
-    """The tags of each sentence."""
-    dataset = split.dataset
-    assert dataset.tags is not None
-    tags, first = dataset.tags.numpy(), dataset.first_words
-    for row in split.rows.tolist():
-        yield tags[int(first[row]) : int(first[row + 1])]
 
 
 def _fingerprint(splits: Mapping[str, EncodedSplit], settings: list[Any]) -> str:

@@ -1,0 +1,165 @@
+"""python evaluate.py on runs of texts: the run's own numbers, and other texts in every kind of file."""
+
+import csv
+import json
+import logging
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import distill
+from distill.cli.evaluate import Options, evaluate
+from distill.utils.errors import UserError
+from text_helpers import write_jsonl
+from text_runs import rows
+
+pytestmark = pytest.mark.slow
+TASKS = ("classification", "pairs", "multilabel", "regression", "tokens")
+
+
+def judged(folder, output, **options):
+    """evaluation.json of a run, without the page."""
+    evaluate(Options(run=str(folder), output=str(output), **{"report": False, **options}))
+    return json.loads(max(output.glob("evaluation*.json"), key=lambda path: path.stat().st_mtime_ns).read_text())
+
+
+def other(folder, output, path, **options):
+    return judged(folder, output, data="text", root=str(path), **options)
+
+
+def student(found):
+    return found["models"]["student"]
+
+
+def score(found, task):
+    name = {"multilabel": "map", "regression": "rmse", "tokens": "f1"}.get(task)
+    return student(found)["acc"] if name is None else student(found)["metrics"][name]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_the_runs_own_numbers_come_out_again(text_run, tmp_path, task, split):
+    found = judged(text_run(task), tmp_path, split=split)
+    assert found["reproduced"]["equal"]
+    assert found["samples"] == json.loads((text_run(task) / "summary.json").read_text())["data"][split]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_same_texts_in_another_file_have_the_same_numbers(text_run, tmp_path, task):
+    """All of the run's texts, once as its own three splits, and once as another file."""
+    folder = text_run(task)
+    path = write_jsonl(tmp_path / "other.jsonl", rows("pairs" if task == "pairs" else task))
+    found = other(folder, tmp_path / "other", path)
+    assert found["samples"] == 240
+    assert found["reproduced"] is None
+    parts = [judged(folder, tmp_path / "own", split=split) for split in ("train", "val", "test")]
+    if task in ("classification", "pairs"):
+        right = sum(score(part, task) * part["samples"] for part in parts)
+        assert score(found, task) == pytest.approx(right / 240)
+        per_model = [sum(each["versus"]["teacher"]["both_right"]["count"] for each in parts)]
+        assert [found["versus"]["teacher"]["both_right"]["count"]] == per_model
+    if task == "regression":
+        mean = sum(score(part, task) ** 2 * part["samples"] for part in parts) / 240
+        assert score(found, task) == pytest.approx(mean**0.5, rel=1e-4)
+    assert found["hardest"][0]["file"].startswith(f"{path}:")
+
+
+def test_the_numbers_are_those_of_predict(text_run, tmp_path):
+    made = rows("classification", 20)
+    path = write_jsonl(tmp_path / "other.jsonl", [{**row, "label": "cat"} for row in made])  # one class alone
+    found = other(text_run("classification"), tmp_path, path)
+    answers = [name for name, _ in distill.load(text_run("classification")).predict([row["text"] for row in made])]
+    assert student(found)["acc"] == pytest.approx(answers.count("cat") / 20)
+    assert [sum(row) for row in student(found)["confusion"]] == [20, 0]
+
+
+def test_every_format_of_files(text_run, tmp_path):
+    folder, made = text_run("classification"), rows("classification", 24)
+    expected = score(other(folder, tmp_path / "0", write_jsonl(tmp_path / "a.jsonl", made)), "classification")
+    for name, separator in {"b.csv": ",", "c.tsv": "\t"}.items():
+        with (tmp_path / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["label", "text"], delimiter=separator)
+            writer.writeheader()
+            writer.writerows(made)
+    names = pa.array([row["label"] for row in made]).dictionary_encode()
+    pq.write_table(pa.table({"text": [row["text"] for row in made], "label": names}), tmp_path / "d.parquet")
+    for number, row in enumerate(made):
+        (tmp_path / "e" / row["label"]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "e" / row["label"] / f"{number}.txt").write_text(row["text"])
+    write_jsonl(tmp_path / "f" / "train.jsonl", [{"text": "fast", "label": "cat"}, {"text": "slow", "label": "dog"}])
+    write_jsonl(tmp_path / "f" / "test.jsonl", made)
+    for name in ("b.csv", "c.tsv", "d.parquet", "e", "f"):
+        found = other(folder, tmp_path / name[0] / "out", tmp_path / name)
+        assert found["samples"] == 24
+        assert score(found, "classification") == pytest.approx(expected)
+    tagged = rows("tokens", 24)
+    lines = ["".join(f"{w}\t{t}\n" for w, t in zip(r["tokens"], r["tags"], strict=True)) for r in tagged]
+    (tmp_path / "g.conll").write_text("\n".join(lines))
+    one = other(text_run("tokens"), tmp_path / "h", tmp_path / "g.conll")
+    two = other(text_run("tokens"), tmp_path / "i", write_jsonl(tmp_path / "j.jsonl", tagged))
+    assert student(one)["metrics"] == student(two)["metrics"]
+
+
+def test_columns_that_are_called_otherwise(text_run, tmp_path):
+    made = rows("classification", 24)
+    renamed = [{"body": row["text"], "text": "slow", "kind": row["label"], "label": "bird"} for row in made]
+    path = write_jsonl(tmp_path / "renamed.jsonl", renamed)
+    expected = other(text_run("classification"), tmp_path, write_jsonl(tmp_path / "same.jsonl", made))
+    found = other(text_run("classification"), tmp_path, path, text="body", label="kind")
+    assert student(found)["confusion"] == student(expected)["confusion"]
+    numbers = [{"text": row["text"], "stars": row["score"]} for row in rows("regression", 24)]
+    path = write_jsonl(tmp_path / "numbers.jsonl", numbers)
+    found = other(text_run("regression"), tmp_path, path, label=["stars"])
+    assert found["classes"] == ["score"]
+    with pytest.raises(UserError, match=r"there is no 'score' as the label column \(label\)"):
+        other(text_run("regression"), tmp_path, path)
+
+
+def test_texts_are_cut_where_the_runs_were(text_run, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    made = [{"text": row["text"] + " fast" * 40, "label": row["label"]} for row in rows("classification", 8)]
+    other(text_run("classification"), tmp_path, write_jsonl(tmp_path / "long.jsonl", made))
+    assert "max_length=16 cuts 100 % of the texts" in caplog.text
+
+
+def test_broken_lines_are_left_out_where_asked(text_run, tmp_path):
+    path = write_jsonl(tmp_path / "broken.jsonl", [*rows("classification", 8), {"text": "", "label": "cat"}, "{"])
+    with pytest.raises(UserError, match=r"data=text: line 9 of broken\.jsonl: the text is empty"):
+        other(text_run("classification"), tmp_path, path)
+    assert other(text_run("classification"), tmp_path, path, on_broken="skip")["samples"] == 8
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "message"),
+    [
+        ("classification", {"text": "the cat", "label": "bird"},
+         "the classes of data=text (3) are not those of the run (2): only there: bird; only in the run: none"),
+        ("multilabel", {"text": "the cat", "label": ["bird"]}, "the labels of data=text (3) are not those of the run"),
+        ("tokens", {"tokens": ["the", "cat"], "tags": ["O", "B-BIRD"]}, "only there: B-BIRD; only in the run: none"),
+        ("regression", {"text": "the cat", "score": "many"}, "must be a number, got 'many'"),
+        ("pairs", {"text": "the cat", "label": "cat"}, "broken.jsonl: "),
+    ],
+)  # fmt: skip
+def test_unknown_labels_are_one_line(text_run, tmp_path, monkeypatch, task, row, message):
+    monkeypatch.setattr("distill.evaluation.evaluate.predict", None)
+    path = write_jsonl(tmp_path / "broken.jsonl", [*rows(task, 8), row])
+    with pytest.raises(UserError) as caught:
+        other(text_run(task), tmp_path, path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "data=text" in str(caught.value)
+
+
+def test_data_of_another_kind(text_run, tmp_path):
+    singles = write_jsonl(tmp_path / "singles.jsonl", rows("classification", 8))
+    pairs = write_jsonl(tmp_path / "pairs.jsonl", rows("pairs", 8))
+    for options, message in {
+        ("classification", "imagefolder", tmp_path): "data=imagefolder holds images, and the run is of texts",
+        ("classification", "text", pairs): "data=text: it has pairs of texts, and the run is of single texts",
+        ("pairs", "text", singles): "data=text: it has single texts, and the run is of pairs: set text=<column>",
+        ("classification", "text", tmp_path / "gone.jsonl"): "data=text: there is no file or folder",
+    }.items():
+        task, data, root = options
+        with pytest.raises(UserError, match=message):
+            judged(text_run(task), tmp_path, data=data, root=str(root))
