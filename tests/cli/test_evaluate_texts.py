@@ -1,15 +1,20 @@
 """python evaluate.py on runs of texts: the run's own numbers, and other texts in every kind of file."""
 
 import csv
+import html as html_module
 import json
 import logging
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import distill
 from distill.cli.evaluate import Options, evaluate
+from distill.evaluation.runs import Run
+from distill.models.outputs import Outputs
+from distill.tasks.similarity import SimilarityMetrics
 from distill.utils.errors import UserError
 from text_helpers import write_jsonl
 from text_runs import rows
@@ -163,3 +168,77 @@ def test_data_of_another_kind(text_run, tmp_path):
         task, data, root = options
         with pytest.raises(UserError, match=message):
             judged(text_run(task), tmp_path, data=data, root=str(root))
+
+
+def page(folder, output, **options):
+    evaluate(Options(run=str(folder), output=str(output), map="pca", **options))
+    return next(output.glob("report*.html")).read_text()
+
+
+def test_embeddings(text_run, tmp_path):
+    folder = text_run("embedding")
+    found = judged(folder, tmp_path)
+    assert found["reproduced"]["equal"]
+    assert set(found["reproduced"]["values"]) == {"spearman", "knn_overlap"}
+    assert found["models"]["teacher"]["metrics"]["spearman"] == pytest.approx(1)
+    (tmp_path / "texts.txt").write_text("".join(f"{row['text']}\n" for row in rows("embedding", 40)))
+    found = other(folder, tmp_path, tmp_path / "texts.txt")
+    assert found["samples"] == 40
+    distinct = {row["text"] for row in rows("embedding", 40)}
+    model, teacher = distill.load(folder), Run(folder).teacher.model
+    inputs = model.preprocess([row["text"] for row in rows("embedding", 40)])
+    with torch.no_grad():
+        metrics = SimilarityMetrics(True)
+        metrics.update(Outputs(model(inputs), {}, None), Outputs(teacher(inputs), {}, None), torch.zeros(40))
+    expected = {name: pytest.approx(float(value), rel=1e-3) for name, value in metrics.compute().items()}
+    assert student(found)["metrics"]["spearman"] == expected["spearman"]
+    hardest = found["hardest"][0]
+    assert {hardest["text"], hardest["student"]["nearest"]["text"]} <= distinct
+    html = page(folder, tmp_path / "page")
+    assert "nearest to the teacher" in html
+    assert 'id="embeddings"' in html
+
+
+def test_entities(text_run, tmp_path):
+    folder = text_run("tokens")
+    made = rows("tokens", 24)
+    wrong = [{**made[0], "tags": ["O", "B-PLACE", *made[0]["tags"][2:]]}, *made[1:]]  # of the data: the model is right
+    long = {"tokens": ["the", "cat"] * 20, "tags": ["O", "B-ANIMAL"] * 20}
+    path = write_jsonl(tmp_path / "wrong.jsonl", [*wrong, long])
+    found = other(folder, tmp_path, path)
+    entities = student(found)["by_entity"]
+    assert set(entities) == {"ANIMAL", "PLACE"}
+    animals = sum(tags.count("B-ANIMAL") for tags in (row["tags"] for row in wrong)) + 7  # 14 words before the cut
+    assert entities["ANIMAL"]["support"] == animals
+    assert entities["ANIMAL"]["precision"] < 1  # where the tag was changed
+    assert entities["PLACE"]["recall"] < 1
+    hardest = next(each for each in found["hardest"] if each["file"] == f"{path}:1")
+    assert hardest in found["hardest"][:2]  # the long one is cut out of what the run has seen
+    assert hardest["words"] == made[0]["tokens"]
+    assert hardest["target"]["tags"] == wrong[0]["tags"]
+    assert hardest["student"]["tags"] == made[0]["tags"]
+    cut = next(each for each in found["hardest"] if each["file"] == f"{path}:25")
+    assert len(cut["words"]) == len(cut["target"]["tags"]) == len(cut["student"]["tags"]) == 14
+    html = page(folder, tmp_path / "page", data="text", root=str(path))
+    assert "F1 by type of entity" in html
+    assert f'<th scope="row">ANIMAL ({animals})</th>' in html
+    assert '<tr><td>cat</td><td>B-PLACE</td><td class="wrong">B-ANIMAL</td><td class="wrong">B-ANIMAL</td></tr>' in html
+
+
+def test_the_page_of_classes_shows_texts(text_run, tmp_path):
+    folder = text_run("pairs")
+    html = page(folder, tmp_path)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    for section in ("numbers", "calibration", "differences", "embeddings", "examples"):
+        assert f'<section id="{section}">' in html
+    first = found["hardest"][0]
+    text = html_module.escape(first["text"]).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    assert f"<blockquote>{text}</blockquote>" in html
+    assert f"student: {html_module.escape(first['student']['answer'])}" in html
+    assert "&lt;b&gt;cat&lt;/b&gt;</th>" in html  # the table by class
+    assert "Matthews correlation" in html
+    assert -1 <= student(found)["matthews"] <= 1
+    summary = json.loads((folder / "summary.json").read_text())
+    kept = summary["student"]["best"] or summary["student"]["last"]
+    assert student(found)["matthews"] == pytest.approx(kept["test"]["matthews"])
+    assert student(found)["macro_f1"] == pytest.approx(kept["test"]["f1"])

@@ -12,6 +12,8 @@ from distill.cli import compare
 from distill.cli.evaluate import Options, evaluate
 from distill.config.options import parse
 from jobs import ROOT
+from text_helpers import write_jsonl
+from text_runs import rows
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "evaluate.md"]
 LINES = sorted(
@@ -48,8 +50,13 @@ def test_the_commands_were_found():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
-def test_a_command(line, place):
+def test_a_command(line, place, text_run):
     words = shlex.split(line)[1:]
+    if "data=text" in words:
+        shutil.rmtree(place / "outputs" / "2026-01-31" / "12-00-00")
+        shutil.copytree(text_run("classification"), place / "outputs" / "2026-01-31" / "12-00-00")
+        made = [{**row, "body": row["text"], "kind": row["label"]} for row in rows("classification", 8)]
+        write_jsonl(place / "more.jsonl", made)
     if "--help" in words:
         return
     if words[0] == "compare.py":

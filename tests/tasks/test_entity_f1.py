@@ -77,7 +77,7 @@ def test_spans_of_random_tags_batch_by_batch(tags):
     assert right > 10
     assert metric.compute().item() == pytest.approx(2 * right / (2 * right + wrong))
     metric.reset()
-    assert metric.true_positives.item() == 0
+    assert metric.true_positives.sum().item() == 0
 
 
 def test_parts_of_words_and_special_tokens_do_not_count():
@@ -108,3 +108,16 @@ def test_other_shapes_are_refused():
     for predictions, target in ((torch.zeros(2, 3), torch.zeros(2, 4)), (torch.zeros(3), torch.zeros(3))):
         with pytest.raises(ValueError, match=r"predictions and target must have one shape \(N, L\), got \("):
             metric.update(predictions.long(), target.long())
+
+
+def test_each_type_by_itself():
+    tags = ["O", "B-A", "I-A", "B-B"]
+    metric = EntityF1(tags)
+    metric.update(numbered(["B-A I-A O B-B"], tags), numbered(["B-A I-A B-A B-A"], tags))
+    metric.update(numbered(["B-B O"], tags), numbered(["B-B B-B"], tags))
+    assert metric.by_type() == {
+        "A": {"f1": 0.5, "precision": 1.0, "recall": pytest.approx(1 / 3), "support": 3},
+        "B": {"f1": 0.5, "precision": 0.5, "recall": 0.5, "support": 2},
+    }
+    assert metric.compute().item() == pytest.approx(0.5)
+    assert EntityF1(["O", "B-A"]).by_type()["A"]["f1"] == 0

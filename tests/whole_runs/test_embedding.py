@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
 import distill
+from distill.cli.evaluate import Options, evaluate
 from distill.utils.errors import UserError
 from jobs import ROOT, command, run_job
 
@@ -97,11 +98,43 @@ def test_it_is_exported_and_predicts(done, place):
     assert run.returncode == 0, run.stderr
     (found,) = json.loads(run.stdout)
     assert len(found["predictions"][0]["embedding"]) == 96
-    for name, message in (("predict.py", "set format=json"), ("evaluate.py", "evaluate compares predictions")):
-        refused = script(name, f"run={folder}", *([str(place / "photos/0.png")] if name == "predict.py" else []))
-        assert refused.returncode != 0
-        assert message in refused.stderr
-        assert "Traceback" not in refused.stderr
+    refused = script("predict.py", f"run={folder}", str(place / "photos/0.png"))
+    assert refused.returncode != 0
+    assert "set format=json" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def evaluated(folder, output, **options):
+    evaluate(Options(run=str(folder), output=str(output), **options))
+    return json.loads(next(output.glob("evaluation*.json")).read_text()), next(output.glob("report*.html")).read_text()
+
+
+def test_evaluation_of_embeddings(done, tmp_path):
+    folder, report = done
+    found, page = evaluated(folder, tmp_path)
+    assert found["reproduced"]["equal"]
+    assert set(found["reproduced"]["values"]) == {"spearman", "knn_overlap"}
+    test = (report["student"]["best"] or report["student"]["last"])["test"]
+    metrics = {role: model["metrics"] for role, model in found["models"].items()}
+    assert metrics["student"] == {name: test[name] for name in ("spearman", "knn_overlap")}
+    assert metrics["teacher"] == pytest.approx({"spearman": 1, "knn_overlap": 1})
+    rho = [each["spearman"] for each in found["hardest"]]
+    assert len(rho) == 24
+    assert rho == sorted(rho)
+    assert rho[0] < metrics["student"]["spearman"]
+    assert found["hardest"][0]["file"].endswith(".png")
+    assert found["hardest"][0]["teacher"]["nearest"]["file"] != found["hardest"][0]["file"]
+    for said in ("Spearman ρ of cosines", "nearest to the teacher", "Colors are groups of the teacher", 'class="near"'):
+        assert said in page
+
+
+def test_evaluation_of_embeddings_on_other_images(done, place, tmp_path):
+    found, _ = evaluated(done[0], tmp_path, data="imagefolder", root=str(place / "labelled"))
+    assert found["samples"] == 300
+    assert found["reproduced"] is None
+    assert 0 < found["models"]["student"]["metrics"]["spearman"] < 1
+    with pytest.raises(UserError, match="teacher=false: embeddings are measured against the teacher's"):
+        evaluate(Options(run=str(done[0]), output=str(tmp_path), teacher=False))
 
 
 @pytest.mark.parametrize(

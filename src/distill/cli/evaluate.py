@@ -99,11 +99,8 @@ def evaluate(options: Options) -> None:
     path = check(options)
     run_folder = RunFolder(path)
     _ = run_folder.tested  # raises where these weights were not tested
-    if run_folder.summary.data.targets == "none":
-        raise UserError(
-            f"run {run_folder.folder} gives embeddings, and evaluate compares predictions: what was measured is in "
-            "summary.json (task.probe=<folder with classes> adds k-NN and a linear probe)"
-        )
+    if run_folder.summary.data.targets == "none" and not options.teacher:
+        raise UserError("teacher=false: embeddings are measured against the teacher's, and this run gives embeddings")
     if options.against:
         run_folder.check_comparable(RunFolder(options.against))
     folder = Path(options.output) if options.output else path if path.is_dir() else path.parent

@@ -57,7 +57,7 @@ def parse(options: type[T], argv: Sequence[str], rest: str | None = None) -> T:
             if values[key] is None:
                 values[key] = _read(key, value)
             if get_origin(fields[key].type) is list and values[key] is not None and not OmegaConf.is_list(values[key]):
-                values[key] = [literal(home(value))]  # images=photos is a list of one
+                values[key] = [literal(home(value))]  # inputs=photos is a list of one
         elif rest is not None and (not equals or os.path.exists(argument)):  # noqa: PTH110
             others.append(literal(home(argument)))
         elif equals:

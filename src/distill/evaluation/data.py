@@ -135,6 +135,7 @@ def other_data(run: Run, asked: OtherData) -> DataModule[Any]:
     try:
         made = instantiate(node["source"], "data.source", targets=targets)
         source = _one_split(as_splits(made, lambda split: as_dataset(split, targets)), asked)
+        _check_pairs(source, run)
         source = _matched(source, node, run, asked)
         return _texts(run, source) if node["kind"] == "text" else _images(run, source, node["on_broken"])
     except (UserError, TypeError, ValueError) as error:
@@ -144,6 +145,15 @@ def other_data(run: Run, asked: OtherData) -> DataModule[Any]:
         if "data.mean has" in reason:
             reason = f"its images do not have the run's {run.image_preprocess.channels} channel(s)"
         raise UserError(reason if str(asked) in reason else f"{asked}: {reason}") from error
+
+
+def _check_pairs(source: Splits, run: Run) -> None:
+    """A UserError for pairs of texts where the run is of single ones, and the reverse."""
+    if isinstance(run.preprocess, TextPreprocess) and (source.train.pairs is not None) != run.preprocess.pairs:
+        have, need = "pairs of texts", "single texts: set text=<column>"
+        if run.preprocess.pairs:
+            have, need = "single texts", "pairs: set text=<column> text_pair=<column>"
+        raise UserError(f"it has {have}, and the run is of {need}")
 
 
 def _options(run: Run) -> dict[str, Any]:
@@ -157,10 +167,6 @@ def _texts(run: Run, source: Splits) -> TextDataModule:
     """Texts with the tokenizers and the lengths of a run."""
     preprocess, settings = run.preprocess, run.settings.data
     assert isinstance(preprocess, TextPreprocess)
-    if (source.train.pairs is not None) != preprocess.pairs:
-        have, need = ("single texts", "pairs: set text=<column> text_pair=<column>") if preprocess.pairs else (
-            "pairs of texts", "single texts: set text=<column>")  # fmt: skip
-        raise UserError(f"it has {have}, and the run is of {need}")
     data = TextDataModule.from_options(
         lambda: source,
         tokenizer=preprocess.tokenizer,

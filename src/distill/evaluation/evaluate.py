@@ -10,14 +10,15 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from distill.data import DataModule, ViewLoader
+from distill.data import DataModule, TextDataModule, ViewLoader
 from distill.distillation.teacher import Teacher
-from distill.evaluation import outputs
+from distill.evaluation import embeddings, outputs
 from distill.evaluation.compare_predictions import compare_predictions, most
 from distill.evaluation.inference import Pass, Predictions, predict
 from distill.evaluation.results import EvaluatedModel, EvaluationResults, Reproduction
 from distill.evaluation.runs import Run
 from distill.evaluation.scores import confident, losses, scores
+from distill.tasks.base import Task
 from distill.training.roles import BASELINE, STUDENT, TEACHER, TEACHERS, Role, RoleKind
 from distill.training.trainer import check_device, evaluator, quiet
 from distill.utils import environment
@@ -152,10 +153,20 @@ def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
     return first, predictions
 
 
-def _evaluated(subject: Subject, role: Role, logits: Tensor, target: Tensor) -> EvaluatedModel:
+def _scores(task: Task, role: Role, predictions: dict[Role, Predictions], target: Tensor) -> Any:
+    """What the task measures of a model's outputs."""
+    logits = predictions[role].logits
+    if task.has_classes:
+        names = {metric.name for metric in task.info.metrics}
+        return scores(logits, target, "matthews" in names)
+    if task.targets == "none":
+        return embeddings.scores(task, logits, predictions[embeddings.reference(predictions)].logits)
+    return outputs.scores(task, logits, target)
+
+
+def _evaluated(subject: Subject, role: Role, computed: Any) -> EvaluatedModel:
     """Scores, size and speed of a model; no speed of another run, as speeds vary with time."""
-    models, task = subject.run.summary.models, subject.run.task
-    computed = scores(logits, target) if task.has_classes else outputs.scores(task, logits, target)
+    models = subject.run.summary.models
     if role == TEACHERS:
         name = " + ".join(model.name for each, model in models.items() if each.kind == RoleKind.TEACHER)
         return EvaluatedModel(name, computed, None, None)
@@ -170,6 +181,14 @@ def _origin(subject: Subject, row: int) -> dict[str, Any]:
     file, shown = subject.data.file(subject.split, row), subject.data.show(subject.split, row)
     text = {"text": shown} if isinstance(shown, str) else {}
     return {"index": row, **({"file": file} if file else {}), **text}
+
+
+def words_of(subject: Subject, row: int) -> list[str]:
+    """The words that have tags; [] where samples are no sentences of words."""
+    data = subject.data
+    return (
+        data.words(subject.split, row) if isinstance(data, TextDataModule) and data.options.targets == "tokens" else []
+    )
 
 
 def sample(
@@ -192,10 +211,25 @@ def _output_sample(
 ) -> dict[str, Any]:
     """One sample of a task without classes: its index, its file if it has one, its target, every model's values."""
     task, names, true = subject.run.task, subject.run.classes, target[position]
-    image = {**_origin(subject, int(index[position])), "target": task.target_values(true, names)}
+    row = int(index[position])
+    words = {"words": seen} if (seen := words_of(subject, row)) else {}
+    image = {**_origin(subject, row), **words, "target": task.target_values(true, names)}
     for role, prediction in predictions.items():
         image[str(role)] = task.predicted_values(prediction.logits[position].float(), names, true)
     return image
+
+
+def _hardest(
+    subject: Subject, predictions: dict[Role, Predictions], target: Tensor, found: Pass
+) -> list[dict[str, Any]]:
+    """The samples with the highest loss of the student; of embeddings those that are placed otherwise."""
+    task, student = subject.run.task, predictions[STUDENT].logits
+    if task.targets == "none":
+        placed = embeddings.misplaced({role: each.logits for role, each in predictions.items()}, found.mapped, HARDEST)
+        return embeddings.samples(placed, lambda position: _origin(subject, int(found.index[position])))
+    loss = losses(student, target) if task.has_classes else outputs.losses(task, student, target)
+    described = sample if task.has_classes else _output_sample
+    return [described(each, subject, predictions, target, found.index) for each in most(loss, shown=HARDEST)]
 
 
 def evaluate(subject: Subject) -> Evaluation:
@@ -209,7 +243,7 @@ def evaluate(subject: Subject) -> Evaluation:
     torch.set_num_threads(min(run.summary.hardware.threads, usable_cores()))
     first, predictions = _predictions(subject)
     target = first.target
-    models = {role: _evaluated(subject, role, each.logits, target) for role, each in predictions.items()}
+    models = {role: _evaluated(subject, role, _scores(run.task, role, predictions, target)) for role in predictions}
     student, task = predictions[STUDENT].logits, run.task
     comparisons = {
         role: compare_predictions(student, each.logits, target, run.classes)
@@ -218,7 +252,6 @@ def evaluate(subject: Subject) -> Evaluation:
         for role, each in predictions.items()
         if role != STUDENT
     }
-    loss = losses(student, target) if task.has_classes else outputs.losses(task, student, target)
     comparable = subject.is_own and subject.batch_size is None and subject.split != "train" and subject.teacher
     results = EvaluationResults(
         run=str(run.folder),
@@ -238,10 +271,7 @@ def evaluate(subject: Subject) -> Evaluation:
         versions=environment.versions(),
         git_commit=environment.git_commit(Path(__file__).parent),
         command=environment.command(),
-        hardest=[
-            (sample if task.has_classes else _output_sample)(position, subject, predictions, target, first.index)
-            for position in most(loss, shown=HARDEST)
-        ],
+        hardest=_hardest(subject, predictions, target, first),
         task=task.info,
     )
     return Evaluation(results, predictions, target, first.index, first.mapped, next(iter(comparisons), None), subject)

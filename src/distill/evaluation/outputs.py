@@ -11,8 +11,8 @@ from distill.tasks.base import Task
 
 
 def scores(task: Task, output: Tensor, target: Tensor) -> MetricScores:
-    """The task's metrics of outputs (N, C), and those of each single output."""
-    return MetricScores(task.measure(output, target), task.by_output(output, target))
+    """The task's metrics of outputs (N, C), and those of each single output and type of entity."""
+    return MetricScores(task.measure(output, target), task.by_output(output, target), task.by_entity(output, target))
 
 
 def compare(task: Task, student: Tensor, other: Tensor, target: Tensor) -> MetricComparison:

@@ -1,6 +1,6 @@
 """The contents of ``evaluation.json`` as typed records; imports neither torch nor Lightning."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class ClassificationScores:
         per_class: accuracy by class; None for a class without samples.
         confusion: counts; rows are true classes, columns predictions.
         reliability: the bins of the reliability diagram.
+        matthews: Matthews' correlation coefficient in [-1, 1]; None where the task does not ask for it.
     """
 
     acc: float
@@ -44,6 +45,7 @@ class ClassificationScores:
     per_class: list[float | None]
     confusion: list[list[int]]
     reliability: list[ReliabilityBin]
+    matthews: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,12 @@ class MetricScores:
     Attributes:
         metrics: those of the task that need no other model, by name.
         by_output: by label of a metric of single outputs its values, in the order of the outputs.
+        by_entity: by type of entity its "f1", "precision", "recall" and "support"; {}: there are none.
     """
 
     metrics: dict[str, float]
     by_output: dict[str, list[float]]
+    by_entity: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torchmetrics.functional.classification import (
     multiclass_calibration_error,
     multiclass_confusion_matrix,
     multiclass_f1_score,
+    multiclass_matthews_corrcoef,
 )
 
 from distill.evaluation.results import ClassificationScores, ReliabilityBin
@@ -73,12 +74,13 @@ def reliability(probabilities: Tensor, target: Tensor, bins: int = BINS) -> list
     return list(map(ReliabilityBin, edges, edges[1:], count.tolist(), *means))
 
 
-def scores(logits: Tensor, target: Tensor) -> ClassificationScores:
+def scores(logits: Tensor, target: Tensor, with_matthews: bool = False) -> ClassificationScores:
     """Scores of one model; see docs/evaluate.md for each formula.
 
     Args:
         logits: (N, C), in the type in which the model gave them, so that ties stay ties.
         target: class numbers, int64 (N,).
+        with_matthews: also Matthews' correlation coefficient.
     """
     classes = logits.shape[1]
     settings: dict[str, Any] = {"num_classes": classes, "validate_args": False}
@@ -97,6 +99,7 @@ def scores(logits: Tensor, target: Tensor) -> ClassificationScores:
         per_class=[value if n else None for value, n in zip(per_class, support, strict=True)],
         confusion=confusion.tolist(),
         reliability=reliability(probabilities, target),
+        matthews=float(multiclass_matthews_corrcoef(logits, target, **settings)) if with_matthews else None,
     )
 
 

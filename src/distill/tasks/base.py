@@ -185,6 +185,11 @@ class Task(ABC):
         del output, target
         return {}
 
+    def by_entity(self, output: Tensor, target: Tensor) -> dict[str, dict[str, float]]:
+        """Scores of each type of what is found within samples, as entities of texts; {}: there are no such types."""
+        del output, target
+        return {}
+
     def measure(self, output: Tensor, target: Tensor, teacher: Tensor | None = None) -> dict[str, float]:
         """All metrics of outputs (N, C) against targets, and against a teacher's outputs where they are given."""
         metrics = self.metrics(with_agreement=teacher is not None)

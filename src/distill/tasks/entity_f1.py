@@ -26,10 +26,14 @@ class EntityF1(Metric):
     type changes, and at any I- or E- behind O; it ends before the next one, before O, and at the text's end.
 
     Positions whose target is −100 (special tokens, padding, all but the first part of a word) are left out before spans
-    are made. The counts TP, FP and FN are sums over all processes.
+    are made. The counts TP, FP and FN, of each type its own, are sums over all
+    processes.
 
     Args:
         tags: the names of the classes, e.g. ["O", "B-PER", "I-PER"].
+
+    Attributes:
+        types: of entities, as "PER", sorted.
 
     Raises:
         ValueError: a tag is neither O nor a type after B-, I-, E- or S-.
@@ -57,10 +61,12 @@ class EntityF1(Metric):
         super().__init__()
         parts = [_parts(tag) for tag in tags]
         kinds = sorted({kind for _, kind in parts})
+        self.types = sorted({kind for prefix, kind in parts if prefix != "O"})
+        self._numbers = [kinds.index(kind) for kind in self.types]
         self.register_buffer("prefixes", torch.tensor([PREFIXES.index(p) for p, _ in parts]), persistent=False)
         self.register_buffer("kinds", torch.tensor([kinds.index(kind) for _, kind in parts]), persistent=False)
         for name in ("true_positives", "false_positives", "false_negatives"):
-            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(len(kinds), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, target: Tensor) -> None:
         """Take one batch.
@@ -82,11 +88,15 @@ class EntityF1(Metric):
         first = torch.ones_like(text, dtype=torch.bool)  # of its text
         first[1:] = text[1:] != text[:-1]
         predicted, expected = (self._entities(tags[counts], first) for tags in (predictions, target))
-        right = (predicted == expected) & (expected >= 0)
-        found = right.sum()
-        self.true_positives += found
-        self.false_positives += (predicted >= 0).sum() - found
-        self.false_negatives += (expected >= 0).sum() - found
+        right = self._by_kind(expected, (predicted == expected) & (expected >= 0))
+        self.true_positives += right
+        self.false_positives += self._by_kind(predicted, predicted >= 0) - right
+        self.false_negatives += self._by_kind(expected, expected >= 0) - right
+
+    def _by_kind(self, entities: Tensor, among: Tensor) -> Tensor:
+        """How many there are of each kind, int64 (K,), of those that ``among`` (bool) allows."""
+        numbers = torch.arange(len(self.true_positives), device=entities.device)
+        return (entities[among] % len(numbers) == numbers[:, None]).sum(1)
 
     def _entities(self, tags: Tensor, first: Tensor) -> Tensor:
         """For each position one number that tells end and type of the entity that begins there, −1 where none does."""
@@ -100,9 +110,23 @@ class EntityF1(Metric):
         after = torch.where(breaks, positions, len(tags)).roll(-1)  # the next break behind each position
         after[-1:] = len(tags)
         ends = after.flip(0).cummin(0).values.flip(0)
-        return torch.where(starts, ends * (self.kinds.max() + 1) + kind, -1)
+        return torch.where(starts, ends * len(self.true_positives) + kind, -1)
 
     def compute(self) -> Tensor:
         """F1 in [0, 1]."""
-        wrong = self.false_positives + self.false_negatives
-        return 2 * self.true_positives / (2 * self.true_positives + wrong).clamp(min=1)
+        found, wrong = self.true_positives.sum(), (self.false_positives + self.false_negatives).sum()
+        return 2 * found / (2 * found + wrong).clamp(min=1)
+
+    def by_type(self) -> dict[str, dict[str, float]]:
+        """Of each type of entity "f1", "precision" and "recall" in [0, 1], and "support", how many there are."""
+        table = {}
+        for name, number in zip(self.types, self._numbers, strict=True):
+            counts = (self.true_positives, self.false_positives, self.false_negatives)
+            found, false, missed = (int(count[number]) for count in counts)
+            table[name] = {
+                "f1": 2 * found / max(2 * found + false + missed, 1),
+                "precision": found / max(found + false, 1),
+                "recall": found / max(found + missed, 1),
+                "support": found + missed,
+            }
+        return table

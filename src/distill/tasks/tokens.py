@@ -99,6 +99,14 @@ class TokenClassification(Task):
         entities = {"f1": EntityF1(self.tags)} if has_entities else {}
         return TokenMetrics({**entities, "acc": accuracy()}, accuracy() if with_agreement else None)
 
+    def by_entity(self, output: Tensor, target: Tensor) -> dict[str, dict[str, float]]:
+        """F1, precision, recall and support of each type of entity; {} where the tags are none of BIO."""
+        if "f1" not in {metric.name for metric in self.info.metrics}:
+            return {}
+        entities = EntityF1(self.tags)
+        entities.update(output.argmax(-1), target)
+        return entities.by_type()
+
     def decode(self, output: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
         """The likeliest tag of every position, under "tags"."""
         return [{"tags": [names[number] for number in row]} for row in output.argmax(-1).tolist()]

@@ -207,6 +207,13 @@ class TextDataModule(DataModule[LoadedTexts]):
         """A text, or a pair, as its source has it, by its ``Batch.index``; of words with blanks between them."""
         return self.loaded.splits[split].dataset.text(index)
 
+    def words(self, split: str, index: int) -> list[str]:
+        """The words of a sentence that the models see, those before its cut, by its ``Batch.index``."""
+        data, side = self.loaded.splits[split].dataset, self.loaded.student
+        words: list[str] = data.texts[index].as_py()
+        places = side.tokenizer.first_tokens([words], side.max_length)[0].tolist()
+        return [word for word, place in zip(words, places, strict=True) if place >= 0]
+
     def file(self, split: str, index: int) -> str | None:
         """Where a text comes from, by its ``Batch.index``: ``"train.jsonl:7"``; None of one that is in no text file."""
         return self.loaded.splits[split].dataset.places.file_line(index)

@@ -183,4 +183,11 @@ def _card(position: int, evaluation: Evaluation) -> dict[str, Any]:
         }
         for role, prediction in ((role, facts[str(role)]) for role in models)
     ]  # fmt: skip
-    return {"answers": answers, "file": None, **facts, **shown(subject.data.show(subject.split, facts["index"]))}
+    measure = f"loss {facts['student']['loss']:.2f}"
+    return {
+        "answers": answers,
+        "file": None,
+        "measure": measure,
+        **facts,
+        **shown(subject.data.show(subject.split, facts["index"])),
+    }

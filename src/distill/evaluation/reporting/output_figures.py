@@ -6,20 +6,26 @@ import torch
 
 from distill.evaluation import outputs
 from distill.evaluation.compare_predictions import most
-from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.evaluate import Evaluation, words_of
 from distill.evaluation.reporting.charts import Dot, chart, dots
 from distill.evaluation.reporting.figures import CARDS
 from distill.evaluation.reporting.images import shown
 from distill.evaluation.reporting.rendering import Figure
 from distill.training.roles import STUDENT
+from distill.utils.units import percent
 
 NUMBERS = 6  # outputs whose predictions are drawn
 POINTS = 1000
 
 
 def by_output(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
-    """For every output and metric of single outputs its value by model."""
+    """For every output and metric of single outputs its value by model; of entities for every type."""
     models = list(evaluation.results.models.values())
+    if models[0].scores.by_entity:
+        return [
+            (f"{kind} ({scores['support']:.0f})", [percent(model.scores.by_entity[kind]["f1"]) for model in models])
+            for kind, scores in models[0].scores.by_entity.items()
+        ]
     labels = list(models[0].scores.by_output)
     return [
         (f"{name}, {label}", [f"{model.scores.by_output[label][i]:.4f}" for model in models])
@@ -61,6 +67,22 @@ def examples(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [{"key": "hardest", "heading": "The hardest: highest loss of the student", "cards": cards}]
 
 
+def _sentence(position: int, evaluation: Evaluation) -> dict[str, Any]:
+    """A sentence as a table: each word with its tag and that of every model, and whether this is right."""
+    subject, target = evaluation.subject, evaluation.target[position]
+    task, names = subject.run.task, subject.run.classes
+    words = words_of(subject, int(evaluation.index[position]))
+    if not words:
+        return {}
+    true = task.target_values(target, names)["tags"]
+    given = [task.predicted_values(each.logits[position], names, target) for each in evaluation.predictions.values()]
+    lines = zip(words, true, zip(*(values["tags"] for values in given), strict=True), strict=True)
+    return {
+        "words": [(word, tag, [(answer, answer == tag) for answer in answers]) for word, tag, answers in lines],
+        "who": [role.label for role in evaluation.predictions],
+    }
+
+
 def _card(position: int, evaluation: Evaluation, loss: float) -> dict[str, Any]:
     subject, row = evaluation.subject, int(evaluation.index[position])
     task, names, target = subject.run.task, subject.run.classes, evaluation.target[position]
@@ -75,6 +97,6 @@ def _card(position: int, evaluation: Evaluation, loss: float) -> dict[str, Any]:
     ]
     return {
         **shown(subject.data.show(subject.split, row)), "answers": answers, "index": row,
-        "file": subject.data.file(subject.split, row), "student": {"loss": loss},
-        "class": outputs.true_values(task, target, names),
+        "file": subject.data.file(subject.split, row), "measure": f"loss {loss:.2f}",
+        "class": outputs.true_values(task, target, names), **_sentence(position, evaluation),
     }  # fmt: skip

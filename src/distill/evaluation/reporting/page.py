@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.reporting import figures, output_figures
+from distill.evaluation.reporting import embedding_figures, figures, output_figures
 from distill.evaluation.reporting.rendering import render
 from distill.evaluation.reporting.table import reproduction, rows
 from distill.evaluation.results import EvaluatedModel, EvaluationResults, MetricScores
@@ -57,7 +57,11 @@ def _score(results: EvaluationResults) -> Metric:
 
 def _values(model: EvaluatedModel) -> dict[str, float]:
     """A model's scores by the names of the task's metrics."""
-    return model.scores.metrics if isinstance(model.scores, MetricScores) else vars(model.scores)
+    if isinstance(model.scores, MetricScores):
+        return model.scores.metrics
+    return {"f1": model.scores.macro_f1} | {
+        name: value for name, value in vars(model.scores).items() if value is not None
+    }
 
 
 def _value(model: EvaluatedModel, score: Metric) -> float:
@@ -117,11 +121,20 @@ def per_class(results: EvaluationResults) -> list[tuple[str, list[str]]]:
     ]
 
 
+def _per_class_title(results: EvaluationResults) -> str:
+    """What stands above the table of single classes."""
+    if results.task.has_classes:
+        return "accuracy by class"
+    return "F1 by type of entity (how many)" if results.models[STUDENT].scores.by_entity else "by output"
+
+
 def page(evaluation: Evaluation, map_method: str) -> str:
     """The page as one HTML file; ``map_method`` projects the embeddings: "tsne", "pca" or "none"."""
     results, reference, subject = evaluation.results, evaluation.reference, evaluation.subject
     has_classes = results.task.has_classes
-    maps, classes = figures.maps(evaluation, map_method) if map_method != "none" and has_classes else ([], [])
+    special = figures if has_classes else embedding_figures if subject.run.task.targets == "none" else output_figures
+    has_map = map_method != "none" and special is not output_figures
+    maps, classes = special.maps(evaluation, map_method) if has_map else ([], [])
     summary, hardware = subject.run.summary, vars(subject.run.summary.hardware)
     alone = [("student without distillation, validation", "alone", "")] if subject.baseline else []
     return render(
@@ -136,6 +149,7 @@ def page(evaluation: Evaluation, map_method: str) -> str:
         roles=[(role.label, model.name) for role, model in results.models.items()],
         rows=[(row.label, list(row.cells.values())) for row in rows(results)],
         per_class=per_class(results) if has_classes else output_figures.by_output(evaluation),
+        per_class_title=_per_class_title(results),
         reproduction=reproduction(results),
         learning=figures.learning(evaluation),
         learning_legend=[("validation", "student", ""), ("training", "student", "dashed"), *alone],
@@ -150,7 +164,7 @@ def page(evaluation: Evaluation, map_method: str) -> str:
         map_legend=classes,
         map_kind={"tsne": "t-SNE", "pca": "PCA"}.get(map_method, ""),
         mapped=len(evaluation.mapped),
-        examples=(figures if has_classes else output_figures).examples(evaluation),
+        examples=special.examples(evaluation),
         train_command=summary.command,
         evaluate_command=results.command,
         config=OmegaConf.to_yaml(OmegaConf.create(subject.run.config)),

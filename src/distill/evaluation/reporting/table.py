@@ -27,6 +27,7 @@ SCORES: Lines = (
     ("top-1", "acc", percent),
     ("top-5", "top5", percent),
     ("macro F1", "macro_f1", percent),
+    ("Matthews correlation", "matthews", "{:.4f}".format),
     ("NLL, nats", "nll", "{:.4f}".format),
     ("Brier score", "brier", "{:.4f}".format),
     ("ECE, 15 bins", "ece", percent),
