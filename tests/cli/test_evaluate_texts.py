@@ -5,6 +5,7 @@ import html as html_module
 import json
 import logging
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,9 @@ from distill.evaluation.runs import Run
 from distill.models.outputs import Outputs
 from distill.tasks.similarity import SimilarityMetrics
 from distill.utils.errors import UserError
+from jobs import run_job
 from text_helpers import write_jsonl
+from text_jobs import SHORT, write_texts
 from text_runs import rows
 
 pytestmark = pytest.mark.slow
@@ -68,6 +71,25 @@ def test_the_same_texts_in_another_file_have_the_same_numbers(text_run, tmp_path
         mean = sum(score(part, task) ** 2 * part["samples"] for part in parts) / 240
         assert score(found, task) == pytest.approx(mean**0.5, rel=1e-4)
     assert found["hardest"][0]["file"].startswith(f"{path}:")
+
+
+def test_two_tokenizers(tmp_path):
+    """Student and teacher read other texts with a vocabulary each, as their own."""
+    place, folder = write_texts(tmp_path, 80), tmp_path / "runs" / "two"
+    models = ("teacher=hf", f"teacher.name={place / 'bert'}", "model=hf", f"model.name={place / 'other'}")
+    rates = ("optimizer.lr=3e-3", "teacher.recipe.optimizer.lr=3e-3")
+    run_job(folder, "data=text", f"data.root={place / 'reviews.jsonl'}", *models, *SHORT, *rates)
+    parts = [judged(folder, tmp_path / "own", split=split) for split in ("train", "val", "test")]
+    found = other(folder, tmp_path / "other", place / "reviews.jsonl")
+    for role in ("student", "teacher"):
+        confusion = sum(np.array(part["models"][role]["confusion"]) for part in parts)
+        assert found["models"][role]["confusion"] == confusion.tolist()
+    agreed = sum(part["versus"]["teacher"]["agreement"] * part["samples"] for part in parts)
+    assert found["versus"]["teacher"]["agreement"] == pytest.approx(agreed / 80)
+    alone = tmp_path / "runs" / "alone"
+    run_job(alone, "data=text", f"data.root={place / 'reviews.jsonl'}", *models, *SHORT, *rates, "kd=none")
+    found = other(folder, tmp_path / "other", place / "mails", against=str(alone))
+    assert list(found["models"]) == ["teacher", "student", "alone"]
 
 
 def test_the_numbers_are_those_of_predict(text_run, tmp_path):
@@ -130,7 +152,9 @@ def test_texts_are_cut_where_the_runs_were(text_run, tmp_path, caplog):
 
 def test_broken_lines_are_left_out_where_asked(text_run, tmp_path):
     path = write_jsonl(tmp_path / "broken.jsonl", [*rows("classification", 8), {"text": "", "label": "cat"}, "{"])
-    with pytest.raises(UserError, match=r"data=text: line 9 of broken\.jsonl: the text is empty"):
+    with pytest.raises(
+        UserError, match=r"data=text: line 9 of broken\.jsonl: the text is empty; on_broken=skip leaves"
+    ):
         other(text_run("classification"), tmp_path, path)
     assert other(text_run("classification"), tmp_path, path, on_broken="skip")["samples"] == 8
 

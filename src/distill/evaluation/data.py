@@ -140,8 +140,8 @@ def other_data(run: Run, asked: OtherData) -> DataModule[Any]:
         return _texts(run, source) if node["kind"] == "text" else _images(run, source, node["on_broken"])
     except (UserError, TypeError, ValueError) as error:
         reason = str(error)
-        for column in COLUMNS:
-            reason = reason.replace(f"data.{column}", column)
+        for key in (*COLUMNS, "root", "on_broken"):
+            reason = reason.replace(f"data.{key}", key)
         if "data.mean has" in reason:
             reason = f"its images do not have the run's {run.image_preprocess.channels} channel(s)"
         raise UserError(reason if str(asked) in reason else f"{asked}: {reason}") from error
