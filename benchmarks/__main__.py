@@ -17,12 +17,13 @@ class Options:
     """The keys."""
 
     only: str | None = arg(
-        "some of live, cached, float32, sweep, start, together, teacher, peak, sizes, profile; page: the page anew",
+        "some of live, cached, float32, sweep, start, texts, together, teacher, peak, sizes, profile; page: the page",
         None,
     )
     rounds: int | None = arg("turns of every side", None)
     quick: bool = arg("a few steps of each, to see that it works", False)
     data: str | None = arg("folder with CIFAR-10 as train*.parquet and test*.parquet; null: made-up images", None)
+    texts: str | None = arg("jsonl file of texts with labels; null: made-up texts", None)
     docs: str = arg("folder that gets benchmarks.md, benchmarks/ and images/", "docs")
     work: str = arg("folder for what the sides write; deleted first", "outputs/bench")
 
@@ -37,9 +38,12 @@ def main(options: Options) -> int:
     check_range("rounds", options.rounds, 1)
     if options.data is not None and not any(Path(options.data).glob("train*.parquet")):
         raise UserError(f"data={options.data}: no train*.parquet there")
+    if options.texts is not None and not Path(options.texts).is_file():
+        raise UserError(f"texts={options.texts}: no such file")
     from benchmarks.command import bench
 
-    bench(chosen, options.rounds, options.quick, options.data, Path(options.docs), Path(options.work))
+    texts = None if options.texts is None else Path(options.texts)
+    bench(chosen, options.rounds, options.quick, options.data, texts, Path(options.docs), Path(options.work))
     return 0
 
 

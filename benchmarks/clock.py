@@ -19,7 +19,11 @@ class Turns(L.Callback):
     """
 
     def __init__(self, fd: int, warm_up: int) -> None:
-        self._player = Player(fd, warm_up, torch.cuda.synchronize if torch.cuda.is_available() else None)
+        self._given = fd, warm_up
+
+    def on_train_start(self, *args: Any) -> None:  # noqa: ARG002
+        """Takes hold of the connection: callbacks are also made to see whether they can be."""
+        self._player = Player(*self._given, torch.cuda.synchronize if torch.cuda.is_available() else None)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:  # noqa: ARG002
         """A step is done."""

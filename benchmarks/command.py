@@ -5,8 +5,9 @@ import importlib.util
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import page, picture, results, settings, task
+from benchmarks import page, picture, results, settings, task, text_groups
 from benchmarks.groups import Lab
+from benchmarks.tables import spread
 from distill.utils import environment
 from distill.utils.errors import UserError
 
 PACKAGES = ("python", "torch", "torchvision", "lightning")
 
 
-def bench(chosen: Sequence[str], rounds: int | None, quick: bool, data: str | None, docs: Path, work: Path) -> None:
+def bench(
+    chosen: Sequence[str],
+    rounds: int | None,
+    quick: bool,
+    data: str | None,
+    texts: Path | None,
+    docs: Path,
+    work: Path,
+) -> None:
     """See ``__main__``.
 
     Raises:
@@ -48,7 +58,11 @@ def bench(chosen: Sequence[str], rounds: int | None, quick: bool, data: str | No
     for name in [name for name in measured if name != "profile"]:
         if name == "float32" and device.type != "cpu":
             continue
-        groups[name] = _measured(lab, name) | stamp
+        if name == "texts":
+            run, named = partial(text_groups.texts, lab, texts), "made-up texts" if texts is None else texts.name
+            groups[name] = _measured(run, name) | stamp | {"task": named}
+        else:
+            groups[name] = _measured(getattr(lab, name), name) | stamp
         _keep(file, groups)
     if "profile" in chosen or set(settings.GROUPS) <= set(chosen):
         wanted = dict.fromkeys(row.profiled for row in results.missed(groups) if row.profiled)
@@ -60,13 +74,13 @@ def bench(chosen: Sequence[str], rounds: int | None, quick: bool, data: str | No
     write(docs)
 
 
-def _measured(lab: Lab, name: str) -> dict[str, Any]:
+def _measured(run: Callable[[], dict[str, Any]], name: str) -> dict[str, Any]:
     begun = time.perf_counter()
     print(f"{name} ...", end=" ", flush=True)
-    found: dict[str, Any] = getattr(lab, name)()
+    found = run()
     print(f"{time.perf_counter() - begun:.0f} s", flush=True)
     for row, ratios in results.measured({name: found}).items():
-        print(f"  {row.name}: {page.spread(ratios, row.digits)}".replace("**", ""), flush=True)
+        print(f"  {row.name}: {spread(ratios, row.digits)}".replace("**", ""), flush=True)
     return found
 
 
@@ -98,11 +112,8 @@ def _hardware(device: torch.device) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     found = environment.versions()
-    return {**{name: found[name] for name in PACKAGES if name in found}, **_peer_version()}
-
-
-def _peer_version() -> dict[str, str]:
-    return {"torchdistill": version("torchdistill")} if importlib.util.find_spec("torchdistill") else {}
+    beside = {name: version(name) for name in ("torchdistill", "transformers") if importlib.util.find_spec(name)}
+    return {name: found[name] for name in PACKAGES if name in found} | beside
 
 
 def _commit() -> str:

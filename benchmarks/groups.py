@@ -80,17 +80,18 @@ class Lab:
         command = lambda fd: sides.bare(folder, (fd, warm), compiled, students, teacher, beside)  # noqa: E731
         return stack.enter_context(Side(command, self.folder / f"{name}.log"))
 
-    def _begun(self, sides: Mapping[str, Callable[[], Side]]) -> dict[str, Side]:
+    def begin(self, sides: Mapping[str, Callable[[], Side]]) -> dict[str, Side]:
         """Starts the sides: together where there are cores enough for their compilers, else one by one."""
-        _ = self._task  # once, before any of them looks for it
         with ThreadPoolExecutor(len(sides) if usable_cores() >= 4 * len(sides) else 1) as pool:
             return dict(zip(sides, pool.map(lambda side: side(), sides.values()), strict=True))
 
-    def _turns(self, players: Mapping[str, Side], students: Mapping[str, int] | None = None) -> dict[str, Any]:
+    def turns(
+        self, players: Mapping[str, Side], students: Mapping[str, int] | None = None, batch: int = task.BATCH
+    ) -> dict[str, Any]:
         """Every side's turns; one that trains several students takes as many times fewer steps."""
         found: dict[str, Any] = {name: [] for name in players}
         s, many = self.settings, students or {}
-        turn = {name: s.peer_turn if name == "peer" else s.turn for name in players}
+        turn = {name: s.peer_turn if name.startswith("peer") else s.turn for name in players}
         steps = {name: max(1, k // many.get(name, 1)) for name, k in turn.items()}
         for _ in range(s.rounds):
             for name, side in players.items():
@@ -99,7 +100,7 @@ class Lab:
         ready = {name: side.ready_s for name, side in players.items()}
         return {
             "turns": found,
-            "images": {n: k * task.BATCH * many.get(n, 1) for n, k in steps.items()},
+            "images": {n: k * batch * many.get(n, 1) for n, k in steps.items()},
             "peak": peaks,
             "ready": ready,
         }
@@ -109,15 +110,15 @@ class Lab:
         shutil.rmtree(self._task / "cache", ignore_errors=True)
         with ExitStack() as stack:
             made = {"peer": lambda: self._peer(stack, "peer"), "ours": lambda: self._ours(stack, "live")}
-            players = self._begun(made)
-            found = self._turns(players)
+            players = self.begin(made)
+            found = self.turns(players)
             players["ours"].finish()
         return found
 
     def cached(self) -> dict[str, Any]:
         """A cached teacher, the student alone, and a bare loop of the student alone."""
         if not (self._task / "cache").is_dir():
-            self._to_end(sides.ours(self._task, self.folder / "fill", *SHORT, "compile=false"), "fill")
+            self.to_end(sides.ours(self._task, self.folder / "fill", *SHORT, "compile=false"), "fill")
         with ExitStack() as stack:
             made = {
                 "peer": lambda: self._peer(stack, "peer-2"),
@@ -125,11 +126,11 @@ class Lab:
                 "alone": lambda: self._ours(stack, "alone", "kd=none"),
                 "bare": lambda: self._bare(stack, "bare"),
             }
-            return self._turns(self._begun(made))
+            return self.turns(self.begin(made))
 
     def together(self) -> dict[str, Any]:
         """Bare loops: one student under a cache that costs nothing; several in one process, under one teacher pass."""
-        n = self.settings.students
+        n, _ = self.settings.students, self._task  # prepared once, before any of them looks for it
         with ExitStack() as stack:
             made = {
                 "one": lambda: self._bare(stack, "one", 1, "kept"),
@@ -138,7 +139,7 @@ class Lab:
             }
             if torch.cuda.is_available():
                 made["beside"] = lambda: self._bare(stack, "several-beside", n, "kept", beside=True)
-            return self._turns(self._begun(made), dict.fromkeys([*made][1:], n)) | {"students": n}
+            return self.turns(self.begin(made), dict.fromkeys([*made][1:], n)) | {"students": n}
 
     def float32(self) -> dict[str, Any]:
         """Both as on a CPU without bf16 units."""
@@ -148,7 +149,7 @@ class Lab:
                 "peer": lambda: self._peer(stack, "peer-32", sides.NO_BF16),
                 "ours": lambda: self._ours(stack, "live-32", *own, environment=sides.NO_BF16),
             }
-            return self._turns(self._begun(players))
+            return self.turns(self.begin(players))
 
     # Processes of their own
 
@@ -156,7 +157,7 @@ class Lab:
         """What one of this package's modules measured."""
         report = self.folder / f"{module}.json"
         given = {"rounds": self.settings.rounds, "report": str(report)}
-        self._to_end(["-m", f"benchmarks.{module}", json.dumps(given)], module)
+        self.to_end(["-m", f"benchmarks.{module}", json.dumps(given)], module)
         found: dict[str, Any] = json.loads(report.read_text())
         return found
 
@@ -170,7 +171,7 @@ class Lab:
 
     # Whole commands
 
-    def _to_end(
+    def to_end(
         self, arguments: Sequence[str], name: str, environment: Mapping[str, str] | None = None
     ) -> tuple[float, int]:
         """Seconds of a whole command, and the most memory that was seen of it and its helpers."""
@@ -195,7 +196,7 @@ class Lab:
         peers, firsts = [], []
         for i in range(s.sweep_peer):
             report, begun = self.folder / f"sweep-peer-{i}.json", time.time()
-            peers.append(self._to_end(sides.peer(folder, s.sweep_epochs, report=report), f"sweep-peer-{i}"))
+            peers.append(self.to_end(sides.peer(folder, s.sweep_epochs, report=report), f"sweep-peer-{i}"))
             firsts.append(json.loads(report.read_text())["steps"][0] - begun)
         points = [
             f"kd.{key}={','.join(map(str, values))}" for key, values in zip(("T", "alpha"), s.sweep_points, strict=True)
@@ -204,7 +205,7 @@ class Lab:
         clock = ["+callbacks.stamps._target_=benchmarks.clock.Stamps", f"+callbacks.stamps.file={stamps}"]
         begun = time.time()
         epochs = f"trainer.max_epochs={s.sweep_epochs}"
-        whole = self._to_end(sides.ours(folder, None, f"hydra.sweep.dir={runs}", epochs, *points, *clock), "sweep")
+        whole = self.to_end(sides.ours(folder, None, f"hydra.sweep.dir={runs}", epochs, *points, *clock), "sweep")
         steps = [float(line) for line in stamps.read_text().split()]
         ends = [(runs / str(i) / "summary.json").stat().st_mtime for i in range(len(steps))]
         later = [step - end for step, end in zip(steps[1:], ends[:-1], strict=True)]
@@ -284,6 +285,6 @@ class Lab:
         overrides = [f"+callbacks.profile.{key}={value}" for key, value in clock.items()]
         environment = sides.NO_BF16 if side == "live-32" else None
         arguments = sides.ours(self._task, self.folder / f"profile-{side}", *SHORT, self._compiled, *overrides, *own)
-        self._to_end(arguments, f"profile-{side}", environment)
+        self.to_end(arguments, f"profile-{side}", environment)
         found: dict[str, Any] = json.loads(file.read_text())
         return found

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks import text_page
 from benchmarks.results import ROWS, Row, Spread, measured, missed, rates
+from benchmarks.tables import number, spread, table
 
 TITLES = {"peer": "torchdistill, live teacher", "live": "ours, live teacher", "cached": "ours, cached teacher",
           "alone": "ours, the student alone", "bare": "bare loop, the student alone",
@@ -29,31 +31,6 @@ make bench ARGS="data=<folder>"             # with CIFAR-10 from train.parquet a
 """
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, numbers to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits.
-
-    Example:
-        >>> number(0.12345), number(1234.5), number(12.0)
-        ('0.123', '1234', '12')
-    """
-    shown = f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
-    return shown if "e" not in shown else f"{value:f}".rstrip("0")
-
-
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Median and range."""
-    found = Spread.of(values)
-    if len(values) == 1:
-        return f"**{found.median:.{digits}f}**"
-    return f"**{found.median:.{digits}f}** ({found.low:.{digits}f} … {found.high:.{digits}f})"
-
-
 def page(machines: Mapping[str, Mapping[str, Any]]) -> str:
     """The whole page.
 
@@ -67,7 +44,15 @@ def page(machines: Mapping[str, Mapping[str, Any]]) -> str:
 def _machine(name: str, groups: Mapping[str, Any]) -> str:
     parts = [f"\n## {'GPU' if name != 'cpu' else 'CPU'}\n", _about(groups), _targets(groups)]
     parts.append(f"![images per second](images/benchmarks-{name}.svg)\n")
-    parts += [_speeds(groups), _teacher(groups), _sweep(groups), _start(groups), _sizes(groups), _why(groups)]
+    parts += [
+        _speeds(groups),
+        _teacher(groups),
+        text_page.section(groups),
+        _sweep(groups),
+        _start(groups),
+        _sizes(groups),
+    ]
+    parts.append(_why(groups))
     return "\n".join(part for part in parts if part)
 
 
@@ -264,6 +249,7 @@ def _why(groups: Mapping[str, Any]) -> str:
             text += {
                 "sweep": "see the seconds of the first and the later jobs above.\n",
                 "live": "see the peaks above; helpers compile, and exist during the first steps only.\n",
+                "texts": "[speed.md](speed.md#texts) says what is known.\n",
             }[row.group]
             continue
         if row.bound == ">=" and (done := _work(row.profiled, groups)) is not None:

@@ -47,7 +47,8 @@ class Row:
         group: that measured it.
         ratios: of that group's numbers; none where it was not measured there.
         bound: ">=" or "<=".
-        targets: by machine: "cuda", "amx" (a CPU with AMX), "cpu" (any CPU); where none fits, there is none.
+        targets: by machine: "cuda", "amx" (a CPU with AMX), "bf16" (with AVX512-BF16), "cpu" (any CPU); where none
+            fits, there is none.
         digits: that are shown.
         profiled: the side whose profile says why it is missed; None: the text below the table does.
     """
@@ -81,7 +82,9 @@ def kinds(hardware: Mapping[str, Any]) -> tuple[str, ...]:
     """What a machine is to the targets, the most special first."""
     if hardware["device"] != "cpu":
         return ("cuda",)
-    return ("amx", "cpu") if hardware.get("amx") else ("cpu",)
+    if hardware.get("amx"):
+        return ("amx", "cpu")
+    return ("bf16", "cpu") if hardware.get("units") == "AVX512-BF16" else ("cpu",)
 
 
 def _sweep(group: Mapping[str, Any]) -> list[float]:
@@ -90,6 +93,10 @@ def _sweep(group: Mapping[str, Any]) -> list[float]:
 
 def _together(side: str) -> Callable[[Mapping[str, Any]], list[float]]:
     return lambda group: _over(group, side, "one") if side in group["turns"] else []
+
+
+def _text_memory(group: Mapping[str, Any]) -> list[float]:
+    return [group["peak"]["live"]["process"] / group["peak"]["peer"]["process"]]
 
 
 ANYWHERE = ("cuda", "cpu")
@@ -106,6 +113,18 @@ ROWS = (
         {"cpu": 1 / 10, "cuda": 1 / 15}, digits=3),
     Row("without bf16 units: live teacher, images/s over torchdistill", "float32", lambda g: _over(g, "ours", "peer"),
         ">=", {"cpu": 1.5}, profiled="live-32"),
+    Row("texts: live teacher, texts/s over torchdistill", "texts", lambda g: _over(g, "live", "peer"), ">=",
+        {"amx": 3.0, "bf16": 3.0}),
+    Row("texts: cached teacher, texts/s over torchdistill", "texts", lambda g: _over(g, "cached", "peer"), ">=",
+        {"amx": 6.0, "bf16": 6.0}),
+    Row("texts: live teacher, over torchdistill that pads to the longest of a batch", "texts",
+        lambda g: _over(g, "live", "peer-batch"), ">=", {}),
+    Row("texts: cached teacher, over torchdistill that pads to the longest of a batch", "texts",
+        lambda g: _over(g, "cached", "peer-batch"), ">=", {}),
+    Row("texts: a step with a cached teacher over a plain step of the student", "texts",
+        lambda g: _over(g, "alone", "cached"), "<=", dict.fromkeys(ANYWHERE, 1.05), digits=3),
+    Row("texts: peak memory of the process over torchdistill's", "texts", _text_memory, "<=",
+        dict.fromkeys(ANYWHERE, 1.1)),
     Row("several students in one process under a live teacher pass, students × images/s over one with a free cache",
         "together", _together("live"), ">=", {}),
     Row("the same, their teacher's answers free as well", "together", _together("kept"), ">=", {}),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-WITH_PEER = ("live", "cached", "float32", "sweep", "start")
+WITH_PEER = ("live", "cached", "float32", "sweep", "start", "texts")
 GROUPS = (*WITH_PEER, "together", "teacher", "peak", "sizes")
 
 

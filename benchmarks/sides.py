@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import task
+from benchmarks import task, text_task
 from distill.utils.processes import usable_cores
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
@@ -47,6 +47,23 @@ def ours(folder: Path, run: Path | None, *overrides: str, source: Sequence[str] 
         "data=cifar10", "~data.source.root", "~data.source.download", *source, f"data.batch_size={task.BATCH}",
         f"model={task.STUDENT}", f"teacher={task.TEACHER}", f"teacher.checkpoint={folder / task.WEIGHTS}",
         f"optimizer.lr={task.LR}", f"kd.T={task.T}", f"kd.alpha={task.ALPHA}", f"cache.dir={folder / 'cache'}",
+        *overrides,
+    ]  # fmt: skip
+
+
+def text_peer(folder: Path, padded: bool, turns: Sequence[int]) -> list[str]:
+    """A run of torchdistill on texts, padded to one length or to the longest of a batch."""
+    return ["-m", "benchmarks.text_peer", json.dumps({"folder": str(folder), "padded": padded, "turns": turns})]
+
+
+def text_ours(folder: Path, run: Path, *overrides: str) -> list[str]:
+    """``train.py`` on the texts."""
+    return [
+        str(TRAIN), f"hydra.run.dir={run}", "data=text", f"data.root={folder / 'texts'}",
+        f"data.batch_size={text_task.BATCH}", f"data.max_length={text_task.LENGTH}",
+        f"teacher.name={folder / 'teacher'}", f"teacher.checkpoint={folder / 'teacher.safetensors'}",
+        f"model.layers={text_task.STUDENT_LAYERS}", f"optimizer.lr={text_task.LR}", "optimizer.weight_decay=0",
+        f"trainer.gradient_clip_val={text_task.CLIP}", f"kd.T={text_task.T}", f"kd.alpha={text_task.ALPHA}",
         *overrides,
     ]  # fmt: skip
 
