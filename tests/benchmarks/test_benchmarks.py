@@ -216,6 +216,7 @@ def test_the_machine_and_the_teachers_forms_are_measured(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a CPU")
+@pytest.mark.slow
 def test_the_teachers_forms_give_the_same_logits(monkeypatch):
     monkeypatch.setattr(task, "TEACHER", "resnet8")
     monkeypatch.setattr(task, "BATCH", 4)

@@ -109,6 +109,7 @@ def test_the_default_teacher_follows_the_student():
     assert default_teacher("mine") == "resnet20"
 
 
+@pytest.mark.slow
 def test_every_default_teacher_is_at_least_as_large():
     from distill.config.instantiate import instantiate
     from distill.config.nodes import MODEL_KEYS

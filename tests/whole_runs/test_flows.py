@@ -12,6 +12,7 @@ from distill.utils.errors import Interrupted, UserError
 from jobs import STOPPING, TINY, command, run_job, stop_at
 from weights import equal, watch, weights, weights_of_checkpoint
 
+pytestmark = pytest.mark.slow
 QUICK = (*TINY[1:], "teacher=resnet14")
 
 
@@ -269,7 +270,6 @@ def test_mistakes_that_need_the_code_come_before_training(tmp_path, overrides, m
     assert not list(tmp_path.glob("teachers/*/checkpoints"))
 
 
-@pytest.mark.slow
 def test_the_same_sweep_again_runs_what_is_missing(tmp_path):
     sweep = ("-m", *TINY, "logger=none", "kd=none,tfkd", f"hydra.sweep.dir={tmp_path}/sweep",
              "hydra.sweep.subdir=${hydra:runtime.choices.kd}")  # fmt: skip

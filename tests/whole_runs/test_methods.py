@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from jobs import TINY, run_job
 from weights import weights
 
+pytestmark = pytest.mark.slow
 QUICK = (*TINY[1:], "teacher=resnet14")
 
 

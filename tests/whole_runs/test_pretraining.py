@@ -7,6 +7,7 @@ from distill.utils.errors import Interrupted
 from jobs import STOPPING, TINY, run_job, stop_at
 from weights import equal, watch, weights, weights_of_checkpoint
 
+pytestmark = pytest.mark.slow
 QUICK = (*TINY[1:], "teacher=resnet14")
 
 

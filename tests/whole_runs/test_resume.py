@@ -14,6 +14,7 @@ from distill.training.callbacks import GracefulStop
 from distill.utils.errors import Interrupted, UserError
 from jobs import ROOT, command, run_job, stop_at
 
+pytestmark = pytest.mark.slow
 RUN = ("data.subset=200", "trainer.max_epochs=3", "teacher.recipe.max_epochs=2", "logger=csv", "kd=combined")
 
 
@@ -49,7 +50,6 @@ def test_stopped_by_hand_at_any_step(uninterrupted, monkeypatch, step):
     assert (whole["epoch"], whole["global_step"]) == (again["epoch"], again["global_step"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("change", "step"), [("limit_train_batches=2", 2), ("accumulate_grad_batches=3", 1)])
 def test_short_epochs_and_accumulated_gradients_are_continued_alike(tmp_path, monkeypatch, change, step):
     run = (*RUN, f"trainer.{change}", "kd=none", "data.batch_size=32")
@@ -127,7 +127,6 @@ def test_a_checkpoint_of_another_student_or_half_a_file_is_an_error(uninterrupte
         run_job(uninterrupted.parent / "other", *RUN, f"resume={half}")
 
 
-@pytest.mark.slow
 def test_ctrl_c_from_the_command_line(tmp_path):
     arguments = ["kd=none", "trainer.max_epochs=20", "threads=1", f"hydra.run.dir={tmp_path}/run"]
     process = subprocess.Popen(
@@ -159,7 +158,6 @@ def test_ctrl_c_from_the_command_line(tmp_path):
     assert "holds a run already: continue it with resume=" in again.stderr
 
 
-@pytest.mark.slow
 def test_the_record_of_a_run_survives_wrong_resumes(tmp_path):
     """With a --config-dir of one's own; a failed resume leaves the run as it was."""
     (tmp_path / "mine" / "model").mkdir(parents=True)

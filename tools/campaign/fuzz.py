@@ -64,9 +64,9 @@ def without_work(whole: bool) -> Callable[[], None]:
         from distill.utils import launcher
         from hydra_plugins import distill_ray, distill_slurm
 
-        pipeline.run = launcher.launch = enough  # type: ignore[assignment]
+        pipeline.run = launcher.launch = enough
         if not whole:
-            prepare.prepare = enough  # type: ignore[assignment]
+            prepare.prepare = enough
         ConfigLoaderImpl.load_configuration = read_once(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
         fail, launch, validate = record.fail, BasicLauncher.launch, Sweeper.validate_batch_is_legal
 
@@ -77,7 +77,7 @@ def without_work(whole: bool) -> Callable[[], None]:
         record.fail = fail_once  # type: ignore[assignment]
         # Of a sweep its first two jobs: all of some hundred would be composed, as they should.
         BasicLauncher.launch = lambda self, jobs, **kwargs: launch(self, list(jobs)[:2], **kwargs)  # type: ignore[method-assign]
-        Sweeper.validate_batch_is_legal = lambda self, jobs: validate(self, list(jobs)[:2])  # type: ignore[method-assign]
+        Sweeper.validate_batch_is_legal = lambda self, batch: validate(self, list(batch)[:2])  # type: ignore[method-assign]
         distill_ray.RayLauncher.launch = distill_slurm.SlurmLauncher.launch = enough  # type: ignore[method-assign]
 
     return replace

@@ -40,7 +40,7 @@ def seen_by_one(overrides: Sequence[str]) -> Seen:
         for epoch in range(EPOCHS if split == "train" else 1):
             loader.sampler.set_epoch(epoch)
             for batch in loader:
-                for image, target, index in zip(*batch, strict=True):
+                for image, target, index in zip(batch.inputs, batch.target, batch.index, strict=True):
                     content = hashlib.sha256(image.numpy().tobytes() + target.numpy().tobytes())
                     seen[f"{split} {epoch} {int(index)}"] = content.hexdigest()
     return seen

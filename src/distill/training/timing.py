@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from distill.training.optimization import OptimizerFactory
+from distill.training.optimization import OptimizerFactory, fused
 from distill.training.plan import TrainingStage
 from distill.utils.modes import frozen
 from distill.utils.precision import context
@@ -79,7 +79,7 @@ def _update_seconds(model: nn.Module, optimizer: OptimizerFactory) -> float:
     parameters = [nn.Parameter(each.detach().clone()) for each in model.parameters() if each.requires_grad]
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    update, begin = optimizer(parameters), 0.0
+    update, begin = optimizer(parameters, **fused(optimizer, parameters)), 0.0
     for _ in range(2):
         begin = time.perf_counter()
         update.step()

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 
+import pytest
 import torch
 from torchvision.transforms import v2
 
@@ -37,6 +38,7 @@ def described_in_another_process(folder, change):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_what_a_transform_holds_and_the_code_it_runs(tmp_path):
     before, after = (described_in_another_process(tmp_path, change) for change in ("", " + 1"))
     assert len({*before, *after}) == len(before) + len(after) == 10

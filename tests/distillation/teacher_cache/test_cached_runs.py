@@ -10,6 +10,7 @@ from jobs import TINY, run_job
 from summaries import kept
 from weights import equal, weights
 
+pytestmark = pytest.mark.slow
 QUICK = (*TINY, "teacher=resnet14", "data.augment.crop_padding=1", "data.augment.flip=true")
 
 

@@ -108,6 +108,7 @@ def cuda_graph(monkeypatch):
 JOB = (*TINY, "data.batch_size=48", "trainer.max_epochs=3")  # 200 images: a short batch ends each epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "least"),
     [
@@ -138,6 +139,7 @@ def test_a_captured_run_is_another_run_bit_for_bit(tmp_path, cuda_graph, overrid
         assert first["student"][split] == second["student"][split]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "begun", "used"),
     [
