@@ -30,6 +30,12 @@ def check(cfg: TrainConfig) -> None:
         _texts(cfg)
 
 
+def takes_texts(node: Node) -> bool:
+    """Whether a model's node names a function of this package that builds a text model."""
+    package, _, name = str(node.get("_target_", "")).rpartition(".")
+    return f"{package}." == _OURS and name in _TEXT_MODELS
+
+
 def _options(data: DataConfig) -> None:
     """A UserError for an option that only data of the other kind have."""
     usual, is_text = asdict(DataConfig()), data.kind == "text"
@@ -54,9 +60,9 @@ def _model(key: str, node: Node, data: DataConfig) -> None:
     package, _, name = str(node.get("_target_", "")).rpartition(".")
     if f"{package}." != _OURS:
         return
-    if data.kind == "text" and name not in _TEXT_MODELS:
+    if data.kind == "text" and not takes_texts(node):
         raise UserError(f"{key}: {name} takes images, and data={data.name} has texts, which {_TAKE_TEXTS}")
-    if data.kind == "images" and name in _TEXT_MODELS:
+    if data.kind == "images" and takes_texts(node):
         raise UserError(f"{key}: {name} takes texts, and data={data.name} has images: choose a model of images")
 
 

@@ -14,6 +14,7 @@ from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
+IGNORED = -100  # the target of a token that has none: padding, special tokens, all but the first part of a word
 Targets = Literal["classes", "multilabel", "numbers", "none", "tokens"]
 OUTPUTS = {  # of a model
     **{"classes": "classes", "multilabel": "labels", "numbers": "numbers", "none": "outputs", "tokens": "classes"}

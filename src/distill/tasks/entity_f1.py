@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-IGNORED = -100
+from distill.data.targets import IGNORED
+
 PREFIXES = "OBIES"  # outside; begin, inside, end of an entity; a single word
 
 

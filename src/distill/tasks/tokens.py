@@ -8,14 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
+from distill.data.targets import IGNORED
 from distill.losses.checks import upcast
 from distill.tasks.base import Reader, Targets, Task
 from distill.tasks.entity_f1 import EntityF1
 from distill.tasks.info import AGREEMENT, Metric
 from distill.tasks.metrics import TokenMetrics
 from distill.utils.errors import UserError
-
-IGNORED = -100  # the target of a position without a word
 
 
 class TokenClassification(Task):

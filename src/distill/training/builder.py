@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from distill.config.instantiate import instantiate, resolve_target
+from distill.config.kinds import takes_texts
 from distill.config.nodes import TEACHER_KEYS
 from distill.config.schedules import Schedule, is_schedule, parse
 from distill.config.schema import KDConfig, Node, RecipeConfig, TermConfig, TrainConfig
@@ -28,8 +29,6 @@ from distill.training.schedulers import SchedulerFactory, lightning_scheduler
 from distill.utils.checkpoints import check_reloads
 from distill.utils.errors import UserError
 from distill.utils.inputs import num_samples
-
-OF_TRANSFORMERS = ("hf_model", "bert_model", "from_teacher")  # functions of distill.models
 
 
 def task_class(node: Node) -> type[Task]:
@@ -112,9 +111,10 @@ def build_model(
 def _name(node: Node, model: torch.nn.Module) -> str:
     """How tables and folders call a model: its ``name`` without owner or folder, or what makes it."""
     function = str(node["_target_"]).rpartition(".")[2]
-    name = str(node.get("name") or function).rstrip("/").rpartition("/")[2]
-    if not str(node["_target_"]).startswith("distill.models.") or function not in OF_TRANSFORMERS:
-        return str(node.get("name") or function)
+    name = str(node.get("name") or function)
+    if not takes_texts(node):
+        return name
+    name = name.rstrip("/").rpartition("/")[2]
     if function == "bert_model":
         return f"bert-{node.get('layers')}x{node.get('width')}"
     layers = getattr(model, "stages", ())

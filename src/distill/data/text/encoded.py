@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distill.data.targets import IGNORED
+
 MULTIPLE = 8  # of a batch's length
-IGNORED = -100  # the label of a token that has none
 _AT_A_TIME = 1_000_000
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.data.text.encoded import IGNORED, Encoded, Growing, offsets_of
+from distill.data.targets import IGNORED
+from distill.data.text.encoded import Encoded, Growing, offsets_of
 from distill.utils.errors import UserError
 from distill.utils.files import printable
 from distill.utils.hub import locate, read_json, read_tokenizer, require_transformers
