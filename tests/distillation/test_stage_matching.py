@@ -159,3 +159,15 @@ def test_encoder_layers_are_paired_with_those_that_from_teacher_takes(tmp_path):
     layers = "model.bert.encoder.layer"
     assert pairs == [(f"{layers}.0", f"{layers}.1"), (f"{layers}.1", f"{layers}.3")]
     assert list(student.teacher_layers) == [1, 3]
+
+
+def test_layers_that_were_chosen_are_paired_with_those_they_were_taken_from(tmp_path):
+    name = str(save_model(tmp_path / "bert"))
+    teacher = info(hf_model(name, 3), batch(), "the teacher")
+    layers = "model.bert.encoder.layer"
+    for chosen in ([0, 2], [0, 1], [3]):
+        pairs = stage_pairs(info(from_teacher(name, chosen, 3), batch()), teacher, "hidden")
+        assert pairs == [(f"{layers}.{i}", f"{layers}.{k}") for i, k in enumerate(chosen)]
+    assistant = info(from_teacher(name, [0, 2, 3], 3), batch(), "the assistant")
+    pairs = stage_pairs(info(from_teacher(name, [0, 2], 3), batch()), assistant, "hidden")
+    assert pairs == [(f"{layers}.0", f"{layers}.1"), (f"{layers}.1", f"{layers}.2")]  # by depth: they are other layers

@@ -121,6 +121,7 @@ def inspect_model(
         norms=norms,
         rectified=frozenset(path for path, (x, *_) in calls.items() if x.is_floating_point() and x.min() >= 0),
         attention=attention if isinstance(attention := getattr(model, "attention", None), tuple) else (),
+        teacher_layers=taken if isinstance(taken := getattr(model, "teacher_layers", None), tuple) else (),
     )
 
 

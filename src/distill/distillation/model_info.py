@@ -31,6 +31,8 @@ class ModelInfo:
         norms: of every module, the path of the BatchNorm2d before its (next) activation, where there is one.
         rectified: modules whose output was nowhere negative.
         attention: of every encoder layer of a transformer, the paths of its projections to queries, keys and values.
+        teacher_layers: of every encoder layer, the number of the teacher's that it was taken from (the model's
+            ``teacher_layers``); empty for a model of its own.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ModelInfo:
     norms: dict[str, str] = field(default_factory=dict)
     rectified: frozenset[str] = frozenset()
     attention: tuple[tuple[str, ...], ...] = ()
+    teacher_layers: tuple[int, ...] = ()
 
     def projections(self, layer: int | str) -> list[str]:
         """Keys of a layer's projections to queries, keys and values.

@@ -8,7 +8,8 @@ from distill.utils.errors import UserError
 def stage_pairs(student: ModelInfo, teacher: ModelInfo, term: str) -> list[tuple[str, str]]:
     """Pairs of stages (student's, teacher's), shallow to deep, without the stem (a first stage of a single layer).
 
-    Of the sizes H × W that stages of both models have, the last stage of each is paired. Where there is no common
+    The layers of a student that was cut from the teacher are paired with those they were taken from. Otherwise, of the
+    sizes H × W that stages of both models have, the last stage of each is paired. Where there is no common
     size, or one of the models keeps one size throughout (plain transformers), stages are paired by depth: as many as
     the shorter list has, spread evenly, the last with the last.
 
@@ -16,6 +17,9 @@ def stage_pairs(student: ModelInfo, teacher: ModelInfo, term: str) -> list[tuple
         UserError: a model without known stages; names the ``term``.
     """
     student_keys, teacher_keys = _stages(student, term, "student"), _stages(teacher, term, "teacher")
+    taken = () if teacher.teacher_layers else student.teacher_layers  # not of an assistant, cut itself
+    if len(taken) == len(student_keys) and max(taken, default=0) < len(teacher_keys):
+        return [(key, teacher_keys[i]) for key, i in zip(student_keys, taken, strict=True)]
     by_size, teacher_by_size = _last_by_size(student, student_keys), _last_by_size(teacher, teacher_keys)
     common = [size for size in by_size if size in teacher_by_size]
     if common and len(by_size) > 1 and len(teacher_by_size) > 1:
