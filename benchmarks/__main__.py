@@ -17,7 +17,7 @@ class Options:
     """The keys."""
 
     only: str | None = arg(
-        "some of live, cached, float32, sweep, start, texts, together, teacher, peak, sizes, profile; page: the page",
+        "some of live, cached, float32, sweep, start, texts, together, teacher, peak, sizes, many_texts, profile; page",
         None,
     )
     rounds: int | None = arg("turns of every side", None)

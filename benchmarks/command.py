@@ -58,7 +58,9 @@ def bench(
     for name in [name for name in measured if name != "profile"]:
         if name == "float32" and device.type != "cpu":
             continue
-        if name == "texts":
+        if name == "many_texts":
+            groups[name] = _measured(partial(text_groups.many, lab), name) | stamp | {"task": "made-up texts"}
+        elif name == "texts":
             run, named = partial(text_groups.texts, lab, texts), "made-up texts" if texts is None else texts.name
             groups[name] = _measured(run, name) | stamp | {"task": named}
         else:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 WITH_PEER = ("live", "cached", "float32", "sweep", "start", "texts")
-GROUPS = (*WITH_PEER, "together", "teacher", "peak", "sizes")
+GROUPS = (*WITH_PEER, "together", "teacher", "peak", "sizes", "many_texts")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Settings:
         students: that are trained together.
         size_steps: steps of every size.
         compiled: whether sides that train in turns are, as a long run is.
+        texts: training texts of which memory and the time to the first step are taken.
         sizes: what is varied, one at a time: batch, image side in pixels, student, training images.
     """
 
@@ -36,6 +37,7 @@ class Settings:
     students: int = 4
     size_steps: int = 4
     compiled: bool = True
+    texts: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     sizes: tuple[tuple[str, tuple[int | str, ...]], ...] = (
         ("batch", (16, 64, 256, 1024)),
         ("image", (32, 64, 128, 224)),
@@ -63,6 +65,6 @@ def quick(rounds: int | None) -> Settings:
     """Seconds instead of minutes; the numbers mean little."""
     return Settings(
         rounds=rounds or 2, turn=2, warm_up=2, sweep_images=256, sweep_epochs=1, sweep_points=((2.0, 4.0), (0.1,)),
-        sweep_peer=1, starts=1, students=2, size_steps=1, compiled=False,
+        sweep_peer=1, starts=1, students=2, size_steps=1, compiled=False, texts=(2_000,),
         sizes=(("batch", (8, 16)), ("data", (2_000,))),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Texts in turns: torchdistill padding to one length and to the longest of a batch, ours live, cached and alone."""
+"""Texts: torchdistill and ours in turns, and what many texts cost."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.turns import Side
 
 
 def texts(lab: Lab, file: Path | None = None) -> dict[str, Any]:
-    """Every side's turns, and the lengths of the texts in tokens.
+    """Torchdistill padding to one length and to the longest of a batch; ours live, cached and alone: every turn.
 
     Args:
         lab: runs the sides.
@@ -44,3 +44,21 @@ def texts(lab: Lab, file: Path | None = None) -> dict[str, Any]:
             "alone": lambda: ours("texts-alone", "kd=none"),
         }
         return lab.turns(lab.begin(made), batch=text_task.BATCH) | {"lengths": lengths}
+
+
+def many(lab: Lab) -> dict[str, Any]:
+    """Memory of the process and seconds to the first step, by the number of training texts."""
+    return {"points": [_many(lab, n) for n in lab.settings.texts]}
+
+
+def _many(lab: Lab, n: int) -> dict[str, Any]:
+    folder, beside = lab.folder / f"texts-{n}", 4 * text_task.BATCH
+    text_task.prepare(folder, text_task.made_up(n + beside), n)
+
+    def command(fd: int) -> list[str]:
+        own = (*SHORT, "cache.enabled=false", "logger=none", *sides.in_turns(fd, 1))
+        return sides.text_ours(folder, lab.folder / f"texts-{n}-run", *own)
+
+    with Side(command, lab.folder / f"texts-{n}.log") as side:
+        size = (folder / "texts" / "train.jsonl").stat().st_size
+        return {"texts": n, "file": size, "first_step_s": side.ready_s, "peak": side.peak}

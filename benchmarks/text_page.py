@@ -16,7 +16,23 @@ TITLES = {
 
 
 def section(groups: Mapping[str, Any]) -> str:
-    """Texts per second and memory of every side; nothing where they were not measured."""
+    """What was measured on texts."""
+    return "\n".join(part for part in (_turns(groups), _many(groups)) if part)
+
+
+def _many(groups: Mapping[str, Any]) -> str:
+    if "many_texts" not in groups:
+        return ""
+    points = groups["many_texts"]["points"]
+    rows = [
+        [f"{p['texts']:,}", f"{p['file'] / 1e6:.0f}", f"{p['peak'] / 1e9:.2f}", f"{p['first_step_s']:.1f}"]
+        for p in points
+    ]
+    header = ["training texts", "their file, MB", "memory, GB", "to the first step, s"]
+    return "Many made-up texts, distilled as above; peak memory is the process's.\n\n" + table(header, rows)
+
+
+def _turns(groups: Mapping[str, Any]) -> str:
     if "texts" not in groups:
         return ""
     g = groups["texts"]

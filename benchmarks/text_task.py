@@ -15,6 +15,7 @@ T, ALPHA, LR, CLIP = 4.0, 0.1, 1e-4, 1.0
 SIZES = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536, "vocab_size": 30_522}
 LAYERS, STUDENT_LAYERS = 6, 2
 SPLITS = ("train", "val", "test")
+SAMPLE = 20_000  # training texts from which word pieces are learnt, and whose lengths are taken
 
 
 def made_up(n: int, seed: int = 0) -> list[dict[str, str]]:
@@ -69,7 +70,8 @@ def prepare(folder: Path, rows: Sequence[dict[str, str]], train: int) -> dict[st
         (folder / "texts" / f"{split}.jsonl").write_text(lines, encoding="utf-8")
     labels = sorted({row["label"] for row in rows})
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    tokenizer = _tokenizer([row["text"] for row in rows])
+    sample = [row["text"] for row in rows[:train][:SAMPLE]]
+    tokenizer = _tokenizer(sample)
     for name, layers in (("teacher", LAYERS), ("student", STUDENT_LAYERS)):
         torch.manual_seed(0)
         model = BertForSequenceClassification(BertConfig(num_hidden_layers=layers, **SIZES, **names))
@@ -78,7 +80,7 @@ def prepare(folder: Path, rows: Sequence[dict[str, str]], train: int) -> dict[st
         if name == "teacher":
             state = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
             save_file(state, folder / "teacher.safetensors")
-    encoded = tokenizer([row["text"] for row in rows[:train]], truncation=True, max_length=LENGTH)
+    encoded = tokenizer(sample, truncation=True, max_length=LENGTH)
     lengths = [len(ids) for ids in encoded["input_ids"]]
     return {"mean": sum(lengths) / len(lengths), "longest": max(lengths)}
 

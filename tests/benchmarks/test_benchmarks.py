@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from benchmarks import memory, page, peak, picture, results, task, teacher
+from benchmarks import memory, page, peak, picture, results, task, teacher, text_task
 from benchmarks.__main__ import Options, main
 from benchmarks.command import write
 from benchmarks.turns import Side
@@ -114,6 +114,33 @@ def test_the_teachers_forms_are_compared_with_the_first():
     text = page.page({"cpu": {"teacher": {"seconds": seconds, "images": 64, **STAMP}}})
     assert "| float32, eager | 32 | 1.00 |" in text
     assert "| compiled | 128 | 4.00 |" in text
+
+
+def test_texts_have_targets_where_there_are_bf16_units():
+    turns = {"peer": [[8.0, 8.0], [4.0, 4.0]], "peer-batch": [[4.0, 4.0]] * 2, "live": [[2.0, 2.0]] * 2,
+             "cached": [[1.0, 1.0]] * 2, "alone": [[0.8, 0.8]] * 2}  # fmt: skip
+    peaks = {side: {"process": GB, "all": GB} for side in turns}
+    images = dict.fromkeys(turns, 64) | {"peer": 32}
+    lengths = {"mean": 21.25, "longest": 128}
+    group = {"turns": turns, "images": images, "peak": peaks, "lengths": lengths, **STAMP, "task": "glosses.jsonl"}
+    assert row("texts: live teacher, texts/s").ratios(group) == [8.0, 4.0]
+    assert row("texts: cached teacher, over").ratios(group) == [4.0, 4.0]
+    assert row("texts: cached teacher, texts/s").meets(7.0, CPU) is True
+    assert row("texts: cached teacher, texts/s").meets(7.0, CPU | {"units": "no bf16 units"}) is None
+    assert row("texts: a step").ratios(group) == [1.25, 1.25]
+    text = page.page({"cpu": {"texts": group}})
+    assert "glosses.jsonl, 21.2 tokens on average, 128 at most" in text
+    assert "| ours, cached teacher | **64** (64 … 64) | 1.00 GB |" in text
+    assert "texts: a step with a cached teacher over a plain step of the student: [speed.md](speed.md#texts)" in text
+
+
+def test_made_up_texts_are_as_long_as_sentences():
+    rows = text_task.made_up(400)
+    words = sorted(len(row["text"].split()) for row in rows)
+    assert words[200] == pytest.approx(17, abs=3)
+    assert words[-1] <= 90
+    assert {row["label"] for row in rows} == {f"class {i}" for i in range(4)}
+    assert rows == text_task.made_up(400)
 
 
 def test_groups_that_were_measured_apart_say_so():
@@ -229,16 +256,20 @@ def test_the_teachers_forms_give_the_same_logits(monkeypatch):
 
 @pytest.mark.slow
 def test_a_quick_benchmark_of_ours(tmp_path):
-    arguments = ["quick=true", "only=sizes", f"docs={tmp_path}", f"work={tmp_path / 'work'}"]
+    arguments = ["quick=true", "only=sizes,many_texts", f"docs={tmp_path}", f"work={tmp_path / 'work'}"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
-    axes = json.loads((tmp_path / "benchmarks" / "cpu.json").read_text())["sizes"]["axes"]
+    groups = json.loads((tmp_path / "benchmarks" / "cpu.json").read_text())
+    axes, (many,) = groups["sizes"]["axes"], groups["many_texts"]["points"]
+    assert many["texts"] == 2_000
+    assert many["peak"] > 2 * 10**8 > many["file"] > 2_000 * 40
     eight, sixteen = axes["batch"]
     assert (eight["images"], sixteen["images"]) == (8, 16)
     assert 0 < eight["step_s"] < eight["first_step_s"]
     assert eight["peak"] > 2 * 10**8
     text = (tmp_path / "benchmarks.md").read_text()
     assert "| samples per batch | ms per step |" in text
+    assert "| 2,000 | 0 | " in text
     assert text.count("not measured") == len(results.ROWS)
