@@ -30,7 +30,7 @@ def test_a_command(line, folder, text_run, tmp_path, monkeypatch, capsys):
         assert (tmp_path / "export" / "README.md").is_file()
         return
     words = [w for word in words for w in (["images/0.jpg", "images/1.jpg"] if "*" in word else [word])]
-    assert predict.predict(parse(predict.Options, words, "images")) == 0
+    assert predict.predict(parse(predict.Options, words, "inputs")) == 0
     said = (tmp_path / "found.json").read_text() if "output=" in line else capsys.readouterr().out
     assert said.count("images/") == 2
 
