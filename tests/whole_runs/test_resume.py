@@ -128,7 +128,7 @@ def test_a_checkpoint_of_another_student_or_half_a_file_is_an_error(uninterrupte
 
 
 def test_ctrl_c_from_the_command_line(tmp_path):
-    arguments = ["kd=none", "trainer.max_epochs=20", "threads=1", f"hydra.run.dir={tmp_path}/run"]
+    arguments = ["kd=none", "trainer.max_epochs=20", f"hydra.run.dir={tmp_path}/run"]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -7,6 +7,7 @@ import time
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from distill.config.command_line import read_yaml
 from distill.training.plan import Experiment, TrainingStage
 from distill.training.timing import Step
 from distill.utils.atomic import write_text
@@ -74,6 +75,9 @@ def settle(configured: int | None, config: DictConfig, experiment: Experiment) -
     count, why = (configured, "as asked") if configured else choose(experiment)
     torch.set_num_threads(count)
     log.debug(f"threads: {count} ({why})")
-    if not configured and is_rank_zero() and (experiment.folder / "config.yaml").is_file():
-        OmegaConf.update(config, "threads", count)
-        write_text(experiment.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    OmegaConf.update(config, "threads", count)
+    file = experiment.folder / "config.yaml"
+    if not configured and is_rank_zero() and file.is_file():
+        recorded = OmegaConf.create(read_yaml(file))  # config holds more, which a resumed run settles anew
+        recorded["threads"] = count
+        write_text(file, OmegaConf.to_yaml(recorded))
