@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from distill.data.sources.text_files import READERS
+from distill.data.sources.text_files.lines import lines
 from distill.data.sources.text_files.plain import conll, text_lines
-from distill.data.sources.text_files.rows import Choices, Rows, lines, problem
+from distill.data.sources.text_files.rows import Choices, Rows
 from distill.data.text.preprocess import TextPreprocess
+from distill.data.text.problems import problem
 from distill.utils.errors import UserError, nearest_files, one_line
 from distill.utils.files import list_files, open_file, printable
 

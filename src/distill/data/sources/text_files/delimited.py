@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distill.data.sources.csv import delimiter_of
-from distill.data.sources.text_files.rows import Choices, Collector, Rows, find_columns, lines, problem
+from distill.data.sources.text_files.lines import lines
+from distill.data.sources.text_files.rows import Choices, Collector, Rows, find_columns
+from distill.data.text.problems import problem
 from distill.utils.errors import UserError
 from distill.utils.files import printable
 

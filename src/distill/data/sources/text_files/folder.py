@@ -7,9 +7,11 @@ from pathlib import Path
 import torch
 
 from distill.data.sources.class_files import FileKind, FolderFiles, labelled_files, unlabelled_files
-from distill.data.sources.text_files.rows import Choices, arrow, as_array, check_encoding, codec, problem
+from distill.data.sources.text_files.lines import check_encoding, codec
+from distill.data.sources.text_files.rows import Choices, arrow, as_array
 from distill.data.splits import Splits
 from distill.data.text.dataset import BLOCK, Places, TextSet
+from distill.data.text.problems import problem
 from distill.utils.errors import UserError, one_line
 from distill.utils.files import open_file, printable
 from distill.utils.processes import map_in_threads

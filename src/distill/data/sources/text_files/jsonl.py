@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from distill.data.sources.text_files.rows import Choices, Collector, Rows, find_columns, lines
+from distill.data.sources.text_files.lines import lines
+from distill.data.sources.text_files.rows import Choices, Collector, Rows, find_columns
 from distill.utils.errors import UserError
 from distill.utils.files import printable
 

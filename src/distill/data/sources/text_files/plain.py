@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-from distill.data.sources.text_files.rows import Choices, Collector, Columns, Rows, lines, problem
+from distill.data.sources.text_files.lines import lines
+from distill.data.sources.text_files.rows import Choices, Collector, Columns, Rows
+from distill.data.text.problems import problem
 from distill.utils.errors import UserError
 from distill.utils.files import printable
 

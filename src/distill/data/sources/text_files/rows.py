@@ -1,9 +1,8 @@
 """Rows of a text file: which columns are read, what is no text, and the arrays that hold the rest."""
 
 import codecs
-import io
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,8 +10,9 @@ from typing import Any, Literal, get_args
 from distill.data.column_names import TEXT_PAIRS, usual_columns
 from distill.data.sources.columns import find_column, find_labels
 from distill.data.text.dataset import BLOCK, Places
-from distill.utils.errors import UserError, one_line
-from distill.utils.files import open_file, printable
+from distill.data.text.problems import problem, words_problem
+from distill.utils.errors import UserError
+from distill.utils.files import printable
 
 log = logging.getLogger(__name__)
 
@@ -119,59 +119,6 @@ def find_columns(
     return Columns(texts, find_labels(names, choices.label, labels, where, choices.targets, role), split)
 
 
-def problem(value: Any, what: str = "text") -> str | None:
-    """What is wrong with a text; None: nothing.
-
-    Bytes that are no UTF-8 stand in it as Python's ``surrogateescape`` leaves them.
-    """
-    if not isinstance(value, str):
-        return f"the {what} is null" if value is None else f"the {what} must be text, got {str(value)[:40]!r}"
-    if not value.strip():
-        return f"the {what} is empty"
-    if "\0" in value:
-        return f"the {what} holds a NUL character{_line_within(value, value.index(chr(0)))}"
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        code = ord(value[error.start])
-        within = _line_within(value, error.start)
-        if 0xDC80 <= code <= 0xDCFF:
-            return f"the {what} is no UTF-8 (byte 0x{code - 0xDC00:02x}{within}; data.source.encoding= names another)"
-        return f"the {what} holds half of a surrogate pair (U+{code:04X}{within})"
-    return None
-
-
-def _line_within(text: str, position: int) -> str:
-    line = text.count("\n", 0, position) + 1
-    return f" in its line {line}" if "\n" in text.rstrip("\n") else ""
-
-
-def lines(path: Path, encoding: str) -> Iterator[str]:
-    """The lines of a text file with their ends; bytes that are none of the encoding as ``surrogateescape`` leaves them.
-
-    Raises:
-        UserError: the file cannot be read, or is in UTF-16 where another encoding is expected.
-    """
-    try:
-        with open_file(path) as file:
-            check_encoding(file.peek(2), path, encoding)  # type: ignore[attr-defined]
-            with io.TextIOWrapper(file, codec(encoding), "surrogateescape", newline="\n") as text:
-                yield from text
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"{printable(path)} cannot be read: {one_line(error)}") from error
-
-
-def codec(encoding: str) -> str:
-    """The name of Python's codec, of UTF-8 the one that passes over a byte order mark."""
-    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-
-
-def check_encoding(content: bytes, path: Path, encoding: str) -> None:
-    """A UserError for the beginning of a file in UTF-16 where it is expected to be UTF-8."""
-    if codecs.lookup(encoding).name == "utf-8" and content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{printable(path)} is text in UTF-16: save it as UTF-8, or set data.source.encoding=utf-16")
-
-
 @dataclass
 class Collector:
     """Takes the rows of a file one by one; those that are broken raise an error, or are counted and left out."""
@@ -269,21 +216,3 @@ def as_array(arrays: Sequence[Any]) -> Any:
     import pyarrow as pa
 
     return pa.chunked_array(list(arrays))
-
-
-def words_problem(words: Any, tags: Sequence[Any], what: str) -> str | None:
-    """What is wrong with a sentence; None: nothing."""
-    if not isinstance(words, list):
-        return f"the {what} must be a list of words, got {str(words)[:40]!r}"
-    if not words:
-        return f"the {what} are empty"
-    for number, word in enumerate(words, 1):
-        wrong = problem(word, f"word {number} of the {what}")
-        if wrong is not None:
-            return wrong
-    for values in tags:
-        if not isinstance(values, list):
-            return f"the tags must be a list, one for each word, got {str(values)[:40]!r}"
-        if len(values) != len(words):
-            return f"there are {len(words)} words and {len(values)} tags"
-    return None

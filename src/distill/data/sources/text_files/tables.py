@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from distill.data.sources.columns import class_names, columns_of_type, schema_features
-from distill.data.sources.text_files.rows import Choices, Rows, arrow, as_array, find_columns, problem, words_problem
+from distill.data.sources.text_files.rows import Choices, Rows, arrow, as_array, find_columns
 from distill.data.text.dataset import BLOCK, Places
+from distill.data.text.problems import problem, words_problem
 from distill.utils.errors import UserError, one_line
 from distill.utils.files import open_file, printable
 

@@ -1,0 +1,49 @@
+"""What is wrong with a text, or with the words of a sentence."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def problem(value: Any, what: str = "text") -> str | None:
+    """What is wrong with a text; None: nothing.
+
+    Bytes that are no UTF-8 stand in it as Python's ``surrogateescape`` leaves them.
+    """
+    if not isinstance(value, str):
+        return f"the {what} is null" if value is None else f"the {what} must be text, got {str(value)[:40]!r}"
+    if not value.strip():
+        return f"the {what} is empty"
+    if "\0" in value:
+        return f"the {what} holds a NUL character{_line_within(value, value.index(chr(0)))}"
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        code = ord(value[error.start])
+        within = _line_within(value, error.start)
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"the {what} is no UTF-8 (byte 0x{code - 0xDC00:02x}{within}; data.source.encoding= names another)"
+        return f"the {what} holds half of a surrogate pair (U+{code:04X}{within})"
+    return None
+
+
+def _line_within(text: str, position: int) -> str:
+    line = text.count("\n", 0, position) + 1
+    return f" in its line {line}" if "\n" in text.rstrip("\n") else ""
+
+
+def words_problem(words: Any, tags: Sequence[Any], what: str) -> str | None:
+    """What is wrong with a sentence; None: nothing."""
+    if not isinstance(words, list):
+        return f"the {what} must be a list of words, got {str(words)[:40]!r}"
+    if not words:
+        return f"the {what} are empty"
+    for number, word in enumerate(words, 1):
+        wrong = problem(word, f"word {number} of the {what}")
+        if wrong is not None:
+            return wrong
+    for values in tags:
+        if not isinstance(values, list):
+            return f"the tags must be a list, one for each word, got {str(values)[:40]!r}"
+        if len(values) != len(words):
+            return f"there are {len(words)} words and {len(values)} tags"
+    return None
