@@ -93,6 +93,12 @@ def test_only_broken_rows_are_no_error_of_the_file(tmp_path):
     assert errors(read(path)) == [(1, "the text is empty"), (2, "the text is empty")]
 
 
+def test_an_open_quote_is_an_error_of_the_file(tmp_path):
+    (tmp_path / "in.csv").write_text('text,label\n,1\n"two,2\nthree,3\n')
+    with pytest.raises(UserError, match="a quote opened in line 3 is never closed"):
+        read(tmp_path / "in.csv")
+
+
 def test_columns_are_those_of_training_then_found_by_name_then_asked_for(tmp_path):
     path = write_jsonl(tmp_path / "in.jsonl", [{"body": "b", "odd": "o", "text": "t"}])
     assert texts(read(path)) == [(1, "t")]

@@ -3,6 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
+_KINDS = ((bool, "a truth value"), (int | float, "a number"), (str, "text"), (list, "a list"), (dict, "an object"))
+
+
+def kind(value: Any) -> str:
+    """What a value is, and its beginning.
+
+    Example:
+        >>> kind(12), kind(["a"]), kind(None)
+        ('a number (12)', "a list (['a'])", 'null')
+    """
+    if value is None:
+        return "null"
+    name = next((name for types, name in _KINDS if isinstance(value, types)), type(value).__name__)
+    return f"{name} ({(repr(value) if isinstance(value, str) else str(value))[:40]})"
+
 
 def problem(value: Any, what: str = "text") -> str | None:
     """What is wrong with a text; None: nothing.
@@ -10,7 +25,7 @@ def problem(value: Any, what: str = "text") -> str | None:
     Bytes that are no UTF-8 stand in it as Python's ``surrogateescape`` leaves them.
     """
     if not isinstance(value, str):
-        return f"the {what} is null" if value is None else f"the {what} must be text, got {str(value)[:40]!r}"
+        return f"the {what} is {kind(value)}{'' if value is None else ', not text'}"
     if not value.strip():
         return f"the {what} is empty"
     if "\0" in value:
@@ -31,10 +46,25 @@ def _line_within(text: str, position: int) -> str:
     return f" in its line {line}" if "\n" in text.rstrip("\n") else ""
 
 
+def label_problem(label: Any, what: str = "label", may_be_empty: bool = False) -> str | None:
+    """What is wrong with a label, whatever the task; None: nothing.
+
+    Args:
+        label: the value of its column.
+        what: the column.
+        may_be_empty: an empty text names no label, as in a column of names of task=multilabel.
+    """
+    if label is None:
+        return f"the {what} is null"
+    if not isinstance(label, str) or (may_be_empty and not label.strip()):
+        return None
+    return problem(label, what)
+
+
 def words_problem(words: Any, tags: Sequence[Any], what: str) -> str | None:
     """What is wrong with a sentence; None: nothing."""
     if not isinstance(words, list):
-        return f"the {what} must be a list of words, got {str(words)[:40]!r}"
+        return f"the {what} must be a list of words, got {kind(words)}"
     if not words:
         return f"the {what} are empty"
     for number, word in enumerate(words, 1):
@@ -43,7 +73,7 @@ def words_problem(words: Any, tags: Sequence[Any], what: str) -> str | None:
             return wrong
     for values in tags:
         if not isinstance(values, list):
-            return f"the tags must be a list, one for each word, got {str(values)[:40]!r}"
+            return f"the tags must be a list, one for each word, got {kind(values)}"
         if len(values) != len(words):
             return f"there are {len(words)} words and {len(values)} tags"
     return None

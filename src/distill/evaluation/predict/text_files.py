@@ -9,7 +9,7 @@ from typing import Any
 from distill.data.sources.text_files import READERS
 from distill.data.sources.text_files.lines import lines
 from distill.data.sources.text_files.plain import conll, text_lines
-from distill.data.sources.text_files.rows import Choices, Rows
+from distill.data.sources.text_files.rows import Choices, NoRowsError, Rows
 from distill.data.text.preprocess import TextPreprocess
 from distill.data.text.problems import problem
 from distill.utils.errors import UserError, nearest_files, one_line
@@ -180,7 +180,7 @@ def _of_rows(path: Path, reader: Callable[..., Rows], choices: Choices, preproce
     broken: dict[int, str] = {}
     try:
         rows = reader(path, replace(choices, told=broken.__setitem__), False)
-    except UserError:
+    except NoRowsError:
         if not broken or choices.targets == "tokens":
             raise
         return _listed([TextSample(str(path), line, error=_reason(wrong)) for line, wrong in sorted(broken.items())])

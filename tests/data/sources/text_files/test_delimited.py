@@ -100,7 +100,8 @@ def test_columns_named_for_a_file_without_a_header(tmp_path):
         (b"x\0y,a", "the text holds a NUL character"),
         (b"caf\xe9,a", r"the text is no UTF-8 \(byte 0xe9; .*\)"),
         (b"x,caf\xe9", r"the label is no UTF-8 \(byte 0xe9; .*\)"),
-        (b"x\ry,a", "no CSV: new-line character seen in unquoted field"),
+        (b"x,", "the label is empty"),
+        (b"x\ry,a", "a carriage return stands in it, outside of quotation marks"),
     ],
 )
 def test_a_broken_line_is_named_or_left_out(tmp_path, caplog, line, message):
@@ -113,14 +114,41 @@ def test_a_broken_line_is_named_or_left_out(tmp_path, caplog, line, message):
     assert "1 broken line left out" in caplog.text
 
 
+@pytest.mark.parametrize("on_broken", ["error", "skip"])
+@pytest.mark.parametrize(
+    ("line", "more", "message"),
+    [
+        ('"a stray quote,b', "", "a quote opened in line 22 is never closed$"),
+        (
+            '"a stray quote,b',
+            'a "quoted word,b\n',
+            r"a quote opened in line 22 is never closed \(the next one, in line 91",
+        ),
+        ('"closed","b', '"closed","b"\n', r"a quote opened in line 22 is never closed \(the next one, in line 91"),
+    ],
+)
+def test_an_open_quote_is_an_error_as_the_lines_behind_it_are_lost(tmp_path, on_broken, line, more, message):
+    rows = [f"text {i},{'ab'[i % 2]}" for i in range(89)]
+    rows[20] = line
+    root = table(tmp_path, "text,label\n" + "".join(f"{row}\n" for row in rows) + more)
+    with pytest.raises(UserError, match=f"^t.csv: {message}"):
+        texts(root, on_broken=on_broken)
+
+
+def test_a_tsv_file_whose_quotation_marks_do_not_pair_is_read_without_them(tmp_path, caplog):
+    root = table(tmp_path, 'text\tlabel\n"stray\ta\nno tab\nlast\tb\n', "t.tsv")
+    splits = texts(root, on_broken="skip")
+    assert [splits.train.text(i) for i in range(2)] == ['"stray', "last"]
+    assert "1 broken line left out (line 3 of t.tsv: 1 values" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
         ("", {}, "t.csv: the first line must name every column, each once, got nothing"),
         ("text,label\n", {}, "t.csv holds no line of data"),
         ("text,text\nx,y\n", {}, "the first line must name every column, each once, got text, text"),
-        ('text,label\n"x,a\ny,b\n', {}, "line 2 of t.csv: no CSV: unexpected end of data"),
-        ("text,label\nx,\n", {}, "the label of line 2 of t.csv is null"),
+        ("text,label\nx,\n", {"on_broken": "skip"}, "t.csv holds no line of data: all are broken"),
         ("text,label\nx,a\n", {"text": "txt"}, "there is no 'txt' as the text column .* did you mean 'text'"),
         (b"te\xe9xt,label\nx,a\n", {}, r"line 1 of t.csv: the name of a column is no UTF-8 \(byte 0xe9; .*\)"),
         ("text,label,split\nx,a,trian\n", {}, "line 2 of t.csv: the split 'trian' is none of train, val, test"),

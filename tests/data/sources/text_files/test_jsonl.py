@@ -42,11 +42,17 @@ def test_pairs_are_found(tmp_path, names):
     [
         ('{"text": "x", "label": "a"', r"no JSON: Expecting ',' delimiter \(column 27\)"),
         ('{"a":' * 100_000, "no JSON: nested too deeply"),
-        ("[1]", r"no JSON object, but list: '\[1\]'"),
-        ("5", "no JSON object, but int: '5'"),
-        ('{"label": "a"}', "the text is null"),
+        ("[1]", r"no JSON object, but a list \(\[1\]\)"),
+        ("5", r"no JSON object, but a number \(5\)"),
+        ('{"label": "a"}', "it has no text"),
         ('{"text": null, "label": "a"}', "the text is null"),
-        ('{"text": ["x"], "label": "a"}', r"the text must be text, got \"\['x'\]\""),
+        ('{"text": ["x"], "label": "a"}', r"the text is a list \(\['x'\]\), not text"),
+        ('{"text": 12, "label": "a"}', r"the text is a number \(12\), not text"),
+        ('{"text": true, "label": "a"}', r"the text is a truth value \(True\), not text"),
+        ('{"text": "x", "label": null}', "the label is null"),
+        ('{"text": "x", "label": " "}', "the label is empty"),
+        ('{"text": "x"}', "it has no label"),
+        ('{"text": "x", "label": "a", "text": "y"}', "the key 'text' stands in it twice"),
         ('{"text": " \\n\\t\u2003", "label": "a"}', "the text is empty"),
         ('{"text": "a\\u0000b", "label": "a"}', "the text holds a NUL character"),
         ('{"text": "a\\nb\\u0000c", "label": "a"}', "the text holds a NUL character in its line 2"),
@@ -66,11 +72,11 @@ def test_a_broken_line_is_named_or_left_out(tmp_path, caplog, line, message, pla
         message = "is a JSON array: a file of JSON lines holds an object in each line"
     elif line[:1] not in ("[", b"["):
         message = f"^line {place + 1} of t.jsonl: {message}.*; data.on_broken=skip leaves such lines out$"
-    if not (line == '{"label": "a"}' and place == 0):  # its keys would be the columns
+    if not (line in ('{"label": "a"}', '{"text": "x"}') and place == 0):  # its keys would be the columns
         with pytest.raises(UserError, match=message) as caught:
             texts(root)
         assert "\n" not in str(caught.value)
-    if not isinstance(line, str) or (not line.startswith("[") and '{"label' not in line):
+    if place or not isinstance(line, str) or (line[0] != "[" and '{"label' not in line and line != '{"text": "x"}'):
         with caplog.at_level(logging.WARNING):
             splits = texts(root, on_broken="skip")
         assert found(splits.train) == [f"text {i}" for i in range(6)]
@@ -103,8 +109,6 @@ def test_byte_order_marks_and_empty_lines(tmp_path):
         (GOOD, {"label": "labl"}, r"no 'labl' as the label column \(data.label\); did you mean 'label'\?"),
         ([{"words here": "x", "label": 1}], {}, "no column could be taken for the text column; set data.text= to one"),
         ([{"text": "x", "y": 1}], {}, "no column could be taken for the label column; set data.label= to one of text"),
-        ([*GOOD, {"text": "x"}], {}, "the label of line 7 of t.jsonl is null"),
-        ([*GOOD, {"text": "x", "label": ""}], {}, "the label of line 7 of t.jsonl is null"),
         ([*GOOD, {"text": "x", "label": [1]}], {}, r"the label of line 7 of t.jsonl must be a whole number or text"),
         ([*GOOD, {"text": "x", "label": 0.5}], {}, r"the label of line 7 of t.jsonl must be a whole number or text"),
         (GOOD, {"targets": "numbers"}, "the label 'label' of line 1 of t.jsonl must be a number, got 'a'"),
@@ -128,6 +132,16 @@ def test_numbers_and_several_labels(tmp_path):
     assert splits.classes == ["a", "b"]
     assert splits.train.labels.tolist() == [[1, 1], [0, 0]]
     assert texts(root, targets="none").train.labels.tolist() == [0, 0]
+
+
+def test_a_key_that_is_not_read_may_stand_twice_and_an_empty_text_may_name_no_label(tmp_path):
+    root = write_jsonl(
+        tmp_path / "t.jsonl", ['{"text": "x", "tags": "a|b", "id": 1, "id": 2}', '{"text": "y", "tags": ""}']
+    )
+    splits = texts(root, label="tags", targets="multilabel", on_broken="skip")
+    assert splits.train.labels.tolist() == [[1, 1], [0, 0]]
+    with pytest.raises(UserError, match="line 2 of t.jsonl: the tags is empty"):
+        texts(root, label=["tags"], targets="multilabel")
 
 
 def test_many_rows_are_kept_in_order(tmp_path):

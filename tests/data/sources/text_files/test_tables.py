@@ -56,16 +56,19 @@ def test_words_and_tags(tmp_path):
     ("values", "message"),
     [
         (["x", None, "z"], "the text is null"),
+        ((["x", "y", "z"], ["a", None, "a"]), "the label is null"),
+        ((["x", "y", "z"], ["a", "", "a"]), "the label is empty"),
         (["x", " ", "z"], "the text is empty"),
         (["x", "a\0", "z"], "the text holds a NUL character"),
         ([b"x", b"caf\xe9", b"z"], r"the text is no UTF-8 \(byte 0xe9; .*\)"),
     ],
 )
 def test_a_broken_row_is_named_or_left_out(tmp_path, caplog, values, message):
+    values, labels = values if isinstance(values, tuple) else (values, ["a", "b", "a"])
     array = pa.array(values)
     if isinstance(values[0], bytes):
         array = pa.Array.from_buffers(pa.string(), 3, array.buffers())
-    root = write(tmp_path / "t.parquet", {"text": array, "label": ["a", "b", "a"]})
+    root = write(tmp_path / "t.parquet", {"text": array, "label": labels})
     with pytest.raises(UserError, match=f"^row 2 of t.parquet: {message}; data.on_broken=skip"):
         texts(root)
     splits = texts(root, on_broken="skip")
@@ -81,7 +84,7 @@ def test_a_broken_row_is_named_or_left_out(tmp_path, caplog, values, message):
             {"text": [1], "other": ["x"], "label": [1]},
             "column 'text' holds int64, not texts; set data.text= to one of other",
         ),
-        ({"text": ["x"], "label": [None]}, "the label of row 1 of t.parquet is null"),
+        ({"text": ["x"], "label": [None]}, "row 1 of t.parquet: the label is null; data.on_broken=skip"),
         ({"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())}, "t.parquet holds no row of data"),
     ],
 )

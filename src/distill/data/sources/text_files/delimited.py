@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,11 +25,12 @@ def delimited(path: Path, choices: Choices, needs_labels: bool) -> Rows:
     read so, as in the files of GLUE; else it begins and ends a text, as in CSV.
 
     Raises:
-        UserError: a line of another length or without a text, a column that is not there, or no line at all.
+        UserError: a line of another length or without a text or label, a column that is not there, no line at all, or,
+            whatever ``on_broken`` says, a quotation mark that opens a text and is never closed.
     """
     name, is_tsv = printable(path.name), path.suffix.lower() in (".tsv", ".tab")
     with _long_cells():
-        records = _best(path, choices.encoding) if is_tsv else _quoted(lines(path, choices.encoding), None)
+        records = _best(path, choices.encoding) if is_tsv else _quoted(lines(path, choices.encoding), None, name)
         header = _header(next(records, (1, [])), name) if choices.columns is None else list(choices.columns)
         rows = Collector(path, choices)
         rows.open(find_columns(header, choices, name, needs_labels=needs_labels))
@@ -61,7 +63,11 @@ def _header(record: Record, name: str) -> list[str]:
     return header
 
 
-def _quoted(text: Iterable[str], delimiter: str | None) -> Iterator[Record]:
+class _OpenQuoteError(UserError):
+    """A quotation mark that takes the lines behind it into one text: no line can be told from another there."""
+
+
+def _quoted(text: Iterable[str], delimiter: str | None, name: str) -> Iterator[Record]:
     """The records of a file in which quotation marks enclose texts; None: the delimiter by the first line."""
     stream = iter(text)
     if delimiter is None:
@@ -76,7 +82,21 @@ def _quoted(text: Iterable[str], delimiter: str | None) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, f"no CSV: {error}"
+            reason = _csv_problem(error)
+            if reason is None or reader.line_num > number:
+                last = f" (the next one, in line {reader.line_num}, stands within a text)" if reason else ""
+                raise _OpenQuoteError(f"{name}: a quote opened in line {number} is never closed{last}") from error
+            yield number, reason
+
+
+def _csv_problem(error: csv.Error) -> str | None:
+    """What is wrong with a line, in our words; None: the file ends within quotation marks."""
+    message = str(error)
+    if message == "unexpected end of data":
+        return None
+    if message.startswith("new-line character seen"):
+        return "a carriage return stands in it, outside of quotation marks"
+    return f"no CSV: {message}"
 
 
 def _plain(text: Iterable[str]) -> Iterator[Record]:
@@ -96,21 +116,25 @@ def _unquoted(cell: str) -> str:
 
 def _best(path: Path, encoding: str) -> Iterator[Record]:
     """The records of a TSV file, read in the way that leaves fewer lines broken."""
-    broken = _broken(_plain(lines(path, encoding)))
+    broken, name = _broken(_plain(lines(path, encoding))), printable(path.name)
     header = next(lines(path, encoding), "")
-    if header.startswith('"') or (broken and _broken(_quoted(lines(path, encoding), "\t")) < broken):
-        return _quoted(lines(path, encoding), "\t")
+    if header.startswith('"') or (broken and _broken(_quoted(lines(path, encoding), "\t", name)) < broken):
+        return _quoted(lines(path, encoding), "\t", name)
     return _plain(lines(path, encoding))
 
 
-def _broken(records: Iterator[Record]) -> int:
+def _broken(records: Iterator[Record]) -> float:
+    """How many records are broken; infinity: it cannot be said where they end."""
     count, width = 0, 0
-    for _, cells in records:
-        if isinstance(cells, str):
-            count += 1
-        elif _is_given(cells):
-            width = width or len(cells)
-            count += len(cells) != width
+    try:
+        for _, cells in records:
+            if isinstance(cells, str):
+                count += 1
+            elif _is_given(cells):
+                width = width or len(cells)
+                count += len(cells) != width
+    except _OpenQuoteError:
+        return math.inf
     return count
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from distill.data.column_names import TEXT_PAIRS, usual_columns
 from distill.data.sources.columns import find_column, find_labels
 from distill.data.text.dataset import BLOCK, Places
-from distill.data.text.problems import problem, words_problem
+from distill.data.text.problems import label_problem, problem, words_problem
 from distill.utils.errors import UserError
 from distill.utils.files import printable
 
@@ -45,6 +45,11 @@ class Choices:
             raise UserError(f"data.text_pair={self.text_pair} names the second text of a pair: set data.text= too")
         if self.targets == "tokens" and self.text_pair is not None:
             raise UserError("data.text_pair is for pairs of texts, and task=tokens reads sentences of words")
+
+    @property
+    def label_may_be_empty(self) -> bool:
+        """Whether an empty text as a label names none: of a column of names that has several, or none, in a row."""
+        return self.targets == "multilabel" and (self.label is None or isinstance(self.label, str))
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,10 @@ def find_columns(
     return Columns(texts, find_labels(names, choices.label, labels, where, choices.targets, role), split)
 
 
+class NoRowsError(UserError):
+    """A file without a line of data, or whose lines are all broken."""
+
+
 @dataclass
 class Collector:
     """Takes the rows of a file one by one; those that are broken raise an error, or are counted and left out."""
@@ -153,18 +162,12 @@ class Collector:
     def add(self, number: int, cells: Mapping[str, Any]) -> None:
         """The line with this number has these values."""
         assert self.columns is not None
-        texts = [cells.get(name) for name in self.columns.texts]
-        labels = [cells.get(name) for name in self.columns.labels]
-        for name, value in zip(self.columns.texts, texts, strict=True):
-            what = words_problem(value, labels, name) if self.choices.targets == "tokens" else problem(value, name)
-            if what is not None:
-                self.broken(number, what)
-                return
-        for name, label in zip(self.columns.labels, labels, strict=True):
-            what = problem(label, name) if isinstance(label, str) and label.strip() else None
-            if what is not None:
-                self.broken(number, what)
-                return
+        what = self._problem(self.columns, cells)
+        if what is not None:
+            self.broken(number, what)
+            return
+        texts = [cells[name] for name in self.columns.texts]
+        labels = [cells[name] for name in self.columns.labels]
         for buffer, value in zip(self._texts, texts, strict=True):
             buffer.append(value)
         for values, label in zip(self._labels.values(), labels, strict=True):
@@ -175,18 +178,29 @@ class Collector:
         if len(self._texts[0]) == BLOCK:
             self._flush()
 
+    def _problem(self, columns: Columns, cells: Mapping[str, Any]) -> str | None:
+        """What is wrong with a line; None: nothing."""
+        missing = next((name for name in (*columns.texts, *columns.labels) if name not in cells), None)
+        if missing is not None:
+            return f"it has no {missing}"
+        if self.choices.targets == "tokens":
+            return words_problem(cells[columns.texts[0]], [cells[name] for name in columns.labels], columns.texts[0])
+        wrong = [problem(cells[name], name) for name in columns.texts]
+        wrong += [label_problem(cells[name], name, self.choices.label_may_be_empty) for name in columns.labels]
+        return next(filter(None, wrong), None)
+
     def finish(self) -> Rows:
         """All rows.
 
         Raises:
-            UserError: there are none.
+            NoRowsError: there are none.
         """
         name = printable(self.path.name)
         if self._broken:
             first = f"{len(self._broken)} broken line{'s' * (len(self._broken) > 1)} left out ({self._broken[0]})"
             log.warning("%s: %s", name, first)
         if self.columns is None or not self._numbers:
-            raise UserError(f"{name} holds no line of data{': all are broken' if self._broken else ''}")
+            raise NoRowsError(f"{name} holds no line of data{': all are broken' if self._broken else ''}")
         self._flush()
         splits = None if self.columns.split is None else self._splits
         places = Places.of_rows(self.path, self._numbers)

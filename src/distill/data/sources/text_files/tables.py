@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from distill.data.sources.columns import class_names, columns_of_type, schema_features
-from distill.data.sources.text_files.rows import Choices, Rows, arrow, as_array, find_columns
+from distill.data.sources.text_files.rows import Choices, Columns, NoRowsError, Rows, arrow, as_array, find_columns
 from distill.data.text.dataset import BLOCK, Places
-from distill.data.text.problems import problem, words_problem
+from distill.data.text.problems import label_problem, problem, words_problem
 from distill.utils.errors import UserError, one_line
 from distill.utils.files import open_file, printable
 
@@ -54,7 +54,7 @@ def table_rows(
         needs_labels: else a table without labels has none.
 
     Raises:
-        UserError: a column that is not there or holds no text, or a row without a text.
+        UserError: a column that is not there or holds no text, or a row without a text or a label.
     """
     where_name = printable(where.name) if isinstance(where, Path) else where
     columns = find_columns(table.column_names, choices, where_name, list(names), needs_labels)
@@ -67,7 +67,7 @@ def table_rows(
         cells = [_cells(table[name].slice(start, BLOCK)) for name in columns.texts]
         rows = []
         for row, texts in enumerate(zip(*cells, strict=True)):
-            wrong = _problem(texts, columns.texts, [labels[name][start + row] for name in labels], choices)
+            wrong = _problem(texts, columns, [labels[name][start + row] for name in columns.labels], choices)
             if wrong is None:
                 rows.append(row)
                 continue
@@ -86,7 +86,7 @@ def table_rows(
     if len(at) < len(table):
         labels = {name: [values[row] for row in at] for name, values in labels.items()}
     if not len(at):
-        raise UserError(f"{where_name} holds no row of data")
+        raise NoRowsError(f"{where_name} holds no row of data{': all are broken' if len(table) else ''}")
     splits = None if columns.split is None else once(table[columns.split].take(at).to_pylist())
     listed = names.get(columns.labels[0]) if len(columns.labels) == 1 else None
     places = Places.of_rows(where, at + 1, "row")
@@ -111,10 +111,12 @@ def _cells(column: Any) -> list[Any]:
     return values
 
 
-def _problem(texts: Sequence[Any], names: Sequence[str], labels: Sequence[Any], choices: Choices) -> str | None:
+def _problem(texts: Sequence[Any], columns: Columns, labels: Sequence[Any], choices: Choices) -> str | None:
     if choices.targets == "tokens":
-        return words_problem(texts[0], labels, names[0])
-    return next(filter(None, map(problem, texts, names)), None)
+        return words_problem(texts[0], labels, columns.texts[0])
+    wrong = [*map(problem, texts, columns.texts)]
+    wrong += [label_problem(*label, choices.label_may_be_empty) for label in zip(labels, columns.labels, strict=True)]
+    return next(filter(None, wrong), None)
 
 
 def _check_types(schema: Any, names: Sequence[str], choices: Choices, where: str) -> None:
