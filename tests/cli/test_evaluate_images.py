@@ -22,7 +22,7 @@ def judged(folder, output, **options):
 
 def test_another_dataset_is_seen_as_the_runs_own(distilled, photos, tmp_path):
     found = judged(distilled, tmp_path, data="imagefolder", root=str(photos))
-    assert (tmp_path / "evaluation-imagefolder-test.json").is_file()
+    assert (tmp_path / f"evaluation-imagefolder-{photos.name}-test.json").is_file()
     assert found["samples"] == 60
     assert found["reproduced"] is None
     model = distill.load(distilled)

@@ -180,6 +180,33 @@ def test_unknown_labels_are_one_line(text_run, tmp_path, monkeypatch, task, row,
     assert "data=text" in str(caught.value)
 
 
+def test_evaluations_of_different_files_do_not_replace_each_other(text_run, tmp_path):
+    folder, made = text_run("classification"), rows("classification", 12)
+    one = write_jsonl(tmp_path / "one" / "a b.jsonl", made[:8])
+    for path, count in {one: 8, write_jsonl(tmp_path / "b.jsonl", made): 12}.items():
+        assert other(folder, tmp_path / "out", path)["samples"] == count
+    names = ["evaluation-text-a_b-test.json", "evaluation-text-b-test.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert json.loads((tmp_path / "out" / names[0]).read_text())["root"] == str(one.resolve())
+    same = write_jsonl(tmp_path / "two" / "a b.jsonl", made)
+    with pytest.raises(UserError, match=rf"evaluation-text-a_b-test\.json is of root={one.resolve()}: choose another"):
+        other(folder, tmp_path / "out", same)
+    assert other(folder, tmp_path / "out", same, overwrite=True)["samples"] == 12
+    assert other(folder, tmp_path / "out", same)["samples"] == 12
+
+
+def test_advice_is_of_the_command(text_run, tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\nx,cat\n", encoding="utf-16")
+    for options, message in {
+        ("text", None): "data=text needs root=<file or folder>",
+        ("csv", None): "data=csv needs root=<file or folder>",
+        ("text", str(tmp_path / "a.csv")): f"data=text: {tmp_path / 'a.csv'} is text in UTF-16: save it as UTF-8",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            judged(text_run("classification"), tmp_path, data=options[0], root=options[1])
+        assert str(caught.value) == message
+
+
 def test_data_of_another_kind(text_run, tmp_path):
     singles = write_jsonl(tmp_path / "singles.jsonl", rows("classification", 8))
     pairs = write_jsonl(tmp_path / "pairs.jsonl", rows("pairs", 8))

@@ -169,7 +169,7 @@ def test_other_images_with_their_labels(folder, task, label):
     (folder / f"{task}.csv").write_text("\n".join(lines) + "\n")
     given = ("data=csv", f"root={task}.csv", "image=file", *([f"label=[{label}]"] if task == "multilabel" else []))
     run("evaluate", f"run={task}", *given, cwd=folder)
-    found = json.loads((folder / task / "evaluation-csv-test.json").read_text())
+    found = json.loads((folder / task / f"evaluation-csv-{task}-test.json").read_text())
     answers = json.loads(run("predict", f"run={task}", "images", "format=json", cwd=folder))
     metrics = found["models"]["student"]["metrics"]
     assert found["samples"] == 3

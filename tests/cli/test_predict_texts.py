@@ -99,6 +99,22 @@ def test_an_open_quote_is_an_error_of_the_file(tmp_path):
         read(tmp_path / "in.csv")
 
 
+def test_files_that_are_no_text_or_in_another_encoding(tmp_path):
+    binary = bytes(range(256)) * 40
+    for name in ("a.txt", "a.csv", "a.jsonl"):
+        (tmp_path / name).write_bytes(binary)
+        with pytest.raises(UserError, match=r"a\.\w+ is no text file$"):
+            read(tmp_path / name)
+        (tmp_path / name).write_text("text\nx\n", encoding="utf-16")
+        with pytest.raises(UserError, match=r"is text in UTF-16: save it as UTF-8$"):
+            read(tmp_path / name)
+    (tmp_path / "b.txt").write_bytes(binary)
+    assert errors(read(tmp_path)) == [(None, "it is text in UTF-16: save it as UTF-8"), (None, "it is no text file")]
+    (tmp_path / "c.csv").write_text("a,a\nx,y\n")
+    with pytest.raises(UserError, match="each once, got a, a$"):
+        read(tmp_path / "c.csv")
+
+
 def test_columns_are_those_of_training_then_found_by_name_then_asked_for(tmp_path):
     path = write_jsonl(tmp_path / "in.jsonl", [{"body": "b", "odd": "o", "text": "t"}])
     assert texts(read(path)) == [(1, "t")]

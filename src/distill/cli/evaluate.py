@@ -1,6 +1,7 @@
 """``python evaluate.py``."""
 
 import logging
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from distill.config.options import arg
 from distill.evaluation.results import EvaluationResults
 from distill.evaluation.run_folder import RunFolder
 from distill.utils.atomic import write_text
+from distill.utils.checked import parse
 from distill.utils.errors import UserError, nearest
 from distill.utils.output_files import as_json, claim
 
@@ -79,15 +81,40 @@ def check(options: Options) -> Path:
 
 
 def suffix(options: Options, weights: str) -> str:
-    """The suffix of this evaluation's files: empty for the run's test, else "-val", "-last", "-photos-test".
+    """The suffix of this evaluation's files: empty for the run's test, else "-val", "-last", "-text-mails-test".
 
     Example:
         >>> suffix(Options(split="val"), "student-last.safetensors")
         '-last-val'
+        >>> suffix(Options(data="text", root="new/mails.jsonl"), "student")
+        '-text-mails-test'
     """
-    parts = [Path(weights).stem.removeprefix("student").strip("-"), options.data or ""]
+    parts = [Path(weights).stem.removeprefix("student").strip("-"), options.data or "", _root_name(options.root)]
     parts.append(options.split if options.split != "test" or options.data else "")
     return "".join(f"-{part}" for part in parts if part)
+
+
+def _root_name(root: str | None) -> str:
+    """The last part of a root, of a file without its ending, of characters that any file's name may have."""
+    if root is None:
+        return ""
+    path = Path(root).resolve()
+    return re.sub(r"[^\w.-]+", "_", path.name if path.is_dir() else path.stem)[:80].strip("_")
+
+
+def _root_path(root: str | None) -> str | None:
+    """A root as it is recorded: the whole path of what is there."""
+    return root if root is None or not Path(root).exists() else str(Path(root).resolve())
+
+
+def _check_root(path: Path, root: str | None) -> None:
+    """A UserError where an evaluation of another root of the same name would be replaced."""
+    try:
+        other = parse(path).get("root") if path.is_file() else None
+    except (OSError, ValueError):
+        return  # a damaged file, which may be replaced
+    if other is not None and other != _root_path(root):
+        raise UserError(f"{path} is of root={other}: choose another output=, or overwrite=true")
 
 
 def evaluate(options: Options) -> None:
@@ -107,6 +134,8 @@ def evaluate(options: Options) -> None:
     end = suffix(options, path.name if path.is_file() else "student")
     files = [folder / f"evaluation{end}.json", *([folder / f"report{end}.html"] if options.report else [])]
     claim(files, options.overwrite)
+    if not options.overwrite:
+        _check_root(files[0], options.root)
     from distill.evaluation.data import OtherData, other_data
     from distill.evaluation.evaluate import Subject, evaluate as evaluate_models
     from distill.evaluation.reporting.page import page
@@ -130,7 +159,8 @@ def evaluate(options: Options) -> None:
         asked = (options.data, options.root, options.split, options.config_dir, options.on_broken, columns)
         data, name = other_data(run, OtherData(*asked)), options.data
     is_own = options.data is None
-    subject = Subject(run, baseline, data, is_own, name, options.split, options.batch_size, options.teacher)
+    asked_of = (options.split, options.batch_size, options.teacher, _root_path(options.root))
+    subject = Subject(run, baseline, data, is_own, name, *asked_of)
     evaluation = evaluate_models(subject)
     _warn(evaluation.results)
     write_text(files[0], as_json(evaluation.results.as_json()))

@@ -12,6 +12,7 @@ from distill.config.compose import ERRORS, compose
 from distill.config.instantiate import instantiate
 from distill.config.paths import quoted
 from distill.data import DataModule, ImageDataModule, Preprocess, Splits, TextDataModule, as_splits
+from distill.data.sources.text_files.lines import outside_training
 from distill.data.targets import check_targets
 from distill.data.text.preprocess import TextPreprocess
 from distill.evaluation.match_outputs import match_outputs
@@ -20,6 +21,7 @@ from distill.training.load_data import data_module
 from distill.utils.errors import UserError, first_line, unknown_option
 
 COLUMNS = ("image", "text", "text_pair", "label")
+_ROOTS = {"texts": "file or folder", "csv": "file or folder", "image_folder": "folder", "parquet": "folder"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,15 @@ def _node(asked: OtherData, run: Run) -> dict[str, Any]:
     except ERRORS as error:
         raise UserError(f"data={name}: {first_line(error)}") from error
     assert isinstance(node, dict)
+    _check_root(name, node["source"])
     return {str(key): value for key, value in node.items()}
+
+
+def _check_root(name: str, source: Mapping[Any, Any]) -> None:
+    """A UserError for a dataset of the user's own files whose root is not given."""
+    what = _ROOTS.get(str(source.get("_target_")).rpartition(".")[2])
+    if what is not None and str(source.get("root", source.get("train"))).startswith("None"):
+        raise UserError(f"data={name} needs root=<{what}>")
 
 
 def _takes(source: Mapping[Any, Any], column: str) -> bool:
@@ -139,7 +149,7 @@ def other_data(run: Run, asked: OtherData) -> DataModule[Any]:
         source = _matched(source, node, run, asked)
         return _texts(run, source) if node["kind"] == "text" else _images(run, source, node["on_broken"])
     except (UserError, TypeError, ValueError) as error:
-        reason = str(error)
+        reason = outside_training(str(error))
         for key in (*COLUMNS, "root", "on_broken"):
             reason = reason.replace(f"data.{key}", key)
         if "data.mean has" in reason:

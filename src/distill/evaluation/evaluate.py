@@ -39,6 +39,7 @@ class Subject:
         split: "test", "val" or "train".
         batch_size: None: the run's.
         teacher: whether to evaluate the teacher too.
+        root: of other data, for the record.
     """
 
     run: Run
@@ -49,6 +50,7 @@ class Subject:
     split: str
     batch_size: int | None
     teacher: bool
+    root: str | None = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,7 @@ def evaluate(subject: Subject) -> Evaluation:
         weights=run.weights.name,
         epoch=run.tested.epoch,
         data=subject.name,
+        root=subject.root,
         split=subject.split,
         samples=len(target),
         against=str(subject.baseline.folder) if subject.baseline else None,

@@ -151,6 +151,7 @@ class EvaluationResults:
 
     Attributes:
         run, weights, epoch: folder, file and epoch of the evaluated student.
+        root: of other data than the run's, the file or folder; None: there is none.
         against: the folder of the run to compare with.
         reproduced: None where the run's own test had other images or batches.
         models: in the order in which they are shown.
@@ -179,6 +180,7 @@ class EvaluationResults:
     command: str
     hardest: list[dict[str, Any]]
     task: TaskInfo = CLASSIFICATION
+    root: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.data.sources.text_files import READERS
-from distill.data.sources.text_files.lines import lines
+from distill.data.sources.text_files.lines import encoding_problem, lines, outside_training
 from distill.data.sources.text_files.plain import conll, text_lines
 from distill.data.sources.text_files.rows import Choices, NoRowsError, Rows
 from distill.data.text.preprocess import TextPreprocess
@@ -80,8 +80,8 @@ def read_texts(
             else:
                 found.append(_of_file(path, preprocess, given, trained))
         except UserError as error:
-            failed.append(error)
-            found.append(_listed([TextSample(name, None, error=str(error))]))
+            failed.append(UserError(outside_training(str(error))))
+            found.append(_listed([TextSample(name, None, error=str(failed[-1]))]))
     if len(failed) == len(arguments):
         raise failed[0]
     return found
@@ -108,13 +108,8 @@ def _sample(file: str, line: int | None, text: str, preprocess: TextPreprocess) 
         return TextSample(file, line, error="a pair is two texts with a tab between")
     wrong = next(filter(None, map(problem, parts)), None)
     if wrong is not None:
-        return TextSample(file, line, error=_reason(wrong))
+        return TextSample(file, line, error=outside_training(wrong))
     return TextSample(file, line, tuple(parts) if preprocess.pairs else text.split() if preprocess.words else text)
-
-
-def _reason(wrong: str) -> str:
-    """What is wrong, without the option of training that would help there."""
-    return wrong.replace("; data.source.encoding= names another", "")
 
 
 def _of_folder(folder: Path, preprocess: TextPreprocess) -> TextFile:
@@ -126,8 +121,12 @@ def _of_folder(folder: Path, preprocess: TextPreprocess) -> TextFile:
         for path in paths:
             try:
                 with open_file(path) as file:
-                    text = file.read().decode("utf-8-sig", "surrogateescape")
-                yield _sample(str(path), None, text, preprocess)
+                    content = file.read()
+                wrong = encoding_problem(content[:8192], "utf-8")
+                if wrong is not None:
+                    yield TextSample(str(path), None, error=f"it {outside_training(wrong)}")
+                else:
+                    yield _sample(str(path), None, content.decode("utf-8-sig", "surrogateescape"), preprocess)
             except (OSError, UserError) as error:
                 yield TextSample(str(path), None, error=one_line(error))
 
@@ -168,7 +167,7 @@ def _of_words(path: Path, encoding: str) -> TextFile:
             start, wrong = start or number, wrong or problem(word, f"word {len(words) + 1}")
             words.append(word)
         elif words:
-            found.append(TextSample(str(path), start, None if wrong else words, wrong and _reason(wrong)))
+            found.append(TextSample(str(path), start, None if wrong else words, wrong and outside_training(wrong)))
             words, start, wrong = [], 0, None
     if not found:
         raise UserError(f"{printable(path)} holds no words")
@@ -183,7 +182,9 @@ def _of_rows(path: Path, reader: Callable[..., Rows], choices: Choices, preproce
     except NoRowsError:
         if not broken or choices.targets == "tokens":
             raise
-        return _listed([TextSample(str(path), line, error=_reason(wrong)) for line, wrong in sorted(broken.items())])
+        return _listed(
+            [TextSample(str(path), line, error=outside_training(wrong)) for line, wrong in sorted(broken.items())]
+        )
     width = 2 if preprocess.pairs else 1
     if len(rows.texts) != width:
         raise UserError(
@@ -197,10 +198,10 @@ def _of_rows(path: Path, reader: Callable[..., Rows], choices: Choices, preproce
         for number, *parts in zip(rows.places.number.tolist(), *texts, strict=True):
             while waiting and waiting[-1][0] < number:
                 line, wrong = waiting.pop()
-                yield TextSample(str(path), line, error=_reason(wrong))
+                yield TextSample(str(path), line, error=outside_training(wrong))
             text = tuple(parts) if preprocess.pairs else parts[0]
             yield TextSample(str(path), number, text.split() if preprocess.words and isinstance(text, str) else text)
         for line, wrong in reversed(waiting):
-            yield TextSample(str(path), line, error=_reason(wrong))
+            yield TextSample(str(path), line, error=outside_training(wrong))
 
     return TextFile(len(rows) + len(broken), samples)

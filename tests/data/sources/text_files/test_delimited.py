@@ -161,6 +161,13 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, options, message):
         texts(table(tmp_path, text), **options)
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.conll"])
+def test_a_binary_file_is_no_text_file(tmp_path, name):
+    root = table(tmp_path, bytes(range(256)) * 40, name)
+    with pytest.raises(UserError, match=rf"{name} is no text file$"):
+        texts(root, on_broken="skip", targets="tokens" if name == "t.conll" else "classes")
+
+
 def test_a_column_of_splits(tmp_path):
     splits = texts(table(tmp_path, "text,label,part\na,x,train\nb,y,dev\nc,y,Train\nd,x,test\n"), split_column="part")
     assert [splits.train.text(i) for i in range(2)] == ["a", "c"]

@@ -40,6 +40,8 @@ def test_splits_above_the_classes(tmp_path):
         (b" \n", "the text is empty"),
         (b"one\ncaf\xe9\n", r"the text is no UTF-8 \(byte 0xe9 in its line 2; .*\)"),
         (b"a\0", "the text holds a NUL character"),
+        (bytes(range(256)), "it is no text file"),
+        ("ab".encode("utf-16"), "it is text in UTF-16: save it as UTF-8, or set data.source.encoding=utf-16"),
     ],
 )
 def test_a_broken_file_is_named_or_left_out(tmp_path, caplog, content, message):

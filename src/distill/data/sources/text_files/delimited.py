@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distill.data.sources.csv import delimiter_of
-from distill.data.sources.text_files.lines import lines
+from distill.data.sources.text_files.lines import NAMES_COLUMNS, lines
 from distill.data.sources.text_files.rows import Choices, Collector, Rows, find_columns
 from distill.data.text.problems import problem
 from distill.utils.errors import UserError
@@ -53,8 +53,8 @@ def _header(record: Record, name: str) -> list[str]:
     header = [cell.strip() for cell in cells]
     if not header or len(set(header)) < len(header) or "" in header:
         raise UserError(
-            f"{name}: the first line must name every column, each once, got {', '.join(header)[:200] or 'nothing'}; "
-            "of a file without such a line name them in data.source.columns=[...]"
+            f"{name}: the first line must name every column, each once, got {', '.join(header)[:200] or 'nothing'}"
+            f"{NAMES_COLUMNS}"
         )
     for cell in header:
         wrong = problem(cell, "name of a column")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from distill.data.sources.class_files import FileKind, FolderFiles, labelled_files, unlabelled_files
-from distill.data.sources.text_files.lines import check_encoding, codec
+from distill.data.sources.text_files.lines import codec, encoding_problem
 from distill.data.sources.text_files.rows import Choices, arrow, as_array
 from distill.data.splits import Splits
 from distill.data.text.dataset import BLOCK, Places, TextSet
@@ -68,7 +68,7 @@ def _text(path: Path, encoding: str) -> str | OSError:
     try:
         with open_file(path) as file:
             content = file.read()
-        check_encoding(content, path, encoding)
-        return content.decode(codec(encoding), "surrogateescape")
+        wrong = encoding_problem(content[:8192], encoding)
+        return OSError(f"it {wrong}") if wrong is not None else content.decode(codec(encoding), "surrogateescape")
     except (OSError, UnicodeError) as error:
         return OSError(f"it cannot be read: {one_line(error)}")

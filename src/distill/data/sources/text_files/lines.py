@@ -8,16 +8,22 @@ from pathlib import Path
 from distill.utils.errors import UserError, one_line
 from distill.utils.files import open_file, printable
 
+_CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1b"})
+NAMES_COLUMNS = "; of a file without such a line name them in data.source.columns=[...]"
+_OF_TRAINING = (", or set data.source.encoding=utf-16", "; data.source.encoding= names another", NAMES_COLUMNS)
+
 
 def lines(path: Path, encoding: str) -> Iterator[str]:
     """The lines of a text file with their ends; bytes that are none of the encoding as ``surrogateescape`` leaves them.
 
     Raises:
-        UserError: the file cannot be read, or is in UTF-16 where another encoding is expected.
+        UserError: the file cannot be read, is no text file, or is in UTF-16 where UTF-8 is expected.
     """
     try:
         with open_file(path) as file:
-            check_encoding(file.peek(2), path, encoding)  # type: ignore[attr-defined]
+            wrong = encoding_problem(file.peek(2), encoding)  # type: ignore[attr-defined]
+            if wrong is not None:
+                raise UserError(f"{printable(path)} {wrong}")
             with io.TextIOWrapper(file, codec(encoding), "surrogateescape", newline="\n") as text:
                 yield from text
     except (OSError, UnicodeError) as error:
@@ -29,7 +35,22 @@ def codec(encoding: str) -> str:
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
-def check_encoding(content: bytes, path: Path, encoding: str) -> None:
-    """A UserError for the beginning of a file in UTF-16 where it is expected to be UTF-8."""
-    if codecs.lookup(encoding).name == "utf-8" and content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{printable(path)} is text in UTF-16: save it as UTF-8, or set data.source.encoding=utf-16")
+def encoding_problem(content: bytes, encoding: str) -> str | None:
+    """What is wrong with the beginning of a file ("is no text file"); None: nothing, or another encoding than UTF-8."""
+    if codecs.lookup(encoding).name != "utf-8":
+        return None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return f"is text in UTF-16: save it as UTF-8{_OF_TRAINING[0]}"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content)  # which may end within a character
+        return None
+    except UnicodeDecodeError:
+        others = len(content) - len(content.translate(None, _CONTROLS))
+        return "is no text file" if b"\0" in content and others > len(content) / 50 else None
+
+
+def outside_training(reason: str) -> str:
+    """What is wrong with a file, without the advice that holds in training alone."""
+    for advice in _OF_TRAINING:
+        reason = reason.replace(advice, "")
+    return reason
