@@ -114,6 +114,18 @@ def test_finite_losses_pass():
     callback.on_train_epoch_end(None, None)
 
 
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [((2.3, 30.0, 20.0), True), ((0.1, 1.4, 1.5), False), ((0.1, 4.0, 3.0), True), ((2.3, 2.0, 1.0), False)],
+)
+def test_a_loss_that_explodes_is_told_from_one_that_began_with_an_easy_batch(caplog, losses, said):
+    callback = FiniteLoss()
+    for number, loss in enumerate(losses, start=1):
+        step(callback, number, hard=loss)
+    callback.on_train_epoch_end(SimpleNamespace(current_epoch=0), None)
+    assert ("the training diverges" in caplog.text) is said
+
+
 class Validated(Line):
     """Logs an accuracy that names its epoch."""
 

@@ -66,7 +66,8 @@ class DataWait(L.Callback):
 class FiniteLoss(L.Callback):
     """Stop the run when a term of the loss is NaN or infinite, and name the term and the step; warn when it explodes.
 
-    It explodes when its mean over some steps is more than ``EXPLODED`` times what it was in the first step.
+    It explodes when its mean over an epoch is more than ``EXPLODED`` times what it was in the first step. A first step
+    below ``EASY`` counts as ``EASY``: its batch may be an easy one, as of texts of one length.
 
     On a CPU the values are read after every step; on other devices every ``every_n_steps`` steps and before the epoch's
     checkpoint, so that other steps do not synchronise host and device.
@@ -78,7 +79,7 @@ class FiniteLoss(L.Callback):
         UserError: a value is not finite.
     """
 
-    EXPLODED = 4
+    EXPLODED, EASY = 4, 0.5
     REMEDY = "lower the learning rate or the term's weight, or set trainer.gradient_clip_val"
 
     def __init__(self, every_n_steps: int = 50) -> None:
@@ -103,7 +104,7 @@ class FiniteLoss(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._check()
         mean = sum(self._epoch) / max(1, len(self._epoch))
-        if mean > self.EXPLODED * self._first:
+        if mean > self.EXPLODED * max(self._first, self.EASY):
             log.warning(
                 f"the loss grew from {self._first:.3g} in the first step to {mean:.3g} on average in epoch "
                 f"{trainer.current_epoch + 1}: the training diverges; {self.REMEDY}"
