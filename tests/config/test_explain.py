@@ -155,7 +155,8 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path):
     ("overrides", "message"),
     [
         (("data=text", "teacher=bert_tiny", "model=bert_tiny"), "model.tokenizer follows a key that follows it"),
-        (("model=bert_tiny", "teacher=resnet20"), "model.tokenizer follows teacher.tokenizer, which there is not"),
+        (("model=bert_tiny", "teacher=resnet20", "model.tokenizer=${teacher.tokenizer}"),
+         "model.tokenizer follows teacher.tokenizer, which there is not"),
     ],
 )  # fmt: skip
 def test_keys_that_follow_others(overrides, message):

@@ -31,6 +31,7 @@ def place(tmp_path_factory):
     write_rows(folder / "splits" / "train.jsonl", rows)
     write_rows(folder / "splits" / "test.jsonl", [*rows[:20], {"text": "the bird", "label": "bird"}])
     save_encoder(folder / "tagger", head="TokenClassification")
+    save_encoder(folder / "narrow", vocab_size=12)
     save_encoder(folder / "few", max_position_embeddings=12)
     shutil.copytree(folder / "bert", folder / "no_pad")
     path = folder / "no_pad" / "tokenizer_config.json"
@@ -64,9 +65,12 @@ def untrained(place, tmp_path, monkeypatch):
         ((*CUT, "data.root=reviws.jsonl"), "did you mean 'reviews.jsonl'"),
         ((*CUT, REVIEWS, "data.max_length=1000"), "bert is for at most 512 tokens"),
         (("data=text", "teacher=hf", "teacher.name=no_pad", REVIEWS), "has no padding token"),
-        (("data=text", "teacher=hf", "teacher.name=tagger", REVIEWS), "whose head is of another task"),
-        ((*TEXT, REVIEWS, "model.layers=9"), "layers=9: bert has 4 layers"),
-        ((*TEXT, REVIEWS, "model.layers=[0,7]"), "bert has no layer 7; its layers are 0 to 3"),
+        (("data=text", "teacher=hf", "teacher.name=tagger", REVIEWS), "teacher: tagger is a"),
+        (("data=text", "teacher=hf", "teacher.name=narrow", REVIEWS), "has 17 tokens, and the teacher narrow 12 embed"),
+        ((*TEXT, "model=hf", "model.name=narrow", REVIEWS), "has 17 tokens, and the student narrow 12 embeddings"),
+        ((*TEXT, "model=bert_tiny", "+model.vocab_size=12", REVIEWS), "tokens, and the student bert-2x128 12 embed"),
+        ((*TEXT, REVIEWS, "model.layers=9"), "model.layers=9: bert has 4 layers: at least 1 and at most 4"),
+        ((*TEXT, REVIEWS, "model.layers=[0,7]"), "model.layers=[0, 7]: bert has no layer 7; its layers are 0 to 3"),
         ((*TEXT, REVIEWS, "model=hf", "model.name=few", "data.tokenizer=bert"), "few takes at most 12 tokens"),
         ((*TEXT, "data.root=ner.conll", "task=tokens", "model=hf", "model.name=other"), "needs one tokenizer"),
         ((*CUT, "data.root=ner.conll", "task=tokens", "kd=rkd"), "it compares whole texts"),
@@ -88,6 +92,21 @@ def test_broken_lines_are_left_out_where_asked(untrained, file, caplog):
     with pytest.raises(AssertionError, match="the training began"):
         untrained(*CUT, f"data.root={file}", "data.on_broken=skip")
     assert "line 31" in caplog.text
+
+
+def test_what_became_of_each_head_is_said_once(untrained, caplog):
+    with pytest.raises(AssertionError, match="the training began"):
+        untrained(*CUT, REVIEWS, "log_level=info")
+    assert [line for line in caplog.messages if "head" in line] == ["teacher bert: 2 outputs, a new head"]
+    assert caplog.messages.count("student bert-2-layers: layers 1, 3 of its teacher") == 1
+
+
+def test_nothing_of_a_teacher_is_chosen_for_a_student_alone(untrained, caplog):
+    alone = ("data=text", REVIEWS, "kd=none", "model=hf", "model.name=bert", "log_level=info")
+    with pytest.raises(AssertionError, match="the training began"):
+        untrained(*alone)
+    assert "student bert: 2 outputs, a new head" in caplog.messages
+    assert not [line for line in caplog.messages if "teacher" in line]
 
 
 def test_a_name_of_the_hub_without_network(untrained, monkeypatch):

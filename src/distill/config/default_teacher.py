@@ -49,3 +49,14 @@ def starts_from_teacher(cfg: Any) -> bool:
     """
     node = cfg.model
     return node["_target_"] == "distill.models.from_teacher" and bool(node.get("pretrained", True)) and not cfg.init
+
+
+def is_alone(cfg: Any) -> bool:
+    """Whether a configuration trains its student without any teacher: ``kd=none``, and no model made of a teacher.
+
+    Args:
+        cfg: the typed configuration.
+    """
+    kd = cfg.kd
+    taught = kd.terms or kd.teachers or kd.assistants or kd.ensemble or kd.flow or kd.student_wrapper
+    return not taught and cfg.only is None and cfg.model["_target_"] != "distill.models.from_teacher"

@@ -124,7 +124,7 @@ def explain(error: Exception) -> str:
                 return f"there is no key '{key}'; {_nearest_keys(key)}"
             if match := re.search(r"Interpolation key '([^']+)' not found", str(link)):
                 return f"{key} follows {match[1]}, which there is not: give {key} a value"
-            if "Recursive interpolation" in str(link):
+            if any(words in str(link) for words in ("Recursive interpolation", "recursion depth")):
                 return f"{key} follows a key that follows it: give one of them a value (teacher.tokenizer=...)"
             return f"{'the choice of a group' if key == '_dummy_' else key}: {first_line(link)}"
     if match := re.search(r"Could not override '([^'=\s]+)'.*\s*No match in the defaults list", str(error)):

@@ -3,15 +3,18 @@
 from dataclasses import asdict
 from typing import Any
 
-from distill.config.default_teacher import starts_from_teacher
+from distill.config.default_teacher import is_alone, starts_from_teacher
 from distill.config.schema import AugmentConfig, DataConfig, Node, TrainConfig
 from distill.config.weights_files import models
 from distill.utils.errors import UserError, require_package
+from distill.utils.hub import locate, locate_tokenizer
 
 OF_IMAGES = ("image", "image_size", "in_memory", "memory_gb", "augment", "transform", "mean", "std")
 OF_TEXTS = ("text", "text_pair", "tokenizer", "teacher_tokenizer", "max_length", "teacher_max_length")
 _TEXT_MODELS = ("hf_model", "bert_model", "from_teacher")
 _OURS = "distill.models."
+_NAME = "<folder or name on the Hugging Face Hub>"
+_BERTS = {128: "bert_tiny", 256: "bert_mini", 512: "bert_small"}  # by their width
 _TAKE_TEXTS = "hf, from_teacher, bert_tiny, bert_mini and bert_small do"
 
 
@@ -63,19 +66,23 @@ def _model(key: str, node: Node, data: DataConfig) -> None:
     if data.kind == "text" and not takes_texts(node):
         raise UserError(f"{key}: {name} takes images, and data={data.name} has texts, which {_TAKE_TEXTS}")
     if data.kind == "images" and takes_texts(node):
-        raise UserError(f"{key}: {name} takes texts, and data={data.name} has images: choose a model of images")
+        option = {"hf_model": "hf", "bert_model": _BERTS.get(node.get("width", 0), name)}.get(name, name)
+        raise UserError(f"{key}: {option} takes texts, and data={data.name} has images: choose a model of images")
 
 
 def _texts(cfg: TrainConfig) -> None:
     data, source = cfg.data, str(cfg.data.source)
     if cfg.compile is True:
         raise UserError("compile=true compiles for one shape, and texts differ in length: leave compile=auto")
-    for key, node in models(cfg):
-        if "name" in node and node["name"] is None and str(node["_target_"]).startswith(_OURS):
-            wanted = "teacher" if str(node["_target_"]) == f"{_OURS}from_teacher" else key
-            raise UserError(f"{key} needs a model: {wanted}.name=<folder or name on the Hugging Face Hub>")
+    named = [(key, node) for key, node in models(cfg) if not (key == "teacher" and is_alone(cfg))]
+    for key, node in sorted(named, key=lambda entry: entry[0] != "teacher"):  # whose name a student may follow
+        _named(key, node, data)
     if data.tokenizer is None:
-        raise UserError(f"data={data.name} needs a tokenizer: data.tokenizer=<folder or name on the Hugging Face Hub>")
+        key = "model" if "tokenizer" in cfg.model else "data"
+        raise UserError(f"data={data.name} needs a tokenizer: {key}.tokenizer={_NAME}")
+    locate_tokenizer(data.tokenizer, tokenizer_key(cfg))
+    if data.teacher_tokenizer is not None:
+        locate_tokenizer(data.teacher_tokenizer, tokenizer_key(cfg, of_teacher=True))
     if data.root is None and "None" in source:
         raise UserError(f"data={data.name} needs the texts: data.root=<file or folder>")
     student, teacher = cfg.model, cfg.teacher
@@ -84,3 +91,27 @@ def _texts(cfg: TrainConfig) -> None:
             f"model.name={student.get('name')}: model=from_teacher takes its layers from the teacher, which is "
             f"{teacher.get('name') or 'no model by name'}; leave model.name out"
         )
+
+
+def _named(key: str, node: Node, data: DataConfig) -> None:
+    """A UserError for a model of transformers without a name, or with one of a folder that is none."""
+    if not takes_texts(node) or "name" not in node:
+        return
+    wanted = "teacher" if str(node["_target_"]) == f"{_OURS}from_teacher" else key
+    if node["name"] is None:
+        what = "teacher, an encoder of transformers" if wanted == "teacher" else "model, an encoder of transformers"
+        raise UserError(f"data={data.name} needs a {what}: {wanted}.name={_NAME}")
+    locate(node["name"], f"{wanted}.name")
+
+
+def tokenizer_key(cfg: TrainConfig, of_teacher: bool = False) -> str:
+    """The key that the user gave a tokenizer by: that of a model where its folder has the tokenizer as well."""
+    name = cfg.data.teacher_tokenizer if of_teacher else cfg.data.tokenizer
+    own = ("teacher",) if of_teacher else ("model", "teacher")
+    nodes = {"model": cfg.model, "teacher": cfg.teacher}
+    is_cut = str(cfg.model.get("_target_")) == f"{_OURS}from_teacher"
+    for field in ("name", "tokenizer"):
+        for key in reversed(own) if is_cut else own:
+            if nodes[key].get(field) == name:
+                return f"{key}.{field}"
+    return "data.teacher_tokenizer" if of_teacher else "data.tokenizer"

@@ -3,6 +3,8 @@
 These functions have no side effects: seeds, logs and process groups are up to ``distill.training.prepare``.
 """
 
+import logging
+import re
 from copy import copy
 from typing import Any
 
@@ -29,6 +31,8 @@ from distill.training.schedulers import SchedulerFactory, lightning_scheduler
 from distill.utils.checkpoints import check_reloads
 from distill.utils.errors import UserError
 from distill.utils.inputs import num_samples
+
+log = logging.getLogger(__name__)
 
 
 def task_class(node: Node) -> type[Task]:
@@ -82,13 +86,16 @@ def build_model(
     own, facts = pretrained.preprocess(node, key), task.model_arguments(data)
     if own is not None and "image_size" in facts:
         facts |= {"in_channels": len(own.mean), "image_size": own.size}
-    model = instantiate(arguments, key, **facts)
+    model = _made(arguments, key, facts)
     if not isinstance(model, torch.nn.Module):
         raise UserError(f"{key}: {node['_target_']} gave a {type(model).__name__}, not a torch.nn.Module")
     if own is not None:
         shown: Any = getattr(data, "preprocess")  # noqa: B009 - of images, which settle has made sure of
         see_with(model, own, shown.mean, shown.std)
     name = _name(arguments, model)
+    if note := getattr(model, "note", "") if takes_texts(node) else "":
+        log.info(f"{who.removeprefix('the ')} {name}: {note}")
+    _check_vocabulary(model, f"{who} {name}", data)
     longest, length = getattr(model, "max_length", None), getattr(data, "input_shape", [0])[0]
     if data.kind == "text" and isinstance(longest, int) and length > longest:
         raise UserError(f"data.max_length: {who} {name} takes at most {longest} tokens, and texts are cut at {length}")
@@ -106,6 +113,28 @@ def build_model(
     if channels_last:  # now that lazy modules have their shapes
         model = model.to(memory_format=torch.channels_last)
     return NamedModel(name, model, model_info)
+
+
+def _made(node: Node, key: str, facts: dict[str, Any]) -> Any:
+    """A model's object; what a model of texts refuses is told with the key of its argument, or of its node."""
+    try:
+        return instantiate(node, key, **facts)
+    except UserError as error:
+        if not takes_texts(node) or str(error).startswith(key):
+            raise
+        argument = re.match(r"\w+(?=[=:])", str(error))
+        raise UserError(f"{key}{'.' if argument and argument[0] in node else ': '}{error}") from error
+
+
+def _check_vocabulary(model: Any, name: str, data: TaskData) -> None:
+    """A UserError where a tokenizer gives ids that a model of transformers has no embedding of."""
+    tokenizer, size = getattr(data, "vocabulary", ("", 0))
+    if data.kind != "text" or not hasattr(model, "num_embeddings") or size <= model.num_embeddings:
+        return
+    raise UserError(
+        f"the tokenizer {tokenizer} has {size:,} tokens, and {name} {model.num_embeddings:,} embeddings: give the "
+        "model its own tokenizer"
+    )
 
 
 def _name(node: Node, model: torch.nn.Module) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from distill.config.default_teacher import is_alone
 from distill.config.schema import Node, TrainConfig
 from distill.data import DataModule
 from distill.utils import processes
@@ -84,6 +85,8 @@ def chosen(cfg: TrainConfig, data: DataModule[Any], labelled: bool = True) -> di
         "teacher.recipe.batch_size": (recipe["batch_size"], batch),
         "teacher.recipe.optimizer.lr": (recipe["optimizer"].get("lr", teacher_lr), teacher_lr),
     }
+    if is_alone(cfg):
+        values = {key: value for key, value in values.items() if not key.startswith("teacher.")}
     return {key: value for key, (given, value) in values.items() if given is None and value is not None}
 
 

@@ -62,7 +62,8 @@ def _batches(stage: TrainingStage, limit: int | float | None) -> int:
 
 
 def _training(stage: TrainingStage, batches: int) -> str:
-    length = f"{stage.max_epochs} epochs of {batches} batches of {stage.data.batch_size}"
+    epochs = f"{stage.max_epochs} epoch{'s' * (stage.max_epochs != 1)}"
+    length = f"{epochs} of {batches} batch{'es' * (batches != 1)} of {stage.data.batch_size}"
     return f"{length}, taught by {', '.join(net.name for net in stage.teachers)}" if stage.teachers else length
 
 

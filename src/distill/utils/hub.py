@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from distill.utils.errors import UserError, nearest_files, one_line, require_package, shortened
+from distill.utils.files import printable
 
 T = TypeVar("T")
 _PATH = re.compile(r"[./~]|.*[\\\s]|.*/.*/|.*/$")  # a hub name is owner/model or model
 _TIMEOUT_S = 5.0
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 _MESSAGE_LENGTH = 300
 
 
@@ -27,7 +29,7 @@ def require_transformers(feature: str) -> None:
 
 def reason(error: BaseException) -> str:
     """An error of transformers in one line."""
-    return f"{type(error).__name__}: {shortened(one_line(error), _MESSAGE_LENGTH)}"
+    return shortened(one_line(error), _MESSAGE_LENGTH)
 
 
 def locate(name: object, key: str, file: str | None = "config.json") -> str:
@@ -54,6 +56,21 @@ def locate(name: object, key: str, file: str | None = "config.json") -> str:
     if _PATH.match(name):
         raise UserError(f"{key}: there is no folder {name}{nearest_files(path)}")
     return name
+
+
+def locate_tokenizer(name: object, key: str) -> str:
+    """The folder, absolute, or the name on the hub, of a tokenizer.
+
+    Raises:
+        UserError: see :func:`locate`; a folder without a tokenizer's files.
+    """
+    located = locate(name, key, file=None)
+    folder = Path(located)
+    if not folder.is_dir():
+        return located
+    if not any((folder / file).is_file() for file in _TOKENIZER):
+        raise UserError(f"{key}: folder {printable(located)} holds no tokenizer, none of {', '.join(_TOKENIZER)}")
+    return str(folder.absolute())  # a run is opened again from elsewhere
 
 
 @contextmanager

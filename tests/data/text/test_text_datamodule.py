@@ -236,3 +236,14 @@ def test_data_in_memory(tokenizer):
 def test_data_in_memory_that_are_no_texts(tokenizer, items, options, message):
     with pytest.raises(UserError, match=message):
         module(None, tokenizer, source=lambda: items, **options).setup()
+
+
+@pytest.mark.parametrize(("unknown", "said"), [(1, False), (3, True)])
+def test_texts_that_a_tokenizer_does_not_know_are_said(tmp_path, tokenizer, caplog, unknown, said):
+    """Of every text of 10 words so many are in no vocabulary; the special tokens around them do not count."""
+    text = " ".join(["ሰላም"] * unknown + ["good"] * (10 - unknown))
+    data = module(write_jsonl(tmp_path / "t.jsonl", [{"text": text, "label": i % 2} for i in range(30)]), tokenizer)
+    with caplog.at_level(logging.WARNING):
+        data.setup()
+    warning = f"{10 * unknown} % of the tokens of the training texts are unknown to the tokenizer {tokenizer}"
+    assert [record.message for record in caplog.records] == ([warning] if said else [])

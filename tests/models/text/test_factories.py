@@ -166,7 +166,7 @@ def test_spread_layers_are_distinct_and_end_with_the_last(total):
 
 
 @pytest.mark.parametrize(("spec", "match"), [
-    (0, "layers=0: minilm has 6 layers, of which at least 1 is taken"),
+    (0, "layers=0: minilm has 6 layers: at least 1 and at most 6 can be taken"),
     (7, "layers=7: minilm has 6 layers"),
     ([0, 6], r"layers=\[0, 6\]: minilm has no layer 6; its layers are 0 to 5"),
     ([-7], "minilm has no layer -7"),

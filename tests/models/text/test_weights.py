@@ -55,7 +55,7 @@ def test_pickled_weights_are_not_read(folder):
 
 def test_no_weights(folder):
     (folder / "model.safetensors").unlink()
-    refused(folder, r"has no model.safetensors; its files: Allowed: config.json|has no model.safetensors")
+    refused(folder, r"model has no model.safetensors; its files: config.json$")
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, None])
@@ -110,5 +110,4 @@ def test_nothing_is_printed(folder, capfd, caplog):
     capfd.readouterr()
     hf_model(str(folder), 7)
     out, err = capfd.readouterr()
-    assert (len(out.splitlines()), err) == (len(caplog.records), "")
-    assert len(caplog.records) == 1
+    assert (out, err, caplog.records) == ("", "", [])

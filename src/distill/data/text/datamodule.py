@@ -21,6 +21,7 @@ from distill.data.text.encoded import Encoded
 from distill.data.text.preprocess import TextPreprocess
 from distill.data.text.tokenize import load_tokenizer
 from distill.utils.errors import UserError
+from distill.utils.files import printable
 
 SHORTEST = 8
 
@@ -192,6 +193,13 @@ class TextDataModule(DataModule[LoadedTexts]):
         loaded = self.loaded
         side = loaded.teacher if self._is_teachers and loaded.teacher is not None else loaded.student
         return [side.max_length]
+
+    @property
+    def vocabulary(self) -> tuple[str, int]:
+        """The tokenizer's name, and one more than the largest of its ids."""
+        loaded = self.loaded
+        side = loaded.teacher if self._is_teachers and loaded.teacher is not None else loaded.student
+        return printable(side.tokenizer.name), side.tokenizer.size
 
     @property
     def described_shape(self) -> str:

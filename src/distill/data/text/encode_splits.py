@@ -12,9 +12,11 @@ from distill.data.text.dataset import TextSet
 from distill.data.text.encoded import MULTIPLE, Encoded
 from distill.data.text.tokenize import TextTokenizer
 from distill.utils.errors import UserError
+from distill.utils.files import printable
 
 log = logging.getLogger(__name__)
 
+MOST_UNKNOWN = 0.2  # share of tokens, above which a tokenizer is said not to know the texts
 LONGEST = 512  # tokens, where max_length is left to the data
 
 
@@ -55,6 +57,10 @@ def encode_splits(
         max_length = _max_length(encoded["train"].lengths, tokenizer)
         for name, split in splits.items():
             encoded[name] = _shortened(split, encoded[name], tokenizer, max_length, words)
+    unknown = tokenizer.unknown(encoded["train"].ids)
+    if unknown > MOST_UNKNOWN:
+        name = printable(tokenizer.name)
+        log.warning("%.3g %% of the tokens of the %s are unknown to the tokenizer %s", 100 * unknown, which, name)
     cut = encoded["train"].num_cut / len(encoded["train"])
     if cut:
         log.info("%smax_length=%d cuts %.3g %% of the %s", whose, max_length, 100 * cut, which)

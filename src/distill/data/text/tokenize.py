@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ from distill.data.targets import IGNORED
 from distill.data.text.encoded import Encoded, Growing, offsets_of
 from distill.utils.errors import UserError
 from distill.utils.files import printable
-from distill.utils.hub import locate, read_json, read_tokenizer, require_transformers
+from distill.utils.hub import locate_tokenizer, read_json, read_tokenizer, require_transformers
 
+_IDS = 1_000_000  # that are counted at a time
 _CHARACTERS, _TEXTS = 500_000, 1024  # that are tokenised at a time: what a tokenizer returns takes 100 bytes per token
-_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text", "xlm-roberta-xl")
 
 
@@ -51,6 +50,28 @@ class TextTokenizer:
         """Hex digest of what turns texts into ids: the same of two copies of one tokenizer."""
         parts = [self.backend.to_str(), str(self.pad_id), self.side]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """One more than the largest id."""
+        return 1 + max(self.whole.get_vocab().values(), default=-1)
+
+    def unknown(self, ids: Tensor) -> float:
+        """Share of tokens, special ones not counted, that stand for what the vocabulary does not have.
+
+        0 of a tokenizer without such a token, and of one that uses it for something else as well.
+        """
+        whole = self.whole
+        unknown = whole.unk_token_id
+        special = {*whole.all_special_ids, *self.backend.encode("").ids} - {unknown}
+        others = (whole.pad_token_id, whole.cls_token_id, whole.sep_token_id, whole.bos_token_id, whole.eos_token_id)
+        if unknown is None or unknown in others:
+            return 0.0
+        counts = torch.zeros(self.size, dtype=torch.int64)
+        for part in torch.split(ids, _IDS):
+            counts += torch.bincount(part, minlength=self.size)
+        counts[[*special]] = 0
+        return float(counts[unknown] / counts.sum().clamp(min=1))
 
     def encode(
         self,
@@ -120,12 +141,7 @@ def load_tokenizer(name: str, key: str = "data.tokenizer", words: bool = False) 
             a padding token.
     """
     require_transformers("data=text")
-    located = locate(name, key, file=None)
-    folder = Path(located)
-    if folder.is_dir():
-        located = str(folder.absolute())  # a run is opened again from elsewhere
-        if not any((folder / file).is_file() for file in _FILES):
-            raise UserError(f"{key}: folder {printable(name)} holds no tokenizer, none of {', '.join(_FILES)}")
+    located = locate_tokenizer(name, key)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else a loader's workers warn that they were forked
     loaded = read_tokenizer(located, key)
     if not loaded.is_fast:

@@ -34,13 +34,17 @@ class TextModel(nn.Module):
         num_heads: of each layer's self-attention.
         max_length: most tokens of a text; None: no limit of the model's own.
         pooling: of output "embedding".
+        note: what became of the head of its weights, in a few words; "": they have none of their own.
         accepted: names of the model's arguments; other inputs are left out.
 
     A hook on any of these paths leaves scaled dot-product attention (sdpa) on, where the model has it.
     """
 
-    def __init__(self, model: "PreTrainedModel", output: Output = "text", pooling: Pooling | None = None) -> None:
+    def __init__(
+        self, model: "PreTrainedModel", output: Output = "text", pooling: Pooling | None = None, note: str = ""
+    ) -> None:
         super().__init__()
+        self.note = note
         self.model = model
         self.output = output
         self.pooling = (pooling or Pooling()) if output == "embedding" else None
@@ -66,6 +70,11 @@ class TextModel(nn.Module):
     def config(self) -> Any:
         """The configuration of transformers; ``id2label`` has the classes' names."""
         return self.model.config
+
+    @property
+    def num_embeddings(self) -> int:
+        """Ids of tokens that the model has an embedding of."""
+        return int(self.model.get_input_embeddings().num_embeddings)
 
     def extra_repr(self) -> str:
         """What shapes it beside its modules: the configuration, and the pooling."""

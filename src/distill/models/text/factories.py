@@ -28,7 +28,7 @@ def hf_model(
 
     Weights are read from safetensors only, and no code of a repository is run (``trust_remote_code`` is never set).
     The last layer of the weights is kept where it has ``num_classes`` outputs and, if it has names, those of
-    ``class_names``, in whose order its rows are put; otherwise it is new, and one line says so.
+    ``class_names``, in whose order its rows are put; otherwise it is new, and the model's ``note`` says so.
 
     Args:
         name: a folder with ``config.json`` and ``model.safetensors`` (also in shards), or a name on the Hugging Face
@@ -52,14 +52,14 @@ def hf_model(
         >>> hf_model("./minilm", num_classes=2)  # doctest: +SKIP
     """
     model_name, model_config, cls = prepare(name, num_classes, output, class_names, config)
-    pooled = find_pooling(model_name, output, pooling)
+    pooled, note = find_pooling(model_name, output, pooling), ""
     if pretrained:
-        model = load(cls, model_config, model_name, output, num_classes, class_names)
+        model, note = load(cls, model_config, model_name, output, num_classes, class_names)
     else:
         set_labels(model_config, num_classes, class_names)
         model = build(cls, model_config, model_name)
     set_labels(model.config, num_classes, class_names)
-    return TextModel(model, output, pooled)
+    return TextModel(model, output, pooled, note)
 
 
 def prepare(
@@ -81,7 +81,7 @@ def prepare(
         raise UserError(
             f"{option} needs a name, a folder or a name on the Hugging Face Hub: teacher.name=..., model.name=..."
         )
-    located = locate(name, f"{option}: name")
+    located = locate(name, "name")
     config = read_config(located, settings)
     return located, config, model_class(config, output, located)
 

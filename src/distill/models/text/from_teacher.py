@@ -25,7 +25,8 @@ class CutTextModel(TextModel):
     """
 
     def __init__(self, model: Any, output: Output, pooling: Pooling | None, teacher_layers: Sequence[int]) -> None:
-        super().__init__(model, output, pooling)
+        layers = f"layer{'s' * (len(teacher_layers) != 1)} {', '.join(map(str, teacher_layers))}"
+        super().__init__(model, output, pooling, f"{layers} of its teacher")
         self.teacher_layers = tuple(teacher_layers)
 
     @torch.no_grad()
@@ -166,7 +167,7 @@ def choose_layers(spec: object, total: int, name: str) -> list[int]:
         return list(range(0, total, 2))
     if isinstance(spec, int) and not isinstance(spec, bool):
         if not 1 <= spec <= total:
-            raise UserError(f"layers={spec}: {name} has {total} layers, of which at least 1 is taken")
+            raise UserError(f"layers={spec}: {name} has {total} layers: at least 1 and at most {total} can be taken")
         return [round((i + 1) * total / spec) - 1 for i in range(spec)]
     is_list = isinstance(spec, Sequence) and not isinstance(spec, str)
     numbers = list(spec) if isinstance(spec, Sequence) and is_list else []

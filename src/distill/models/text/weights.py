@@ -1,7 +1,6 @@
 """A model of transformers with its weights: safetensors only, its head kept where it answers the same question."""
 
 import inspect
-import logging
 import re
 from collections.abc import Sequence
 from copy import deepcopy
@@ -13,10 +12,9 @@ from torch import nn
 
 from distill.models.text import structure
 from distill.models.text.encoder import Output
-from distill.utils.errors import UserError, nearest
+from distill.utils.errors import UserError
 from distill.utils.hub import fetch, quiet, reason
 
-log = logging.getLogger(__name__)
 _UNNAMED = re.compile(r"(LABEL_)?\d+")
 _HEADS = {"SequenceClassification": "text", "TokenClassification": "tokens", "QuestionAnswering": None,
           "MultipleChoice": None, "NextSentencePrediction": None}  # fmt: skip
@@ -49,7 +47,8 @@ def model_class(config: Any, output: Output, name: str) -> Any:
     if output == "text" and _is_decoder(cls) and config.pad_token_id is None:
         raise UserError(
             f"{architecture}, a decoder, and has no padding token (pad_token_id in config.json), without which it "
-            "cannot tell where a text ends: set pad_token_id=<number> or take an encoder"
+            "cannot tell where a text ends: add it (+teacher.pad_token_id=<number>, +model.pad_token_id=<number>), or "
+            "take an encoder"
         )
     return cls
 
@@ -84,11 +83,13 @@ def _options(cls: Any) -> dict[str, Any]:
     return options
 
 
-def load(cls: Any, config: Any, name: str, output: Output, num_classes: int, class_names: Sequence[str] | None) -> Any:
-    """A model with the weights of a folder or of the hub.
+def load(
+    cls: Any, config: Any, name: str, output: Output, num_classes: int, class_names: Sequence[str] | None
+) -> tuple[Any, str]:
+    """A model with the weights of a folder or of the hub, and what became of their head.
 
     Its last layer is kept where it has ``num_classes`` outputs and, with names on both sides, the same ones; its rows
-    are then put in the order of ``class_names``. Otherwise it is new. One line says which.
+    are then put in the order of ``class_names``. Otherwise it is new.
 
     Args:
         cls: of :func:`model_class`.
@@ -104,7 +105,7 @@ def load(cls: Any, config: Any, name: str, output: Output, num_classes: int, cla
     with torch.device("meta"):
         build(cls, deepcopy(config), name)  # what the user set wrongly is no fault of the weights
     saved = str((config.architectures or [""])[0])
-    _check_task(saved, cls, output, name)
+    left_out = _left_out(saved, cls, output, name)
     order = None
     if output != "embedding":
         old = config.id2label
@@ -113,19 +114,17 @@ def load(cls: Any, config: Any, name: str, output: Output, num_classes: int, cla
             config.num_labels = num_classes
     model, missing = _load(cls, config, name, num_classes)
     if output == "embedding":
-        return model
+        return model, left_out
     head = structure.classifier(model, num_classes)
-    label = f"{name}: {num_classes} output{'s' * (num_classes != 1)}"
+    label = f"{num_classes} output{'s' * (num_classes != 1)}"
     if head is not None and f"{head}.weight" in missing:
         order = None
     if order is None:
         _renew(model, head, config)
         had = f" (its own has {_named(old)})" if saved == cls.__name__ else ""
-        log.info(f"{label}, a new head{had}")
-    else:
-        _reorder(model, head, order, name)
-        log.info(f"{label}, the head of its weights{' in the order of the data' if order != sorted(order) else ''}")
-    return model
+        return model, f"{label}, a new head{had}"
+    _reorder(model, head, order, name)
+    return model, f"{label}, the head of its weights{' in the order of the data' if order != sorted(order) else ''}"
 
 
 def set_labels(config: Any, num_classes: int, class_names: Sequence[str] | None) -> None:
@@ -137,18 +136,19 @@ def set_labels(config: Any, num_classes: int, class_names: Sequence[str] | None)
     config.label2id = {str(label): i for i, label in enumerate(class_names)}
 
 
-def _check_task(saved: str, cls: Any, output: Output, name: str) -> None:
-    """A UserError where weights have a head of another task, which would be dropped without a word."""
+def _left_out(saved: str, cls: Any, output: Output, name: str) -> str:
+    """What to say of a head that an embedding does not need; a UserError where it is one of another task."""
     kind = next((head for head in _HEADS if saved.endswith(f"For{head}")), None)
     if kind is None or saved == cls.__name__:
-        return
+        return ""
     if output == "embedding":
-        log.info(f"{name}: the head of its {saved} is left out")
-    elif _HEADS[kind] != output:
+        return f"the head of its {saved} is left out"
+    if _HEADS[kind] != output:
         raise UserError(
             f"{name} is a {saved}, whose head is of another task than {_PER[output]}: take a model without a head, "
             f"or with one for this task ({cls.__name__})"
         )
+    return ""
 
 
 def _order(old: dict[int, str], num_classes: int, class_names: Sequence[str] | None) -> list[int] | None:
@@ -242,7 +242,7 @@ def _unloadable(name: str, error: Exception) -> UserError:
                 f"{name} has its weights as {pickled[0]}, which could run code: only model.safetensors is read "
                 "(convert it once, with save_pretrained of transformers)"
             )
-        return UserError(f"{name} has no model.safetensors; its files: {nearest('', files)}")
+        return UserError(f"{name} has no model.safetensors; its files: {', '.join(files[:8])}")
     if "safetensors" in str(error) and not files:
         return UserError(f"{name} has no weights as safetensors on the Hub, and pickled ones, which could run code, "
                          "are not read")  # fmt: skip
