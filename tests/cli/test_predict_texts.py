@@ -88,6 +88,24 @@ def test_rows_of_tables_keep_their_lines(tmp_path):
     assert errors(samples) == [(2, "the review is empty"), (3, "the review is null")]
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\ud83d x", r"the text holds half of a surrogate pair \(U\+D83D\)"),
+        ("caf\udce9", r"the text is no UTF-8 \(byte 0xe9\)"),
+        ("a\0", "the text holds a NUL character"),
+    ],
+)
+def test_what_no_tokenizer_takes_is_said_as_for_files(text, message):
+    for preprocess, samples in (
+        (TEXTS, ["x", text]),
+        (PAIRS, [("x", "y"), ("x", text)]),
+        (WORDS, [["x"], ["x", text]]),
+    ):
+        with pytest.raises(UserError, match=f"^text 2: {message}$"):
+            preprocess.checked(samples)
+
+
 def test_only_broken_rows_are_no_error_of_the_file(tmp_path):
     path = write_jsonl(tmp_path / "in.jsonl", [{"text": ""}, {"text": " "}])
     assert errors(read(path)) == [(1, "the text is empty"), (2, "the text is empty")]
@@ -151,7 +169,7 @@ def test_words_of_lists_texts_and_conll(tmp_path):
         read(tmp_path / "e.conll")
 
 
-def test_a_folder_is_a_text_per_file(tmp_path):
+def test_a_folder_is_a_text_per_file(tmp_path, caplog):
     for name, content in {"b.txt": b"one\ntwo\n", "a/c.txt": b"three", "d.txt": b" ", "e.md": b"no"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -160,6 +178,16 @@ def test_a_folder_is_a_text_per_file(tmp_path):
         (f"{tmp_path}/a/c.txt", "three"), (f"{tmp_path}/b.txt", "one\ntwo\n")
     ]  # fmt: skip
     assert errors(samples) == [(None, "the text is empty")]
+    assert not caplog.records
+    for name in ("f.jsonl", "a/g.csv", "h.csv"):
+        (tmp_path / name).write_text("x")
+    assert len(read(tmp_path)) == 3
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"{tmp_path}: passed over, as they are no .txt files: 1 .jsonl, 2 .csv; ")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "a.csv").write_text("x")
+    with pytest.raises(UserError, match=r"tables: no \.txt files in this folder, but 1 \.csv: name these files"):
+        read(tmp_path / "tables")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: no \.txt files in this folder"):
         read(tmp_path / "empty")

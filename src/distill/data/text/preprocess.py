@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.data.text.encoded import Encoded
+from distill.data.text.problems import ENCODING_ADVICE, problem
 from distill.data.text.tokenize import TextTokenizer, load_tokenizer
 from distill.utils.errors import UserError
 
@@ -70,7 +71,7 @@ class TextPreprocess:
         """The texts as strings, tuples of two, or lists of words, into which a string is split at its blanks.
 
         Raises:
-            UserError: something else, or an empty text.
+            UserError: something else, an empty text, or one that no tokenizer takes.
         """
         if isinstance(texts, str):
             raise UserError(f"a list of texts is needed, got the one text {texts[:40]!r}: put it in a list")
@@ -82,6 +83,9 @@ class TextPreprocess:
             if not fits or not all(isinstance(part, str) and part.strip() for part in parts):
                 what = "a pair of texts" if self.pairs else "a list of words" if self.words else "a text"
                 raise UserError(f"text {number} must be {what}, none of them empty, got {str(text)[:60]!r}")
+            wrong = next(filter(None, map(problem, parts)), None)
+            if wrong is not None:
+                raise UserError(f"text {number}: {wrong.replace(ENCODING_ADVICE, '')}")
             made.append(tuple(parts) if self.pairs else parts if self.words else parts[0])
         return made
 

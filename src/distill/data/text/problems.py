@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from distill.utils.errors import shortened
+
+ENCODING_ADVICE = "; data.source.encoding= names another"  # holds in training alone
 _KINDS = ((bool, "a truth value"), (int | float, "a number"), (str, "text"), (list, "a list"), (dict, "an object"))
 
 
@@ -16,7 +19,7 @@ def kind(value: Any) -> str:
     if value is None:
         return "null"
     name = next((name for types, name in _KINDS if isinstance(value, types)), type(value).__name__)
-    return f"{name} ({(repr(value) if isinstance(value, str) else str(value))[:40]})"
+    return f"{name} ({shortened(repr(value), 40)})"
 
 
 def problem(value: Any, what: str = "text") -> str | None:
@@ -36,7 +39,7 @@ def problem(value: Any, what: str = "text") -> str | None:
         code = ord(value[error.start])
         within = _line_within(value, error.start)
         if 0xDC80 <= code <= 0xDCFF:
-            return f"the {what} is no UTF-8 (byte 0x{code - 0xDC00:02x}{within}; data.source.encoding= names another)"
+            return f"the {what} is no UTF-8 (byte 0x{code - 0xDC00:02x}{within}{ENCODING_ADVICE})"
         return f"the {what} holds half of a surrogate pair (U+{code:04X}{within})"
     return None
 

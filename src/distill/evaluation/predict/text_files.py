@@ -1,6 +1,8 @@
 """Texts in a user's files, each with its place, and what is no text with the reason."""
 
+import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,8 @@ from distill.data.text.preprocess import TextPreprocess
 from distill.data.text.problems import problem
 from distill.utils.errors import UserError, nearest_files, one_line
 from distill.utils.files import list_files, open_file, printable
+
+log = logging.getLogger(__name__)
 
 STDIN = "stdin"
 FOLDER = ".txt"
@@ -113,9 +117,16 @@ def _sample(file: str, line: int | None, text: str, preprocess: TextPreprocess) 
 
 
 def _of_folder(folder: Path, preprocess: TextPreprocess) -> TextFile:
-    paths = sorted(folder / file.name for file in list_files(folder, {FOLDER}))
+    counted: Counter[str] = Counter()
+    paths = sorted(folder / file.name for file in list_files(folder, {FOLDER}, counted))
+    others = ", ".join(f"{counted[suffix]} {suffix}" for suffix in READERS if counted[suffix])
     if not paths:
-        raise UserError(f"{printable(folder)}: no .txt files in this folder")
+        instead = f", but {others}: name these files themselves" if others else ""
+        raise UserError(f"{printable(folder)}: no .txt files in this folder{instead}")
+    if others:
+        log.warning(
+            "%s: passed over, as they are no .txt files: %s; name such files themselves", printable(folder), others
+        )
 
     def samples() -> Iterator[TextSample]:
         for path in paths:

@@ -151,6 +151,11 @@ def test_a_tsv_file_whose_quotation_marks_do_not_pair_is_read_without_them(tmp_p
         ("text,label\nx,\n", {"on_broken": "skip"}, "t.csv holds no line of data: all are broken"),
         ("text,label\nx,a\n", {"text": "txt"}, "there is no 'txt' as the text column .* did you mean 'text'"),
         (b"te\xe9xt,label\nx,a\n", {}, r"line 1 of t.csv: the name of a column is no UTF-8 \(byte 0xe9; .*\)"),
+        (
+            "a text of more than three words,a\nx,b\n",
+            {},
+            r"t.csv: the first line must name the columns, and it holds the text 'a text of .*data\.source\.columns=\[",
+        ),
         ("text,label,split\nx,a,trian\n", {}, "line 2 of t.csv: the split 'trian' is none of train, val, test"),
         ("text,label,split\nx,a,test\n", {}, r"no row is of the split train \(column 'split'\)"),
         ("text,label\nx,a\n", {"targets": "tokens"}, "task=tokens reads .conll, .txt, .jsonl and .parquet files"),

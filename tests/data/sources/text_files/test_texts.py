@@ -17,6 +17,30 @@ def test_files_called_as_splits(tmp_path):
     assert splits.test.name(0) == "line 1 of test.jsonl"
 
 
+def test_files_that_are_called_as_no_split_are_named_once(tmp_path, caplog):
+    for name in ("train.jsonl", "tset.jsonl", "more.jsonl", "notes.txt", "classes.json"):
+        write_jsonl(tmp_path / name, ROWS)
+    assert texts(tmp_path).test is None
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == f"{tmp_path}: passed over: more.jsonl, tset.jsonl; did you mean test by tset.jsonl?"
+    caplog.clear()
+    for name in ("tset.jsonl", "more.jsonl"):
+        (tmp_path / name).unlink()
+    texts(tmp_path)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("targets", ["classes", "none"])
+def test_a_folder_without_texts(tmp_path, targets):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.md").write_text("x")
+    with pytest.raises(UserError, match=r"holds no texts: neither train\.jsonl, train\.csv, .* nor \.txt files[^;]*$"):
+        texts(tmp_path, targets=targets)
+    write_jsonl(tmp_path / "reviews.jsonl", ROWS)
+    with pytest.raises(UserError, match=r"; it holds reviews\.jsonl: name that file, or call it train$"):
+        texts(tmp_path, targets=targets)
+
+
 def test_classes_go_by_their_names_in_every_split(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", ROWS)
     write_jsonl(tmp_path / "test.jsonl", ROWS[1:])
@@ -31,7 +55,8 @@ def test_classes_go_by_their_names_in_every_split(tmp_path):
     [
         (["train.jsonl", "train.csv"], "holds train.csv and train.jsonl, two files for one split"),
         (["val.jsonl", "dev.jsonl", "train.jsonl"], "holds dev.jsonl and val.jsonl, two files for one split"),
-        (["test.jsonl"], "holds test.jsonl and no train file: add it"),
+        (["test.jsonl"], "holds test.jsonl and no train file: add it$"),
+        (["test.jsonl", "trian.jsonl"], r"no train file: add it; did you mean train by trian\.jsonl\?"),
     ],
 )
 def test_files_that_do_not_fit(tmp_path, files, message):

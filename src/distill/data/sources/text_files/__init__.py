@@ -3,7 +3,8 @@
 import itertools
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +123,14 @@ def _split_files(root: Path) -> dict[str, list[Path]]:
     """The files that are called as splits are, in the folder or in ``data`` within it, as on the hub; none: empty."""
     for folder in (root, root / "data"):
         files: dict[str, list[Path]] = {}
+        others = []
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.suffix.lower() not in READERS or is_ignored(path.name) or not path.is_file():
+                continue
             split = _STEMS.get(_SHARD.sub("", path.stem).lower())
-            if path.suffix.lower() in READERS and split is not None and not is_ignored(path.name) and path.is_file():
+            if split is None:
+                others.append(path)
+            else:
                 files.setdefault(split, []).append(path)
         for several in files.values():
             first = several[0]
@@ -133,10 +139,31 @@ def _split_files(root: Path) -> dict[str, list[Path]]:
                 raise UserError(f"{printable(folder)} holds {first.name} and {other.name}, two files for one split")
         if files and "train" not in files:
             names = ", ".join(printable(path.name) for several in files.values() for path in several[:1])
-            raise UserError(f"{printable(folder.absolute())} holds {names} and no train file: add it")
+            raise UserError(
+                f"{printable(folder.absolute())} holds {names} and no train file: add it{_meant(others, ['train'])}"
+            )
         if files:
+            _warn_of_others(folder, others, files)
             return {split: files[split] for split in ("train", "val", "test") if split in files}
     return {}
+
+
+def _warn_of_others(folder: Path, others: Sequence[Path], files: Mapping[str, Sequence[Path]]) -> None:
+    """One warning about files of texts that are called as no split is: those like the splits' own."""
+    used = {path.suffix.lower() for several in files.values() for path in several}
+    others = [path for path in others if path.suffix.lower() in used or _meant([path])]
+    if others:
+        names = ", ".join(printable(path.name) for path in others[:5]) + ", …" * (len(others) > 5)
+        log.warning("%s: passed over: %s%s", printable(folder), names, _meant(others))
+
+
+def _meant(paths: Sequence[Path], splits: Collection[str] = ("train", "val", "validation", "test")) -> str:
+    """The end of a message: the first split that one of the files is nearly called as."""
+    for path in paths:
+        close = get_close_matches(path.stem.lower(), splits, 1, 0.7)
+        if close:
+            return f"; did you mean {close[0]} by {printable(path.name)}?"
+    return ""
 
 
 def _same(path: Path, other: Path) -> bool:

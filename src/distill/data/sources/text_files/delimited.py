@@ -10,7 +10,7 @@ from pathlib import Path
 
 from distill.data.sources.csv import delimiter_of
 from distill.data.sources.text_files.lines import NAMES_COLUMNS, lines
-from distill.data.sources.text_files.rows import Choices, Collector, Rows, find_columns
+from distill.data.sources.text_files.rows import Choices, Collector, Columns, Rows, find_columns
 from distill.data.text.problems import problem
 from distill.utils.errors import UserError
 from distill.utils.files import printable
@@ -33,7 +33,7 @@ def delimited(path: Path, choices: Choices, needs_labels: bool) -> Rows:
         records = _best(path, choices.encoding) if is_tsv else _quoted(lines(path, choices.encoding), None, name)
         header = _header(next(records, (1, [])), name) if choices.columns is None else list(choices.columns)
         rows = Collector(path, choices)
-        rows.open(find_columns(header, choices, name, needs_labels=needs_labels))
+        rows.open(_columns(header, choices, name, needs_labels))
         for number, cells in records:
             if isinstance(cells, str):
                 rows.broken(number, cells)
@@ -61,6 +61,18 @@ def _header(record: Record, name: str) -> list[str]:
         if wrong is not None:
             raise UserError(f"line {number} of {name}: {wrong}")
     return header
+
+
+def _columns(header: list[str], choices: Choices, name: str, needs_labels: bool) -> Columns:
+    try:
+        return find_columns(header, choices, name, needs_labels=needs_labels)
+    except UserError:
+        text = next((cell for cell in header if len(cell) > 40 or cell.count(" ") > 3), None)
+        if choices.columns is not None or text is None:
+            raise
+        raise UserError(
+            f"{name}: the first line must name the columns, and it holds the text {text[:40]!r}{NAMES_COLUMNS}"
+        ) from None
 
 
 class _OpenQuoteError(UserError):

@@ -13,12 +13,13 @@ from distill.data.splits import Splits
 from distill.data.text.dataset import BLOCK, Places, TextSet
 from distill.data.text.problems import problem
 from distill.utils.errors import UserError, one_line
-from distill.utils.files import open_file, printable
+from distill.utils.files import list_files, open_file, printable
 from distill.utils.processes import map_in_threads
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".txt"}
+TABLES = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".tab", ".parquet"}
 
 
 def text_folder(root: Path, choices: Choices) -> Splits:
@@ -28,6 +29,13 @@ def text_folder(root: Path, choices: Choices) -> Splits:
         UserError: a task that needs other labels, folders that are no classes, or a file that is no text.
     """
     kind = FileKind(SUFFIXES, "texts", "they are no .txt files")
+    if choices.targets in ("none", "classes") and next(list_files(root, SUFFIXES), None) is None:
+        names = sorted(path.name for path in root.iterdir() if path.suffix.lower() in TABLES and path.is_file())
+        instead = f"; it holds {printable(names[0])}: name that file, or call it train" if names else ""
+        raise UserError(
+            f"{printable(root.absolute())} holds no texts: neither train.jsonl, train.csv, train.tsv or train.parquet "
+            f"nor .txt files{' in a folder per class' * (choices.targets == 'classes')}{instead}"
+        )
     if choices.targets == "none":
         splits, classes = unlabelled_files(root, kind), None
     elif choices.targets == "classes":

@@ -5,12 +5,13 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from distill.data.text.problems import ENCODING_ADVICE
 from distill.utils.errors import UserError, one_line
 from distill.utils.files import open_file, printable
 
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1b"})
 NAMES_COLUMNS = "; of a file without such a line name them in data.source.columns=[...]"
-_OF_TRAINING = (", or set data.source.encoding=utf-16", "; data.source.encoding= names another", NAMES_COLUMNS)
+_OF_TRAINING = (", or set data.source.encoding=utf-16", ENCODING_ADVICE, NAMES_COLUMNS, ", or set task=embedding")
 
 
 def lines(path: Path, encoding: str) -> Iterator[str]:

@@ -109,6 +109,11 @@ def find_columns(
     else:
         texts = []
     if not texts:
+        if choices.targets == "tokens" and choices.text is None and not usual_columns(names, "words"):
+            raise UserError(
+                f"{where}: no column could be taken for the words: task=tokens reads a list of words and a list of "
+                f"tags in each row; its columns are {', '.join(names)} (data.text=, data.label=)"
+            )
         texts = [find_column(names, "words" if choices.targets == "tokens" else "text", choices.text, [], where)]
         if choices.text_pair is not None:
             texts.append(find_column(names, "text_pair", choices.text_pair, [], where))
@@ -119,9 +124,12 @@ def find_columns(
     role: Any = "tags" if choices.targets == "tokens" else "text_label"
     if choices.targets == "none" or not (needs_labels or usual_columns(names, role) or choices.label in names):
         return Columns(texts, [], split)
+    others = [name for name in names if name not in (*texts, split)]
+    if choices.label is None and not others:
+        raise UserError(f"{where} has no labels, nothing but {', '.join(names)}: add a column, or set task=embedding")
     if choices.targets == "tokens":
-        return Columns(texts, [find_column(names, "tags", choices.label, [], where)], split)
-    return Columns(texts, find_labels(names, choices.label, labels, where, choices.targets, role), split)
+        return Columns(texts, [find_column(others, "tags", choices.label, [], where)], split)
+    return Columns(texts, find_labels(others, choices.label, labels, where, choices.targets, role), split)
 
 
 class NoRowsError(UserError):
