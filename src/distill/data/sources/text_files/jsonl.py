@@ -21,13 +21,14 @@ def jsonl(path: Path, choices: Choices, needs_labels: bool) -> Rows:
             there; no line at all.
     """
     rows = Collector(path, choices)
+    decoder = json.JSONDecoder(object_pairs_hook=_object)  # json.loads would build one for each line
     for number, line in enumerate(lines(path, choices.encoding), 1):
         if not line.strip():
             continue
         if number == 1 and line.lstrip().startswith("["):
             raise UserError(f"{printable(path)} is a JSON array: a file of JSON lines holds an object in each line")
         try:
-            cells = json.loads(line.rstrip(), object_pairs_hook=_object)
+            cells = decoder.decode(line.rstrip())
         except RecursionError:
             rows.broken(number, "no JSON: nested too deeply")
             continue

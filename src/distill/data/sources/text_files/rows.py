@@ -188,14 +188,18 @@ class Collector:
 
     def _problem(self, columns: Columns, cells: Mapping[str, Any]) -> str | None:
         """What is wrong with a line; None: nothing."""
-        missing = next((name for name in (*columns.texts, *columns.labels) if name not in cells), None)
-        if missing is not None:
-            return f"it has no {missing}"
+        for name in (*columns.texts, *columns.labels):
+            if name not in cells:
+                return f"it has no {name}"
         if self.choices.targets == "tokens":
             return words_problem(cells[columns.texts[0]], [cells[name] for name in columns.labels], columns.texts[0])
-        wrong = [problem(cells[name], name) for name in columns.texts]
-        wrong += [label_problem(cells[name], name, self.choices.label_may_be_empty) for name in columns.labels]
-        return next(filter(None, wrong), None)
+        for name in columns.texts:
+            if (wrong := problem(cells[name], name)) is not None:
+                return wrong
+        for name in columns.labels:
+            if (wrong := label_problem(cells[name], name, self.choices.label_may_be_empty)) is not None:
+                return wrong
+        return None
 
     def finish(self) -> Rows:
         """All rows.
