@@ -23,7 +23,7 @@ TEXT = ("data=text", "data.root=texts.txt", "teacher=hf", "teacher.name=bert")
         ((*TEXT, "data.augment.flip=true"), "data.augment.flip=True is an option of images"),
         ((*TEXT, "data.mean=[0.5]"), "data.mean=[0.5] is an option of images"),
         ((*TEXT, "data.image=file"), "data.image=file is an option of images"),
-        (("data.max_length=5",), "data.max_length=5 is an option of texts, and data=digits has images"),
+        (("data.max_length=16",), "data.max_length=16 is an option of texts, and data=digits has images"),
         (("data.tokenizer=bert",), "data.tokenizer=bert is an option of texts"),
         ((*TEXT, "model=resnet8"), "model: resnet8 takes images, and data=text has texts"),
         (("data=text", "teacher=resnet20", "model=hf", "model.name=b"), "teacher: resnet20 takes images"),
@@ -41,7 +41,8 @@ TEXT = ("data=text", "data.root=texts.txt", "teacher=hf", "teacher.name=bert")
         ((*TEXT, "model.name=other"), "model.name=other: model=from_teacher takes its layers from"),
         (("data=text", "teacher=hf", "teacher.name=bert"), "data=text needs the texts: data.root=<file or folder>"),
         ((*TEXT, "compile=true"), "compile=true compiles for one shape"),
-        ((*TEXT, "data.max_length=0"), "data.max_length must be at least 1"),
+        ((*TEXT, "data.max_length=0"), "data.max_length must be at least 8, got 0"),
+        ((*TEXT, "data.max_length=7"), "data.max_length must be at least 8, got 7"),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, tuple) else "",
 )  # fmt: skip

@@ -156,6 +156,8 @@ def test_many_classes_of_few_images(caplog):
     assert torch.equal(taken, stratified(pool, labels, 600, 0, "", every_class=False)[1])
     assert not torch.equal(taken, stratified(pool, labels, 600, 1, "", every_class=False)[1])
     assert "data.test_fraction=0.2 takes 600 samples, fewer than there are classes (1000)" in caplog.text
+    stratified(pool, labels, 1, 0, "data.val_fraction=0.1", every_class=False)
+    assert "data.val_fraction=0.1 takes 1 sample, fewer than" in caplog.text
     with pytest.raises(UserError, match="each part needs at least one of each of the 1000 classes"):
         stratified(pool, labels, 600, 0, "data.subset=600")
     with pytest.raises(UserError, match="x takes 9 samples, and only 5 classes have more than one"):

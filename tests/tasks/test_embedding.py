@@ -74,7 +74,9 @@ def test_criteria_that_need_none(alpha):
 def test_a_teacher_comes_with_its_weights():
     check_teacher({"checkpoint": "file.pt"}, "teacher", 20, TASK)
     check_teacher({"pretrained": True}, "teacher", 0, TASK)
-    with pytest.raises(UserError, match=r"teacher.recipe.max_epochs=20 trains a teacher, and task=embedding has no"):
+    with pytest.raises(UserError, match=r"max_epochs=20 trains a teacher, and .* has no labels: leave it out$"):
         check_teacher({"pretrained": True}, "teacher", 20, TASK)
+    with pytest.raises(UserError, match=r"no labels: leave it out, and set teacher.pretrained=true or give teacher.c"):
+        check_teacher({}, "teacher", 20, TASK)
     with pytest.raises(UserError, match=r"no labels to train a teacher with: set teacher.pretrained=true or give"):
         check_teacher({}, "teacher", 0, TASK)

@@ -128,7 +128,7 @@ def test_every_default_teacher_is_at_least_as_large():
 def test_the_time_is_said_and_a_larger_student_is_said(tmp_path, caplog):
     from distill.training.overview import check_sizes, plan_lines
 
-    overrides = ("data.subset=100", "threads=1", "trainer=cpu", f"teachers_dir={tmp_path}")
+    overrides = ("data.subset=100", "threads=1", "trainer=cpu", "trainer.max_epochs=1", f"teachers_dir={tmp_path}")
     with caplog.at_level(logging.WARNING):
         check_sizes(prepare(composed(*overrides), tmp_path / "run"))
         assert not caplog.messages
@@ -137,7 +137,8 @@ def test_the_time_is_said_and_a_larger_student_is_said(tmp_path, caplog):
     assert (
         "the student resnet20 (272 k parameters) is larger than its teacher resnet8 (77.8 k parameters)" in caplog.text
     )
-    *_, last = plan_lines(experiment)
+    *lines, last = plan_lines(experiment)
+    assert "plan: student resnet20 (272 k parameters): 1 epoch of 2 batches of 64, taught by resnet8" in lines
     assert re.fullmatch(r"plan: about [1-9][0-9]* (s|min) on this machine", last)
 
 

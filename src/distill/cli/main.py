@@ -14,7 +14,7 @@ COMMANDS = {
     "compare": "shows several finished runs side by side",
     "report": "shows what a sweep found, at any time",
     "export": "exports the student of a finished run: ONNX, torch.export, safetensors, int8",
-    "predict": "classifies images with the student of a finished run",
+    "predict": "predictions for images or texts by the student of a finished run",
     "methods": "lists what kd= takes, with a line each",
     "table": "several runs as one Markdown table; mean ± std over seeds",
 }

@@ -46,7 +46,8 @@ OURS_AND_TORCHS = ("distill", "torch", "lightning")  # packages whose arguments 
 MOST_OF = {  # what would run for years, or ask for more than a machine has
     "trainer.max_epochs": (1, 1_000_000), "teacher.recipe.max_epochs": (0, 1_000_000), "kd.generations": (1, 1000),
     "data.num_workers": (0, 1024), "threads": (1, 1024), "data.image_size": (1, 16_384),
-    "data.max_length": (1, 1_000_000), "data.augment.crop_padding": (0, 16_384), "data.augment.cutout": (0, 16_384),
+    "data.max_length": (8, 1_000_000), "data.teacher_max_length": (8, 1_000_000),
+    "data.augment.crop_padding": (0, 16_384), "data.augment.cutout": (0, 16_384),
 }  # fmt: skip
 MOST = 2**53  # of whole numbers: those that a float holds
 

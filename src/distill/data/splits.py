@@ -283,7 +283,10 @@ def _one_of_a_class(pool: Tensor, labels: Tensor, size: int, seed: int, option: 
     spare = torch.from_numpy(first[counts > 1]).sort().values  # positions in random order, no class's only row
     if len(spare) < size:
         raise UserError(f"{option} takes {size} samples, and only {len(spare)} classes have more than one")
-    log.warning(f"{option} takes {size} samples, fewer than there are classes ({len(first)}): one of each of {size}")
+    log.warning(
+        f"{option} takes {size} sample{'s' * (size != 1)}, fewer than there are classes ({len(first)}): "
+        f"one of each of {size}"
+    )
     taken = torch.zeros(len(pool), dtype=torch.bool)
     taken[spare[:size]] = True
     return shuffled[~taken].sort().values, shuffled[taken].sort().values

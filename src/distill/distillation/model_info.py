@@ -98,6 +98,8 @@ class ModelInfo:
     def layer(self, spec: int | str) -> str:
         """The layer's key that ``spec`` means: a stage's number (0 is the stem, -1 the last), or a module path.
 
+        Of a model of transformers, which another module holds as ``model``, the path is one in either of them.
+
         Raises:
             UserError: no such stage or layer, or one that gives no single tensor per forward.
         """
@@ -110,6 +112,8 @@ class ModelInfo:
                 names = ", ".join(f"{i} = {path}" for i, path in enumerate(self.stages))
                 raise UserError(f"{self.name} has no stage {spec}; its stages: {names}")
             spec = self.stages[spec]
+        if module_path(spec) not in self.shapes and module_path(f"model.{spec}") in self.shapes:
+            spec = f"model.{spec}"
         path = module_path(spec)
         if path not in self.shapes:
             raise UserError(f"{self.name} has no layer '{spec}': {nearest(path, self.shapes)}")

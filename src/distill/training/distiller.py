@@ -91,8 +91,8 @@ class Distiller(DistillationModule):
         self._scheduler = scheduler
         self._callbacks: list[L.Callback] = []
         _check_apart(student, teacher)
-        self.student, self.int8 = called_with_dicts(student), None
-        self._models = (self.student, called_with_dicts(teacher))  # a tuple: the teacher is no submodule
+        self.student, self.int8 = called_with_dicts(student, "the student"), None
+        self._models = (self.student, called_with_dicts(teacher, "the teacher"))  # a tuple: the teacher is no submodule
         self.criterion = _criterion(self._kd, teacher is not None)
         self._heads: tuple[str | None, str | None] | None = None  # of both models, once the criterion is built
         self._num_classes = 0
@@ -102,7 +102,7 @@ class Distiller(DistillationModule):
 
     def _build(self, example: Any) -> None:
         device = next((p.device for p in self.student.parameters()), torch.device("cpu"))
-        inputs = to_device(example, device)
+        inputs = to_device(_plain(example), device)
         student, teacher = (
             NamedModel(
                 type(model).__name__,
@@ -164,7 +164,7 @@ class Distiller(DistillationModule):
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The student's logits for inputs, or for the inputs of a batch with a target."""
         inputs = _pair(batch)[0] if isinstance(batch, Mapping) and _labels(batch) else batch
-        logits: Tensor = self(batch[0] if isinstance(batch, list | tuple) else inputs)
+        logits: Tensor = self(_plain(batch[0] if isinstance(batch, list | tuple) else inputs))
         return logits
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -248,12 +248,17 @@ def _pair(batch: Any) -> tuple[Any, Tensor]:
     if isinstance(batch, Mapping) and (name := _labels(batch)):
         batch = ({key: value for key, value in batch.items() if key != name}, batch[name])
     if isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor):
-        return batch[0], batch[1].long() if batch[1].dtype in INTEGERS else batch[1]
+        return _plain(batch[0]), batch[1].long() if batch[1].dtype in INTEGERS else batch[1]
     size = f" of {len(batch)}" if isinstance(batch, list | tuple | dict) else ""
     batch_type = f"{type(batch).__name__}{size}"
     raise UserError(
         f"distill.Distiller takes batches (inputs, target), or dicts with labels, and the loader gives a {batch_type}"
     )
+
+
+def _plain(inputs: Any) -> Any:
+    """A mapping, as a tokenizer of transformers returns it, as a dict; other inputs as they are."""
+    return dict(inputs) if isinstance(inputs, Mapping) else inputs
 
 
 def _labels(batch: Mapping[str, Any]) -> str | None:

@@ -30,9 +30,10 @@ def check_teacher(node: Node, key: str, epochs: int, task: Task) -> None:
     """Raises a UserError for a teacher that would have to be trained, or knows nothing."""
     if node.get("checkpoint"):
         return
+    is_taken = bool(node.get("pretrained"))
     given = f"set {key}.pretrained=true or give {key}.checkpoint=<file>"
     if epochs:
         raise UserError(f"{key}.recipe.max_epochs={epochs} trains a teacher, and task={task.info.name} has no labels: "
-                        f"leave it out, and {given}")  # fmt: skip
-    if not node.get("pretrained"):
+                        f"leave it out{'' if is_taken else f', and {given}'}")  # fmt: skip
+    if not is_taken:
         raise UserError(f"task={task.info.name} has no labels to train a teacher with: {given}")

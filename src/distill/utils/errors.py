@@ -136,17 +136,21 @@ def unknown_option(group: str, name: str, options: Iterable[str]) -> str:
 
 
 def nearest(name: str, allowed: Iterable[str], shown: int = 8) -> str:
-    """The end of an error line: the allowed names nearest to ``name``, or all of them where few.
+    """The end of an error line: the allowed names nearest to ``name``, and all of them where few.
 
     Example:
         >>> nearest("resnt8", ["resnet8", "vgg8"])
         "did you mean 'resnet8'? Allowed: resnet8, vgg8"
+        >>> nearest("resnt8", ["resnet8"])
+        "did you mean 'resnet8'?"
     """
     names = [str(option) for option in allowed]
     close = get_close_matches(str(name), names, n=3, cutoff=0.6)
-    listed = names if len(names) <= shown else (close or [*names[:shown], f"... ({len(names)} in all)"])
-    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{hint}Allowed: {', '.join(listed)}" if listed else f"{hint}Allowed: none"
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else ""
+    if close and (len(names) > shown or len(close) == len(names)):
+        return hint  # all of them are too many to list, or listed already
+    listed = names if len(names) <= shown else [*names[:shown], f"... ({len(names)} in all)"]
+    return f"{hint} Allowed: {', '.join(listed) or 'none'}".lstrip()
 
 
 def nearest_files(path: Path) -> str:

@@ -138,6 +138,25 @@ def _check_hub(name: str) -> None:
         ) from error
 
 
+def unreachable_hub(dataset: str) -> str:
+    """Why the hub cannot be asked for a data set; "" where it can, or where the data set is a local folder."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if Path(dataset).exists():
+        return ""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE=1 keeps it from being downloaded"
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        get_hf_file_metadata(hf_hub_url(dataset, "README.md", repo_type="dataset"), timeout=_TIMEOUT_S)
+    except (HfHubHTTPError, HFValidationError):
+        return ""
+    except Exception as error:  # whatever its HTTP client raises
+        return f"{constants.ENDPOINT} cannot be reached ({one_line(error)})"
+    return ""
+
+
 def read_json(name: str, file: str) -> Any:
     """A JSON file of a model; None: it has none, or none in the cache and there is no network.
 

@@ -10,7 +10,7 @@ from pyarrow import parquet as pq
 from data_helpers import encoded, picture, write_parquet
 from distill.data import ImageDataModule
 from distill.data.sources import huggingface
-from distill.data.sources.huggingface import _check_names
+from distill.data.sources.huggingface import _check_names, load_splits
 from distill.utils.errors import UserError
 
 pytest.importorskip("datasets", reason='needs the package datasets: pip install "distill[hf]"')
@@ -62,6 +62,29 @@ def test_errors(local, tmp_path, monkeypatch):
     assert "channels must be 1 or 3" in message(channels=2)
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert 'pip install "distill[hf]"' in message()
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line_at_once(tmp_path, monkeypatch, capfd):
+    """Not the half minute of retries of huggingface_hub."""
+    import datasets
+
+    def unreachable(url, **_):
+        raise OSError("Name or service not known")
+
+    def asked(*_, **__):
+        raise AssertionError("the hub was asked again")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
+    monkeypatch.setattr(huggingface_hub.HfApi, "hf_hub_download", asked)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        load_splits("nobody/nothing", None, "train", None, None, tmp_path / "cache", None, "data.root")
+    assert str(caught.value) == (
+        "data.root=nobody/nothing: the data set cannot be loaded: it is no file or folder here, not in the cache of "
+        "the package datasets, and https://huggingface.co cannot be reached (Name or service not known)"
+    )
+    assert datasets.config.HF_HUB_OFFLINE is False
+    assert capfd.readouterr().err == ""
 
 
 def test_files_that_list_the_classes_in_another_order(tmp_path):

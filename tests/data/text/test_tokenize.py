@@ -135,6 +135,12 @@ def test_a_batch_is_padded_to_a_multiple_of_eight(longest, max_length, length):
     assert batch["token_type_ids"].tolist() == [[0] * length] * 2
 
 
+def test_what_is_no_text_is_shown_in_one_line(tokenizer):
+    preprocess = TextPreprocess(str(tokenizer), 16, False, False)
+    with pytest.raises(UserError, match=r"text 1 must be a text, none of them empty, got 'tensor\(\[\[0\., 0\.\], \[0"):
+        preprocess([torch.zeros(3, 2)])
+
+
 def test_preprocessing_is_pickled_without_its_tokenizer(tokenizer):
     import pickle
 

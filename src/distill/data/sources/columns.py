@@ -185,7 +185,8 @@ def _numbered(table: Table) -> Iterator[_Numbered]:
             if label is None:
                 raise UserError(f"the label of {name(row)} is null")
             if not isinstance(label, str | int | np.integer):
-                raise UserError(f"the label of {name(row)} must be a whole number or text, got {label!r}")
+                hint = "; task=regression learns numbers" if isinstance(label, float) else ""
+                raise UserError(f"the label of {name(row)} must be a whole number or text, got {label!r}{hint}")
             if not isinstance(label, str) and int(label) >= 2**63:
                 raise UserError(f"the label of {name(row)} is {label}: too large for a class number")
         is_text = bool(values) and isinstance(values[0], str)

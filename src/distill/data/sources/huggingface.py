@@ -1,5 +1,6 @@
 """A data set of the Hugging Face hub, or a local folder in its layout, through the optional package datasets."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ from distill.data.targets import Targets
 from distill.data.vision.images import EncodedImages
 from distill.utils.errors import UserError, one_line
 from distill.utils.files import open_file
+from distill.utils.hub import unreachable_hub
 from distill.utils.processes import map_in_threads
 
 
@@ -92,8 +94,19 @@ def load_splits(
     test: str | None,
     root: str | Path | None,
     revision: str | None,
+    key: str = "data.source.name",
 ) -> tuple[dict[str, Any], Mapping[str, Sequence[str]]]:
     """The splits of a hub data set as ``datasets.Dataset`` by "train", "val" and "test", and the files of each.
+
+    Args:
+        name: and the others as :func:`huggingface` takes them.
+        config: likewise.
+        train: likewise.
+        val: likewise.
+        test: likewise.
+        root: likewise.
+        revision: likewise.
+        key: the option that names it, for errors.
 
     Raises:
         UserError: if the package is missing, the data cannot be had, or a split is not there.
@@ -102,13 +115,20 @@ def load_splits(
         import datasets
     except ImportError as error:
         raise UserError('data=huggingface needs the package datasets: pip install "distill[hf]"') from error
+    cache, unreachable = None if root is None else str(root), unreachable_hub(name)
+    offline = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = offline or bool(unreachable)  # its cache, without half a minute of retries
     try:
-        cache = None if root is None else str(root)
         builder = datasets.load_dataset_builder(name, config, cache_dir=cache, revision=revision)
         builder.download_and_prepare()
         repository = builder.as_dataset()
     except Exception as error:  # the package raises OSError, ValueError and its own, for one reason: it is not there
-        raise UserError(f"the data set data.source.name={name} cannot be loaded: {one_line(error)}") from error
+        cause = re.sub(r" \(\w+Error\)$", "", one_line(error))
+        if unreachable:
+            cause = f"it is no file or folder here, not in the cache of the package datasets, and {unreachable}"
+        raise UserError(f"{key}={name}: the data set cannot be loaded: {cause}") from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
     val = val or next((split for split in ("validation", "valid", "val") if split in repository), None)
     test = test or ("test" if "test" in repository else None)
     splits = {}

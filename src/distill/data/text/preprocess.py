@@ -82,7 +82,8 @@ class TextPreprocess:
             fits = len(parts) == 2 if self.pairs else bool(parts) and (self.words or isinstance(text, str))
             if not fits or not all(isinstance(part, str) and part.strip() for part in parts):
                 what = "a pair of texts" if self.pairs else "a list of words" if self.words else "a text"
-                raise UserError(f"text {number} must be {what}, none of them empty, got {str(text)[:60]!r}")
+                shown = " ".join(str(text).split())[:60]
+                raise UserError(f"text {number} must be {what}, none of them empty, got {shown!r}")
             wrong = next(filter(None, map(problem, parts)), None)
             if wrong is not None:
                 raise UserError(f"text {number}: {wrong.replace(ENCODING_ADVICE, '')}")

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from distill.models.text import structure
 from distill.models.text.pooling import Pooling
+from distill.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Output = Literal["text", "tokens", "embedding"]
+_OTHER_HEADS = ("TokenClassification", "QuestionAnswering", "MultipleChoice", "NextSentencePrediction", "MaskedLM",
+                "CausalLM", "PreTraining", "ConditionalGeneration")  # fmt: skip
 OUTPUTS = ("text", "tokens", "embedding")
 
 
@@ -132,7 +135,24 @@ class TextModel(nn.Module):
             self.pooling.save(folder, int(self.config.hidden_size))
 
 
-def called_with_dicts(model: Any) -> Any:
-    """A model of transformers that classifies texts as a :class:`TextModel` around it; any other model as it is."""
-    is_theirs = any(cls.__name__ == "PreTrainedModel" for cls in type(model).__mro__)
-    return TextModel(model) if is_theirs else model
+def called_with_dicts(model: Any, name: str) -> Any:
+    """A model of transformers that classifies texts as a :class:`TextModel` around it; any other model as it is.
+
+    Args:
+        model: any module, or None.
+        name: of it, for error messages ("the student").
+
+    Raises:
+        UserError: a model of transformers without a head, or with that of another task.
+    """
+    if not any(cls.__name__ == "PreTrainedModel" for cls in type(model).__mro__):
+        return model
+    cls, _, head = type(model).__name__.rpartition("For")
+    takes = "distill.Distiller takes models that classify texts (AutoModelForSequenceClassification)"
+    if not hasattr(model, "classifier") and not cls and head.endswith("Model"):
+        raise UserError(f"{name}, a {head}, has no head: {takes}")
+    if cls and head.endswith(_OTHER_HEADS):
+        raise UserError(f"{name} is a {cls}For{head}: {takes}; distill.train has other tasks, as task=tokens")
+    if head == "SequenceClassification" and model.config.num_labels == 1:
+        raise UserError(f"{name} has one output, a number: {takes}; distill.train has task=regression")
+    return TextModel(model)

@@ -117,7 +117,11 @@ def test_byte_order_marks_and_empty_lines(tmp_path):
             r"the tokens must be a list of words, got text \('a b'\)",
         ),
         ([*GOOD, {"text": "x", "label": [1]}], {}, r"the label of line 7 of t.jsonl must be a whole number or text"),
-        ([*GOOD, {"text": "x", "label": 0.5}], {}, r"the label of line 7 of t.jsonl must be a whole number or text"),
+        (
+            [*GOOD, {"text": "x", "label": 0.5}],
+            {},
+            r"must be a whole number or text, got 0.5; task=regression learns numbers$",
+        ),
         (GOOD, {"targets": "numbers"}, "the label 'label' of line 1 of t.jsonl must be a number, got 'a'"),
         (GOOD, {"on_broken": "ignore"}, "data.on_broken must be error or skip, got 'ignore'"),
         (GOOD, {"encoding": "latin-0"}, "data.source.encoding=latin-0 is unknown; allowed: utf-8, utf-16, latin-1"),

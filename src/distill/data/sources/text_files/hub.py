@@ -14,7 +14,7 @@ def hub(name: str, config: str | None, revision: str | None, choices: Choices) -
     Raises:
         UserError: the package datasets is missing, the data cannot be had, or as ``table_rows``.
     """
-    splits, _ = load_splits(name, config, "train", None, None, None, revision)
+    splits, _ = load_splits(name, config, "train", None, None, None, revision, "data.root")
     return {option: [_rows(split, choices, option == "train")] for option, split in splits.items()}
 
 
