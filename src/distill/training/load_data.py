@@ -24,7 +24,11 @@ def data_module(kind: str) -> Any:
 
 
 def load_data(
-    config: DataConfig, seed: int, largest: Callable[[int], int] | None = None, targets: Targets = "classes"
+    config: DataConfig,
+    seed: int,
+    largest: Callable[[int], int] | None = None,
+    targets: Targets = "classes",
+    tokenizer_keys: tuple[str, str] | None = None,
 ) -> DataModule[Any]:
     """The data, loaded, checked and split; cached between the jobs of a sweep.
 
@@ -33,6 +37,7 @@ def load_data(
         seed: of the order of the samples and of their augmentation.
         largest: see ``ImageOptions``.
         targets: what the task needs of them; a source that takes ``targets`` is told.
+        tokenizer_keys: see ``TextOptions.keys``.
 
     Raises:
         UserError: data that do not exist or cannot be read, values that do not fit them.
@@ -51,6 +56,8 @@ def load_data(
         if module is ImageDataModule:
             node["transform"] = instantiate(config.transform, "data.transform") if config.transform else None
             node["largest"] = largest
+        elif tokenizer_keys is not None:
+            node["keys"] = tokenizer_keys
         try:
             data = module.from_options(**node, batch_size=config.batch_size or 1, seed=seed, targets=targets)
             data.prepare_data()

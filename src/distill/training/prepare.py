@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.config import schema
 from distill.config.default_teacher import starts_from_teacher
+from distill.config.kinds import tokenizer_key
 from distill.config.schema import Node, RecipeConfig, TrainConfig
 from distill.config.weights_files import weights_of
 from distill.data import DataModule
@@ -167,16 +168,9 @@ class Preparation:
         student = self.model(config, training=self.data.batch_size)
         student = wrap_student(cfg.kd.student_wrapper, student, teacher, data.example(4), cfg.channels_last)
         int8 = is_last and cfg.quantize is not None
-        path = policy.choose(
-            cfg,
-            student,
-            config.role.label,
-            data,
-            data.batch_size,
-            cfg.trainer.max_epochs,
-            teacher.model if teacher else None,
-            eager=int8 or not self.flows.has_teacher,
-        )
+        eager, taught_by = int8 or not self.flows.has_teacher, teacher.model if teacher else None
+        sizes = (data.batch_size, cfg.trainer.max_epochs)
+        path = policy.choose(cfg, student, config.role.label, data, *sizes, taught_by, eager=eager)
         log.debug(path.line)
         if is_last and cfg.init:
             load_weights(student.model, weights_of(cfg.init), student.model_info.name, student.without)
@@ -244,7 +238,8 @@ def prepare(
     check_arguments(cfg.trainer)
     distributed.init_process_group(uses_cuda(cfg.trainer.accelerator))
     targets = task_class(cfg.task).targets
-    data = load_data(cfg.data, cfg.seed, defaults.largest_image(cfg), targets)
+    keys = (tokenizer_key(cfg), tokenizer_key(cfg, of_teacher=True))
+    data = load_data(cfg.data, cfg.seed, defaults.largest_image(cfg), targets, keys)
     config = defaults.settle(config, cfg, data, folder, labelled=targets != "none")
     config = pretrained.settle(config, cfg, data)
     cfg = schema.typed(config)

@@ -36,6 +36,7 @@ class TextOptions:
         max_length: tokens at which a text is cut; None: the 99th percentile of the training texts, rounded up to a
             multiple of 8, at most 512 and what the tokenizer says its models take.
         teacher_max_length: likewise, of a teacher with another vocabulary.
+        keys: the options that the user named both tokenizers by, for errors.
 
     Raises:
         UserError: for a value out of range.
@@ -45,6 +46,7 @@ class TextOptions:
     teacher_tokenizer: str | None = None
     max_length: int | None = None
     teacher_max_length: int | None = None
+    keys: tuple[str, str] = ("data.tokenizer", "data.teacher_tokenizer")
 
     def __post_init__(self) -> None:
         if not self.tokenizer:
@@ -116,10 +118,10 @@ class TextDataModule(DataModule[LoadedTexts]):
     def load(self, splits: dict[str, Split[TextSet]], classes: list[str]) -> LoadedTexts:
         """Tokenise every split."""
         options, words = self.text_options, self.options.targets == "tokens"
-        own = load_tokenizer(options.tokenizer, words=words)
+        own = load_tokenizer(options.tokenizer, options.keys[0], words)
         other = own
         if options.teacher_tokenizer is not None and options.teacher_tokenizer != options.tokenizer:
-            other = load_tokenizer(options.teacher_tokenizer, "data.teacher_tokenizer", words)
+            other = load_tokenizer(options.teacher_tokenizer, options.keys[1], words)
         is_other = other.content != own.content
         if is_other and words:
             raise UserError(
