@@ -85,3 +85,9 @@ def test_values_of_one_text_are_its_words(task):
     assert task.target_values(TARGET[0], TAGS) == {"tags": TAGS}
     assert len(task.predicted_values(LOGITS[1], TAGS, TARGET[1])["tags"]) == 1
     assert task.decode(LOGITS, TAGS)[0]["tags"] == [TAGS[i] for i in LOGITS[0].argmax(1).tolist()]
+
+
+def test_a_teacher_that_finds_no_entities_is_said_to_be_weak(task):
+    assert "finding hardly any entity (F1 0.00 %)" in task.weakness({"f1": 0.0, "acc": 0.95})
+    assert task.weakness({"f1": 0.4, "acc": 0.95}) is None
+    assert TokenClassification(2, ["NOUN", "VERB"], score="acc").weakness({"acc": 0.5}) is None

@@ -1,6 +1,6 @@
 """One class per word of a text: logits (N, L, C), of which the first token of each word counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,6 +15,9 @@ from distill.tasks.entity_f1 import EntityF1
 from distill.tasks.info import AGREEMENT, Metric
 from distill.tasks.metrics import TokenMetrics
 from distill.utils.errors import UserError
+from distill.utils.units import percent
+
+WEAK_F1 = 0.05  # of a teacher, from which there is little to learn
 
 
 class TokenClassification(Task):
@@ -97,6 +100,13 @@ class TokenClassification(Task):
         has_entities = "f1" in {metric.name for metric in self.info.metrics}
         entities = {"f1": EntityF1(self.tags)} if has_entities else {}
         return TokenMetrics({**entities, "acc": accuracy()}, accuracy() if with_agreement else None)
+
+    def weakness(self, scores: Mapping[str, float]) -> str | None:
+        """That it finds hardly any entity."""
+        if scores.get("f1", 1.0) >= WEAK_F1:
+            return None
+        advice = "train it longer or at another rate (teacher.recipe.max_epochs, teacher.recipe.optimizer.lr)"
+        return f"finding hardly any entity (F1 {percent(scores['f1'])}): {advice}"
 
     def by_entity(self, output: Tensor, target: Tensor) -> dict[str, dict[str, float]]:
         """F1, precision, recall and support of each type of entity; {} where the tags are none of BIO."""
