@@ -22,8 +22,10 @@ def optimizers(
 ) -> Any:
     """The result of ``configure_optimizers`` for all trainable parameters of a module; ``steps``: of the training."""
     parameters = [p for p in module.parameters() if p.requires_grad]
-    scales = getattr(module.trainer.precision_plugin, "scaler", None) is not None
-    built = optimizer(parameters, **({} if scales else fused(optimizer, parameters)))
+    implementation = fused(optimizer, parameters)
+    if implementation and getattr(module.trainer.precision_plugin, "scaler", None) is not None:
+        implementation = {}
+    built = optimizer(parameters, **implementation)
     # torch marks fused optimizers as ones that undo loss scaling within their step, and Lightning then refuses to clip
     # gradients, with and without loss scaling.
     built._step_supports_amp_scaling = False  # type: ignore[attr-defined]

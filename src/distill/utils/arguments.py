@@ -34,7 +34,7 @@ def refusal(error: BaseException) -> str | None:
         ...     build(**{"widht": 4})
         ... except TypeError as error:
         ...     print(refusal(error))
-        takes no 'widht'; did you mean 'width'? Allowed: width
+        takes no 'widht'; did you mean 'width'?
     """
     match = _REFUSED.search(str(error)) if isinstance(error, TypeError) else None
     if match is None:
