@@ -1,4 +1,3 @@
-import functools
 import pickle
 import zipfile
 
@@ -11,9 +10,8 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 
 from distill.models import resnet8, resnet14
 from distill.utils.checkpoint_io import AtomicCheckpointIO
-from distill.utils.checkpoints import check_reloads, load_weights, read_weights, save_weights
+from distill.utils.checkpoints import load_weights, read_weights, save_weights
 from distill.utils.errors import UserError
-from distill.utils.profiling import size
 
 
 @pytest.fixture(scope="module")
@@ -168,61 +166,6 @@ def test_a_prefix_of_the_models_own_is_kept(tmp_path, source):
     assert same(wrapped, target)
 
 
-def test_weights_that_are_not_finite_are_named(tmp_path, source):
-    weights = {name: value.clone() for name, value in source.state_dict().items()}
-    weights["layer1.0.conv1.weight"][0, 0] = float("nan")
-    torch.save(weights, tmp_path / "x.pt")
-    with pytest.raises(UserError, match=r"x.pt of the teacher resnet8: tensor 'layer1.0.conv1.weight' holds 9 values"):
-        load_weights(resnet8(10), tmp_path / "x.pt", "the teacher resnet8")
-    weights["layer1.0.conv1.weight"][0, 0] = 0
-    weights["bn1.running_var"][0] = float("inf")
-    save = {"state_dict": weights}
-    torch.save(save, tmp_path / "y.pt")
-    target = resnet8(10)
-    before = [value.clone() for value in target.state_dict().values()]
-    with pytest.raises(UserError, match=r"'bn1.running_var' holds 1 values of 16 that are NaN or infinite"):
-        load_weights(target, tmp_path / "y.pt", "the student")
-    assert all(map(torch.equal, before, target.state_dict().values()))
-
-
-def test_a_mask_may_be_infinite(tmp_path):
-    class Masked(torch.nn.Linear):
-        def __init__(self):
-            super().__init__(2, 2)
-            self.register_buffer("mask", torch.full((2, 2), float("-inf")).triu(1))
-
-    save_weights(Masked(), tmp_path / "x.safetensors")
-    load_weights(Masked(), tmp_path / "x.safetensors", "the student")
-
-
-class Extra(torch.nn.Linear):
-    def __init__(self, extra):
-        super().__init__(2, 2)
-        self.extra = extra
-
-    def get_extra_state(self):
-        return self.extra
-
-    def set_extra_state(self, state):
-        self.extra = state
-
-
-@pytest.mark.parametrize("extra", [{"steps": 3, 1: (2.5, None)}, None, "text", {"queue": torch.arange(3)}])
-def test_extra_state_is_kept(tmp_path, extra):
-    source, target = Extra(extra), Extra(0)
-    save_weights(source, tmp_path / "x.safetensors")
-    load_weights(target, tmp_path / "x.safetensors", "the student")
-    assert str(target.extra) == str(extra)
-    assert torch.equal(target.weight, source.weight)
-    save_weights(source, tmp_path / "x.safetensors", signed=False)
-    assert size(source, torch.ones(1, 2)).bytes == (tmp_path / "x.safetensors").stat().st_size
-
-
-def test_extra_state_that_no_file_keeps_is_refused():
-    with pytest.raises(UserError, match=r"extra state '_extra_state' \(object\) is more than tensors and plain values"):
-        size(Extra(object()), torch.ones(1, 2))
-
-
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_torchscript_is_called_so(tmp_path):
     torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(tmp_path / "x.pt")
@@ -279,31 +222,6 @@ def test_a_checkpoint_names_no_file_that_is_deleted(tmp_path, address):
     assert {path.name for path in checkpoints.glob("epoch*")} == {"epoch=0.ckpt", "epoch=2.ckpt"}  # not epoch=1
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda w: w.to(torch.int8), r"torch\.int8, and torch\.float32 in the model"),
-        (lambda w: w.to(torch.complex64), r"torch\.complex64, and torch\.float32 in the model"),
-        (lambda w: w.to_sparse(), r"sparse \(torch\.sparse_coo\)"),
-        (lambda w: w.to("meta"), r"empty \(device meta\)"),
-        (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), r"torch\.qint8, and torch\.float32"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_tensors_of_another_kind_are_refused(tmp_path, source, change, message):
-    torch.save(source.state_dict() | {"fc.weight": change(source.fc.weight.detach())}, tmp_path / "x.pt")
-    with pytest.raises(UserError, match=rf"x\.pt of the teacher: tensor 'fc\.weight' is {message}"):
-        load_weights(resnet8(10), tmp_path / "x.pt", "the teacher")
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float8_e5m2])
-def test_other_floats_are_converted(tmp_path, source, dtype):
-    torch.save(source.state_dict() | {"fc.weight": source.fc.weight.detach().to(dtype)}, tmp_path / "x.pt")
-    target = resnet8(10)
-    load_weights(target, tmp_path / "x.pt", "the teacher")
-    assert torch.equal(target.fc.weight, source.fc.weight.to(dtype).float())
-
-
 def test_the_choice_between_two_sets_of_weights_is_told(tmp_path, source, caplog):
     caplog.set_level("INFO")
     weights = source.state_dict()
@@ -322,29 +240,3 @@ def test_a_pointer_of_git_lfs_is_called_so(tmp_path):
     (tmp_path / "x.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(UserError, match="is Git LFS's pointer to a file, not the file: fetch it by git lfs pull"):
         read_weights(tmp_path / "x.safetensors")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_quantised_layers_are_kept(tmp_path):
-    """Their state is no tensor, and its meaning is in the versions that a state_dict has beside it."""
-    make = functools.partial(torch.ao.quantization.quantize_dynamic, qconfig_spec={torch.nn.Linear})
-    source, target = (make(torch.nn.Sequential(torch.nn.Linear(3, 2))) for _ in range(2))
-    x = torch.randn(4, 3)
-    assert not torch.equal(source(x), target(x))
-    check_reloads(source, "the student")
-    save_weights(source, tmp_path / "x.safetensors")
-    load_weights(target, tmp_path / "x.safetensors", "the student")
-    assert torch.equal(source(x), target(x))
-
-
-class Wrapped(torch.nn.Linear):
-    def state_dict(self, *args, **kwargs):
-        return {"wrapped": super().state_dict(*args, **kwargs)}
-
-
-def test_a_model_that_does_not_take_its_own_weights_is_refused(source):
-    before = {key: value.clone() for key, value in source.state_dict().items()}
-    check_reloads(source, "the student")
-    assert all(torch.equal(value, before[key]) for key, value in source.state_dict().items())
-    with pytest.raises(UserError, match=r"the student cannot load its own state_dict, .*Wrapped"):
-        check_reloads(Wrapped(2, 2), "the student")

@@ -9,7 +9,7 @@ from pathlib import Path
 from campaign.findings import Findings
 from campaign.forked import call
 from campaign.works import TINY, WORKS, Bench, differences, results
-from parity import Flat
+from parity_results import Flat
 
 RUN = WORKS["run"]
 # The commands that read a finished run's folder; each writes into its own folder ``read``.

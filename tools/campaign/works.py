@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from campaign.forked import Done, call
-from parity import Flat, digest
+from parity_results import Flat, digest
 
 TINY = (
     "model=resnet8", "teacher=resnet8", "threads=1", "trainer.accelerator=cpu", "trainer.max_epochs=2",

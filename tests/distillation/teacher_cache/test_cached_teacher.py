@@ -9,52 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from cached_teachers import INDEX, SAMPLES, C, Counted, batches, cached, epoch
 from distill.data import Batch
 from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache import CachedTeacher, Half, Store, TopK, digest
 from distill.distillation.teacher_cache.store import claim
 from distill.models import resnet8
-
-INDEX = torch.tensor([40, 7, 12, 99, 3, 58])  # of the training split, in the source
-SAMPLES = {"train": INDEX, "val": torch.tensor([1, 2]), "test": torch.tensor([0, 1, 2])}
-C = 10
-
-
-class Counted(nn.Module):
-    """A model that knows how many samples it saw."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.fc = nn.Linear(4, C)
-        self.seen = 0
-
-    def forward(self, x):
-        self.seen += len(x)
-        return self.fc(x)
-
-
-def view(epoch, index):
-    """What the loader shows of a sample in an epoch."""
-    return torch.stack([torch.full((4,), float(epoch)) + int(i) / 10 for i in index])
-
-
-def batches(epoch, size=2, order=None):
-    index = INDEX if order is None else INDEX[order]
-    return [Batch(view(epoch, i), i % C, i) for i in index.split(size)]
-
-
-def cached(tmp_path, model=None, **options):
-    model = model or Counted()
-    codec = options.pop("codec", Half(C))
-    teacher = Teacher(model, (), "fc" if options.get("embedding") else None)
-    store = Store(tmp_path, {"teacher": options.pop("key", digest(model))})
-    return CachedTeacher(teacher, store, codec, SAMPLES, **options)
-
-
-def epoch(teacher, number, **order):
-    teacher.start_epoch(number, 3)
-    return [teacher(batch) for batch in batches(number, **order)]
 
 
 def test_the_second_run_computes_a_sample_to_check_only(tmp_path):
@@ -287,39 +247,3 @@ def test_validation_outputs_survive_a_cache_that_is_cleared(tmp_path):
     second(batches(0)[0])  # the first that was there: it differs
     second.flush()
     assert second.drift > 1
-
-
-class Tagger(nn.Module):
-    """Logits (N, L, C) of tokens."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.table = nn.Embedding(100, C)
-        self.seen = 0
-
-    def forward(self, inputs):
-        self.seen += len(inputs["input_ids"])
-        return self.table(inputs["input_ids"])
-
-
-def test_logits_of_tokens_are_stored_whatever_the_length_of_a_batch(tmp_path):
-    def texts(length, order):
-        ids = (INDEX[order, None] + torch.arange(length)) % 100
-        return Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, INDEX[order] % C, INDEX[order])
-
-    first = cached(tmp_path, Tagger(), cycle=1, length=6)
-    written = [first(texts(4, [0, 1, 2])), first(texts(6, [3, 4, 5]))]
-    first.flush()
-    second = cached(tmp_path, Tagger(), cycle=1, length=6)
-    read = [second(texts(4, [2, 0, 1])), second(texts(6, [3, 4, 5]))]
-    assert second.model.seen == 3  # the first batch, again
-    assert torch.equal(read[0].logits, written[0].logits[[2, 0, 1]])
-    assert torch.equal(read[1].logits, written[1].logits)
-    assert read[0].logits.shape == (3, 4, C)
-    assert second.drift < 1e-3
-    third = cached(tmp_path, Tagger(), cycle=1, length=6)  # in another company, where padding is longer
-    padded = texts(6, [0, 3, 1])
-    padded.inputs["attention_mask"][:, 4:] = torch.tensor([[0, 0], [1, 1], [0, 0]])
-    third(padded)
-    assert third.drift < 1e-3

@@ -5,81 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from crd_reference import D_S, D_T, DIM, SAMPLES, N, Reference, batch, built, projected, state
 from distill.losses.relations.crd import CRD, nce_loss
-
-N, D_S, D_T, DIM, SAMPLES = 6, 5, 4, 3, 20
-
-
-def unit(x):
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-
-def projected(head, x):
-    return unit(x.detach().numpy() @ head.weight.detach().numpy().T + head.bias.detach().numpy())
-
-
-class Reference:
-    """CRD with every sample of the bank as a candidate, in loops, from exponentials instead of logarithms."""
-
-    def __init__(self, loss):
-        self.banks = [loss.student_bank.numpy().astype(float), loss.teacher_bank.numpy().astype(float)]
-        self.banks = [bank.copy() for bank in self.banks]
-        self.labels = [-1] * len(self.banks[0])
-        self.z = [None, None]
-        self.loss = loss
-
-    def side(self, anchors, bank, fresh, target, index, which, training):
-        size = len(bank)
-        rows = []
-        for n, anchor in enumerate(anchors):
-            own = bank[index[n]] if training and self.labels[index[n]] >= 0 else fresh[n]
-            negatives = [
-                bank[k]
-                for k in range(size)
-                if self.labels[k] != target[n] and not (training and k == index[n])
-            ]  # fmt: skip
-            rows.append([math.exp(anchor @ other / self.loss.tau) for other in [own, *negatives]])
-        if (z := self.z[which]) is None:
-            z = np.mean([value for row in rows for value in row]) * size
-            if training:
-                self.z[which] = z
-        c = min(self.loss.K, size) / size
-        total = 0.0
-        for row in rows:
-            p = [value / z for value in row]
-            total -= math.log(p[0] / (p[0] + c)) + sum(math.log(c / (q + c)) for q in p[1:])
-        return total / len(anchors)
-
-    def __call__(self, s, t, target, index, training=True):
-        s, t = projected(self.loss.student_head, s), projected(self.loss.teacher_head, t)
-        target, index = target.tolist(), index.tolist()
-        value = self.side(s, self.banks[1], t, target, index, 0, training)
-        value += self.side(t, self.banks[0], s, target, index, 1, training)
-        if training:
-            m = self.loss.momentum
-            for n, i in enumerate(index):
-                for bank, new in zip(self.banks, (s[n], t[n]), strict=True):
-                    bank[i] = unit(m * bank[i] + (1 - m) * new) if self.labels[i] >= 0 else new
-                self.labels[i] = target[n]
-        return value
-
-
-def built(**settings):
-    torch.manual_seed(0)
-    loss = CRD(**({"dim": DIM} | settings))
-    loss.build((N, D_S), (N, D_T), num_samples=SAMPLES)
-    return loss
-
-
-def batch(step, n=N):
-    generator = torch.Generator().manual_seed(100 + step)
-    index = torch.randperm(SAMPLES, generator=generator)[:n]
-    s, t = torch.randn(n, D_S, generator=generator), torch.randn(n, D_T, generator=generator)
-    return s, t, index % 3, index
-
-
-def state(loss):
-    return {name: value.clone() for name, value in loss.state_dict().items()}
 
 
 def test_equals_the_formula_over_several_steps():
@@ -262,32 +189,6 @@ def test_a_bank_full_of_one_class_has_no_negatives():
     assert loss(s, t, target, index).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_needs_indices():
-    with pytest.raises(ValueError, match="a memory bank needs a dataset with stable indices"):
-        CRD().build((2, 3), (2, 3), None)
-    with pytest.raises(ValueError, match=r"teacher_embedding must have shape \(N, D\), got \(2, 3, 4\)"):
-        CRD().build((2, 3), (2, 3, 4), 5)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({0: torch.randn(N - 1, D_S)}, "same samples, got 5 and 6"),
-        ({0: torch.randn(N, 2, D_S)}, r"student_embedding must have shape \(N, D\), got \(6, 2, 5\)"),
-        ({1: torch.randn(D_T)}, r"teacher_embedding must have shape \(N, D\), got \(4,\)"),
-        ({2: torch.zeros(1, dtype=torch.int64)}, r"target must have shape \(6,\), one value per sample, got \(1,\)"),
-        ({3: torch.zeros(1, dtype=torch.int64)}, r"index must have shape \(6,\), one value per sample, got \(1,\)"),
-        ({3: torch.zeros(N, 1, dtype=torch.int64)}, r"index must have shape \(6,\), .* got \(6, 1\)"),
-    ],
-)
-def test_bad_shapes_leave_the_bank_alone(change, message):
-    loss = built()
-    before = state(loss)
-    with pytest.raises(ValueError, match=message):
-        loss(*(change.get(i, value) for i, value in enumerate(batch(0))))
-    assert all(torch.equal(before[name], value) for name, value in loss.state_dict().items())
-
-
 def test_least_where_the_sides_agree():
     """Of all students, the one that repeats the teacher costs least: every other bank row is another sample's."""
     loss = CRD(dim=8, tau=0.3)
@@ -300,30 +201,6 @@ def test_least_where_the_sides_agree():
     for seed in range(5):
         noise = 0.3 * torch.randn(8, 8, generator=torch.Generator().manual_seed(seed))
         assert loss(t + noise, t, target, target).item() > least
-
-
-@pytest.mark.parametrize("bad", [SAMPLES, -1])
-def test_an_index_out_of_range_is_no_silent_crash(bad):
-    loss = built()
-    before = state(loss)
-    s, t, target, index = batch(0)
-    with pytest.raises((IndexError, RuntimeError), match="out of range"):
-        loss(s, t, target, torch.cat([index[:-1], torch.tensor([bad])]))
-    assert all(torch.equal(before[name], value) for name, value in loss.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"K": 0}, "K must be an integer of at least 1, got 0"),
-        ({"dim": 0}, "dim must be an integer of at least 1, got 0"),
-        ({"tau": 0}, "tau must be a finite number above 0, got 0"),
-        ({"momentum": 1}, r"momentum must lie in \[0, 1\), got 1"),
-    ],
-)
-def test_bad_values(settings, message):
-    with pytest.raises(ValueError, match=message):
-        CRD(**settings)
 
 
 def test_half_precision_and_autocast():
@@ -350,11 +227,6 @@ def test_bfloat16_banks():
     for _ in range(2):
         assert torch.isfinite(loss(s.bfloat16(), t.bfloat16(), target, index))
     assert loss.student_bank.dtype == torch.bfloat16
-
-
-def test_nce_needs_noise():
-    with pytest.raises(ValueError, match="noise must be a finite number above 0, got 0"):
-        nce_loss(torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool), torch.tensor(0.0), 0)
 
 
 def test_compiles_into_one_graph():
