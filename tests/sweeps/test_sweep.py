@@ -53,6 +53,17 @@ def test_progress_is_shown_after_each_job(undisturbed):
     assert " left" not in lines[-1]
 
 
+def test_a_value_that_follows_a_key_which_is_not_there_is_the_failure_of_its_jobs(place):
+    alphas = ("kd.T=2", "kd.alpha=${x}0,0.5", "trainer.max_epochs=1", "hydra.sweep.dir=follows")
+    done = command("-m", *JOB, *alphas, cwd=place)
+    assert done.returncode == 1
+    assert "Warning" not in done.stderr
+    assert "1 failed of 2 jobs" in done.stderr
+    failure = json.loads((place / "follows" / "0" / "failure.json").read_text())
+    assert failure["reason"] == "kd.alpha follows x, which there is not: give kd.alpha a value"
+    assert [*summaries(place / "follows")] == ["1"]
+
+
 def test_the_teacher_is_trained_once(undisturbed):
     _, sweep = undisturbed
     assert [report["teacher"]["origin"] for report in summaries(sweep).values()] == ["trained", *["found"] * 3]

@@ -109,11 +109,12 @@ class SweepRecord(Callback):
         sweep = Path(os.path.relpath(config.hydra.sweep.dir))
         sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
         command = command_line.record(sys.argv[1:])
+        given: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # a value may name no key
         if "n_trials" not in sweeper:  # several commands may share a search
             try:
                 refusal = f"{sweep} is being run by another command: wait for it, or stop it first"
                 _lock = run_lock.acquire(sweep / LOCK_FILE, refusal)
-                check_same_jobs(sweep, grid(list(config.hydra.overrides.task), sweeper) or [])
+                check_same_jobs(sweep, grid(given, sweeper) or [])
             except UserError as error:
                 raise SweepRefused(str(error)) from error
         try:
