@@ -78,8 +78,8 @@ def summaries(sweep):
 def epochs(sweep, job):
     """Every epoch of the student that the log of a job tells of."""
     log = (sweep / f".submitit/{identity(sweep / str(job))}_0_log.out").read_text()
-    of_student = log.partition("training student resnet8\n")[2]  # the line of its first start, not "… from epoch 3"
-    return [int(number) for number in re.findall(r"^epoch (\d+)/", of_student, re.M)], log
+    _, *of_student = re.split(r"^training student resnet8(?: from epoch \d+)?\n", log, maxsplit=1, flags=re.M)
+    return [int(number) for part in of_student for number in re.findall(r"^epoch (\d+)/", part, re.M)], log
 
 
 @pytest.fixture(scope="module")
