@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import Dataset, RandomSampler, SequentialSampler
 from torchvision import transforms
 
-from benchmarks import task
+from benchmarks import peer_config, task
 from benchmarks.player import Player
 
 
@@ -50,35 +50,17 @@ def box(given: dict[str, Any], device: torch.device) -> Any:
         "val": Images(folder, "val", transforms.Compose(scale)),
         "test": Images(folder, "test", transforms.Compose(scale)),
     }
-    path = {"student_module_path": ".", "student_module_io": "output"}
-    path |= {"teacher_module_path": ".", "teacher_module_io": "output"}
-    loss = {"key": "KDLoss", "kwargs": {**path, "temperature": task.T, "alpha": task.ALPHA, "reduction": "batchmean"}}
-    model: dict[str, Any] = {
-        "forward_proc": "forward_batch_only",
-        "sequential": [],
-        "wrapper": None,
-        "frozen_modules": [],
-    }
-
-    def loader(split: str, sampler: Any) -> dict[str, Any]:
-        kwargs = {"batch_size": task.BATCH, "num_workers": workers, "pin_memory": device.type == "cuda"}
-        kwargs["drop_last"] = False
-        return {"dataset_id": split, "sampler": {"class_or_func": sampler, "kwargs": {}}, "kwargs": kwargs}
-
+    batches = {"batch_size": task.BATCH, "num_workers": workers, "pin_memory": device.type == "cuda"}
     config = {
         "num_epochs": given["epochs"],
-        "train_data_loader": loader("train", RandomSampler),
-        "val_data_loader": loader("val", SequentialSampler),
-        "teacher": {**model, "requires_grad": False},
-        "student": {**model, "requires_grad": True},
+        "train_data_loader": peer_config.loader("train", RandomSampler, **batches, drop_last=False),
+        "val_data_loader": peer_config.loader("val", SequentialSampler, **batches, drop_last=False),
+        **peer_config.models("forward_batch_only"),
         "optimizer": {
             "key": "SGD",
             "kwargs": {"lr": task.LR, "momentum": task.MOMENTUM, "weight_decay": task.DECAY},
         },
-        "criterion": {
-            "key": "WeightedSumLoss",
-            "kwargs": {"sub_terms": {"kd": {"criterion": loss, "weight": 1.0}}},
-        },
+        "criterion": peer_config.criterion(".", task.T, task.ALPHA),
     }
     teacher = task.teacher(folder).to(device)
     torch.manual_seed(0)

@@ -34,8 +34,8 @@ def _over(group: Mapping[str, Any], side: str, other: str) -> list[float]:
     return [a / b for a, b in zip(rates(group, side), rates(group, other), strict=True)]
 
 
-def _memory(kind: str) -> Callable[[Mapping[str, Any]], list[float]]:
-    return lambda group: [group["peak"]["ours"][kind] / group["peak"]["peer"][kind]]
+def _memory(kind: str, side: str = "ours") -> Callable[[Mapping[str, Any]], list[float]]:
+    return lambda group: [group["peak"][side][kind] / group["peak"]["peer"][kind]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +95,6 @@ def _together(side: str) -> Callable[[Mapping[str, Any]], list[float]]:
     return lambda group: _over(group, side, "one") if side in group["turns"] else []
 
 
-def _text_memory(group: Mapping[str, Any]) -> list[float]:
-    return [group["peak"]["live"]["process"] / group["peak"]["peer"]["process"]]
-
-
 ANYWHERE = ("cuda", "cpu")
 ROWS = (
     Row("live teacher, images/s over torchdistill", "live", lambda g: _over(g, "ours", "peer"), ">=",
@@ -123,7 +119,7 @@ ROWS = (
         lambda g: _over(g, "cached", "peer-batch"), ">=", {}),
     Row("texts: a step with a cached teacher over a plain step of the student", "texts",
         lambda g: _over(g, "alone", "cached"), "<=", dict.fromkeys(ANYWHERE, 1.05), digits=3),
-    Row("texts: peak memory of the process over torchdistill's", "texts", _text_memory, "<=",
+    Row("texts: peak memory of the process over torchdistill's", "texts", _memory("process", "live"), "<=",
         dict.fromkeys(ANYWHERE, 1.1)),
     Row("several students in one process under a live teacher pass, students × images/s over one with a free cache",
         "together", _together("live"), ">=", {}),

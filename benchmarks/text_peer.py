@@ -23,7 +23,7 @@ from transformers import (
     default_data_collator,
 )  # fmt: skip
 
-from benchmarks import text_task as task
+from benchmarks import peer_config, text_task as task
 from benchmarks.player import Player
 
 
@@ -46,41 +46,19 @@ def box(folder: Path, padded: bool, device: torch.device) -> Any:
     labels = student.config.label2id
     data = {split: samples(folder, split, tokenizer, labels, padded) for split in task.SPLITS}
     register_collate_func(default_data_collator if padded else DataCollatorWithPadding(tokenizer), key="collate")
-    layer = {"student_module_path": "classifier", "student_module_io": "output"}
-    layer |= {"teacher_module_path": "classifier", "teacher_module_io": "output"}
-    loss = {"key": "KDLoss", "kwargs": {**layer, "temperature": task.T, "alpha": task.ALPHA, "reduction": "batchmean"}}
-    hook = {"forward_hook": {"input": [], "output": ["classifier"]}}
-    model: dict[str, Any] = {
-        "forward_proc": "forward_batch_only_as_kwargs",
-        "sequential": [],
-        "wrapper": None,
-        "frozen_modules": [],
-        **hook,
-    }
-
-    def loader(split: str, sampler: Any) -> dict[str, Any]:
-        kwargs = {"batch_size": task.BATCH, "num_workers": 0}
-        return {
-            "dataset_id": split,
-            "sampler": {"class_or_func": sampler, "kwargs": {}},
-            "collate_fn": "collate",
-            "requires_supp": False,
-            "kwargs": kwargs,
-        }
-
+    batches: dict[str, Any] = {"collate": "collate", "batch_size": task.BATCH, "num_workers": 0}
     config = {
         "num_epochs": 1000,
-        "train_data_loader": loader("train", RandomSampler),
-        "val_data_loader": loader("val", SequentialSampler),
-        "teacher": {**model, "requires_grad": False},
-        "student": {**model, "requires_grad": True},
+        "train_data_loader": peer_config.loader("train", RandomSampler, **batches),
+        "val_data_loader": peer_config.loader("val", SequentialSampler, **batches),
+        **peer_config.models("forward_batch_only_as_kwargs", "classifier"),
         "optimizer": {"key": "AdamW", "kwargs": {"lr": task.LR, "weight_decay": 0.0}, "max_grad_norm": task.CLIP},
         "scheduler": {
             "key": "LinearLR",
             "kwargs": {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 100_000},
             "scheduling_step": 1,
         },
-        "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"kd": {"criterion": loss, "weight": 1.0}}}},
+        "criterion": peer_config.criterion("classifier", task.T, task.ALPHA),
     }
     made = DistillationBox(teacher.to(device), student.to(device), data, config, device, None, False, 1)
     made.teacher_model.eval()

@@ -3,7 +3,6 @@
 import copy
 import io
 
-import lightning
 import pytest
 import torch
 from torch import nn
@@ -11,12 +10,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import distill
+from quiet_trainer import WARNINGS, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers",
-    "ignore:.*callbacks used to create the checkpoint",
-    "ignore:.*have no .val_dataloader",
-)
+pytestmark = WARNINGS
 
 
 class Net(nn.Module):
@@ -39,11 +35,6 @@ def pairs(n=96, classes=3):
 
 def loader(**kwargs):
     return DataLoader(pairs(), batch_size=16, **kwargs)
-
-
-def trainer(**kwargs):
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    return lightning.Trainer(**{"max_epochs": 1, "enable_model_summary": False, **quiet, **kwargs})
 
 
 @pytest.fixture(autouse=True)

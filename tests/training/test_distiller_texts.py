@@ -2,24 +2,15 @@
 
 import copy
 
-import lightning
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 import distill
+from quiet_trainer import WARNINGS, trainer
 from text_models import batch, save_model
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers",
-    "ignore:.*callbacks used to create the checkpoint",
-    "ignore:.*have no .val_dataloader",
-)
-
-
-def trainer(**kwargs):
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    return lightning.Trainer(**{"max_epochs": 1, "enable_model_summary": False, **quiet, **kwargs})
+pytestmark = WARNINGS
 
 
 @pytest.fixture(autouse=True)

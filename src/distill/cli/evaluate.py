@@ -9,6 +9,7 @@ from typing import Any
 
 from distill.cli.commands import launch
 from distill.config import own_code, trust
+from distill.config.key_sets import COLUMNS
 from distill.config.options import arg
 from distill.evaluation.results import EvaluationResults
 from distill.evaluation.run_folder import RunFolder
@@ -28,7 +29,6 @@ Writes evaluation.json and report.html into the run's folder.
 SPLITS = ("test", "val", "train")
 BROKEN = ("error", "skip")
 MAPS = ("tsne", "pca", "none")
-COLUMNS = ("image", "text", "text_pair", "label")
 OF_OTHER_DATA = ("root", "config_dir", "on_broken", *COLUMNS)
 
 
@@ -117,6 +117,23 @@ def _check_root(path: Path, root: str | None) -> None:
         raise UserError(f"{path} is of root={other}: choose another output=, or overwrite=true")
 
 
+def _data(options: Options, run: Any) -> Any:
+    """The run's data, or the others that the options name."""
+    from distill.evaluation.data import OtherData, other_data
+
+    if options.data is None:
+        return run.data
+    asked = OtherData(
+        name=options.data,
+        root=options.root,
+        split=options.split,
+        config_dir=options.config_dir,
+        on_broken=options.on_broken,
+        columns={key: value for key in COLUMNS if (value := getattr(options, key)) is not None},
+    )
+    return other_data(run, asked)
+
+
 def evaluate(options: Options) -> None:
     """Evaluates, writes evaluation.json and report.html, prints the table.
 
@@ -136,7 +153,6 @@ def evaluate(options: Options) -> None:
     claim(files, options.overwrite)
     if not options.overwrite:
         _check_root(files[0], options.root)
-    from distill.evaluation.data import OtherData, other_data
     from distill.evaluation.evaluate import Subject, evaluate as evaluate_models
     from distill.evaluation.reporting.page import page
     from distill.evaluation.reporting.table import show
@@ -152,15 +168,16 @@ def evaluate(options: Options) -> None:
             _ = run.teacher
         except UserError as error:
             raise UserError(f"{error} (teacher=false evaluates the student without it)") from error
-    if options.data is None:
-        data, name = run.data, run.summary.data.name
-    else:
-        columns = {key: value for key in COLUMNS if (value := getattr(options, key)) is not None}
-        asked = (options.data, options.root, options.split, options.config_dir, options.on_broken, columns)
-        data, name = other_data(run, OtherData(*asked)), options.data
-    is_own = options.data is None
-    asked_of = (options.split, options.batch_size, options.teacher, _root_path(options.root))
-    subject = Subject(run, baseline, data, is_own, name, *asked_of)
+    subject = Subject(
+        run=run,
+        baseline=baseline,
+        data=_data(options, run),
+        name=options.data or run.summary.data.name,
+        split=options.split,
+        batch_size=options.batch_size,
+        teacher=options.teacher,
+        root=_root_path(options.root),
+    )
     evaluation = evaluate_models(subject)
     _warn(evaluation.results)
     write_text(files[0], as_json(evaluation.results.as_json()))

@@ -23,6 +23,9 @@ NOT_THE_TEACHERS = (
     "enable_progress_bar", "enable_model_summary",
 )  # fmt: skip
 
+# Columns of the data's files that options of ``data`` and keys of ``evaluate`` name alike.
+COLUMNS = ("image", "text", "text_pair", "label")
+
 # Callbacks (class names) that only watch a training.
 WATCHING_CALLBACKS = (
     "ModelCheckpoint", "LearningRateMonitor", "TQDMProgressBar", "RichProgressBar", "DeviceStatsMonitor",

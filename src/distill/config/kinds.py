@@ -11,10 +11,9 @@ from distill.utils.hub import locate, locate_tokenizer
 
 OF_IMAGES = ("image", "image_size", "in_memory", "memory_gb", "augment", "transform", "mean", "std")
 OF_TEXTS = ("text", "text_pair", "tokenizer", "teacher_tokenizer", "max_length", "teacher_max_length")
-_TEXT_MODELS = ("hf_model", "bert_model", "from_teacher")
+_TEXT_MODELS = {"hf_model": "hf", "bert_model": "a BERT (bert_tiny, …)", "from_teacher": "from_teacher"}
 _OURS = "distill.models."
 _NAME = "<folder or name on the Hugging Face Hub>"
-_BERTS = {128: "bert_tiny", 256: "bert_mini", 512: "bert_small"}  # by their width
 _TAKE_TEXTS = "hf, from_teacher, bert_tiny, bert_mini and bert_small do"
 
 
@@ -66,8 +65,9 @@ def _model(key: str, node: Node, data: DataConfig) -> None:
     if data.kind == "text" and not takes_texts(node):
         raise UserError(f"{key}: {name} takes images, and data={data.name} has texts, which {_TAKE_TEXTS}")
     if data.kind == "images" and takes_texts(node):
-        option = {"hf_model": "hf", "bert_model": _BERTS.get(node.get("width", 0), name)}.get(name, name)
-        raise UserError(f"{key}: {option} takes texts, and data={data.name} has images: choose a model of images")
+        raise UserError(
+            f"{key}: {_TEXT_MODELS[name]} takes texts, and data={data.name} has images: choose a model of images"
+        )
 
 
 def _texts(cfg: TrainConfig) -> None:

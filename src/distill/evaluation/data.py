@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from distill.config import CONF
 from distill.config.compose import ERRORS, compose
 from distill.config.instantiate import instantiate
+from distill.config.key_sets import COLUMNS
 from distill.config.paths import quoted
 from distill.data import DataModule, ImageDataModule, Preprocess, Splits, TextDataModule, as_splits
 from distill.data.sources.text_files.lines import outside_training
@@ -20,7 +21,6 @@ from distill.evaluation.runs import Run
 from distill.training.load_data import data_module
 from distill.utils.errors import UserError, first_line, unknown_option
 
-COLUMNS = ("image", "text", "text_pair", "label")
 _ROOTS = {"texts": "file or folder", "csv": "file or folder", "image_folder": "folder", "parquet": "folder"}
 
 

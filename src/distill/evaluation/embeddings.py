@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scipy.stats import rankdata
 from torch import Tensor
 
 from distill.evaluation.results import MetricScores
 from distill.tasks.base import Task
+from distill.tasks.similarity import cosines
 from distill.training.roles import BASELINE, STUDENT, Role
 
 FEWEST = 4  # samples of which one can be placed otherwise
@@ -23,12 +25,6 @@ def reference(roles: Mapping[Role, Any]) -> Role:
 def scores(task: Task, output: Tensor, teacher: Tensor) -> MetricScores:
     """The task's metrics of embeddings (N, D) against the teacher's (N, E) of the same samples."""
     return MetricScores(task.measure(output, torch.zeros(len(output)), teacher=teacher), {})
-
-
-def cosines(embedding: Tensor) -> Tensor:
-    """Cosines of all pairs, float64 (M, M), for embeddings (M, D)."""
-    unit = F.normalize(embedding.double(), dim=1)
-    return unit @ unit.T
 
 
 def row_spearman(student: Tensor, teacher: Tensor) -> Tensor:
@@ -45,7 +41,7 @@ def row_spearman(student: Tensor, teacher: Tensor) -> Tensor:
     """
     others = ~torch.eye(len(student), dtype=torch.bool)
     ranks = [
-        cosines(each)[others].reshape(len(each), -1).argsort(dim=1, stable=True).argsort(1).double()
+        torch.from_numpy(rankdata(cosines(each)[others].reshape(len(each), -1).numpy(), axis=1))
         for each in (student, teacher)
     ]
     centred = [F.normalize(rank - rank.mean(1, keepdim=True), dim=1) for rank in ranks]

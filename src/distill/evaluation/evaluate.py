@@ -34,7 +34,6 @@ class Subject:
 
     Attributes:
         baseline: another run to compare with, as that of the student trained alone.
-        is_own: whether these are the run's own data.
         name: of the data.
         split: "test", "val" or "train".
         batch_size: None: the run's.
@@ -45,12 +44,16 @@ class Subject:
     run: Run
     baseline: Run | None
     data: DataModule[Any]
-    is_own: bool
     name: str
     split: str
     batch_size: int | None
     teacher: bool
     root: str | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether these are the run's own data."""
+        return self.data is self.run.data
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ class EntityF1(Metric):
     type changes, and at any I- or E- behind O; it ends before the next one, before O, and at the text's end.
 
     Positions whose target is −100 (special tokens, padding, all but the first part of a word) are left out before spans
-    are made. The counts TP, FP and FN, of each type its own, are sums over all
-    processes.
+    are made. TP, FP and FN are counted by type, and summed over all processes.
 
     Args:
         tags: the names of the classes, e.g. ["O", "B-PER", "I-PER"].

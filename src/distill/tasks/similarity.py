@@ -13,6 +13,12 @@ SAMPLES = 1000  # that are compared; a matrix of cosines has their square
 NEIGHBOURS = 10
 
 
+def cosines(embedding: Tensor) -> Tensor:
+    """Cosines of all pairs of N embeddings (N, D), float64 (N, N)."""
+    unit = F.normalize(embedding.double(), dim=1)
+    return unit @ unit.T
+
+
 def spearman_of_cosines(student: Tensor, teacher: Tensor) -> float:
     """Spearman's ρ between the cosines of all N (N − 1) / 2 pairs of samples; NaN where all cosines are equal.
 
@@ -23,10 +29,10 @@ def spearman_of_cosines(student: Tensor, teacher: Tensor) -> float:
     Source: representational similarity, Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008.
     """
     i, j = torch.triu_indices(len(student), len(student), offset=1)
-    cosines = [(F.normalize(e.double(), dim=1) @ F.normalize(e.double(), dim=1).T)[i, j] for e in (student, teacher)]
-    if any(len(c) < 2 or float(c.max() - c.min()) == 0 for c in cosines):
+    pairs = [cosines(embedding)[i, j] for embedding in (student, teacher)]
+    if any(len(c) < 2 or float(c.max() - c.min()) == 0 for c in pairs):
         return float("nan")
-    return float(spearmanr(*(c.numpy() for c in cosines)).statistic)
+    return float(spearmanr(*(c.numpy() for c in pairs)).statistic)
 
 
 def neighbour_overlap(student: Tensor, teacher: Tensor, k: int = NEIGHBOURS) -> float:
@@ -42,9 +48,8 @@ def neighbour_overlap(student: Tensor, teacher: Tensor, k: int = NEIGHBOURS) -> 
         return float("nan")
     near = []
     for embedding in (student, teacher):
-        unit = F.normalize(embedding.double(), dim=1)
-        cosines = (unit @ unit.T).fill_diagonal_(-2)
-        near.append(torch.zeros_like(cosines, dtype=torch.bool).scatter_(1, cosines.topk(k, dim=1).indices, True))
+        others = cosines(embedding).fill_diagonal_(-2)
+        near.append(torch.zeros_like(others, dtype=torch.bool).scatter_(1, others.topk(k, dim=1).indices, True))
     return float((near[0] & near[1]).sum() / (k * len(student)))
 
 

@@ -168,9 +168,10 @@ class Preparation:
         student = self.model(config, training=self.data.batch_size)
         student = wrap_student(cfg.kd.student_wrapper, student, teacher, data.example(4), cfg.channels_last)
         int8 = is_last and cfg.quantize is not None
-        eager, taught_by = int8 or not self.flows.has_teacher, teacher.model if teacher else None
-        sizes = (data.batch_size, cfg.trainer.max_epochs)
-        path = policy.choose(cfg, student, config.role.label, data, *sizes, taught_by, eager=eager)
+        path = policy.choose(
+            cfg, student, config.role.label, data, data.batch_size, cfg.trainer.max_epochs,
+            teacher.model if teacher else None, eager=int8 or not self.flows.has_teacher,
+        )  # fmt: skip
         log.debug(path.line)
         if is_last and cfg.init:
             load_weights(student.model, weights_of(cfg.init), student.model_info.name, student.without)
@@ -245,7 +246,7 @@ def prepare(
     cfg = schema.typed(config)
     raw: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     experiment = build_experiment(cfg, raw, data, folder, callbacks_of)
-    threads.settle(cfg.threads, config, experiment)
+    threads.settle(cfg.threads, experiment)
     return experiment
 
 

@@ -5,7 +5,7 @@ import os
 import time
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from distill.config.command_line import read_yaml
 from distill.training.plan import Experiment, TrainingStage
@@ -70,14 +70,13 @@ def choose(experiment: Experiment) -> tuple[int, str]:
     return share if several * GAIN < one else 1, f"{1e3 * one:.0f} ms a step with one, {1e3 * several:.0f} with {share}"
 
 
-def settle(configured: int | None, config: DictConfig, experiment: Experiment) -> None:
+def settle(configured: int | None, experiment: Experiment) -> None:
     """Sets the number of CPU threads; the run's folder keeps what was chosen, as it changes bits."""
     count, why = (configured, "as asked") if configured else choose(experiment)
     torch.set_num_threads(count)
     log.debug(f"threads: {count} ({why})")
-    OmegaConf.update(config, "threads", count)
     file = experiment.folder / "config.yaml"
     if not configured and is_rank_zero() and file.is_file():
-        recorded = OmegaConf.create(read_yaml(file))  # config holds more, which a resumed run settles anew
+        recorded = OmegaConf.create(read_yaml(file))  # without what a resumed run settles anew
         recorded["threads"] = count
         write_text(file, OmegaConf.to_yaml(recorded))

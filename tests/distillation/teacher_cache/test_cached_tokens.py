@@ -3,22 +3,13 @@
 import torch
 from torch import nn
 
-from cached_teachers import INDEX, C, cached
+from cached_teachers import INDEX, C, Counted, cached
 from distill.data import Batch
 
 
-class Tagger(nn.Module):
+def tagger():
     """Logits (N, L, C) of tokens."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.table = nn.Embedding(100, C)
-        self.seen = 0
-
-    def forward(self, inputs):
-        self.seen += len(inputs["input_ids"])
-        return self.table(inputs["input_ids"])
+    return Counted(lambda: nn.Embedding(100, C))
 
 
 def test_logits_of_tokens_are_stored_whatever_the_length_of_a_batch(tmp_path):
@@ -26,17 +17,17 @@ def test_logits_of_tokens_are_stored_whatever_the_length_of_a_batch(tmp_path):
         ids = (INDEX[order, None] + torch.arange(length)) % 100
         return Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, INDEX[order] % C, INDEX[order])
 
-    first = cached(tmp_path, Tagger(), cycle=1, length=6)
+    first = cached(tmp_path, tagger(), cycle=1, length=6)
     written = [first(texts(4, [0, 1, 2])), first(texts(6, [3, 4, 5]))]
     first.flush()
-    second = cached(tmp_path, Tagger(), cycle=1, length=6)
+    second = cached(tmp_path, tagger(), cycle=1, length=6)
     read = [second(texts(4, [2, 0, 1])), second(texts(6, [3, 4, 5]))]
     assert second.model.seen == 3  # the first batch, again
     assert torch.equal(read[0].logits, written[0].logits[[2, 0, 1]])
     assert torch.equal(read[1].logits, written[1].logits)
     assert read[0].logits.shape == (3, 4, C)
     assert second.drift < 1e-3
-    third = cached(tmp_path, Tagger(), cycle=1, length=6)  # in another company, where padding is longer
+    third = cached(tmp_path, tagger(), cycle=1, length=6)  # in another company, where padding is longer
     padded = texts(6, [0, 3, 1])
     padded.inputs["attention_mask"][:, 4:] = torch.tensor([[0, 0], [1, 1], [0, 0]])
     third(padded)

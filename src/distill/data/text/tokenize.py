@@ -67,9 +67,10 @@ class TextTokenizer:
         others = (whole.pad_token_id, whole.cls_token_id, whole.sep_token_id, whole.bos_token_id, whole.eos_token_id)
         if unknown is None or unknown in others:
             return 0.0
-        counts = torch.zeros(self.size, dtype=torch.int64)
+        size = self.size
+        counts = torch.zeros(size, dtype=torch.int64)
         for part in torch.split(ids, _IDS):
-            counts += torch.bincount(part, minlength=self.size)
+            counts += torch.bincount(part, minlength=size)
         counts[[*special]] = 0
         return float(counts[unknown] / counts.sum().clamp(min=1))
 

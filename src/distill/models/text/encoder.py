@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Output = Literal["text", "tokens", "embedding"]
-_OTHER_HEADS = ("TokenClassification", "QuestionAnswering", "MultipleChoice", "NextSentencePrediction", "MaskedLM",
-                "CausalLM", "PreTraining", "ConditionalGeneration")  # fmt: skip
 OUTPUTS = ("text", "tokens", "embedding")
 
 
@@ -151,7 +149,7 @@ def called_with_dicts(model: Any, name: str) -> Any:
     takes = "distill.Distiller takes models that classify texts (AutoModelForSequenceClassification)"
     if not hasattr(model, "classifier") and not cls and head.endswith("Model"):
         raise UserError(f"{name}, a {head}, has no head: {takes}")
-    if cls and head.endswith(_OTHER_HEADS):
+    if cls and (head == "TokenClassification" or not head.endswith("Classification")):
         raise UserError(f"{name} is a {cls}For{head}: {takes}; distill.train has other tasks, as task=tokens")
     if head == "SequenceClassification" and model.config.num_labels == 1:
         raise UserError(f"{name} has one output, a number: {takes}; distill.train has task=regression")
