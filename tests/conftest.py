@@ -1,5 +1,6 @@
 """Shared by all tests: one thread, as small tensors wait longer than they compute; a browser, for pages."""
 
+import logging
 import random
 import shutil
 import sys
@@ -23,8 +24,15 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def messages():
-    """Messages are shown as the commands show them."""
+    """Messages are shown as the commands show them; a log file that Hydra has opened is closed again.
+
+    A file that stays open is collected during some later test, which then fails for the ResourceWarning.
+    """
     setup_logging()
+    yield
+    for handler in [handler for handler in logging.root.handlers if isinstance(handler, logging.FileHandler)]:
+        logging.root.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="module")
