@@ -16,4 +16,4 @@ def findings():
     findings = Findings()
     yield findings
     assert not findings.faults, findings.faults
-    assert findings.trials
+    assert findings.parts

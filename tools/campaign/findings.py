@@ -2,9 +2,34 @@
 
 import json
 import sys
-from collections import Counter
-from dataclasses import dataclass, field
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+Fault = tuple[str, list[str]]
+
+
+@dataclass
+class Part:
+    """A campaign, or one of its works.
+
+    Attributes:
+        arguments: of the command line.
+        trials: their number.
+        disturbances: kills, failed writes, damaged files: their number.
+        right: trials that were.
+        seconds: from the part before to its last trial.
+        ended: False: stopped before its last trial.
+        faults: of each trial that went wrong, what was tried and what was wrong.
+    """
+
+    arguments: str = ""
+    trials: int = 0
+    disturbances: int = 0
+    right: int = 0
+    seconds: float = 0.0
+    ended: bool = False
+    faults: list[Fault] = field(default_factory=list)
 
 
 @dataclass
@@ -12,38 +37,53 @@ class Findings:
     """Trials, and those of them that went wrong.
 
     Attributes:
-        trials: their number by campaign.
-        events: kills, failed writes, damaged files: their number by campaign.
-        faults: of each trial that went wrong, the campaign, what was tried and what was wrong.
+        arguments: of the command line.
+        parts: by campaign, or by campaign and work: ``writes export``.
         quiet: print no line per trial.
     """
 
-    trials: Counter[str] = field(default_factory=Counter)
-    events: Counter[str] = field(default_factory=Counter)
-    faults: list[tuple[str, str, list[str]]] = field(default_factory=list)
+    arguments: str = ""
+    parts: dict[str, Part] = field(default_factory=dict)
     quiet: bool = False
+    _last: float = field(default_factory=time.monotonic)
 
-    def add(self, campaign: str, tried: str, problems: list[str], events: int = 1) -> None:
-        """Counts a trial."""
-        self.trials[campaign] += 1
-        self.events[campaign] += events
+    @property
+    def faults(self) -> list[Fault]:
+        """Of all parts."""
+        return [fault for part in self.parts.values() for fault in part.faults]
+
+    def add(self, campaign: str, tried: str, problems: list[str], events: int = 1, work: str | None = None) -> None:
+        """Counts a trial, of a work if the campaign has some."""
+        name = f"{campaign} {work}" if work else campaign
+        part = self.parts.setdefault(name, Part(self.arguments))
+        now = time.monotonic()
+        part.seconds, self._last = round(part.seconds + now - self._last, 1), now
+        part.trials, part.disturbances = part.trials + 1, part.disturbances + events
+        part.right += not problems
         if problems:
-            self.faults.append((campaign, tried, problems))
+            part.faults.append((tried, problems))
         if not self.quiet:
             outcome = f"FAULT: {'; '.join(problems[:3])}" if problems else "right"
-            print(f"{campaign} {self.trials[campaign]}: {tried}: {outcome}", file=sys.stderr, flush=True)
+            print(f"{name} {part.trials}: {tried}: {outcome}", file=sys.stderr, flush=True)
+
+    def ended(self, campaign: str) -> None:
+        """The last trial of all its parts is done."""
+        for name, part in self.parts.items():
+            part.ended |= name.split(" ")[0] == campaign
 
     def table(self) -> str:
-        """A line per campaign, in Markdown."""
-        wrong = Counter(campaign for campaign, _, _ in self.faults)
-        lines = ["| campaign | trials | disturbances | right |", "| --- | --- | --- | --- |"]
-        for name, count in self.trials.items():
-            lines.append(f"| {name} | {count} | {self.events[name]} | {count - wrong[name]} |")
+        """A line per part, in Markdown."""
+        lines = ["| campaign | trials | disturbances | right | seconds |", "| --- | --- | --- | --- | --- |"]
+        for name, part in self.parts.items():
+            stopped = "" if part.ended else ", stopped"
+            lines.append(
+                f"| {name}{stopped} | {part.trials} | {part.disturbances} | {part.right} | {part.seconds:.0f} |"
+            )
         return "\n".join(lines)
 
     def write(self, path: Path) -> None:
-        """All of it as JSON."""
+        """All of it as JSON, beside the parts of earlier calls that the file has already."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        faults = [{"campaign": c, "tried": tried, "problems": problems} for c, tried, problems in self.faults]
-        content = {"trials": self.trials, "disturbances": self.events, "faults": faults}
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        before = json.loads(path.read_text()) if path.is_file() else {}
+        parts = {name: asdict(part) for name, part in self.parts.items()}
+        path.write_text(json.dumps(before | parts, indent=1) + "\n")

@@ -43,7 +43,7 @@ def trial(bench: Bench, work: Work, most: int | None, at_random: random.Random, 
     done = bench.call(work, at)
     problem = done.complaint or done.error
     problems = [problem] if problem else [f"differs: {key}" for key in bench.wrong(work, at)]
-    findings.add("kills", f"{work.name}, killed at {', '.join(instants) or 'no instant'}", problems, len(instants))
+    findings.add("kills", f"killed at {', '.join(instants) or 'no instant'}", problems, len(instants), work.name)
     shutil.rmtree(at)
     return len(instants)
 

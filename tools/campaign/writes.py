@@ -39,7 +39,7 @@ def trial(bench: Bench, work: Work, what: str, disturb: Callable[[], None], find
         problems.append(f"done again: {done.complaint or done.error}")
     else:
         problems += [f"done again, differs: {key}" for key in bench.wrong(work, at)]
-    findings.add("writes", f"{work.name}, {what}", problems)
+    findings.add("writes", what, problems, work=work.name)
     shutil.rmtree(at)
 
 
