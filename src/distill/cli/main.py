@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "predictions for images or texts by the student of a finished run",
     "methods": "lists what kd= takes, with a line each",
     "table": "several runs as one Markdown table; mean ± std over seeds",
+    "doctor": "says what this machine and this installation have: devices, cores, extras, room on the disk",
 }
 
 
@@ -36,6 +37,6 @@ def main() -> None:
             show(usage(program))
             return
         if command not in COMMANDS:
-            fail(f"there is no command '{command}'; {nearest(command, COMMANDS)}")
+            fail(f"there is no command '{command}'; {nearest(command, COMMANDS, shown=len(COMMANDS))}")
         sys.argv = [f"{program} {command}", *arguments]
         import_module(f"distill.cli.{command}").main()

@@ -15,6 +15,13 @@ HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # what autocas
 SMALL_STEP = 1e9  # multiply-accumulates of a training step, below which casting costs more than bf16 saves on a CPU
 
 
+def cpu_bf16() -> str | None:
+    """The CPU's instructions that compute in bf16; None: it has none, and bf16 is slower than float32."""
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    return "AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else None
+
+
 def choose(
     accelerator: str, model: nn.Module, step: float, inputs: Mapping[str, tuple[int, ...]] | None = None
 ) -> tuple[str, str]:
@@ -35,8 +42,7 @@ def choose(
         return ("bf16-mixed", "the GPU has bf16") if has else ("32-true", "the GPU has no bf16")
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return "32-true", "mps"
-    amx = torch.cpu._is_amx_tile_supported()
-    if not (amx or torch.cpu._is_avx512_bf16_supported()):
+    if (units := cpu_bf16()) is None:
         return "32-true", "the CPU has no bf16 units"
     if step < SMALL_STEP:
         return "32-true", "its step is too small for bf16 to pay"
@@ -44,7 +50,7 @@ def choose(
         return "32-true", "its grouped convolutions are slower in bf16 on a CPU"
     if any(_skips_map(module, (inputs or {}).get(path, ())) for path, module in model.named_modules()):
         return "32-true", "bf16 on a CPU gives a convolution wrong gradients whose stride exceeds its map"
-    return "bf16-mixed", f"the CPU has {'AMX' if amx else 'AVX512-BF16'}"
+    return "bf16-mixed", f"the CPU has {units}"
 
 
 def _skips_map(module: nn.Module, shape: tuple[int, ...]) -> bool:

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+from distill.utils.cgroup import cpu_quota
 from distill.utils.errors import UserError
 
 T = TypeVar("T")
@@ -45,6 +46,15 @@ def is_rank_zero() -> bool:
 
 
 def usable_cores() -> int:
+    """Number of CPU cores that this process can keep busy: those it may run on, and no more than its cgroup's quota.
+
+    A quota is rounded down, but to 1: threads that wait for one another all wait for the one that is held back.
+    """
+    quota = cpu_quota()
+    return allowed_cores() if quota is None else max(1, min(allowed_cores(), int(quota)))
+
+
+def allowed_cores() -> int:
     """Number of CPU cores that this process may run on (its affinity mask, where the system has one)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
