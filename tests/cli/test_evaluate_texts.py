@@ -13,6 +13,7 @@ import torch
 
 import distill
 from distill.cli.evaluate import Options, evaluate
+from distill.evaluation.data import OtherData, other_data
 from distill.evaluation.runs import Run
 from distill.models.outputs import Outputs
 from distill.tasks.similarity import SimilarityMetrics
@@ -143,6 +144,23 @@ def test_columns_that_are_called_otherwise(text_run, tmp_path):
         other(text_run("regression"), tmp_path, path)
 
 
+def test_files_in_an_encoding(text_run, tmp_path):
+    """That of the training files, or the one that is named; of a table without a first line of names as in training."""
+    made = [{"text": row["text"] + " ÿ", "label": row["label"]} for row in rows("classification", 12)]
+    expected = other(text_run("classification"), tmp_path, write_jsonl(tmp_path / "same.jsonl", made))
+    lines = [f"{row['label']},{row['text']}\n" for row in made]
+    (tmp_path / "old.csv").write_text("label,text\n" + "".join(lines), encoding="cp1252")
+    with pytest.raises(UserError, match=r"the text is no UTF-8 \(byte 0xff; encoding= names another\)"):
+        other(text_run("classification"), tmp_path, tmp_path / "old.csv")
+    named = other(text_run("classification"), tmp_path, tmp_path / "old.csv", encoding="cp1252")
+    assert student(named)["confusion"] == student(expected)["confusion"]
+    (tmp_path / "bare.csv").write_text("".join(lines), encoding="cp1252")
+    run = Run(text_run("classification"))
+    run.settings.data.source.update(encoding="cp1252", columns=["label", "text"])
+    found = other_data(run, OtherData("text", str(tmp_path / "bare.csv"), "test")).loaded.splits["test"].dataset
+    assert [found.text(row) for row in range(len(found))] == [row["text"] for row in made]
+
+
 def test_texts_are_cut_where_the_runs_were(text_run, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     made = [{"text": row["text"] + " fast" * 40, "label": row["label"]} for row in rows("classification", 8)]
@@ -200,7 +218,8 @@ def test_advice_is_of_the_command(text_run, tmp_path):
     for options, message in {
         ("text", None): "data=text needs root=<file or folder>",
         ("csv", None): "data=csv needs root=<file or folder>",
-        ("text", str(tmp_path / "a.csv")): f"data=text: {tmp_path / 'a.csv'} is text in UTF-16: save it as UTF-8",
+        ("text", str(tmp_path / "a.csv")): f"data=text: {tmp_path / 'a.csv'} is text in UTF-16: save it as UTF-8, or set "
+        "encoding=utf-16",
     }.items():
         with pytest.raises(UserError) as caught:
             judged(text_run("classification"), tmp_path, data=options[0], root=options[1])

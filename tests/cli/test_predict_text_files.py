@@ -36,11 +36,11 @@ def test_a_text_per_line(tmp_path):
     samples = read(tmp_path / "in.txt")
     assert texts(samples) == [(1, "one cat"), (4, "two\tcats"), (6, "last")]
     assert errors(samples) == [
-        (2, "the text is empty"), (3, "the text is empty"), (5, "the text is no UTF-8 (byte 0xff)")
+        (2, "the text is empty"), (3, "the text is empty"), (5, "the text is no UTF-8 (byte 0xff; encoding= names another)")
     ]  # fmt: skip
     stdin = read("-", stdin=[b"one\n", b"\xfe\n"])
     assert described(stdin[0]) == {"file": "stdin", "line": 1, "text": "one"}
-    assert errors(stdin) == [(2, "the text is no UTF-8 (byte 0xfe)")]
+    assert errors(stdin) == [(2, "the text is no UTF-8 (byte 0xfe; encoding= names another)")]
 
 
 def test_pairs_have_a_tab_between(tmp_path):
@@ -104,10 +104,12 @@ def test_files_that_are_no_text_or_in_another_encoding(tmp_path):
         with pytest.raises(UserError, match=r"a\.\w+ is no text file$"):
             read(tmp_path / name)
         (tmp_path / name).write_text("text\nx\n", encoding="utf-16")
-        with pytest.raises(UserError, match=r"is text in UTF-16: save it as UTF-8$"):
+        with pytest.raises(UserError, match=r"is text in UTF-16: save it as UTF-8, or set encoding=utf-16$"):
             read(tmp_path / name)
     (tmp_path / "b.txt").write_bytes(binary)
-    assert errors(read(tmp_path)) == [(None, "it is text in UTF-16: save it as UTF-8"), (None, "it is no text file")]
+    assert errors(read(tmp_path)) == [
+        (None, "it is text in UTF-16: save it as UTF-8, or set encoding=utf-16"), (None, "it is no text file")
+    ]  # fmt: skip
     (tmp_path / "c.csv").write_text("a,a\nx,y\n")
     with pytest.raises(UserError, match="each once, got a, a$"):
         read(tmp_path / "c.csv")
@@ -144,7 +146,7 @@ def test_words_of_lists_texts_and_conll(tmp_path):
     (tmp_path / "f.bio").write_bytes(b"the\ncat\n\n\xff\nx\n")
     samples = read(tmp_path / "f.bio", WORDS)
     assert texts(samples) == [sentence]
-    assert errors(samples) == [(4, "the word 1 is no UTF-8 (byte 0xff)")]
+    assert errors(samples) == [(4, "the word 1 is no UTF-8 (byte 0xff; encoding= names another)")]
     with pytest.raises(UserError, match=r"e\.conll holds words, and the run is of texts"):
         read(tmp_path / "e.conll")
 
@@ -171,6 +173,20 @@ def test_a_folder_is_a_text_per_file(tmp_path, caplog):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: no \.txt files in this folder"):
         read(tmp_path / "empty")
+
+
+def test_files_in_an_encoding(tmp_path):
+    for name in ("a.txt", "folder/b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("café\n", encoding="cp1252")
+    assert [text.strip() for _, text in texts(read(tmp_path / "folder", encoding="cp1252"))] == ["café"]
+    assert texts(read(tmp_path / "a.txt", encoding="cp1252")) == [(1, "café")]
+    assert errors(read(tmp_path / "folder"))[0][1].endswith("the text is no UTF-8 (byte 0xe9; encoding= names another)")
+    stdin = ["café\n".encode("utf-16"), "naïve".encode("utf-16")[2:]]
+    (file,) = read_texts(["-"], stdin, TEXTS, Choices(), Choices(), stdin_encoding="utf-16")
+    assert texts(file.samples()) == [(1, "café"), (2, "naïve")]
+    with pytest.raises(UserError, match="stdin cannot be read: .*truncated data"):
+        read_texts(["-"], [stdin[0][:-1]], TEXTS, Choices(), Choices(), stdin_encoding="utf-16")
 
 
 def test_one_file_that_cannot_be_read_among_others(tmp_path):

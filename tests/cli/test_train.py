@@ -1,6 +1,7 @@
 """What happens before a job begins."""
 
 import re
+import shutil
 import sys
 
 import pytest
@@ -41,6 +42,26 @@ def test_what_hydra_or_the_system_refuses_is_one_line(tmp_path, monkeypatch, cap
         main()
     printed = capsys.readouterr().err
     assert re.fullmatch(f"error: .*{message}.*\n", printed)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_command_that_is_refused_leaves_no_folder(tmp_path, monkeypatch, others):
+    """Neither before the configuration is recorded nor after; what somebody else put there stays."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    run = tmp_path / "outputs" / "2026-01-31" / "12-00-00"
+    for wrong in ("kd.T=-1", "data=imagefolder data.root=nowhere"):
+        if others:
+            run.mkdir(parents=True, exist_ok=True)
+            (run / "notes.md").write_text("mine")
+        with pytest.raises(UserError):
+            execute([*TINY, *wrong.split(), f"hydra.run.dir={run}"])
+        assert run.parent.exists() == others
+        if others:
+            assert (run / "notes.md").read_text() == "mine"
+            assert (run / "train.log").exists()
+            shutil.rmtree(run)
 
 
 def test_an_error_of_hydras_without_words_names_its_keys(monkeypatch):

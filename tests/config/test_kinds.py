@@ -55,6 +55,7 @@ def test_what_fits_is_taken():
     check(typed(composed(*TEXT)))
     check(typed(composed(*TEXT, "model=bert_tiny", "data.max_length=16", "data.num_workers=1")))
     check(typed(composed("data.augment.flip=true", "data.image_size=16")))
+    check(typed(composed("data=text", "data.root=texts.txt", "model=hf", "model.name=bert", "kd=tfkd")))  # no teacher
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from distill.models import bert_model, hf_model
+from distill.training import pretrained
 from distill.utils import hub
 from distill.utils.errors import UserError
 from text_models import WORDS, batch, save_model, save_pooling, save_tokenizer
@@ -50,6 +51,16 @@ def test_the_cache_needs_no_network(cached, requests):
     assert (model.pooling.mode, model.pooling.normalize) == ("cls", True)
     assert bert_model(1, 32, 4, 2, tokenizer=NAME).config.vocab_size == len(WORDS)
     assert requests == []
+
+
+def test_a_teacher_of_the_hub_is_known_by_its_commit(cached):
+    node = {"_target_": "distill.models.hf_model", "name": NAME, "pretrained": True}
+    assert hub.commit(NAME) == 40 * "0"
+    assert pretrained.fingerprint_inputs(node, "teacher") == {"commit": 40 * "0"}
+    cached.rename(cached.with_name(40 * "1"))
+    (cached.parents[1] / "refs" / "main").write_text(40 * "1")
+    assert pretrained.fingerprint_inputs(node, "teacher") == {"commit": 40 * "1"}
+    assert hub.commit("somebody/else") is None
 
 
 def test_a_cache_without_the_weights(cached, requests):

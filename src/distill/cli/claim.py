@@ -1,6 +1,9 @@
 """A run's folder belongs to one run, which is recorded in it."""
 
+import re
+import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,8 +14,11 @@ from distill.utils.atomic import write_text
 from distill.utils.checked import write_yaml
 from distill.utils.errors import UserError
 from distill.utils.invocation import shell_word
+from distill.utils.run_lock import LOCK, STATUS
 
 BEST = "load_best_model_at_end"
+CONFIG = "config.yaml"
+_OWN = {".hydra", LOCK, STATUS, CONFIG, command_line.RECORD}  # and its log: what a folder holds before a training
 
 
 def user_config_dir() -> str | None:
@@ -23,6 +29,16 @@ def user_config_dir() -> str | None:
 def task_overrides() -> list[str]:
     """The overrides of this job without ``resume=``."""
     return [o for o in HydraConfig.get().overrides.task if not o.startswith(f"{command_line.RESUME}=")]
+
+
+def discard(folder: Path) -> None:
+    """Removes the folder of a command that was refused, and that of its day, where they hold nothing else."""
+    if any(path.name not in _OWN and path.suffix != ".log" for path in folder.iterdir()) or folder.samefile("."):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", folder.parent.name):
+        with suppress(OSError):  # it holds others
+            folder.parent.rmdir()
 
 
 def claim(cfg: DictConfig, folder: Path, sweep: bool) -> bool:
@@ -37,7 +53,7 @@ def claim(cfg: DictConfig, folder: Path, sweep: bool) -> bool:
     Raises:
         UserError: the folder holds another run, or the resumed one was configured differently.
     """
-    claimed = folder / "config.yaml"
+    claimed = folder / CONFIG
     if not claimed.exists():
         command = {"overrides": task_overrides(), "config_dir": user_config_dir()}
         write_yaml(folder / command_line.RECORD, OmegaConf.to_yaml(OmegaConf.create(command)))

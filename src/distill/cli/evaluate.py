@@ -29,7 +29,7 @@ Writes evaluation.json and report.html into the run's folder.
 SPLITS = ("test", "val", "train")
 BROKEN = ("error", "skip")
 MAPS = ("tsne", "pca", "none")
-OF_OTHER_DATA = ("root", "config_dir", "on_broken", *COLUMNS)
+OF_OTHER_DATA = ("root", "config_dir", "on_broken", "encoding", *COLUMNS)
 
 
 @dataclass
@@ -43,6 +43,7 @@ class Options:
     root: str | None = arg("of that dataset: its folder or file, as data.root=", None)
     on_broken: str | None = arg("of that dataset: an unreadable image or text: error, or skip with a warning; null: as "
                                 "the option says", None)  # fmt: skip
+    encoding: str | None = arg("of that dataset: of its files of text; null: as in training", None)
     image: str | None = arg("of that dataset: the column of the images; null: found by its name", None)
     text: str | None = arg("of that dataset: the column of the texts; null: as in training", None)
     text_pair: str | None = arg("of that dataset: the column of the second text of each pair; null: likewise", None)
@@ -129,6 +130,7 @@ def _data(options: Options, run: Any) -> Any:
         split=options.split,
         config_dir=options.config_dir,
         on_broken=options.on_broken,
+        encoding=options.encoding,
         columns={key: value for key in COLUMNS if (value := getattr(options, key)) is not None},
     )
     return other_data(run, asked)

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from distill.cli.claim import claim, task_overrides, user_config_dir
+from distill.cli.claim import CONFIG, claim, discard, task_overrides, user_config_dir
 from distill.cli.commands import fail, wants_traceback
 from distill.config import command_line, named_models, own_code, paths, schema
 from distill.config.explain import explain
@@ -47,7 +47,7 @@ def job(cfg: DictConfig, trust: Trust | None = None) -> Any:
     folder = Path(os.path.relpath(hydra.runtime.output_dir))
     sweep = hydra.mode == RunMode.MULTIRUN
     if not processes.is_rank_zero():
-        return _run(cfg, folder, trust, sweep=False)
+        return _prepared(cfg, folder, trust, sweep=False)()
     try:
         with run_lock.hold(folder) as release:
             return (_job_of_sweep if sweep else _single_job)(cfg, folder, trust, release)
@@ -58,9 +58,16 @@ def job(cfg: DictConfig, trust: Trust | None = None) -> Any:
 
 
 def _single_job(cfg: DictConfig, folder: Path, trust: Trust | None, release: Release) -> Any:
+    is_new = not (folder / CONFIG).exists()
     record.write_status(folder)
     try:
-        return _run(cfg, folder, trust, sweep=False, release=release)
+        try:
+            train = _prepared(cfg, folder, trust, sweep=False, release=release)
+        except UserError:
+            if is_new:
+                discard(folder)
+            raise
+        return train()
     except Interrupted as stop:
         again = command_line.continuing(command_line.RESUME, folder, task_overrides(), user_config_dir())
         raise KeyboardInterrupt(f"{stop}; continue with: {invocation('train', *again)}") from stop
@@ -75,7 +82,7 @@ def _job_of_sweep(cfg: DictConfig, folder: Path, trust: Trust | None, release: R
     record.clear(folder)
     record.write_status(folder)
     try:
-        return _run(cfg, folder, trust, sweep=True, release=release)
+        return _prepared(cfg, folder, trust, sweep=True, release=release)()
     except Exception as error:
         if isinstance(error, OmegaConfBaseException):
             error = UserError(explain(error))
@@ -93,8 +100,10 @@ def _job_of_sweep(cfg: DictConfig, folder: Path, trust: Trust | None, release: R
 
 
 @names_the_system_takes()
-def _run(cfg: DictConfig, folder: Path, trust: Trust | None, sweep: bool, release: Release = lambda: None) -> Any:
-    """One job: the configuration is checked, then the heavy part is imported and run.
+def _prepared(
+    cfg: DictConfig, folder: Path, trust: Trust | None, sweep: bool, release: Release = lambda: None
+) -> Callable[[], Any]:
+    """What runs one job: the configuration is checked, then the heavy part is imported, and its objects are built.
 
     ``release`` gives the folder's lock to another process, where that one trains.
     """
@@ -117,21 +126,28 @@ def _run(cfg: DictConfig, folder: Path, trust: Trust | None, sweep: bool, releas
             cfg.resume = str(folder)
         if read(folder).summary is not None:
             log.info(f"{folder} is finished already: its results are in {folder / SUMMARY}")
-            return None
+            return lambda: None
         if (folder / SUMMARY).exists():
             log.warning(f"{folder / SUMMARY} was damaged: it is written again")
         log.info(f"plan: results in {folder}")  # said before the heavy imports
     count = processes.count(settings.trainer.devices)
     if count > 1 and not processes.inside():
         release()
-        return _in_processes(count, cfg, folder, sweep, quiet)
+        return partial(_in_processes, count, cfg, folder, sweep, quiet)
     with importing():
         from distill.sweeps.lightning_callbacks import trainer_callbacks
-        from distill.training.pipeline import run
         from distill.training.prepare import prepare
 
+    return partial(_train, prepare(cfg, folder, partial(trainer_callbacks, folder)), folder)
+
+
+@names_the_system_takes()
+def _train(experiment: Any, folder: Path) -> Any:
+    """Runs a job's experiment."""
+    from distill.training.pipeline import run
+
     try:
-        return run(prepare(cfg, folder, partial(trainer_callbacks, folder)))
+        return run(experiment)
     except Pruned as stop:
         if processes.is_rank_zero():
             record.prune(folder, stop.epoch, stop.accuracy)

@@ -53,6 +53,7 @@ class Options:
     overwrite: bool = arg("replace that file where it exists", False)
     text: str | None = arg("column of the texts; null: as in training, or found by its name", None)
     text_pair: str | None = arg("column of the second text of each pair; null: likewise", None)
+    encoding: str | None = arg("of the texts; null: of files as in training, of stdin utf-8", None)
     top: int = arg("classes named per sample", 1)
     batch_size: int = arg("samples per forward", 64)
     threads: int | None = arg("threads that decode images; null: one per core", None)
@@ -121,11 +122,11 @@ def _texts(options: Options, folder: RunFolder) -> tuple[int, Callable[[Any], It
     from distill.evaluation.predict.texts import predict_texts
 
     data: dict[str, Any] = folder.config.get("data") or {}
-    encoding = str((data.get("source") or {}).get("encoding") or "utf-8")
+    encoding = options.encoding or str((data.get("source") or {}).get("encoding") or "utf-8")
     trained = Choices(data.get("text"), data.get("text_pair"), encoding=encoding)
     given = Choices(options.text, options.text_pair, encoding=encoding)
     preprocess = TextPreprocess.from_dict(folder.summary.data.preprocess)
-    files = read_texts(options.inputs, sys.stdin.buffer, preprocess, given, trained)
+    files = read_texts(options.inputs, sys.stdin.buffer, preprocess, given, trained, options.encoding or "utf-8")
     return sum(map(len, files)), lambda predictor: predict_texts(predictor, files, options.top, options.batch_size)
 
 
@@ -173,9 +174,10 @@ def _check_run(options: Options, folder: RunFolder) -> None:
         raise UserError("format=csv has a column per value, and the run's model gives embeddings: set format=json")
     if task.has_classes and options.top > len(classes):
         raise UserError(f"top={options.top}: the model knows {len(classes)} classes")
-    named = next((key for key in ("text", "text_pair") if getattr(options, key) is not None), None)
+    named = next((key for key in ("text", "text_pair", "encoding") if getattr(options, key) is not None), None)
     if named and not folder.of_texts:
-        raise UserError(f"{named}= names a column of texts, and the run is of images")
+        what = "is the encoding" if named == "encoding" else "names a column"
+        raise UserError(f"{named}= {what} of texts, and the run is of images")
     if options.text_pair is not None and options.text is None:
         raise UserError(f"text_pair={options.text_pair} names the second text of a pair: set text= too")
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from distill.config.signatures import reads
+
 TEACHERS = {
     "resnet8": "resnet20",
     "resnet14": "resnet32",
@@ -52,11 +54,21 @@ def starts_from_teacher(cfg: Any) -> bool:
 
 
 def is_alone(cfg: Any) -> bool:
-    """Whether a configuration trains its student without any teacher: ``kd=none``, and no model made of a teacher.
+    """Whether a configuration trains its student without any teacher.
+
+    No term reads one (there is none with ``kd=none``, and that of ``kd=tfkd`` designs its own), and no model is made
+    of one.
 
     Args:
         cfg: the typed configuration.
     """
     kd = cfg.kd
-    taught = kd.terms or kd.teachers or kd.assistants or kd.ensemble or kd.flow or kd.student_wrapper
+    taught = kd.teachers or kd.assistants or kd.ensemble or kd.flow or kd.student_wrapper
+    taught = taught or any(_may_read_teacher(term.loss) for term in kd.terms.values())
     return not taught and cfg.only is None and cfg.model["_target_"] != "distill.models.from_teacher"
+
+
+def _may_read_teacher(loss: Any) -> bool:
+    """Whether a loss reads a teacher, or its class is not known well enough to tell."""
+    names = reads(str(loss.get("_target_")))
+    return names is None or any(name.startswith("teacher_") for name in names)

@@ -68,6 +68,17 @@ def parameters(target: str) -> list[str] | None:
     return [name for name in names if name != "self"]
 
 
+def reads(target: str) -> list[str] | None:
+    """What a loss of this package is given: the parameters of its ``forward``; None where the source does not say."""
+    module, _, name = target.rpartition(".")
+    node = _find(module, name) if target.startswith("distill.") else None
+    functions = [node] if isinstance(node, ast.FunctionDef) else []
+    if isinstance(node, ast.ClassDef):
+        functions = [item for item in node.body if isinstance(item, ast.FunctionDef)]
+        functions = [item for item in functions if item.name in ("forward", "pretraining_loss")]
+    return [argument.arg for each in functions for argument in each.args.args] or None
+
+
 def documentation(target: str) -> tuple[str, dict[str, str]]:
     """The first line of the docstring of ``distill.<module>.<name>``, and its ``Args``; empty for other targets."""
     module, _, name = target.rpartition(".")

@@ -34,6 +34,7 @@ class OtherData:
         split: "train", "val" or "test"; data without splits are taken whole.
         config_dir: the user's own folder of configurations.
         on_broken: "error" or "skip" on a sample that cannot be read; None: the option's.
+        encoding: of its files of text; None: as in training.
         columns: of "image", "text", "text_pair" and "label" those that the user names; others are the run's.
     """
 
@@ -42,6 +43,7 @@ class OtherData:
     split: str
     config_dir: str | None = None
     on_broken: str | None = None
+    encoding: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -68,6 +70,11 @@ def _node(asked: OtherData, run: Run) -> dict[str, Any]:
         assert isinstance(source, dict)
         if "channels" in source and isinstance(run.preprocess, Preprocess):
             cfg.data.source.channels = run.preprocess.channels
+        if "encoding" in source:
+            cfg.data.source.encoding = asked.encoding or run.settings.data.source.get("encoding", "utf-8")
+            cfg.data.source["columns"] = run.settings.data.source.get("columns")
+        elif asked.encoding is not None:
+            raise UserError(f"encoding={asked.encoding}: the source of data={name} has no files of text")
         taken = [column for column in COLUMNS if _takes(source, column)]
         for column, value in asked.columns.items():
             if column not in taken:

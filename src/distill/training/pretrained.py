@@ -17,6 +17,7 @@ from distill.models.hub.preprocess import NOTE, OwnPreprocess, published
 from distill.utils.backbone import load_backbone, read_notes
 from distill.utils.checkpoints import CHECKSUM, read_tensors
 from distill.utils.errors import UserError
+from distill.utils.hub import commit
 from distill.utils.shards import is_index, weight_map
 
 log = logging.getLogger(__name__)
@@ -154,9 +155,12 @@ def fingerprint_inputs(node: Node, key: str) -> dict[str, Any]:
     own, file = preprocess(node, key), _backbone(node, key)
     seen: dict[str, Any] = {"preprocess": own.as_dict()} if own else {}
     folder = Path(str(node.get("name"))).expanduser()
-    if str(node["_target_"]).startswith("distill.models.") and takes(node, "tokenizer") and folder.is_dir():
-        weights = sorted(each for each in folder.iterdir() if each.suffix in (".safetensors", ".json"))
-        seen["folder"] = {each.name: _digest(each) for each in weights}
+    if str(node["_target_"]).startswith("distill.models.") and takes(node, "tokenizer"):
+        if folder.is_dir():
+            weights = sorted(each for each in folder.iterdir() if each.suffix in (".safetensors", ".json"))
+            seen["folder"] = {each.name: _digest(each) for each in weights}
+        elif node.get("name") is not None:
+            seen["commit"] = commit(str(node["name"]))
     if file is None:
         return seen
     shards = sorted(set(weight_map(Path(file)).values())) if is_index(Path(file)) else []

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, distributed
 
 from distill.utils import processes
+from distill.utils.errors import UserError
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=1)  # another job may be training the teacher that these wait for
@@ -69,6 +70,22 @@ def broadcast_object(value: T) -> T:
     values: list[Any] = [value]
     distributed.broadcast_object_list(values, src=0, device=torch.device("cpu"))
     return cast(T, values[0])
+
+
+def computed_once(compute: Callable[[], T]) -> T:
+    """What the first process computes, in all of them; its ``UserError`` likewise."""
+    if not is_distributed():
+        return compute()
+    result: T | UserError | None = None
+    if is_rank_zero():
+        try:
+            result = compute()
+        except UserError as error:
+            result = error
+    result = broadcast_object(result)
+    if isinstance(result, UserError):
+        raise result
+    return cast(T, result)
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:

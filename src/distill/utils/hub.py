@@ -157,6 +157,14 @@ def unreachable_hub(dataset: str) -> str:
     return ""
 
 
+def commit(name: str) -> str | None:
+    """The commit of a model on the hub that the cache holds, and is read from there; None: it holds none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found: Any = try_to_load_from_cache(name, "config.json")
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
 def read_json(name: str, file: str) -> Any:
     """A JSON file of a model; None: it has none, or none in the cache and there is no network.
 

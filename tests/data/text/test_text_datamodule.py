@@ -6,6 +6,8 @@ import torch
 
 from distill.data import Splits, TextDataModule, TextPreprocess
 from distill.data.sources import texts
+from distill.data.text.tokenize import TextTokenizer
+from distill.utils import distributed
 from distill.utils.errors import UserError
 from text_helpers import WORDS, write_jsonl, write_tokenizer
 
@@ -238,6 +240,54 @@ def test_data_in_memory_that_are_no_texts(tokenizer, items, options, message):
         module(None, tokenizer, source=lambda: items, **options).setup()
 
 
+def test_the_first_process_tokenises_for_all(reviews, tokenizer, monkeypatch):
+    sent = []
+    monkeypatch.setattr(distributed, "is_distributed", lambda: True)
+    monkeypatch.setattr(distributed, "rank_and_world_size", lambda: (0, 2))
+    monkeypatch.setattr(distributed, "broadcast_object", lambda value: sent.append(value) or value)
+    first = module(reviews, tokenizer)
+    first.setup()
+    monkeypatch.setattr(distributed, "rank_and_world_size", lambda: (1, 2))
+    monkeypatch.setattr(distributed, "broadcast_object", lambda value: sent.pop(0))
+    monkeypatch.setattr(TextTokenizer, "encode", None)
+    second = module(reviews, tokenizer)
+    second.setup()
+    assert not sent
+    assert second.fingerprint == first.fingerprint
+    assert torch.equal(second.loaded.splits["test"].encoded.ids, first.loaded.splits["test"].encoded.ids)
+    sent.append(UserError("a text without a token"))
+    with pytest.raises(UserError, match="a text without a token"):
+        module(reviews, tokenizer).setup()
+
+
+def test_a_mistake_of_the_first_process_is_that_of_all(reviews, tokenizer, monkeypatch):
+    sent = []
+    monkeypatch.setattr(distributed, "is_distributed", lambda: True)
+    monkeypatch.setattr(distributed, "rank_and_world_size", lambda: (0, 2))
+    monkeypatch.setattr(distributed, "broadcast_object", lambda value: sent.append(value) or value)
+    with pytest.raises(UserError, match="data.max_length=4096: the tokenizer"):
+        module(reviews, tokenizer, max_length=4096).setup()
+    assert str(sent[0]).startswith("data.max_length=4096")
+
+
+@pytest.mark.parametrize("kind", ["texts", "pairs", "words"])
+def test_training_texts_in_another_split_are_said(tmp_path, tokenizer, caplog, kind):
+    made = [
+        {
+            "texts": {"text": f"good {'film ' * i}", "label": i % 2},
+            "pairs": {"sentence1": "good", "sentence2": f"film {'is ' * i}", "label": i % 2},
+            "words": {"tokens": ["good", *["film"] * i], "tags": ["O", *["B-X"] * i]},
+        }[kind]
+        for i in range(1, 41)
+    ]
+    targets = {"targets": "tokens"} if kind == "words" else {}
+    for name, part in {"train": made[:30], "val": made[28:38], "test": made[29:]}.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", part)
+    module(tmp_path, tokenizer, **targets).setup()
+    (said,) = [message for message in caplog.messages if "training texts too" in message]
+    assert said == "2 of the 10 val texts are training texts too (20 %): its scores say little about new texts"
+
+
 @pytest.mark.parametrize(("unknown", "said"), [(1, False), (3, True)])
 def test_texts_that_a_tokenizer_does_not_know_are_said(tmp_path, tokenizer, caplog, unknown, said):
     """Of every text of 10 words so many are in no vocabulary; the special tokens around them do not count."""
@@ -246,4 +296,4 @@ def test_texts_that_a_tokenizer_does_not_know_are_said(tmp_path, tokenizer, capl
     with caplog.at_level(logging.WARNING):
         data.setup()
     warning = f"{10 * unknown} % of the tokens of the training texts are unknown to the tokenizer {tokenizer}"
-    assert [record.message for record in caplog.records] == ([warning] if said else [])
+    assert [message for message in caplog.messages if "training texts too" not in message] == [warning] * said

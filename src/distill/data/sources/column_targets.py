@@ -1,5 +1,6 @@
 """Columns of numbers, of 0 and 1, or of names as the targets of a task; what is none of these is refused by its row."""
 
+import logging
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from distill.data.sources.table import Labels, Table
 from distill.data.splits import Splits
 from distill.data.targets import Targets
 from distill.utils.errors import UserError, nearest
+
+log = logging.getLogger(__name__)
 
 _BITS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
@@ -117,6 +120,9 @@ def numbered_classes(column: str, values: Sequence[Any]) -> Labels:
     texts = [_class_name(value) for value in values]
     if any(not isinstance(text, str | None) for text in texts):
         return Labels({column: texts})  # whoever reads them says which is no class
+    blank = [value for value in values if isinstance(value, str) and value != value.strip() and value.strip()]
+    if blank:
+        log.warning("blanks around %d labels of the column %s are left out (%r)", len(blank), column, blank[0][:40])
     classes = sorted({text for text in texts if text is not None}, key=natural_order)
     numbers = {text: number for number, text in enumerate(classes)}
     return Labels({column: [None if text is None else numbers[text] for text in texts]}, classes)

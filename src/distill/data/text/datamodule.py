@@ -18,8 +18,10 @@ from distill.data.text.buckets import LengthSampler
 from distill.data.text.dataset import TextSet
 from distill.data.text.encode_splits import encode_splits
 from distill.data.text.encoded import Encoded
+from distill.data.text.overlap import warn_of_shared
 from distill.data.text.preprocess import TextPreprocess
 from distill.data.text.tokenize import load_tokenizer
+from distill.utils.distributed import computed_once
 from distill.utils.errors import UserError
 from distill.utils.files import printable
 
@@ -131,12 +133,14 @@ class TextDataModule(DataModule[LoadedTexts]):
         both = replace(own, with_types=own.with_types or (not is_other and other.with_types))
         if not is_other and other.limit is not None:  # one tokenizer, perhaps with two limits
             both = replace(both, limit=min(own.limit or other.limit, other.limit))
+        if self.options.for_training:
+            warn_of_shared(splits)
         which = "training texts" if self.options.for_training else "texts"
-        encoded, max_length, cut = encode_splits(splits, both, options.max_length, words, which)
+        encoded, max_length, cut = computed_once(lambda: encode_splits(splits, both, options.max_length, words, which))
         teacher, for_teacher = None, dict[str, Encoded]()
         if is_other:
-            for_teacher, teacher_length, _ = encode_splits(
-                splits, other, options.teacher_max_length, words, which, "the teacher's "
+            for_teacher, teacher_length, _ = computed_once(
+                lambda: encode_splits(splits, other, options.teacher_max_length, words, which, "the teacher's ")
             )
             teacher = Side(other, teacher_length)
         elif other.with_types != own.with_types:

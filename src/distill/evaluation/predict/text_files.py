@@ -1,5 +1,6 @@
 """Texts in a user's files, each with its place, and what is no text with the reason."""
 
+import io
 import logging
 import re
 from collections import Counter
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from distill.data.sources.text_files import READERS
-from distill.data.sources.text_files.lines import encoding_problem, lines, outside_training
+from distill.data.sources.text_files.folder import text_of
+from distill.data.sources.text_files.lines import codec, lines, outside_training
 from distill.data.sources.text_files.plain import conll, text_lines
 from distill.data.sources.text_files.rows import Choices, NoRowsError, Rows
 from distill.data.text.preprocess import TextPreprocess
 from distill.data.text.problems import problem
 from distill.utils.errors import UserError, nearest_files, one_line
-from distill.utils.files import list_files, open_file, printable
+from distill.utils.files import list_files, printable
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ def read_texts(
     preprocess: TextPreprocess,
     given: Choices,
     trained: Choices,
+    stdin_encoding: str = "utf-8",
 ) -> list[TextFile]:
     """The texts of all files that the arguments name.
 
@@ -66,6 +69,7 @@ def read_texts(
         preprocess: of the run: whether its texts are pairs, or words.
         given: the columns that the user names.
         trained: those that were named in training, of use where a file has them.
+        stdin_encoding: of ``stdin``; that of files is ``given.encoding``.
 
     Raises:
         UserError: there is nothing that can be read.
@@ -78,9 +82,9 @@ def read_texts(
         path = Path(name)
         try:
             if name == "-":
-                found.append(_of_lines(STDIN, _decoded(stdin), preprocess))
+                found.append(_of_lines(STDIN, _decoded(stdin, stdin_encoding), preprocess))
             elif path.is_dir():
-                found.append(_of_folder(path, preprocess))
+                found.append(_of_folder(path, preprocess, given.encoding))
             else:
                 found.append(_of_file(path, preprocess, given, trained))
         except UserError as error:
@@ -95,9 +99,11 @@ def _listed(samples: list[TextSample]) -> TextFile:
     return TextFile(len(samples), lambda: samples)
 
 
-def _decoded(stdin: Iterable[bytes]) -> Iterator[str]:
-    for number, line in enumerate(stdin):
-        yield line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape")
+def _decoded(stdin: Iterable[bytes], encoding: str) -> Iterator[str]:
+    try:
+        return io.StringIO(b"".join(stdin).decode(codec(encoding), "surrogateescape"), newline="\n")
+    except UnicodeError as error:
+        raise UserError(f"{STDIN} cannot be read: {one_line(error)}") from error
 
 
 def _of_lines(name: str, texts: Iterable[str], preprocess: TextPreprocess) -> TextFile:
@@ -116,7 +122,7 @@ def _sample(file: str, line: int | None, text: str, preprocess: TextPreprocess) 
     return TextSample(file, line, tuple(parts) if preprocess.pairs else text.split() if preprocess.words else text)
 
 
-def _of_folder(folder: Path, preprocess: TextPreprocess) -> TextFile:
+def _of_folder(folder: Path, preprocess: TextPreprocess, encoding: str) -> TextFile:
     counted: Counter[str] = Counter()
     paths = sorted(folder / file.name for file in list_files(folder, {FOLDER}, counted))
     others = ", ".join(f"{counted[suffix]} {suffix}" for suffix in READERS if counted[suffix])
@@ -130,16 +136,11 @@ def _of_folder(folder: Path, preprocess: TextPreprocess) -> TextFile:
 
     def samples() -> Iterator[TextSample]:
         for path in paths:
-            try:
-                with open_file(path) as file:
-                    content = file.read()
-                wrong = encoding_problem(content[:8192], "utf-8")
-                if wrong is not None:
-                    yield TextSample(str(path), None, error=f"it {outside_training(wrong)}")
-                else:
-                    yield _sample(str(path), None, content.decode("utf-8-sig", "surrogateescape"), preprocess)
-            except (OSError, UserError) as error:
-                yield TextSample(str(path), None, error=one_line(error))
+            text = text_of(path, encoding)
+            if isinstance(text, OSError):
+                yield TextSample(str(path), None, error=outside_training(str(text)))
+            else:
+                yield _sample(str(path), None, text, preprocess)
 
     return TextFile(len(paths), samples)
 

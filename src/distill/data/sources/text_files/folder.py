@@ -55,7 +55,7 @@ def _read(files: FolderFiles, choices: Choices) -> TextSet:
         paths = [files.folder / name for name in files.names[start : start + BLOCK]]
         texts = []
         for row, (path, text) in enumerate(
-            zip(paths, map_in_threads(partial(_text, encoding=choices.encoding), paths), strict=True), start
+            zip(paths, map_in_threads(partial(text_of, encoding=choices.encoding), paths), strict=True), start
         ):
             wrong = str(text) if isinstance(text, OSError) else problem(text)
             if wrong is None:
@@ -72,7 +72,8 @@ def _read(files: FolderFiles, choices: Choices) -> TextSet:
     return TextSet(as_array(arrays), places, labels=torch.tensor(files.labels)[good])
 
 
-def _text(path: Path, encoding: str) -> str | OSError:
+def text_of(path: Path, encoding: str) -> str | OSError:
+    """The text of a file, bytes that are none of the encoding as ``surrogateescape`` leaves them, or why there is none."""
     try:
         with open_file(path) as file:
             content = file.read()

@@ -1,6 +1,8 @@
 """JSON lines: an object per line."""
 
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,36 @@ from distill.utils.errors import UserError
 from distill.utils.files import printable
 
 
+_FIRST = 1000  # objects whose keys are the columns
+
+
 def jsonl(path: Path, choices: Choices, needs_labels: bool) -> Rows:
     """The rows of a file with a JSON object per line; empty lines are passed over.
 
-    The keys of the first object are the columns.
+    The keys of the first thousand objects are the columns.
 
     Raises:
         UserError: a line that is no JSON object, or has no text, no label or one of them twice; a column that is not
             there; no line at all.
     """
-    rows = Collector(path, choices)
+    rows, records = Collector(path, choices), _records(path, choices)
+    first = list(itertools.islice(records, _FIRST))
+    names = list(dict.fromkeys(name for _, cells in first if isinstance(cells, dict) for name in cells))
+    if any(isinstance(cells, dict) for _, cells in first):
+        rows.open(find_columns(names, choices, path.name, needs_labels=needs_labels))
+    for number, cells in itertools.chain(first, records):
+        twice = None if isinstance(cells, str) else _twice(cells, rows.columns)
+        if isinstance(cells, str) or twice is not None:
+            rows.broken(number, cells if isinstance(cells, str) else f"the key {twice!r} stands in it twice")
+            continue
+        if rows.columns is None:
+            rows.open(find_columns(list(cells), choices, path.name, needs_labels=needs_labels))
+        rows.add(number, cells)
+    return rows.finish()
+
+
+def _records(path: Path, choices: Choices) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The objects of a file with the numbers of their lines; of a line that holds none what is wrong with it."""
     decoder = json.JSONDecoder(object_pairs_hook=_object)  # json.loads would build one for each line
     for number, line in enumerate(lines(path, choices.encoding), 1):
         if not line.strip():
@@ -30,22 +52,11 @@ def jsonl(path: Path, choices: Choices, needs_labels: bool) -> Rows:
         try:
             cells = decoder.decode(line.rstrip())
         except RecursionError:
-            rows.broken(number, "no JSON: nested too deeply")
-            continue
+            yield number, "no JSON: nested too deeply"
         except ValueError as error:
-            rows.broken(number, f"no JSON: {_told(error)}")
-            continue
-        if not isinstance(cells, dict):
-            rows.broken(number, f"no JSON object, but {kind(cells)}")
-            continue
-        if rows.columns is None:
-            rows.open(find_columns(list(cells), choices, path.name, needs_labels=needs_labels))
-        twice = _twice(cells, rows.columns)
-        if twice is None:
-            rows.add(number, cells)
+            yield number, f"no JSON: {_told(error)}"
         else:
-            rows.broken(number, f"the key {twice!r} stands in it twice")
-    return rows.finish()
+            yield number, cells if isinstance(cells, dict) else f"no JSON object, but {kind(cells)}"
 
 
 class _Repeated(dict[str, Any]):

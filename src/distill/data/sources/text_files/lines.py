@@ -5,13 +5,12 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill.data.text.problems import ENCODING_ADVICE
 from distill.utils.errors import UserError, one_line
 from distill.utils.files import open_file, printable
 
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1b"})
 NAMES_COLUMNS = "; of a file without such a line name them in data.source.columns=[...]"
-_OF_TRAINING = (", or set data.source.encoding=utf-16", ENCODING_ADVICE, NAMES_COLUMNS, ", or set task=embedding")
+_OF_TRAINING = (NAMES_COLUMNS, ", or set task=embedding")
 
 
 def lines(path: Path, encoding: str) -> Iterator[str]:
@@ -41,7 +40,7 @@ def encoding_problem(content: bytes, encoding: str) -> str | None:
     if codecs.lookup(encoding).name != "utf-8":
         return None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return f"is text in UTF-16: save it as UTF-8{_OF_TRAINING[0]}"
+        return f"is text in UTF-16: save it as UTF-8, or set data.source.encoding=utf-16"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(content)  # which may end within a character
         return None
@@ -51,7 +50,7 @@ def encoding_problem(content: bytes, encoding: str) -> str | None:
 
 
 def outside_training(reason: str) -> str:
-    """What is wrong with a file, without the advice that holds in training alone."""
+    """What is wrong with a file, with keys as other commands call them, without advice that holds in training alone."""
     for advice in _OF_TRAINING:
         reason = reason.replace(advice, "")
-    return reason
+    return reason.replace("data.source.encoding=", "encoding=")
