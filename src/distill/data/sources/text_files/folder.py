@@ -73,7 +73,7 @@ def _read(files: FolderFiles, choices: Choices) -> TextSet:
 
 
 def text_of(path: Path, encoding: str) -> str | OSError:
-    """The text of a file, bytes that are none of the encoding as ``surrogateescape`` leaves them, or why there is none."""
+    """The text of a file, what is none of the encoding as ``surrogateescape`` leaves it; or why there is none."""
     try:
         with open_file(path) as file:
             content = file.read()
