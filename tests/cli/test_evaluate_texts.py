@@ -214,12 +214,12 @@ def test_evaluations_of_different_files_do_not_replace_each_other(text_run, tmp_
 
 
 def test_advice_is_of_the_command(text_run, tmp_path):
-    (tmp_path / "a.csv").write_text("text,label\nx,cat\n", encoding="utf-16")
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\nx,cat\n", encoding="utf-16")
     for options, message in {
         ("text", None): "data=text needs root=<file or folder>",
         ("csv", None): "data=csv needs root=<file or folder>",
-        ("text", str(tmp_path / "a.csv")): f"data=text: {tmp_path / 'a.csv'} is text in UTF-16: save it as UTF-8, or set "
-        "encoding=utf-16",
+        ("text", str(path)): f"data=text: {path} is text in UTF-16: save it as UTF-8, or set encoding=utf-16",
     }.items():
         with pytest.raises(UserError) as caught:
             judged(text_run("classification"), tmp_path, data=options[0], root=options[1])
