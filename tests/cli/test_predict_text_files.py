@@ -36,8 +36,10 @@ def test_a_text_per_line(tmp_path):
     samples = read(tmp_path / "in.txt")
     assert texts(samples) == [(1, "one cat"), (4, "two\tcats"), (6, "last")]
     assert errors(samples) == [
-        (2, "the text is empty"), (3, "the text is empty"), (5, "the text is no UTF-8 (byte 0xff; encoding= names another)")
-    ]  # fmt: skip
+        (2, "the text is empty"),
+        (3, "the text is empty"),
+        (5, "the text is no UTF-8 (byte 0xff; encoding= names another)"),
+    ]
     stdin = read("-", stdin=[b"one\n", b"\xfe\n"])
     assert described(stdin[0]) == {"file": "stdin", "line": 1, "text": "one"}
     assert errors(stdin) == [(2, "the text is no UTF-8 (byte 0xfe; encoding= names another)")]

@@ -1,5 +1,6 @@
 """Runs of texts with a tiny teacher: their files, and the arguments of their commands."""
 
+import json
 from pathlib import Path
 
 from text_helpers import write_jsonl
@@ -53,3 +54,27 @@ def arguments(folder: Path, task: str) -> list[str]:
     name = "classification" if task == "pairs" else task
     made = ["data=text", f"data.root={folder / f'{task}.jsonl'}", f"task={name}", f"teacher.name={folder / 'bert'}"]
     return [*made, *(each for each in SHORT if task != "embedding" or "recipe" not in each)]
+
+
+def judged(folder, output, **options):
+    """evaluation.json of a run, without the page."""
+    from distill.cli.evaluate import Options, evaluate
+
+    evaluate(Options(run=str(folder), output=str(output), **{"report": False, **options}))
+    return json.loads(max(output.glob("evaluation*.json"), key=lambda path: path.stat().st_mtime_ns).read_text())
+
+
+def other(folder, output, path, **options):
+    """The same, on other texts."""
+    return judged(folder, output, data="text", root=str(path), **options)
+
+
+def student(found):
+    """The student's part of it."""
+    return found["models"]["student"]
+
+
+def score(found, task):
+    """Its score of a task."""
+    name = {"multilabel": "map", "regression": "rmse", "tokens": "f1"}.get(task)
+    return student(found)["acc"] if name is None else student(found)["metrics"][name]

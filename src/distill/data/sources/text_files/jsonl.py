@@ -12,7 +12,6 @@ from distill.data.text.problems import kind
 from distill.utils.errors import UserError
 from distill.utils.files import printable
 
-
 _FIRST = 1000  # objects whose keys are the columns
 
 

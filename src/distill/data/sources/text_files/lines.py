@@ -40,7 +40,7 @@ def encoding_problem(content: bytes, encoding: str) -> str | None:
     if codecs.lookup(encoding).name != "utf-8":
         return None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return f"is text in UTF-16: save it as UTF-8, or set data.source.encoding=utf-16"
+        return "is text in UTF-16: save it as UTF-8, or set data.source.encoding=utf-16"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(content)  # which may end within a character
         return None
