@@ -14,7 +14,7 @@ from distill.utils.errors import UserError
 from jobs import ROOT, TINY, command, composed, run_job
 
 QUICK = TINY[1:]
-LOGITS = ("kd", "dkd", "dist", "nkd", "ttm", "wttm", "mlkd", "reverse_kl", "jsd", "skew_kl", "logit_mse")
+LOGITS = ("kd", "dkd", "dist", "nkd", "ttm", "wttm", "mlkd", "reverse_kl", "jsd", "skew_kl", "tvd", "logit_mse")
 FEATURES = ("fitnet", "at", "fsp", "nst", "ab", "ft", "vid", "ofd", "reviewkd", "simkd")
 RELATIONS = ("rkd", "pkt", "sp", "cc", "crd", "ickd", "margin_mse")
 TOKENS = ("hidden", "pkd", "minilm")  # of transformers

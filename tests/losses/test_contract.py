@@ -10,7 +10,21 @@ from distill import losses
 from loss_contract import SAMPLES, built, changed, inputs, student_tensors
 
 FAMILIES = {
-    "logits": ["KD", "DKD", "DIST", "NKD", "TTM", "WTTM", "MLKD", "TfKD", "OutputMSE", "ReverseKL", "JSD", "SkewKL"],
+    "logits": [
+        "KD",
+        "DKD",
+        "DIST",
+        "NKD",
+        "TTM",
+        "WTTM",
+        "MLKD",
+        "TfKD",
+        "OutputMSE",
+        "ReverseKL",
+        "JSD",
+        "SkewKL",
+        "TVD",
+    ],
     "features": [
         "FitNet",
         "AT",

@@ -21,11 +21,12 @@ OF_LOGITS = {
     "reverse_kl": lambda s, t, y: losses.reverse_kl_loss(s, t),
     "jsd": lambda s, t, y: losses.jsd_loss(s, t),
     "skew_kl": lambda s, t, y: losses.skew_kl_loss(s, t),
+    "tvd": lambda s, t, y: losses.tvd_loss(s, t),
     "skew_reverse_kl": lambda s, t, y: losses.skew_kl_loss(s, t, reverse=True),
 }
 OF_EMBEDDINGS = {"pkt": losses.pkt_loss, "sp": losses.sp_loss, "rkd_distance": losses.rkd_distance,
                  "rkd_angle": losses.rkd_angle}  # fmt: skip
-ZERO_AT_EQUALITY = ("kd", "dkd", "dist", "mlkd", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl")
+ZERO_AT_EQUALITY = ("kd", "dkd", "dist", "mlkd", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "tvd")
 AT_LEAST_ZERO = (*ZERO_AT_EQUALITY, "ttm", "wttm")
 
 

@@ -1,5 +1,6 @@
 """The losses: pure functions of tensors, and thin modules where they keep parameters or settings."""
 
+from distill.losses.chunked import chunked_loss as chunked_loss
 from distill.losses.features.ab import AB as AB, ab_loss as ab_loss
 from distill.losses.features.at import AT as AT, at_loss as at_loss
 from distill.losses.features.embedding import (
@@ -41,6 +42,7 @@ from distill.losses.logits.skew_kl import SkewKL as SkewKL, skew_kl_loss as skew
 from distill.losses.logits.standardize import standardize as standardize
 from distill.losses.logits.tfkd import TfKD as TfKD, tfkd_loss as tfkd_loss
 from distill.losses.logits.ttm import TTM as TTM, transformed_divergence as transformed_divergence, ttm_loss as ttm_loss
+from distill.losses.logits.tvd import TVD as TVD, tvd_loss as tvd_loss
 from distill.losses.logits.wttm import WTTM as WTTM, wttm_loss as wttm_loss
 from distill.losses.relations.cc import CC as CC, cc_loss as cc_loss
 from distill.losses.relations.crd import (

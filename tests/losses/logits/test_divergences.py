@@ -1,4 +1,4 @@
-"""Reverse KL, generalised JSD, skew KL and logit MSE, each against sums over rows and classes."""
+"""Reverse KL, generalised JSD, skew KL, TVD and logit MSE, each against sums over rows and classes."""
 
 import math
 
@@ -7,6 +7,7 @@ import torch
 
 from distill.losses import (
     JSD,
+    TVD,
     ReverseKL,
     SkewKL,
     jsd_loss,
@@ -14,6 +15,7 @@ from distill.losses import (
     logit_mse_loss,
     reverse_kl_loss,
     skew_kl_loss,
+    tvd_loss,
 )
 
 
@@ -90,6 +92,15 @@ def test_skew_kl_equals_the_formula(pair, T, reverse, alpha):
     assert SkewKL()(*pair).item() == skew_kl_loss(*pair, 0.1, False, 1.0).item()
 
 
+@TEMPERATURES
+def test_tvd_equals_the_formula(pair, T):
+    """Times T, where the divergences have T²."""
+    expected = reference(*pair, T, lambda p, q: sum(abs(a - b) for a, b in zip(p, q, strict=True)) / 2) / T
+    assert tvd_loss(*pair, T).item() == pytest.approx(expected, rel=1e-8)
+    assert TVD(T)(*pair).item() == pytest.approx(expected, rel=1e-8)
+    assert TVD()(*pair).item() == tvd_loss(*pair, 1.0).item()
+
+
 def test_logit_mse_is_the_mean_of_squared_differences(pair):
     s, t = (x.tolist() for x in pair)
     squares = [(a - b) ** 2 for x, y in zip(s, t, strict=True) for a, b in zip(x, y, strict=True)]
@@ -123,7 +134,9 @@ def test_symmetries_and_bounds(pair):
     assert jsd_loss(s, t).item() == pytest.approx(jsd_loss(t, s).item(), rel=1e-12)
     assert skew_kl_loss(s, t, 0.3, True).item() == pytest.approx(skew_kl_loss(t, s, 0.3).item(), rel=1e-12)
     assert reverse_kl_loss(s, t).item() == pytest.approx(kd_loss(t, s, 1.0).item(), rel=1e-12)
+    assert tvd_loss(s, t).item() == pytest.approx(tvd_loss(t, s).item(), rel=1e-12)
     far = 1e4 * s, -1e4 * s
+    assert tvd_loss(*far).item() <= 1 + 1e-12
     assert jsd_loss(*far).item() <= math.log(2) + 1e-12
     for reverse in (False, True):
         assert skew_kl_loss(*far, 0.1, reverse).item() <= -math.log(0.1) + 1e-12
@@ -136,6 +149,7 @@ LOSSES = {
     "jsd at 1": lambda s, t: jsd_loss(s, t, 1.0),
     "skew_kl": lambda s, t: skew_kl_loss(s, t, 0.2, False, 2.0),
     "skew_kl reverse": lambda s, t: skew_kl_loss(s, t, 0.2, True, 2.0),
+    "tvd": lambda s, t: tvd_loss(s, t, 2.0),
     "logit_mse": logit_mse_loss,
 }
 
