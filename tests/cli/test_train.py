@@ -54,12 +54,12 @@ def test_a_command_that_is_refused_leaves_no_folder(tmp_path, monkeypatch, other
     for wrong in ("kd.T=-1", "data=imagefolder data.root=nowhere"):
         if others:
             run.mkdir(parents=True, exist_ok=True)
-            (run / "notes.md").write_text("mine")
+            (run / "training.log").write_text("mine")
         with pytest.raises(UserError):
             execute([*TINY, *wrong.split(), f"hydra.run.dir={run}"])
         assert run.parent.exists() == others
         if others:
-            assert (run / "notes.md").read_text() == "mine"
+            assert (run / "training.log").read_text() == "mine"
             assert (run / "train.log").exists()
             shutil.rmtree(run)
 

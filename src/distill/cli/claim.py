@@ -18,7 +18,7 @@ from distill.utils.run_lock import LOCK, STATUS
 
 BEST = "load_best_model_at_end"
 CONFIG = "config.yaml"
-_OWN = {".hydra", LOCK, STATUS, CONFIG, command_line.RECORD}  # and its log: what a folder holds before a training
+_BEFORE_TRAINING = {".hydra", "train.log", LOCK, STATUS, CONFIG, command_line.RECORD}  # all that a folder holds then
 
 
 def user_config_dir() -> str | None:
@@ -33,7 +33,7 @@ def task_overrides() -> list[str]:
 
 def discard(folder: Path) -> None:
     """Removes the folder of a command that was refused, and that of its day, where they hold nothing else."""
-    if any(path.name not in _OWN and path.suffix != ".log" for path in folder.iterdir()) or folder.samefile("."):
+    if any(path.name not in _BEFORE_TRAINING for path in folder.iterdir()) or folder.samefile("."):
         return
     shutil.rmtree(folder, ignore_errors=True)
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", folder.parent.name):
