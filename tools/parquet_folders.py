@@ -1,7 +1,7 @@
 """Images of a parquet folder as files: ``python tools/parquet_folders.py <folder> <destination>``.
 
-``<destination>/labelled/{train,val,test}/<class>/<row>.png`` are the first rows of train.parquet, the rows
-behind them, and the first of test.parquet; ``<destination>/photos/{train,val,test}/<row>.png`` the same without classes. For
+``labelled/{train,val,test}/<class>/<row>.png`` below the destination are the first rows of train.parquet, the rows
+behind them, and the first of test.parquet; ``photos/{train,val,test}/<row>.png`` the same without classes. For
 docs/results.md: a backbone distilled without labels, probed with them.
 """
 
