@@ -1,12 +1,13 @@
 """What a checkpoint's tensors may be: finite, of a kind that the model takes, extra state that a file keeps."""
 
 import functools
+import zipfile
 
 import pytest
 import torch
 
 from distill.models import resnet8
-from distill.utils.checkpoints import check_reloads, load_weights, save_weights
+from distill.utils.checkpoints import check_reloads, load_weights, read_checkpoint, save_weights
 from distill.utils.errors import UserError
 from distill.utils.profiling import size
 
@@ -42,6 +43,20 @@ def test_a_mask_may_be_infinite(tmp_path):
 
     save_weights(Masked(), tmp_path / "x.safetensors")
     load_weights(Masked(), tmp_path / "x.safetensors", "the student")
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path, packing):
+    torch.save({"weight": torch.zeros(5_000_000)}, tmp_path / "plain.pt")
+    assert read_checkpoint(tmp_path / "plain.pt")["weight"].shape == (5_000_000,)
+    plain = zipfile.ZipFile(tmp_path / "plain.pt")
+    with plain, zipfile.ZipFile(tmp_path / "x.pt", "w", packing) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(
+        UserError, match=r"x.pt is no readable torch file: it has \d+ bytes, and its records unpack to 2"
+    ):
+        read_checkpoint(tmp_path / "x.pt")
 
 
 class Extra(torch.nn.Linear):

@@ -16,7 +16,7 @@ from distill.distillation.model_info import NamedModel
 from distill.models.hub.preprocess import NOTE, OwnPreprocess, published
 from distill.utils.backbone import load_backbone, read_notes
 from distill.utils.checkpoints import CHECKSUM, read_tensors
-from distill.utils.errors import UserError
+from distill.utils.errors import UserError, first_line
 from distill.utils.hub import commit
 from distill.utils.shards import is_index, weight_map
 
@@ -116,8 +116,8 @@ def _recorded(path: Path) -> tuple[bool, OwnPreprocess | None]:
         return False, None
     try:
         return True, _parsed(json.loads(notes.get(NOTE, "null")), f"{path}: {NOTE}")
-    except ValueError as error:
-        raise UserError(f"checkpoint {path} is damaged: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"checkpoint {path} is damaged: {first_line(error)}") from error
 
 
 def load(net: NamedModel, node: Node, key: str) -> None:

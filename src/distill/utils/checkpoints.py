@@ -23,6 +23,7 @@ from distill.utils.values import check_finite, unfit
 log = logging.getLogger(__name__)
 
 CHECKSUM = "crc32"  # in the metadata of a safetensors file
+_MOST_UNPACKED = 10  # times the size of the archive
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "model_ema")  # of several, the first
 PREFIXES = ("module.", "_orig_mod.", "student.", "model.")
 
@@ -102,6 +103,9 @@ def _read_torch(path: Path) -> Any:
     """What torch saved, without unpickling code; torch itself compares no checksum of the archive's records."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            held, size = sum(record.file_size for record in archive.infolist()), path.stat().st_size
+            if held > _MOST_UNPACKED * size:
+                raise ValueError(f"it has {size} bytes, and its records unpack to {held}: torch.save packs none")
             if (broken := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of its record {broken} is wrong")
     return torch.load(path, map_location="cpu", weights_only=True)

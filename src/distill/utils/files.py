@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -102,11 +103,21 @@ def list_files(folder: Path, suffixes: Collection[str], others: Counter[str] | N
                 yield ListedFile(path, _identity(f"{parent}/{name}"))
 
 
-def image_suffixes() -> set[str]:
-    """Suffixes of the formats that Pillow opens, in lower case."""
+@cache
+def image_formats() -> tuple[str, ...]:
+    """The formats that Pillow decodes by itself: not EPS, a program that it would let Ghostscript run."""
     from PIL import Image
 
-    return {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+    Image.init()
+    return tuple(name for name in Image.ID if name != "EPS")
+
+
+def image_suffixes() -> set[str]:
+    """Suffixes of these formats, in lower case."""
+    from PIL import Image
+
+    formats = {*image_formats(), "MPO"}  # several JPEGs in one file, which the format JPEG opens
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
 
 
 def open_file(path: str | Path) -> BinaryIO:

@@ -178,7 +178,7 @@ def read_json(name: str, file: str) -> Any:
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON: {one_line(error)}") from error
 
 

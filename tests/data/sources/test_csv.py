@@ -68,6 +68,22 @@ def test_a_file_per_split_with_its_columns_in_another_order(photos, tmp_path):
     assert splits.test is None
 
 
+def test_a_column_without_a_name_is_passed_over(photos):
+    rows = lines(lambda i: (i % 3, ""), header=("file", "label", "")).splitlines()
+    file = table(photos, "\n".join(f"{'' if n == 0 else n},{row}" for n, row in enumerate(rows)))
+    assert csv(file).train.labels.tolist() == [i % 3 for i in range(N)]
+
+
+def test_a_file_in_two_splits_is_refused(photos):
+    rows = "file,label,split\nimages/0.png,a,train\nimages/./0.png,a,train\nimages/1.png,a,{}\nimages/{}.png,a,test\n"
+    message = refusal(table(photos, rows.format("train", 2)))
+    assert message.startswith("line 3 of labels.csv names the same file as line 2 of labels.csv (train), and what is")
+    assert len(csv(table(photos, rows.format("val", 2))).train) == 2  # nothing is carved out of these
+    (photos / "images" / "link.png").symlink_to(photos / "images" / "0.png")
+    message = "line 5 of labels.csv names the same file as line 2 of labels.csv (train): a sample can be in one split"
+    assert refusal(table(photos, rows.format("val", "link"))) == f"{message} only; list it once"
+
+
 def test_paths_may_begin_in_another_folder(photos):
     file = table(photos, lines(lambda i: (i,), path="{}.png"))
     assert len(csv(file, folder="images").train) == len(csv(file, folder=photos / "images").train) == N
@@ -132,7 +148,7 @@ def refusal(file, **options):
         (lines(lambda i: (i,), path="{}.jpg"), {}, "(12 of 12 are missing)"),
         ("file,label\n,1\n", {}, "line 2 of labels.csv names no image"),
         ("file,label\nimages/0.png\n", {}, "line 2 of labels.csv has 1 values, and the first line names 2"),
-        ("file,file\n", {}, "the first line must name every column, each once"),
+        ("file,file\n", {}, "the first line must name each column once"),
         ("file,label\n", {}, "labels.csv has no line of data"),
         ("", {}, "labels.csv has no line of data"),
         ('file,label\n"images/0.png,1\n', {}, "line 2 of labels.csv is no CSV"),

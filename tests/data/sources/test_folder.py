@@ -51,6 +51,26 @@ def test_modes_keep_their_picture(tmp_path):
     assert image_folder(root).train.image(0).mode == "RGB"
 
 
+def test_no_image_is_a_program(tmp_path, caplog, monkeypatch):
+    """Pillow would hand PostScript to Ghostscript, whatever the file is called."""
+    root = write_folder(tmp_path / "root", count=4)
+    (root / "ant" / "x.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\nshowpage\n")
+    assert len(image_folder(root).train) == 8
+    assert "passed over, as Pillow opens no such files: 1 .eps" in caplog.text
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was called"))
+    (root / "ant" / "x.eps").replace(root / "ant" / "x.png")
+    with pytest.raises(UserError, match=r"x.png cannot be read: not an image that Pillow can read"):
+        ImageDataModule.from_options(functools.partial(image_folder, root), 4, image_size=16).setup()
+
+
+def test_several_pictures_in_one_jpeg(tmp_path):
+    root = write_folder(tmp_path / "root", count=4)
+    picture(3).save(root / "ant" / "x.mpo", save_all=True, append_images=[picture(1)])
+    train = image_folder(root).train
+    assert len(train) == 9
+    assert train.image(4).size == picture(3).size
+
+
 @pytest.mark.parametrize("turned", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
 def test_images_are_upright(tmp_path, suffix, turned):

@@ -62,6 +62,26 @@ def read_names(splits, split="train"):
     return [splits.classes[label] for label in getattr(splits, split).labels]
 
 
+@pytest.mark.parametrize("kind", ["dictionary", "view"])
+def test_images_as_arrow_may_keep_them(tmp_path, kind):
+    images = pa.array([encoded(i % 3, "PNG") for i in range(9)])
+    images = images.dictionary_encode() if kind == "dictionary" else images.cast(pa.binary_view())
+    pq.write_table(pa.table({"image": images, "label": [0, 1, 2] * 3}), tmp_path / "t.parquet")
+    train = parquet(tmp_path / "t.parquet").train
+    np.testing.assert_array_equal(np.asarray(train.image(4)), np.asarray(picture(1)))
+
+
+@pytest.mark.parametrize("names", ["abc", {"zero": "ant", "one": "bee"}, {"0": "ant", "x": "bee"}, 3, None])
+def test_a_list_of_classes_that_is_none_is_no_list(tmp_path, names):
+    features = {"label": {"_type": "ClassLabel", "names": names}}
+    for content in (json.dumps({"info": {"features": features}}), "[" * 100_000):
+        table = pa.table({"image": [encoded(i, "PNG") for i in range(6)], "label": [0, 1, 2] * 2})
+        pq.write_table(table.replace_schema_metadata({"huggingface": content}), tmp_path / "t.parquet")
+        splits = parquet(tmp_path / "t.parquet")
+        assert splits.classes is None
+        assert splits.train.labels.tolist() == [0, 1, 2] * 2
+
+
 def test_names_decide_and_not_their_order_in_a_file(tmp_path):
     first = write_parquet(tmp_path / "a.parquet", LABELS, NAMES)
     other_order = ["cow", "ant", "bee"]

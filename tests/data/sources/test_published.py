@@ -5,6 +5,7 @@ import pickle
 import shutil
 import struct
 import tarfile
+import tracemalloc
 import urllib.error
 
 import numpy as np
@@ -141,6 +142,21 @@ def test_damaged_files_of_fashion_mnist_are_named(tmp_path, damage):
     with pytest.raises(UserError, match="t10k-labels-idx1-ubyte is damaged: .*; remove it") as caught:
         fashion_mnist(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"), [((2, 28, 28), "shape"), ((2**31, 2**20, 28), "says that it holds 63050394783186944 values")]
+)
+def test_no_more_is_unpacked_than_a_file_says(tmp_path, shape, reason):
+    write_fashion(tmp_path, [0, 1])
+    header = bytes([0, 0, 8, 3]) + np.array(shape, ">u4").tobytes()
+    packed = gzip.compress(header + bytes(300_000_000), 1)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(packed)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=f"train-images-idx3-ubyte is damaged: .*{reason}"):
+        fashion_mnist(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
 
 
 def test_mnists_files_are_not_fashion_mnists(tmp_path):

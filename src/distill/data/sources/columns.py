@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ def schema_features(schema: Any) -> dict[str, Any]:
     """The Hugging Face features in a pyarrow schema's metadata, by column; empty where there are none."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return {}
     return {k: v for k, v in features.items() if isinstance(v, dict)} if isinstance(features, dict) else {}
 
@@ -163,9 +164,9 @@ def class_names(feature: Mapping[str, Any]) -> list[str] | None:
     """The names in order of a ClassLabel feature, or of the lists of such; None for another feature."""
     feature = feature.get("feature") or feature
     names = feature.get("names")
-    if isinstance(names, dict):  # {"0": "cat", ...}, as datasets writes long lists in README headers
-        names = [names[key] for key in sorted(names, key=int)]
-    return None if names is None else [str(name) for name in names]
+    if isinstance(names, dict) and all(re.fullmatch("[0-9]+", str(key)) for key in names):
+        names = [names[key] for key in sorted(names, key=int)]  # {"0": "cat", ...}: of long lists in README headers
+    return [str(name) for name in names] if isinstance(names, list) else None
 
 
 def _numbered(table: Table) -> Iterator[_Numbered]:

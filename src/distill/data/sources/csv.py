@@ -2,6 +2,8 @@
 
 import csv as csv_format
 import io
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,17 +73,18 @@ def csv(
         targets: what the task needs; see ``distill.data.targets``.
 
     Raises:
-        UserError: a file or column that is missing, a line of another length, an image that is not there, a split that
-            is none, or a label that does not fit ``targets``.
+        UserError: a file or column that is missing, a line of another length, an image that is not there or could come
+            into two splits, a split that is none, or a label that does not fit ``targets``.
     """
-    tables = {}
-    for split, lines in _splits(Path(root), split_column).items():
+    tables, splits = {}, _splits(Path(root), split_column)
+    seen: dict[tuple[int, int], str] = {}
+    for split, lines in splits.items():
         where, names = lines.path.name, list(lines.columns)
         typed = [name for name in names if name.lower() in _FILE_NAMES]
         image = find_column(names, "image", image_column, typed, where)
         labels = find_labels(names, label_column, [], where, targets)
         images = ListedImages(lines.path.parent / (folder or ""), lines.columns[image], channels, lines)
-        _check_files(images, lines)
+        _check_files(images, lines, split, seen, alone=split == "train" and len(splits) < 3)
         tables[split] = Table(images, [_labels(lines, labels, targets)], len(lines.numbers))
     return as_splits(tables, targets, label_column)
 
@@ -138,9 +141,9 @@ def _read(path: Path) -> _Lines:
     reader = csv_format.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
-        if len(set(header)) < len(header) or "" in header:
-            raise UserError(f"{path.name}: the first line must name every column, each once, got {', '.join(header)}")
-        columns: dict[str, list[str]] = {name: [] for name in header}
+        columns: dict[str, list[str]] = {name: [] for name in header if name}  # pandas leaves its index without one
+        if len(columns) < len(header) - header.count(""):
+            raise UserError(f"{path.name}: the first line must name each column once, got {', '.join(header)}")
         numbers = []
         for cells in reader:
             if not any(map(str.strip, cells)):
@@ -152,7 +155,8 @@ def _read(path: Path) -> _Lines:
                 )
             numbers.append(reader.line_num)
             for name, cell in zip(header, cells, strict=True):
-                columns[name].append(cell.strip())
+                if name:
+                    columns[name].append(cell.strip())
     except csv_format.Error as error:
         raise UserError(f"line {reader.line_num} of {path.name} is no CSV: {error}") from error
     if not numbers:
@@ -166,14 +170,42 @@ def delimiter_of(text: str) -> str:
     return max(_DELIMITERS, key=lambda each: len(next(csv_format.reader(first, delimiter=each), [])))
 
 
-def _check_files(images: ListedImages, lines: _Lines) -> None:
-    """A UserError for images that are not there."""
-    missing = [row for row, name in enumerate(images.names) if not name or not (images.root / name).is_file()]
-    if missing:
-        line = f"line {lines.numbers[missing[0]]} of {lines.path.name}"
-        if not images.names[missing[0]]:
+def _check_files(
+    images: ListedImages, lines: _Lines, split: str, seen: dict[tuple[int, int], str], alone: bool
+) -> None:
+    """A UserError for images that are not there, that are in two splits or, if others are carved out, twice in it.
+
+    Args:
+        images: of one split.
+        lines: that name them.
+        split: its name.
+        seen: where each file of the splits before is named; those of this one are added.
+        alone: whether other splits are carved out of this one.
+    """
+    identities = [_identity(os.path.join(images.root, name)) for name in images.names]  # noqa: PTH118 - a million files
+    for row, identity in enumerate(identities):
+        line = f"line {lines.numbers[row]} of {lines.path.name}"
+        if not images.names[row]:
             raise UserError(f"{line} names no image")
-        raise UserError(
-            f"{line}: there is no image {printable(images.root / images.names[missing[0]])} ({len(missing)} of "
-            f"{len(images.names)} are missing); relative paths begin in the CSV file's folder, or in data.source.folder"
-        )
+        if identity is None:
+            raise UserError(
+                f"{line}: there is no image {printable(images.root / images.names[row])} ({identities.count(None)} of "
+                f"{len(identities)} are missing); relative paths begin in the CSV file's folder, or in "
+                "data.source.folder"
+            )
+        here = f"{line} ({split})"
+        other = seen.setdefault(identity, here)
+        if other != here and (alone or not other.endswith(f"({split})")):
+            carved = ", and what is no training sample is carved out of train" if alone else ""
+            raise UserError(
+                f"{line} names the same file as {other}{carved}: a sample can be in one split only; list it once"
+            )
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """The same for two names of one file; None: there is no such file."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a million files
+    except (OSError, ValueError):  # no file, no name
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None

@@ -159,6 +159,9 @@ def _read(
 def _holds_images(arrow_type: Any) -> bool:
     import pyarrow as pa
 
+    if pa.types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
     if pa.types.is_struct(arrow_type):
         return {"bytes", "path"} <= {field.name for field in arrow_type}
-    return bool(pa.types.is_binary(arrow_type) or pa.types.is_large_binary(arrow_type))
+    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(is_such(arrow_type) for is_such in binary)

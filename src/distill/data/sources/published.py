@@ -1,6 +1,7 @@
 """Published data sets: scikit-learn's digits, and those torchvision reads (and fetches, where that is allowed)."""
 
 import gzip
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from distill.data.sources.folder import FileImages
 from distill.data.splits import Splits
 from distill.data.vision.images import TensorImages
 from distill.utils.errors import UserError, one_line
-from distill.utils.files import image_suffixes, list_files, subfolders
+from distill.utils.files import image_suffixes, list_files, open_file, subfolders
 
+_MOST_VALUES = 2**30  # in a file of MNIST's format; Fashion-MNIST's have 47 million at most
 _FIRST_FASHION_LABELS = (9, 0, 0, 3, 0, 2, 7, 2, 5, 5)  # of the training images
 
 
@@ -165,12 +167,17 @@ def _idx(path: Path) -> Tensor:
     """A file of whole numbers in MNIST's format: 0, 0, type (8: bytes), dimensions, the size of each, values."""
     dimensions = 3 if "idx3" in path.name else 1
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-        if content[:4] != bytes([0, 0, 8, dimensions]):
-            raise ValueError("it does not begin as such a file does")
-        shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
-        return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=4 + 4 * dimensions).reshape(shape)
+        with open_file(path) as plain:
+            is_packed = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            file = gzip.GzipFile(fileobj=plain) if is_packed else plain
+            if file.read(4) != bytes([0, 0, 8, dimensions]):
+                raise ValueError("it does not begin as such a file does")
+            shape = np.frombuffer(file.read(4 * dimensions), ">u4", dimensions).tolist()
+            if (count := math.prod(shape)) > _MOST_VALUES:
+                raise ValueError(f"it says that it holds {count} values")
+            content = bytearray(file.read(count + 1))  # not all: few bytes can unpack to any number of them
+        return torch.frombuffer(content, dtype=torch.uint8).reshape(shape)
     except (OSError, EOFError, RuntimeError, ValueError, zlib.error) as error:
         raise UserError(f"{path} is damaged: {_reason(error)}; remove it, and it can be fetched again") from error
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distill.data.vision.pixels import BrokenImageError, brightness, convert, is_deep, orientation
 from distill.utils.errors import UserError, one_line
+from distill.utils.files import image_formats
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # open_image refuses what it warns of
 
@@ -178,7 +179,7 @@ def open_image(file: BinaryIO | str) -> Image.Image:
     Raises:
         ValueError: it has more pixels than Pillow's limit, at which Pillow itself only warns.
     """
-    image = Image.open(file)
+    image = Image.open(file, formats=image_formats())
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         image.close()

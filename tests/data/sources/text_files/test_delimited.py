@@ -86,8 +86,14 @@ def test_columns_named_for_a_file_without_a_header(tmp_path):
     root = table(tmp_path, "gj04\t1\t\tOur friends .\ngj04\t0\t*\tThey a .\n", "t.tsv")
     splits = texts(root, columns=["source", "label", "star", "sentence"])
     assert [splits.train.text(i) for i in (0, 1)] == ["Our friends .", "They a ."]
-    with pytest.raises(UserError, match=r"must name every column, each once.*data\.source\.columns=\[\.\.\.\]"):
+    with pytest.raises(UserError, match=r"could be taken for the text column.*data\.source\.columns=\[\.\.\.\]"):
         texts(root)
+
+
+def test_a_column_without_a_name_is_passed_over(tmp_path):
+    splits = texts(table(tmp_path, ",text,label,\n0,one,a,\n1,two,b,\n"))
+    assert [splits.train.text(i) for i in (0, 1)] == ["one", "two"]
+    assert splits.classes == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -145,9 +151,9 @@ def test_a_tsv_file_whose_quotation_marks_do_not_pair_is_read_without_them(tmp_p
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("", {}, "t.csv: the first line must name every column, each once, got nothing"),
+        ("", {}, "t.csv: the first line must name each column once, got nothing"),
         ("text,label\n", {}, "t.csv holds no line of data"),
-        ("text,text\nx,y\n", {}, "the first line must name every column, each once, got text, text"),
+        ("text,text\nx,y\n", {}, "the first line must name each column once, got text, text"),
         ("text,label\nx,\n", {"on_broken": "skip"}, "t.csv holds no line of data: all are broken"),
         ("text,label\nx,a\n", {"text": "txt"}, "there is no 'txt' as the text column .* did you mean 'text'"),
         (b"te\xe9xt,label\nx,a\n", {}, r"line 1 of t.csv: the name of a column is no UTF-8 \(byte 0xe9; .*\)"),

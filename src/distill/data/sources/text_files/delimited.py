@@ -51,12 +51,13 @@ def _header(record: Record, name: str) -> list[str]:
     if isinstance(cells, str):
         raise UserError(f"line {number} of {name}: {cells}")
     header = [cell.strip() for cell in cells]
-    if not header or len(set(header)) < len(header) or "" in header:
+    named = [cell for cell in header if cell]  # pandas leaves its index without a name
+    if not named or len(set(named)) < len(named):
         raise UserError(
-            f"{name}: the first line must name every column, each once, got {', '.join(header)[:200] or 'nothing'}"
+            f"{name}: the first line must name each column once, got {', '.join(header)[:200] or 'nothing'}"
             f"{NAMES_COLUMNS}"
         )
-    for cell in header:
+    for cell in named:
         wrong = problem(cell, "name of a column")
         if wrong is not None:
             raise UserError(f"line {number} of {name}: {wrong}")
@@ -65,8 +66,10 @@ def _header(record: Record, name: str) -> list[str]:
 
 def _columns(header: list[str], choices: Choices, name: str, needs_labels: bool) -> Columns:
     try:
-        return find_columns(header, choices, name, needs_labels=needs_labels)
-    except UserError:
+        return find_columns([cell for cell in header if cell], choices, name, needs_labels=needs_labels)
+    except UserError as error:
+        if "" in header:  # perhaps a line of data
+            raise UserError(f"{error}{NAMES_COLUMNS}") from error
         text = next((cell for cell in header if len(cell) > 40 or cell.count(" ") > 3), None)
         if choices.columns is not None or text is None:
             raise

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     cells = dict(pairs)
     if len(cells) < len(pairs):
         cells = _Repeated(cells)
-        names = [name for name, _ in pairs]
-        cells.repeated = frozenset(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        cells.repeated = frozenset(name for name, count in counts.items() if count > 1)
     return cells
 
 
