@@ -135,7 +135,6 @@ def test_a_sweep_chooses_the_smallest_error(folder):
 
 def test_what_is_for_distributions_over_classes_is_refused(folder):
     for arguments, message in {
-        ("kd=multi_teacher", "kd.teachers=[resnet8]"): "kd.teachers combines distributions over classes",
         ("cache.top_k=1",): "cache.top_k keeps the largest logits of a softmax, and task=multilabel has none",
         ("kd.standardize=true",): "standardize=true makes every row of two logits alike",
     }.items():

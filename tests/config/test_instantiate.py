@@ -40,6 +40,13 @@ def test_a_constructor_that_needs_another_argument_is_one_line(monkeypatch):
         instantiate(net(monkeypatch, "how_many"), "model", num_classes=4)
 
 
+@pytest.mark.parametrize("annotation", ["float", "int | None"])
+def test_text_where_a_number_belongs_is_one_line(annotation, monkeypatch):
+    node = net(monkeypatch, f"width: {annotation} = 8") | {"width": "wide"}
+    with pytest.raises(UserError, match=r"^model.width must be a number, got 'wide'$"):
+        instantiate(node, "model")
+
+
 def test_hydra_logs_no_lines_of_its_own(caplog):
     with pytest.raises(UserError, match=r"model\._target_: cannot import 'torch\.nn\.Nope'"):
         resolve_target({"_target_": "torch.nn.Nope"}, "model")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, logit, softmax
+from torch import nn
 
 from distill.config.schedules import Schedule
 from distill.data import Batch
@@ -9,6 +10,11 @@ from distill.distillation.ensemble import ConfidenceMean, Ensemble, WeightedMean
 from distill.distillation.teacher import Teacher
 from distill.losses import kd_loss
 from distill.models import resnet8, resnet14
+from distill.models.outputs import Outputs
+from distill.tasks.classification import Classification
+from distill.tasks.multilabel import Multilabel
+from distill.tasks.regression import Regression
+from distill.tasks.tokens import TokenClassification
 from distill.utils.errors import UserError
 
 torch.manual_seed(0)
@@ -47,7 +53,7 @@ def test_an_ensemble_predicts_as_one_teacher():
     batch = Batch(torch.randn(4, 3, 16, 16), torch.arange(4), torch.arange(4))
     mean = WeightedMean(T=2.0, weights=[3, 1])
     teachers = [Teacher(nets[0], ["layer2"], "fc"), Teacher(nets[1])]
-    ensemble = Ensemble(teachers, mean, {"T": Schedule("linear", 2.0, 4.0)})
+    ensemble = Ensemble(teachers, mean, Classification(10), {"T": Schedule("linear", 2.0, 4.0)})
     outputs = ensemble(batch)
     separate = [teacher(batch) for teacher in teachers]
     torch.testing.assert_close(outputs.logits, combine([o.logits for o in separate], torch.tensor([0.75, 0.25]), 2.0))
@@ -56,6 +62,50 @@ def test_an_ensemble_predicts_as_one_teacher():
     ensemble.start_epoch(1, 2)
     assert mean.T == 4.0
     assert not torch.equal(ensemble(batch).logits, outputs.logits)
+
+
+class Fixed(Teacher):
+    """Predicts the same for every batch."""
+
+    def __init__(self, output):
+        super().__init__(nn.Identity())
+        self.output = output
+
+    def __call__(self, batch, split="train"):
+        return Outputs(self.output, {}, None)
+
+
+def ensemble_of(outputs, task, mean, target):
+    batch = Batch(torch.zeros(len(target)), target, torch.arange(len(target)))
+    return Ensemble([Fixed(output) for output in outputs], mean, task)(batch).logits
+
+
+def test_of_several_labels_the_probability_of_each_is_averaged():
+    target = torch.tensor([[0.0, 1, 1], [1, 0, 0]])
+    outputs = [4 * torch.randn(2, 3, dtype=torch.float64) for _ in range(2)]
+    z = ensemble_of(outputs, Multilabel(3), WeightedMean(2.0, [3, 1]), target)
+    expected = 0.75 * expit(outputs[0].numpy() / 2) + 0.25 * expit(outputs[1].numpy() / 2)
+    np.testing.assert_allclose(expit(z.numpy() / 2), expected, rtol=1e-6)
+    signs = 2 * target.double() - 1
+    weighed = ensemble_of([4 * signs, -4 * signs], Multilabel(3), ConfidenceMean(1.0), target)
+    p = expit(4)  # of the right answer by the one that is sure of it, whose weight is p as well
+    np.testing.assert_allclose(weighed.numpy(), logit(p**2 + (1 - p) ** 2) * signs.numpy(), rtol=1e-6)
+
+
+def test_numbers_are_averaged():
+    outputs, target = [torch.tensor([[1.0, -2.0]]), torch.tensor([[5.0, 2.0]])], torch.zeros(1, 2)
+    task = Regression(2, [0.0, 0.0], [1.0, 1.0])
+    assert ensemble_of(outputs, task, WeightedMean(4.0, [3, 1]), target).tolist() == [[2.0, -1.0]]
+    assert ensemble_of([o.bfloat16() for o in outputs], task, WeightedMean(), target).tolist() == [[3.0, 0.0]]
+
+
+def test_words_are_averaged_where_there_are_any():
+    outputs, target = [torch.randn(2, 4, 5) for _ in range(2)], torch.tensor([[0, 4, -100, -100], [1, 2, 3, -100]])
+    combined = ensemble_of(outputs, TokenClassification(5, ["O", "B-a", "I-a", "B-b", "I-b"]), ConfidenceMean(2.0), target)
+    assert combined.shape == (2, 4, 5)
+    words = [output[target >= 0] for output in outputs]
+    expected = combine(words, confidence(words, target[target >= 0]), 2.0)
+    torch.testing.assert_close(combined[target >= 0], expected)
 
 
 def test_teachers_are_weighed_by_their_confidence():

@@ -2,14 +2,17 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import lightning.pytorch as L
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from distill.sweeps.lightning_callbacks import Heartbeat
+from distill.sweeps.lightning_callbacks import Heartbeat, PruneTrial
 from distill.tasks.classification import Classification
+from distill.tasks.regression import Regression
+from distill.utils.errors import Pruned
 
 
 class Line(L.LightningModule):
@@ -39,3 +42,11 @@ def test_a_run_says_where_it_is(tmp_path):
     assert status["val_score"] == pytest.approx(0.25)
     assert 0 <= time.time() - status["updated"] < 60
     assert status["begun"] <= status["updated"]
+
+
+def test_a_pruned_trial_says_its_score_in_the_tasks_unit():
+    trainer = SimpleNamespace(current_epoch=0, max_epochs=3, callback_metrics={"val/rmse": torch.tensor(12.34)})
+    module = SimpleNamespace(task=Regression(1, [0.0], [1.0]))
+    with pytest.raises(Pruned, match=r"^pruned after epoch 1 at 12\.34 on validation$") as caught:
+        PruneTrial(lambda epoch, score: False).on_validation_end(trainer, module)
+    assert caught.value.score == pytest.approx(12.34)

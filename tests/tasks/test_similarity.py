@@ -7,6 +7,7 @@ from scipy.stats import rankdata
 
 from distill.models.outputs import Outputs
 from distill.tasks.similarity import Pairs, SimilarityMetrics, neighbour_overlap, spearman_of_cosines
+from distill.utils import distributed
 
 
 def cosines(e):
@@ -61,6 +62,27 @@ def test_the_sample_does_not_depend_on_the_batches():
     assert len(set(chosen[0])) == 20
     assert min(chosen[0]) < 50
     assert max(chosen[0]) > 150
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_several_processes_choose_what_one_does(monkeypatch, world):
+    """Each takes its part of every batch; the last one has 5 samples."""
+    rows, alone = torch.arange(200.0)[:, None], Pairs(samples=20)
+    batches = rows.split(15)
+    for batch in batches:
+        alone.update(batch, -batch)
+    parts = []
+    for rank in range(world):
+        sizes = iter([len(batch) for batch in batches])
+        monkeypatch.setattr(distributed, "rank_and_world_size", lambda rank=rank: (rank, world))
+        monkeypatch.setattr(distributed, "all_reduce_sum", lambda _, sizes=sizes: torch.tensor(next(sizes)))
+        parts.append(Pairs(samples=20))
+        for batch in batches:
+            parts[-1].update(batch[rank::world], -batch[rank::world])
+    together = Pairs(samples=20)  # as torchmetrics gathers them
+    for name in ("priority", "student", "teacher"):
+        setattr(together, name, [torch.cat(list(getattr(part, name))) for part in parts])
+    assert all(torch.equal(a, b) for a, b in zip(alone.compute(), together._lowest()[1:], strict=True))
 
 
 def outputs(x):

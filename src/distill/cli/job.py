@@ -150,7 +150,7 @@ def _train(experiment: Any, folder: Path) -> Any:
         return run(experiment)
     except Pruned as stop:
         if processes.is_rank_zero():
-            record.prune(folder, stop.epoch, stop.accuracy)
+            record.prune(folder, stop.epoch, stop.score)
         log.info(stop)
         return None
     except SystemExit as stop:

@@ -19,6 +19,7 @@ ALIASES = {  # other names of what the data determine, as constructors have them
     "in_channels": ("in_chans", "input_channels"),
     "image_size": ("img_size",),
 }
+_NUMBERS = (int, float, int | None, float | None)
 
 
 def _parameter_for(key: str, known: dict[str, inspect.Parameter]) -> str | None:
@@ -98,6 +99,9 @@ def instantiate(node: dict[str, Any], path: str, **optional: Any) -> Any:
         UserError: a target that cannot be imported, arguments it does not take, values it refuses.
     """
     name, known = node["_target_"], check(node, path)
+    for key in node:
+        if isinstance(node[key], str) and key in known and known[key].annotation in _NUMBERS:
+            raise UserError(f"{path}.{key} must be a number, got {node[key]!r}")
     taken = {_parameter_for(key, known): value for key, value in optional.items()}
     extra = {key: value for key, value in taken.items() if key is not None and key not in node}
     try:

@@ -1,4 +1,4 @@
-"""Several teachers as one: their predictions are combined into one distribution per sample."""
+"""Several teachers as one: their predictions are combined into one distribution per sample, or into one number."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,9 @@ from torch import Tensor
 from distill.config.schedules import Schedule
 from distill.data import Batch
 from distill.distillation.teacher import Teacher
-from distill.losses.checks import full_precision, positive
+from distill.losses.checks import full_precision, positive, upcast
 from distill.models.outputs import Outputs
+from distill.tasks.base import Task
 from distill.utils.errors import UserError
 
 
@@ -80,7 +81,12 @@ class WeightedMean:
     Args:
         T: temperature at which the distributions are averaged, > 0: that of the loss.
         weights: one per teacher, the main one first, > 0, made to sum to 1; None: all alike.
+
+    Attributes:
+        takes_numbers: whether it combines outputs that are no distribution.
     """
+
+    takes_numbers = True
 
     def __init__(self, T: float = 4.0, weights: Sequence[float] | None = None) -> None:
         self.T = positive("T", T)
@@ -97,10 +103,19 @@ class WeightedMean:
 
     def __call__(self, logits: Sequence[Tensor], target: Tensor) -> Tensor:
         """The combined logits (N, C)."""
-        if self._shares is None or self._shares.device != target.device:
-            weights = torch.tensor(self.weights or [1.0] * len(logits), device=target.device)
+        return combine(logits, self._weights(len(logits), target.device), self.T)
+
+    def of_numbers(self, outputs: Sequence[Tensor]) -> Tensor:
+        """The weighted mean of outputs that are no distribution, (N, K)."""
+        weights = self._weights(len(outputs), outputs[0].device)
+        return torch.stack([upcast(output) for output in outputs], dim=-1) @ weights
+
+    def _weights(self, teachers: int, device: torch.device) -> Tensor:
+        """(K,), with the sum 1."""
+        if self._shares is None or self._shares.device != device:
+            weights = torch.tensor(self.weights or [1.0] * teachers, device=device)
             self._shares = weights / weights.sum()
-        return combine(logits, self._shares, self.T)
+        return self._shares
 
 
 class ConfidenceMean(WeightedMean):
@@ -109,6 +124,8 @@ class ConfidenceMean(WeightedMean):
     Args:
         T: temperature at which the distributions are averaged, > 0: that of the loss.
     """
+
+    takes_numbers = False
 
     def __init__(self, T: float = 4.0) -> None:
         super().__init__(T)
@@ -123,24 +140,30 @@ class Ensemble(Teacher):
 
     Args:
         teachers: the main one first; its features and embedding are the ensemble's.
-        mean: combines their logits.
+        mean: combines their outputs.
+        task: says which distributions their outputs are.
         schedules: of the mean's arguments, by name.
     """
 
     def __init__(
-        self, teachers: Sequence[Teacher], mean: WeightedMean, schedules: Mapping[str, Schedule] | None = None
+        self, teachers: Sequence[Teacher], mean: WeightedMean, task: Task, schedules: Mapping[str, Schedule] | None = None
     ) -> None:
         super().__init__(teachers[0].model)
         self.teachers = tuple(teachers)
         self.mean = mean
+        self.task = task
         self._schedules = dict(schedules or {})
 
     def __call__(self, batch: Batch, split: str = "train") -> Outputs:
         """The combined outputs for one batch of a split, without gradient."""
         outputs = [teacher(batch, split) for teacher in self.teachers]
         with torch.no_grad():
-            logits = self.mean([output.logits for output in outputs], batch.target)
-        return outputs[0]._replace(logits=logits)
+            logits = [output.logits for output in outputs]
+            if self.task.rows(logits[0], batch.target) is None:
+                combined = self.mean.of_numbers(logits)
+            else:
+                combined = self.task.combined(logits, batch.target, self.mean)
+        return outputs[0]._replace(logits=combined)
 
     def start_epoch(self, epoch: int, max_epochs: int) -> None:
         """Set what follows a schedule to its value in ``epoch``, counted from 0."""

@@ -121,7 +121,7 @@ def _load_final_teacher(run: Run, role: Role, epoch: int) -> Teacher:
     teachers = [Teacher(model.model, head=model.model_info.head) for model in models]
     if role != TEACHERS:
         return teachers[0]
-    combined = run.flows.combine(len(teachers))(teachers)
+    combined = run.flows.combine(len(teachers), run.task)(teachers)
     combined.start_epoch(epoch - 1, run.settings.trainer.max_epochs)
     return combined
 

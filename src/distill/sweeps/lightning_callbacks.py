@@ -44,10 +44,11 @@ class PruneTrial(L.Callback):
         self.report = report
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        epoch, score = trainer.current_epoch + 1, float(trainer.callback_metrics[f"val/{pl_module.task.score.name}"])
+        epoch, metric = trainer.current_epoch + 1, pl_module.task.score
+        score = float(trainer.callback_metrics[f"val/{metric.name}"])
         proceed = distributed.broadcast_object(self.report is None or self.report(epoch, score))
         if not proceed and epoch < (trainer.max_epochs or 0):  # after the last epoch the result counts
-            raise Pruned(epoch, score)
+            raise Pruned(epoch, score, metric.display(score))
 
 
 class Heartbeat(L.Callback):

@@ -133,14 +133,34 @@ class Task(ABC):
         del target
         return output
 
+    def _example_rows(self) -> Tensor | None:
+        return self.rows(torch.zeros(*[1] * (self.dims - 1), self.num_classes))
+
+    @property
+    def has_distributions(self) -> bool:
+        """Whether an output is one or several distributions, which logit terms compare."""
+        return self._example_rows() is not None
+
     def row_targets(self, target: Tensor) -> Tensor:
         """For each row its class, int64 (M,), or shares (M, C)."""
         return target
 
+    def combined(
+        self, outputs: Sequence[Tensor], target: Tensor, mean: Callable[[Sequence[Tensor], Tensor], Tensor]
+    ) -> Tensor:
+        """One output of those of several teachers, where these are distributions; shaped as each of them.
+
+        Args:
+            outputs: of the teachers.
+            target: of the batch.
+            mean: from logits, several times (M, C), and the targets of their rows, to the logits (M, C) of a mean.
+        """
+        return mean(outputs, target)
+
     def refusal(self, term: Reader) -> str | None:
         """Why a term makes no sense in this task; None: it does."""
         reads = {name.partition("_")[2] for name in term.all_reads}
-        rows = self.rows(torch.zeros(*[1] * (self.dims - 1), self.num_classes))
+        rows = self._example_rows()
         if "logits" in reads and rows is None:
             return "it compares distributions over classes, and this task has none"
         if self.has_classes:

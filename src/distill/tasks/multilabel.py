@@ -1,6 +1,6 @@
 """Any number of labels per sample: logits (N, C), one decision per label."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -60,6 +60,13 @@ class Multilabel(Task):
     def row_targets(self, target: Tensor) -> Tensor:
         """1 where the label is there, int64 (N · C,)."""
         return target.reshape(-1).long()
+
+    def combined(
+        self, outputs: Sequence[Tensor], target: Tensor, mean: Callable[[Sequence[Tensor], Tensor], Tensor]
+    ) -> Tensor:
+        """The logits (N, C) of every label's mean probability."""
+        rows = mean([self.rows(output) for output in outputs], self.row_targets(target))
+        return (rows[:, 1] - rows[:, 0]).reshape(outputs[0].shape)
 
     def decode(self, output: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
         """The labels whose probability is above the threshold, and every label's probability."""

@@ -8,6 +8,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from distill.models.outputs import Outputs
+from distill.utils import distributed
 
 SAMPLES = 1000  # that are compared; a matrix of cosines has their square
 NEIGHBOURS = 10
@@ -57,7 +58,7 @@ class Pairs(Metric):
     """A random sample of the embeddings of two models, (M, D_s) and (M, D_t).
 
     Every sample of the data draws a priority from a generator with a fixed seed, and those with the lowest are kept:
-    the choice depends on the order of the data alone.
+    the choice depends on the order of the data alone. Of several processes each takes its part of every batch.
 
     Args:
         samples: M, how many are kept at most.
@@ -81,7 +82,9 @@ class Pairs(Metric):
 
     def update(self, student: Tensor, teacher: Tensor) -> None:
         """Take one batch."""
-        priority = torch.rand(len(student), generator=self._generator)
+        rank, world = distributed.rank_and_world_size()
+        size = int(distributed.all_reduce_sum(torch.tensor(len(student))))
+        priority = torch.rand(size, generator=self._generator)[rank::world]
         rows = (priority < self._limit).nonzero().flatten()
         if not len(rows):
             return

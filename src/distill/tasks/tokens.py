@@ -1,6 +1,6 @@
 """One class per word of a text: logits (N, L, C), of which the first token of each word counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -79,6 +79,12 @@ class TokenClassification(Task):
     def row_targets(self, target: Tensor) -> Tensor:
         """The class of each word, int64 (M,)."""
         return target[target != IGNORED]
+
+    def combined(
+        self, outputs: Sequence[Tensor], target: Tensor, mean: Callable[[Sequence[Tensor], Tensor], Tensor]
+    ) -> Tensor:
+        """The logits (N, L, C) of every position's mean."""
+        return mean([self.rows(output) for output in outputs], target.flatten()).reshape(outputs[0].shape)
 
     def refusal(self, term: Reader) -> str | None:
         """Terms that need one class or one embedding per text are refused."""

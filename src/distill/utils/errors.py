@@ -31,12 +31,12 @@ class Interrupted(BaseException):
 
 
 class Pruned(Exception):  # noqa: N818
-    """Raised after an epoch that the pruner of a search stops a trial at."""
+    """Raised after an epoch that the pruner of a search stops a trial at; ``shown`` is the score as tables have it."""
 
-    def __init__(self, epoch: int, accuracy: float) -> None:
-        super().__init__(f"pruned after epoch {epoch} at {100 * accuracy:.2f} % on validation")
+    def __init__(self, epoch: int, score: float, shown: str) -> None:
+        super().__init__(f"pruned after epoch {epoch} at {shown} on validation")
         self.epoch = epoch
-        self.accuracy = accuracy
+        self.score = score
 
 
 def first_line(error: BaseException) -> str:

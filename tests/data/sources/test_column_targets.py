@@ -68,6 +68,10 @@ def test_numbers_without_names_are_their_own_in_natural_order(tmp_path):
     assert (splits.classes, splits.train.labels.tolist()) == (["9", "10"], [[1, 1], [1, 0]])
 
 
+def test_names_that_are_numbers_may_be_0_and_1(tmp_path):
+    assert read(write(tmp_path / "t.parquet", label=["0|1", "1", ""]), "label", "multilabel").classes == ["0", "1"]
+
+
 def test_without_labels_no_column_is_needed(tmp_path):
     splits = read(write(tmp_path / "t.parquet", other=[1, 2, 3]), None, "none")
     assert (splits.train.labels.tolist(), splits.classes) == ([0, 0, 0], None)
@@ -87,6 +91,8 @@ def test_without_labels_no_column_is_needed(tmp_path):
         ({"a": [0, 1]}, "a", "multilabel", r"the labels of row 0 .* got 0; .* data.label=\[<column>\]"),
         ({"a": [["x"], None]}, "a", "multilabel", "the labels of row 1 of t.parquet are null"),
         ({"a": [[0.5]]}, "a", "multilabel", "must be names, got 0.5 among them"),
+        ({"a": ["0", "1"]}, "a", "multilabel", r"the labels of the column 'a' are 0 and 1, no names: set data.label=\[a\]"),
+        ({"a": ["True", "true"]}, "a", "multilabel", r"set data.label=\[a\]"),
         ({"a": ["", ""]}, "a", "multilabel", "no training sample has a label"),
         ({"age": [1]}, "agge", "numbers", r"t.parquet: there is no 'agge' as the label column .*did you mean 'age'"),
         ({"age": [1]}, ["age", "size"], "numbers", "there is no 'size' as the label column"),

@@ -114,6 +114,9 @@ def test_a_color_axis_names_its_ends():
     axis = color_axis(0.89, 0.97, 2)
     assert (axis["cmin"], axis["cmax"]) == (0.89, 0.97)
     assert axis["colorbar"]["ticktext"] == ["89.00 % (2 lower)", "97.00 %"]
+    errors = color_axis(5.0, 9.0, 1, "{:.1f}".format, "min")
+    assert errors["colorbar"]["ticktext"] == ["5.0", "9.0 (1 higher)"]
+    assert (text_on(5.0, errors), text_on(9.0, errors)) == ("#000", "#fff")  # the best is light
     assert color_axis(0.5, 0.5, 0)["cmin"] < 0.5 < color_axis(0.5, 0.5, 0)["cmax"]
 
 
@@ -161,6 +164,9 @@ def test_only_the_pages_own_scripts_may_run(tmp_path):
 def test_robust_ends_leave_out_what_lies_far_below():
     assert robust_range([0.1, 0.94, 0.95, 0.96, 0.97]) == (0.89, 0.97)
     assert robust_range([0.94, 0.97]) == (0.94, 0.97)
+    assert robust_range([5.0, 6.0, 7.0, 90.0], direction="min") == (5.0, 9.0)
+    assert robust_range([5.0, 6.0], direction="min") == (5.0, 6.0)
+    assert robust_range([], direction="min") == (0.0, 1.0)
     assert robust_range([]) == (0.0, 1.0)
     assert robust_range([0.5, 0.5, 0.5]) == (0.5, 0.5)
 

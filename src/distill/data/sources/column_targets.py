@@ -102,6 +102,9 @@ def _label_names(tables: Mapping[str, Table]) -> list[str]:
     names = list(listed) or sorted({name for row in rows["train"] for name in row}, key=natural_order)
     if not names:
         raise UserError("no training sample has a label")
+    if {name.lower() for name in names} <= _BITS.keys() and all(len(row) == 1 for row in rows["train"]):
+        (column,) = tables["train"].labels[0].columns
+        raise UserError(f"the labels of the column {column!r} are 0 and 1, no names: set data.label=[{column}]")
     numbers = {name: number for number, name in enumerate(names)}
     for split, table in tables.items():
         targets = torch.zeros(len(rows[split]), len(names))

@@ -28,16 +28,26 @@ def plain(text: str, limit: int | None = None) -> str:
     return html.escape(text if limit is None or len(text) <= limit else f"{text[: limit - 1]}…", quote=False)
 
 
-def robust_range(values: Iterable[float], reach: float = 4.0) -> tuple[float, float]:
-    """The range of values without low outliers: its lower end is at most ``reach`` times (max − median) below max.
+def robust_range(values: Iterable[float], reach: float = 4.0, direction: str = "max") -> tuple[float, float]:
+    """The range of scores without bad outliers: its worse end is at most ``reach`` times |best − median| from the best.
+
+    Args:
+        values: the scores.
+        reach: see above.
+        direction: "max" or "min", which of them are better.
 
     Example:
         >>> robust_range([0.1, 0.94, 0.95, 0.96, 0.97])
         (0.89, 0.97)
+        >>> robust_range([5.0, 6.0, 7.0, 90.0], direction="min")
+        (5.0, 9.0)
     """
     finite = sorted(value for value in values if math.isfinite(value))
     if not finite:
         return 0.0, 1.0
+    if direction == "min":
+        low, high = robust_range([-value for value in finite], reach)
+        return -high, -low
     low, median, high = finite[0], finite[len(finite) // 2], finite[-1]
     return (round(max(low, high - reach * (high - median)), 9), high) if high > median else (low, high)
 
@@ -79,7 +89,9 @@ class Line:
     thin: bool = False  # without marks, and thin and pale unless dashed: one of many
 
 
-def lines(series: Sequence[Line], label: str, share: bool = False, floor: float | None = None) -> go.Figure:
+def lines(
+    series: Sequence[Line], label: str, share: bool = False, floor: float | None = None, ceiling: float | None = None
+) -> go.Figure:
     """A line chart over the epochs.
 
     Args:
@@ -87,6 +99,7 @@ def lines(series: Sequence[Line], label: str, share: bool = False, floor: float 
         label: for a screen reader.
         share: the values are shares, shown in percent.
         floor: where the y axis begins; None: below the lowest value.
+        ceiling: where it ends; None: above the highest value.
     """
     traces = []
     for line in series:
@@ -111,7 +124,7 @@ def lines(series: Sequence[Line], label: str, share: bool = False, floor: float 
     epochs = [x for trace in traces for x in trace.x]
     last = max(epochs, default=1)
     yaxis: dict[str, Any] = {"tickformat": "~%"} if share else {}
-    limits = {} if floor is None else {"minallowed": floor}
+    limits = {key: end for key, end in (("minallowed", floor), ("maxallowed", ceiling)) if end is not None}
     yaxis["autorangeoptions"] = {**limits, "clipmin": 0, "clipmax": 1} if share else limits
     ticks = {"nticks": min(6, math.ceil(last - min(epochs, default=0)) + 1)}
     return chart(traces, label, xaxis={"title": {"text": "epoch"}, **ticks}, yaxis=yaxis)
@@ -231,20 +244,30 @@ def confusion_matrix(
     return chart([heatmap], label, height, xaxis=xaxis, yaxis=yaxis, shapes=diagonal)
 
 
-def color_axis(low: float, high: float, lower: int, show: Callable[[float], str] = percent) -> dict[str, Any]:
-    """A scale of viridis for values that ``show`` writes; ``lower`` values lie below its lower end."""
-    ends = [f"{show(low)} ({lower} lower)" if lower else show(low), show(high)]
+def color_axis(
+    low: float, high: float, beyond: int, show: Callable[[float], str] = percent, direction: str = "max"
+) -> dict[str, Any]:
+    """A scale of viridis, the best light, for scores that ``show`` writes; ``beyond`` of them lie beyond its worse end.
+
+    ``direction``, "max" or "min", says which are better.
+    """
+    ends = [show(low), show(high)]
+    if beyond:
+        ends[direction == "min"] += f" ({beyond} {'higher' if direction == 'min' else 'lower'})"
     color_bar = {
         "orientation": "h", "y": 1, "yanchor": "bottom", "thickness": 10, "len": 0.6, "outlinewidth": 0,
         "tickvals": [low, high], "ticktext": ends,
     }  # fmt: skip
     low, high = (low, high) if high > low else (low - 0.006 * (abs(low) or 1), high + 0.004 * (abs(low) or 1))
-    return {"colorscale": "Viridis", "cmin": low, "cmax": high, "colorbar": color_bar}
+    return {
+        "colorscale": "Viridis", "reversescale": direction == "min", "cmin": low, "cmax": high, "colorbar": color_bar,
+    }  # fmt: skip
 
 
 def text_on(value: float, axis: dict[str, Any]) -> str:
     """The color of text on a value's color: black or white, whichever has the better contrast."""
-    return "#000" if value - axis["cmin"] >= BLACK_TEXT * (axis["cmax"] - axis["cmin"]) else "#fff"
+    share = (value - axis["cmin"]) / (axis["cmax"] - axis["cmin"])
+    return "#000" if (1 - share if axis.get("reversescale") else share) >= BLACK_TEXT else "#fff"
 
 
 class Bar(NamedTuple):

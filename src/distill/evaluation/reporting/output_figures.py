@@ -1,5 +1,6 @@
 """The charts and examples of a run whose outputs are labels or numbers."""
 
+import math
 from typing import Any
 
 import torch
@@ -28,10 +29,15 @@ def by_output(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
         ]
     labels = list(models[0].scores.by_output)
     return [
-        (f"{name}, {label}", [f"{model.scores.by_output[label][i]:.4f}" for model in models])
+        (f"{name}, {label}", [_shown(model.scores.by_output[label][i]) for model in models])
         for i, name in enumerate(evaluation.results.classes)
         for label in labels
     ]
+
+
+def _shown(value: float) -> str:
+    """A metric of one output; of a label that no sample has the average precision is NaN."""
+    return "no samples" if math.isnan(value) else f"{value:.4f}"
 
 
 def predicted_over_true(evaluation: Evaluation) -> list[Figure]:

@@ -45,7 +45,7 @@ def reference_levels(references: References, split: str = "test") -> list[Level]
 def effects(results: SweepResults, references: References) -> tuple[list[Figure], Legend]:
     """A chart per swept key, the seed's last: test score of every run over the key's values; and their legend."""
     jobs = [job for job in results.finished if not math.isnan(job.test)]
-    low, high = robust_range([job.test for job in jobs])
+    low, high = robust_range([job.test for job in jobs], direction=results.metric.direction)
     margin = 2 * (high - low) or 0.05 * (
         1.0 if results.metric.unit == "share" else abs(high)
     )  # levels further away would compress the runs
@@ -117,7 +117,7 @@ def _chart(
     levels: Sequence[Level],
     share: bool,
 ) -> go.Figure:
-    """The runs and the references; runs below the y axis are hollow, at its lower end."""
+    """The runs and the references; runs beyond the y axis are hollow, at its end."""
     low, high = y_range
     symbols = ["circle" if low <= point.y <= high else "circle-open" for point in points]
     shapes = [

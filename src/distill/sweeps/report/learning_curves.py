@@ -14,6 +14,7 @@ from distill.sweeps.report.results import JobResult, Setting, SweepResults
 
 MAX_SETTINGS = 60  # that have a curve
 MAX_VALUES = 8  # of a key, that have a curve
+Limits = dict[str, float]
 
 
 def learning_curves(results: SweepResults, references: References) -> list[Figure]:
@@ -23,11 +24,15 @@ def learning_curves(results: SweepResults, references: References) -> list[Figur
     if not by_job:
         return []
     reference_lines = _reference_lines(references, last=max(curve[-1][0] for curve in by_job.values()))
-    accuracies = [value for curve in by_job.values() for _, value in curve]
-    low, _ = robust_range(accuracies, 3.0)
-    floor = low if low > min(accuracies) else None  # the y axis begins where the ends of the curves can be told apart
-    by_key = [_by_value(i, key, results, by_job, reference_lines, floor) for i, key in enumerate(results.keys)]
-    return [_by_setting(results, by_job, reference_lines, floor), *(figure for figure in by_key if figure is not None)]
+    scores = [value for curve in by_job.values() for _, value in curve]
+    low, high = robust_range(scores, 3.0, results.metric.direction)
+    limits: Limits = {}  # of the y axis, so that the ends of the curves can be told apart
+    if low > min(scores):
+        limits["floor"] = low
+    if high < max(scores):
+        limits["ceiling"] = high
+    by_key = [_by_value(i, key, results, by_job, reference_lines, limits) for i, key in enumerate(results.keys)]
+    return [_by_setting(results, by_job, reference_lines, limits), *(figure for figure in by_key if figure is not None)]
 
 
 def _curve(job: JobResult) -> Curve:
@@ -62,7 +67,7 @@ def _mean_of_setting(setting: Setting, by_job: dict[str, Curve]) -> Curve:
 
 
 def _by_setting(
-    results: SweepResults, by_job: dict[str, Curve], reference_lines: Sequence[Line], floor: float | None
+    results: SweepResults, by_job: dict[str, Curve], reference_lines: Sequence[Line], limits: Limits
 ) -> Figure:
     """A pale line per setting, the best one on top."""
     means = [(setting, curve) for setting in results.settings if (curve := _mean_of_setting(setting, by_job))]
@@ -78,14 +83,14 @@ def _by_setting(
     entries += [("pruned", "bad", "")] if any(line.color == "bad" for line in pale) else []
     entries += [(line.name, line.color, "dashed") for line in reference_lines]
     label, share = f"validation {results.metric.word}", results.metric.unit == "share"
-    chart = lines([*pale, *reference_lines, *best], label, share=share, floor=floor)
+    chart = lines([*pale, *reference_lines, *best], label, share=share, **limits)
     count = f"{len(pale)} of {len(means)}" if step > 1 else f"{len(means)}"
     return Figure(f"{count} setting{'s' if len(means) > 1 else ''}, mean over seeds", chart, legend=entries)
 
 
 def _by_value(
     i: int, key: str, results: SweepResults, by_job: dict[str, Curve], reference_lines: Sequence[Line],
-    floor: float | None,
+    limits: Limits,
 ) -> Figure | None:  # fmt: skip
     jobs = [job for job in results.finished if job.name in by_job]
     distinct = ordered(job.values[i] for job in jobs)
@@ -100,5 +105,5 @@ def _by_value(
     ]
     entries = [(display(value), color, "") for value, color in zip(values, colors, strict=True)]
     teachers = [line for line in reference_lines if line.color == "teacher"]
-    chart = lines([*series, *teachers], f"curves by {key}", share=results.metric.unit == "share", floor=floor)
+    chart = lines([*series, *teachers], f"curves by {key}", share=results.metric.unit == "share", **limits)
     return Figure(f"by {key}", chart, legend=entries)

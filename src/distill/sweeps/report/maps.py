@@ -62,11 +62,12 @@ def maps(results: SweepResults) -> Maps | None:
 
 
 def _color_axis(results: SweepResults, split: str) -> dict[str, Any]:
-    """The colors of a split's scores, low outliers in the lowest one."""
+    """The colors of a split's scores, bad outliers in that of the worst."""
     statistics: list[MeanStd] = [getattr(setting, split) for setting in results.settings]
     means = [each.mean for each in statistics if each]
-    low, high = robust_range(means)
-    return color_axis(low, high, sum(mean < low - 1e-8 for mean in means), results.metric.display)
+    low, high = robust_range(means, direction=results.metric.direction)
+    beyond = sum(not low - 1e-8 <= mean <= high + 1e-8 for mean in means)
+    return color_axis(low, high, beyond, results.metric.display, results.metric.direction)
 
 
 def _facets(results: SweepResults, rest: Sequence[int]) -> dict[str, list[Setting]]:

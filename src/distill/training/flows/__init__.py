@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from distill.data import DataModule
     from distill.distillation.criterion import Criterion
     from distill.distillation.model_info import NamedModel
+    from distill.tasks.base import Task
     from distill.training.flows.base import Combine
     from distill.training.plan import ModuleFactory
 
@@ -94,9 +95,9 @@ class Flows:
         main = ModelConfig(TEACHER, "teacher", self.cfg.teacher, self.cfg.teacher["recipe"]["seed"])
         return [main, *(model for flow in self.used for model in flow.teachers(self.cfg))]
 
-    def combine(self, teachers: int) -> Combine:
+    def combine(self, teachers: int, task: Task) -> Combine:
         """A function from the teachers of a stage to the one that teaches: the first, or an ensemble."""
-        factories = (flow.combine(self.cfg, teachers) for flow in self.used)
+        factories = (flow.combine(self.cfg, teachers, task) for flow in self.used)
         return next(filter(None, factories), lambda members: members[0])
 
     def students(self) -> list[ModelConfig]:

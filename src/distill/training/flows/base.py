@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distill.distillation.criterion import Criterion
     from distill.distillation.model_info import NamedModel
     from distill.distillation.teacher import Teacher
+    from distill.tasks.base import Task
     from distill.training.plan import ModuleFactory
 
     Combine = Callable[[list[Teacher]], Teacher]
@@ -91,8 +92,8 @@ class Flow:
         """Additional teachers; all of them teach the first student."""
         return []
 
-    def combine(self, cfg: TrainConfig, teachers: int) -> Combine | None:
-        """A function that combines that many teachers into one; None: not in this flow."""
+    def combine(self, cfg: TrainConfig, teachers: int, task: Task) -> Combine | None:
+        """A function that combines that many teachers of a task into one; None: not in this flow."""
         return None
 
     def students(self, cfg: TrainConfig) -> list[ModelConfig]:

@@ -12,6 +12,7 @@ from distill.utils.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from distill.distillation.criterion import Criterion
+    from distill.tasks.base import Task
     from distill.training.flows.base import Combine
 
 
@@ -34,12 +35,10 @@ class Ensemble(Flow):
 
     def check_criterion(self, criterion: Criterion) -> None:
         task = criterion.task
-        if task is not None and not task.has_classes:
-            raise UserError(
-                f"kd.teachers combines distributions over classes, and task={task.info.name} has none: one teacher"
-            )
-        if not criterion.reads("teacher_logits"):
-            raise UserError("kd.teachers needs a term that reads the teacher's logits: only these are combined")
+        if task is not None and not task.has_classifier:
+            raise UserError(f"kd.teachers combines predictions, and task={task.info.name} has none: one teacher")
+        if not (criterion.reads("teacher_logits") or criterion.reads("teacher_output")):
+            raise UserError("kd.teachers needs a term that reads the teacher's outputs: only these are combined")
 
     def teachers(self, cfg: TrainConfig) -> list[ModelConfig]:
         """The teachers of ``kd.teachers``; their recipes override the main teacher's."""
@@ -50,7 +49,7 @@ class Ensemble(Flow):
             teachers.append(ModelConfig(Role(RoleKind.TEACHER, i + 2), f"kd.teachers.{i}", full, recipe["seed"]))
         return teachers
 
-    def combine(self, cfg: TrainConfig, teachers: int) -> Combine | None:
+    def combine(self, cfg: TrainConfig, teachers: int, task: Task) -> Combine | None:
         if teachers < 2:
             return None
         if not cfg.kd.ensemble:
@@ -61,4 +60,9 @@ class Ensemble(Flow):
         mean, schedules = build_scheduled(cfg.kd.ensemble, "kd.ensemble", cfg.trainer.max_epochs)
         if hasattr(mean, "check"):
             mean.check(teachers)
-        return lambda members: members[0] if len(members) == 1 else ensemble.Ensemble(members, mean, schedules)
+        if not task.has_distributions and not getattr(mean, "takes_numbers", False):
+            raise UserError(
+                f"kd.ensemble: {type(mean).__name__} combines distributions over classes, and task={task.info.name} has "
+                "none: kd.ensemble._target_=distill.ensemble.WeightedMean"
+            )
+        return lambda members: members[0] if len(members) == 1 else ensemble.Ensemble(members, mean, task, schedules)
