@@ -101,7 +101,9 @@ def test_numbers_are_averaged():
 
 def test_words_are_averaged_where_there_are_any():
     outputs, target = [torch.randn(2, 4, 5) for _ in range(2)], torch.tensor([[0, 4, -100, -100], [1, 2, 3, -100]])
-    combined = ensemble_of(outputs, TokenClassification(5, ["O", "B-a", "I-a", "B-b", "I-b"]), ConfidenceMean(2.0), target)
+    combined = ensemble_of(
+        outputs, TokenClassification(5, ["O", "B-a", "I-a", "B-b", "I-b"]), ConfidenceMean(2.0), target
+    )
     assert combined.shape == (2, 4, 5)
     words = [output[target >= 0] for output in outputs]
     expected = combine(words, confidence(words, target[target >= 0]), 2.0)

@@ -66,5 +66,7 @@ def test_a_flow_of_another_task(place, task, role):
 def test_confidence_is_in_the_labels_and_not_in_numbers(place):
     report = run(place, "confidence", "multilabel", "kd.teachers=[resnet8]", CONFIDENCE)
     assert report["student"]["last"]["test"]["map"] > 0.3
-    with pytest.raises(UserError, match=r"^kd.ensemble: ConfidenceMean combines distributions over classes, and task=r"):
+    with pytest.raises(
+        UserError, match=r"^kd.ensemble: ConfidenceMean combines distributions over classes, and task=r"
+    ):
         run(place, "refused", "regression", "kd.teachers=[resnet8]", CONFIDENCE)

@@ -53,8 +53,11 @@ TEACHER = ("teacher.recipe.max_epochs=2", "teacher.recipe.batch_size=20", "teach
 TASKS = {
     "multilabel": ("data.source._target_=own.labels", *TEACHER),
     "regression": ("data.source._target_=own.numbers", *TEACHER),
-    "embedding": ("data.source._target_=own.numbers", "teacher.checkpoint=teacher.safetensors",
-                  "kd.terms.embedding.loss.standardize=false"),  # over each process's part of a batch
+    "embedding": (
+        "data.source._target_=own.numbers",
+        "teacher.checkpoint=teacher.safetensors",
+        "kd.terms.embedding.loss.standardize=false",
+    ),  # over each process's part of a batch
 }
 METRICS = {
     "multilabel": {"map", "f1", "agreement"},
@@ -101,13 +104,13 @@ def test_two_processes_learn_and_measure_what_one_does(whole, place, strategy):
     alone, both = curve(one), curve(two)
     assert alone.keys() == both.keys() >= {f"val/{name}" for name in METRICS[task]}
     for key, values in alone.items():
-        assert both[key] == pytest.approx(values, rel=1e-3, abs=1e-4), key
+        assert both[key] == pytest.approx(values, rel=1e-3, abs=1e-3), key
     reports = [json.loads((run / "summary.json").read_text()) for run in (one, two)]
     for split in ("val", "test"):
         expected, actual = (report["student"]["last"][split] for report in reports)
         assert METRICS[task] <= expected.keys()
-        assert actual == pytest.approx(expected, rel=1e-3, abs=1e-4)
-    assert all(torch.allclose(value, weights(two)[name], atol=1e-4) for name, value in weights(one).items())
+        assert actual == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert all(torch.allclose(value, weights(two)[name], atol=1e-3) for name, value in weights(one).items())
 
 
 def test_killed_in_mid_epoch_and_continued_it_ends_with_the_same_bits(whole, place):

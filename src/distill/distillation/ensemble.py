@@ -146,7 +146,11 @@ class Ensemble(Teacher):
     """
 
     def __init__(
-        self, teachers: Sequence[Teacher], mean: WeightedMean, task: Task, schedules: Mapping[str, Schedule] | None = None
+        self,
+        teachers: Sequence[Teacher],
+        mean: WeightedMean,
+        task: Task,
+        schedules: Mapping[str, Schedule] | None = None,
     ) -> None:
         super().__init__(teachers[0].model)
         self.teachers = tuple(teachers)

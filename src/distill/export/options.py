@@ -33,7 +33,9 @@ class Options:
         "largest difference of a logit from PyTorch's, relative to logits above 1; else: refused",
         1e-3,
     )
-    max_accuracy_drop: float = arg("int8: largest loss of the test score, of a share absolute, else relative; above it: refused", 0.02)
+    max_accuracy_drop: float = arg(
+        "int8: largest loss of the test score, of a share absolute, else relative; above it: refused", 0.02
+    )
     against: str | None = arg("another run, whose student's files are measured in the same table and not kept", None)
     trust: Any = arg(trust.HELP, None)
     code: str | None = arg(own_code.HELP, None)

@@ -42,6 +42,10 @@ def load_data(
     Raises:
         UserError: data that do not exist or cannot be read, values that do not fit them.
     """
+    if targets == "tokens" and config.kind != "text":
+        raise UserError(
+            f"the task needs one class per word of a text, and data={config.name} has images: set data=text"
+        )
     module = data_module(config.kind)
     node = {key: value for key, value in vars(config).items() if key in module.option_names()}
     for name in ("image", "text", "text_pair", "label"):

@@ -151,7 +151,8 @@ class Preparation:
     def stages(self, teachers: tuple[NamedModel, ...]) -> tuple[TrainingStage, ...]:
         """The training of every student of the chain; each is the teacher of the next."""
         optimizer, scheduler = build_optimization(self.cfg)
-        optimization = {"optimizer": optimizer, "scheduler": scheduler, "combine": self.flows.combine(len(teachers), self.task)}
+        combine = self.flows.combine(len(teachers), self.task)
+        optimization = {"optimizer": optimizer, "scheduler": scheduler, "combine": combine}
         stages: list[TrainingStage] = []
         for config in self.flows.students():
             stages.append(self._student_stage(config, teachers, announce=not stages, **optimization))
@@ -239,8 +240,6 @@ def prepare(
     check_arguments(cfg.trainer)
     distributed.init_process_group(uses_cuda(cfg.trainer.accelerator))
     targets = task_class(cfg.task).targets
-    if targets == "tokens" and cfg.data.kind != "text":
-        raise UserError(f"the task needs one class per word of a text, and data={cfg.data.name} has images: set data=text")
     keys = (tokenizer_key(cfg), tokenizer_key(cfg, of_teacher=True))
     data = load_data(cfg.data, cfg.seed, defaults.largest_image(cfg), targets, keys)
     config = defaults.settle(config, cfg, data, folder, labelled=targets != "none")

@@ -91,7 +91,12 @@ def test_without_labels_no_column_is_needed(tmp_path):
         ({"a": [0, 1]}, "a", "multilabel", r"the labels of row 0 .* got 0; .* data.label=\[<column>\]"),
         ({"a": [["x"], None]}, "a", "multilabel", "the labels of row 1 of t.parquet are null"),
         ({"a": [[0.5]]}, "a", "multilabel", "must be names, got 0.5 among them"),
-        ({"a": ["0", "1"]}, "a", "multilabel", r"the labels of the column 'a' are 0 and 1, no names: set data.label=\[a\]"),
+        (
+            {"a": ["0", "1"]},
+            "a",
+            "multilabel",
+            r"the labels of the column 'a' are 0 and 1, no names: set data.label=\[a\]",
+        ),
         ({"a": ["True", "true"]}, "a", "multilabel", r"set data.label=\[a\]"),
         ({"a": ["", ""]}, "a", "multilabel", "no training sample has a label"),
         ({"age": [1]}, "agge", "numbers", r"t.parquet: there is no 'agge' as the label column .*did you mean 'age'"),

@@ -62,7 +62,7 @@ class Ensemble(Flow):
             mean.check(teachers)
         if not task.has_distributions and not getattr(mean, "takes_numbers", False):
             raise UserError(
-                f"kd.ensemble: {type(mean).__name__} combines distributions over classes, and task={task.info.name} has "
-                "none: kd.ensemble._target_=distill.ensemble.WeightedMean"
+                f"kd.ensemble: {type(mean).__name__} combines distributions over classes, and task={task.info.name} "
+                "has none: kd.ensemble._target_=distill.ensemble.WeightedMean"
             )
         return lambda members: members[0] if len(members) == 1 else ensemble.Ensemble(members, mean, task, schedules)
