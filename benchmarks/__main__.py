@@ -24,6 +24,7 @@ class Options:
     quick: bool = arg("a few steps of each, to see that it works", False)
     data: str | None = arg("folder with CIFAR-10 as train*.parquet and test*.parquet; null: made-up images", None)
     texts: str | None = arg("jsonl file of texts with labels; null: made-up texts", None)
+    many: str | None = arg("numbers of training texts, as 10000,200000, of many_texts; null: up to a million", None)
     docs: str = arg("folder that gets benchmarks.md, benchmarks/ and images/", "docs")
     work: str = arg("folder for what the sides write; deleted first", "outputs/bench")
 
@@ -40,10 +41,14 @@ def main(options: Options) -> int:
         raise UserError(f"data={options.data}: no train*.parquet there")
     if options.texts is not None and not Path(options.texts).is_file():
         raise UserError(f"texts={options.texts}: no such file")
+    counts = [count.strip() for count in str(options.many or "").split(",") if count.strip()]
+    if not all(map(str.isdecimal, counts)):
+        raise UserError(f"many={options.many} must be whole numbers with commas between")
     from benchmarks.command import bench
 
     texts = None if options.texts is None else Path(options.texts)
-    bench(chosen, options.rounds, options.quick, options.data, texts, Path(options.docs), Path(options.work))
+    docs, work = Path(options.docs), Path(options.work)
+    bench(chosen, options.rounds, options.quick, options.data, texts, docs, work, tuple(map(int, counts)))
     return 0
 
 

@@ -32,6 +32,7 @@ def bench(
     texts: Path | None,
     docs: Path,
     work: Path,
+    many: tuple[int, ...] = (),
 ) -> None:
     """See ``__main__``.
 
@@ -46,6 +47,7 @@ def bench(
     whole = settings.for_cuda() if device.type == "cuda" else settings.Settings()
     how = settings.quick(rounds) if quick else whole
     how = replace(how, rounds=rounds) if rounds else how
+    how = replace(how, texts=many) if many else how
     lab = Lab(work.absolute(), lambda *counts: _images(data, *counts), how)
     stamp = {
         "hardware": _hardware(device), "versions": _versions(), "commit": _commit(), "rounds": how.rounds,

@@ -1,5 +1,6 @@
 """What a configuration leaves to the data: image size, batch size, epochs, learning rate, the teacher."""
 
+import json
 import logging
 import re
 from dataclasses import fields
@@ -34,6 +35,26 @@ def photos(root, sizes, classes="ab"):
 )
 def test_small_sets_get_smaller_batches_and_more_epochs(num_train, batch_size, epochs):
     assert (defaults.batch_size(num_train), defaults.epochs(num_train)) == (batch_size, epochs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        ({"hidden_size": 384}, 1e-4),
+        ({"dim": 768}, 5e-5),
+        ({"d_model": 1024}, 3.75e-5),
+        ({"hidden_size": 32}, 5e-4),
+        ({}, 5e-5),
+    ],
+)
+def test_a_narrow_model_of_tokens_has_a_larger_rate(tmp_path, settings, rate):
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    node = {"_target_": "distill.models.hf_model", "name": str(tmp_path), "pretrained": True}
+    assert defaults._rate(node, "text", "tokens") == pytest.approx(rate)
+    assert defaults._rate(node, "text", "classes") == 5e-5
+    assert defaults._rate({**node, "pretrained": False}, "text", "tokens") == 5e-4
+    assert defaults.batch_size(2000, "text", "tokens") == 16
+    assert defaults.batch_size(2000, "text") == 32
 
 
 def test_the_images_of_several_sizes_are_fitted_to_their_median(tmp_path):

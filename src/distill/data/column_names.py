@@ -1,7 +1,7 @@
 """Names that columns with images, texts and labels usually have."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["image", "label", "text_label", "text", "text_pair", "words", "tags"]
 _USUAL_NAMES = {
@@ -30,6 +30,28 @@ TEXT_PAIRS = (  # in small letters
     ("#1 string", "#2 string"),  # MRPC as GLUE distributes it
 )
 _IN_MAPPINGS = {"image": ("pixel_values", "input", "inputs", "x", "data"), "label": ("targets", "y")}
+
+
+def chosen_column(choice: Any, columns: Sequence[str]) -> str | None:
+    """The column that a user names; None: there is none.
+
+    The command line makes numbers of names that look like one (1e30, 2.50): these are compared by their value.
+
+    Example:
+        >>> chosen_column(1e30, ["text", "1e30"])
+        '1e30'
+    """
+    if choice in columns:
+        return str(choice)
+    value = _number(choice)
+    return None if value is None else next((name for name in columns if _number(name) == value), None)
+
+
+def _number(name: Any) -> float | None:
+    try:
+        return None if isinstance(name, bool) else float(name)
+    except (TypeError, ValueError):
+        return None
 
 
 def usual_columns(columns: Sequence[str], role: Role, in_mapping: bool = False) -> list[str]:

@@ -13,6 +13,7 @@ from distill.config.schema import Node, TrainConfig
 from distill.data import DataModule
 from distill.utils import processes
 from distill.utils.atomic import write_text
+from distill.utils.hub import read_json
 from distill.utils.precision import uses_cuda
 from distill.utils.processes import usable_cores
 
@@ -26,16 +27,24 @@ LARGE_MODELS_RATE = 0.02  # likewise, of models made for 224 pixels: they are la
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 PIXELS_PER_CORE = 6e7  # that a training on a CPU shows in all
 TEXT_VIEWS, FEWEST_TEXT_EPOCHS, MOST_TEXT_EPOCHS = 20_000, 3, 20  # likewise, of texts
-LARGEST_TEXT_BATCH = 32
+LARGEST_TEXT_BATCH, LARGEST_TAGGING_BATCH = 32, 16  # the second with a class per word
 FINE_TUNING_RATE, FROM_SCRATCH_RATE = 5e-5, 5e-4  # of AdamW on texts, for pretrained models and for new ones
+BERT_WIDTH = 768  # whose rate that is; with a class per word a narrower model's is larger by as much as it is narrower
+_WIDTHS = ("hidden_size", "dim", "d_model")  # what configurations of transformers call the width
 WORDS = {"images": "images", "text": "texts"}
 STRIDE_32 = ("resnet18", "resnet34", "resnet50", "torchvision_model", "timm_model")  # models made for 224 pixels
 
 
-def batch_size(num_train: int, kind: str = "images") -> int:
-    """Samples per step: a power of two, a twentieth of the samples, from 8 to 64, of texts to 32."""
-    most = LARGEST_TEXT_BATCH if kind == "text" else LARGEST_BATCH
+def batch_size(num_train: int, kind: str = "images", targets: str = "classes") -> int:
+    """Samples per step: a power of two, a twentieth of the samples, from 8 to 64; of texts to 32, with tags to 16."""
+    most = _largest_batch(kind, targets)
     return int(min(most, max(SMALLEST_BATCH, 2 ** round(math.log2(max(1, num_train / 20))))))
+
+
+def _largest_batch(kind: str, targets: str) -> int:
+    if kind != "text":
+        return LARGEST_BATCH
+    return LARGEST_TAGGING_BATCH if targets == "tokens" else LARGEST_TEXT_BATCH
 
 
 def epochs(num_train: int, kind: str = "images") -> int:
@@ -62,20 +71,30 @@ def largest_image(cfg: TrainConfig) -> partial[int]:
     return partial(_largest, least=32, most=64, pixels=pixels)
 
 
-def _rate(node: Node, kind: str) -> float:
+def _rate(node: Node, kind: str, targets: str) -> float:
     if kind == "text":
-        return FINE_TUNING_RATE if node.get("pretrained") else FROM_SCRATCH_RATE
+        return _fine_tuning_rate(node, targets) if node.get("pretrained") else FROM_SCRATCH_RATE
     is_large = str(node["_target_"]).rpartition(".")[2] in STRIDE_32
     return LARGE_MODELS_RATE if is_large else LEARNING_RATE
 
 
+def _fine_tuning_rate(node: Node, targets: str) -> float:
+    """Of a pretrained model; with a class per word by 1 / width, as Adam's goes (Yang et al. 2022, arXiv:2203.03466)."""
+    if targets != "tokens":
+        return FINE_TUNING_RATE
+    config = read_json(str(Path(str(node.get("name"))).expanduser()), "config.json")
+    widths = (config.get(key) for key in _WIDTHS) if isinstance(config, dict) else ()
+    width = next((width for width in widths if isinstance(width, int) and width > 0), BERT_WIDTH)
+    return min(FROM_SCRATCH_RATE, FINE_TUNING_RATE * BERT_WIDTH / width)
+
+
 def chosen(cfg: TrainConfig, data: DataModule[Any], labelled: bool = True) -> dict[str, Any]:
     """The values that the configuration leaves to the data, by dotted key; without labels no teacher is trained."""
-    num_train, recipe, kind = data.num_train, cfg.teacher["recipe"], cfg.data.kind
-    largest = LARGEST_TEXT_BATCH if kind == "text" else LARGEST_BATCH
-    batch = batch_size(num_train, kind) if cfg.data.batch_size is None else largest
+    num_train, recipe, kind, targets = data.num_train, cfg.teacher["recipe"], cfg.data.kind, data.options.targets
+    largest = _largest_batch(kind, targets)
+    batch = batch_size(num_train, kind, targets) if cfg.data.batch_size is None else largest
     scale = 1.0 if kind == "text" else batch / largest  # Adam's steps do not grow with a gradient
-    lr, teacher_lr = (_rate(node, kind) * scale for node in (cfg.model, cfg.teacher))
+    lr, teacher_lr = (_rate(node, kind, targets) * scale for node in (cfg.model, cfg.teacher))
     values = {
         **{f"data.{key}": (getattr(cfg.data, key), value) for key, value in data.chosen.items()},
         "data.batch_size": (cfg.data.batch_size, batch),

@@ -71,5 +71,5 @@ def load_data(
         _loaded[key] = data
     data = _loaded[key]
     return data.with_options(
-        seed=seed, batch_size=config.batch_size or defaults.batch_size(data.num_train, config.kind)
+        seed=seed, batch_size=config.batch_size or defaults.batch_size(data.num_train, config.kind, targets)
     )

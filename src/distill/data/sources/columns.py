@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.data.column_names import Role, usual_columns
+from distill.data.column_names import Role, chosen_column, usual_columns
 from distill.data.sources.column_targets import with_targets
 from distill.data.sources.table import Labels as Labels, Table as Table
 from distill.data.splits import Splits, renumber
@@ -99,11 +99,12 @@ def find_column(columns: Sequence[str], role: Role, choice: str | None, typed: S
     """
     key = {"text_label": "label", "words": "text", "tags": "label"}.get(role, role)
     if choice is not None:
-        if choice not in columns:
+        column = chosen_column(choice, columns)
+        if column is None:
             raise UserError(
-                f"{where}: there is no {choice!r} as the {key} column (data.{key}); {nearest(choice, columns)}"
+                f"{where}: there is no {choice!r} as the {key} column (data.{key}); {nearest(str(choice), columns)}"
             )
-        return choice
+        return column
     candidates = usual_columns(columns, role)[:1] or (list(typed) if len(typed) == 1 else [])
     if not candidates:
         raise UserError(
@@ -122,7 +123,7 @@ def find_labels(
     """
     if targets == "none":
         return []
-    names = [choice] if choice is None or isinstance(choice, str) else list(choice)
+    names = list(choice) if isinstance(choice, Sequence) and not isinstance(choice, str) else [choice]
     listed = f"data.label=[{','.join(map(str, names))}]"
     if not names or len(set(names)) < len(names):
         raise UserError(f"{listed} must name different columns, at least one")

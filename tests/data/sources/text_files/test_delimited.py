@@ -160,7 +160,7 @@ def test_a_tsv_file_whose_quotation_marks_do_not_pair_is_read_without_them(tmp_p
         (
             "a text of more than three words,a\nx,b\n",
             {},
-            r"t.csv: the first line must name the columns, and it holds the text 'a text of .*data\.source\.columns=\[",
+            r"t.csv: the first line must name the columns, and it holds 'a text of .*data\.source\.columns=\[",
         ),
         ("text,label,split\nx,a,trian\n", {}, "line 2 of t.csv: the split 'trian' is none of train, val, test"),
         ("text,label,split\nx,a,test\n", {}, r"no row is of the split train \(column 'split'\)"),
@@ -187,3 +187,23 @@ def test_a_column_of_splits(tmp_path):
     assert (splits.val.labels.tolist(), splits.train.labels.tolist()) == ([1], [0, 1])
     with pytest.raises(UserError, match="the label of line 3 of t.csv is 'z', which is no class of the training split"):
         texts(table(tmp_path, "text,label,split\na,x,train\nb,z,test\nc,y,train\n"))
+
+
+@pytest.mark.parametrize(("text", "label"), [(1e30, 2.5), ("1e+30", "2.5"), ("1e30", "2.50"), (1e30, [2.5])])
+def test_columns_whose_names_look_like_numbers(tmp_path, text, label):
+    """The command line makes numbers of them."""
+    path = table(tmp_path, "1e30,2.50,parts\nx,1,3\ny,0,2\n")
+    splits = texts(path, text=text, label=label)
+    assert splits.train.text(1) == "y"
+    assert splits.train.labels.tolist() == [1, 0]
+    with pytest.raises(UserError, match="there is no 3 as the text column"):
+        texts(path, text=3, label=label)
+
+
+def test_columns_are_a_list_of_names(tmp_path):
+    path = table(tmp_path, "x,1\ny,0\n")
+    assert texts(path, columns=[1e30, "label"], text=1e30).train.text(0) == "x"
+    with pytest.raises(UserError, match="data.source.columns must be a list of names, got 'text'"):
+        texts(path, columns="text")
+    with pytest.raises(UserError, match=r"the first line must name the columns, and it holds '1'; .*columns=\["):
+        texts(path)

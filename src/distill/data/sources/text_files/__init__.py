@@ -82,6 +82,7 @@ def texts(
         UserError: for files or columns that are not there, lines that are broken, and labels that do not fit
             ``targets``; file and line are named.
     """
+    label = str(label) if isinstance(label, int | float) else label  # a name that looks like a number
     choices = Choices(text, text_pair, label, split_column, columns, encoding, on_broken, targets)
     path = Path(root)
     if path.is_dir():

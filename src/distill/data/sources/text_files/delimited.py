@@ -3,6 +3,7 @@
 import csv
 import itertools
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def delimited(path: Path, choices: Choices, needs_labels: bool) -> Rows:
     name, is_tsv = printable(path.name), path.suffix.lower() in (".tsv", ".tab")
     with _long_cells():
         records = _best(path, choices.encoding) if is_tsv else _quoted(lines(path, choices.encoding), None, name)
-        header = _header(next(records, (1, [])), name) if choices.columns is None else list(choices.columns)
+        header = _header(next(records, (1, [])), name) if choices.columns is None else list(map(str, choices.columns))
         rows = Collector(path, choices)
         rows.open(_columns(header, choices, name, needs_labels))
         for number, cells in records:
@@ -71,10 +72,12 @@ def _columns(header: list[str], choices: Choices, name: str, needs_labels: bool)
         if "" in header:  # perhaps a line of data
             raise UserError(f"{error}{NAMES_COLUMNS}") from error
         text = next((cell for cell in header if len(cell) > 40 or cell.count(" ") > 3), None)
+        if text is None and choices.text is None and choices.label is None:
+            text = next((cell for cell in header if re.fullmatch(r"[\d.]+", cell)), None)
         if choices.columns is not None or text is None:
             raise
         raise UserError(
-            f"{name}: the first line must name the columns, and it holds the text {text[:40]!r}{NAMES_COLUMNS}"
+            f"{name}: the first line must name the columns, and it holds {text[:40]!r}{NAMES_COLUMNS}"
         ) from None
 
 

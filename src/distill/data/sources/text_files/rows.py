@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from distill.data.column_names import TEXT_PAIRS, usual_columns
+from distill.data.column_names import TEXT_PAIRS, chosen_column, usual_columns
 from distill.data.sources.columns import find_column, find_labels
 from distill.data.text.dataset import BLOCK, Places
 from distill.data.text.problems import label_problem, problem, words_problem
@@ -41,6 +41,8 @@ class Choices:
         except (LookupError, TypeError) as error:
             names = "utf-8, utf-16, latin-1, cp1252, … (those of Python)"
             raise UserError(f"data.source.encoding={self.encoding} is unknown; allowed: {names}") from error
+        if isinstance(self.columns, str) or not all(isinstance(name, str | int | float) for name in self.columns or ()):
+            raise UserError(f"data.source.columns must be a list of names, got {self.columns!r}")
         if self.text_pair is not None and self.text is None:
             raise UserError(f"data.text_pair={self.text_pair} names the second text of a pair: set data.text= too")
         if self.targets == "tokens" and self.text_pair is not None:
@@ -117,12 +119,14 @@ def find_columns(
         texts = [find_column(names, "words" if choices.targets == "tokens" else "text", choices.text, [], where)]
         if choices.text_pair is not None:
             texts.append(find_column(names, "text_pair", choices.text_pair, [], where))
-    split = choices.split_column
-    if split is not None and split not in names:
-        raise UserError(f"{where}: there is no column {split!r} of splits (data.source.split_column)")
+    split = None if choices.split_column is None else chosen_column(choices.split_column, names)
+    if choices.split_column is not None and split is None:
+        raise UserError(f"{where}: there is no column {choices.split_column!r} of splits (data.source.split_column)")
     split = split or next((name for name in names if name.lower() == "split"), None)
     role: Any = "tags" if choices.targets == "tokens" else "text_label"
-    if choices.targets == "none" or not (needs_labels or usual_columns(names, role) or choices.label in names):
+    if choices.targets == "none" or not (
+        needs_labels or usual_columns(names, role) or chosen_column(choices.label, names)
+    ):
         return Columns(texts, [], split)
     others = [name for name in names if name not in (*texts, split)]
     if choices.label is None and not others:
