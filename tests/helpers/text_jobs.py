@@ -54,6 +54,16 @@ def write_texts(folder: Path, n: int = 120) -> Path:
             for (one, a), (other, b) in zip(made, made[1:] + made[:1], strict=True)
         ],
     )
+    shared = [
+        len({*one.split()} & {*other.split()}) for (one, _), (other, _) in zip(made, made[1:] + made[:1], strict=True)
+    ]
+    write_rows(
+        folder / "similarity.tsv",  # as STS-B: pairs and how alike they are
+        [
+            {"sentence1": one, "sentence2": other, "score": score / 2}
+            for (one, _), (other, _), score in zip(made, made[1:] + made[:1], shared, strict=True)
+        ],
+    )
     write_rows(folder / "length.csv", [{"text": text, "score": len(text.split())} for text, _ in made])
     tags = [{"text": text, **{word: int(word in text) for word in ("sat", "tree", "slow")}} for text, _ in made]
     write_rows(folder / "tags.csv", tags)

@@ -79,7 +79,7 @@ def _rate(node: Node, kind: str, targets: str) -> float:
 
 
 def _fine_tuning_rate(node: Node, targets: str) -> float:
-    """Of a pretrained model; with a class per word by 1 / width, as Adam's goes (Yang et al. 2022, arXiv:2203.03466)."""
+    """Of a pretrained model; with a class per word by 1 / width (Yang et al. 2022, arXiv:2203.03466)."""
     if targets != "tokens":
         return FINE_TUNING_RATE
     config = read_json(str(Path(str(node.get("name"))).expanduser()), "config.json")

@@ -21,7 +21,7 @@ from distill.data.text.encoded import Encoded
 from distill.data.text.overlap import warn_of_shared
 from distill.data.text.preprocess import TextPreprocess
 from distill.data.text.tokenize import load_tokenizer
-from distill.utils.distributed import computed_once
+from distill.utils.distributed import computed_once, is_rank_zero
 from distill.utils.errors import UserError
 from distill.utils.files import printable
 
@@ -133,7 +133,7 @@ class TextDataModule(DataModule[LoadedTexts]):
         both = replace(own, with_types=own.with_types or (not is_other and other.with_types))
         if not is_other and other.limit is not None:  # one tokenizer, perhaps with two limits
             both = replace(both, limit=min(own.limit or other.limit, other.limit))
-        if self.options.for_training:
+        if self.options.for_training and is_rank_zero():
             warn_of_shared(splits)
         which = "training texts" if self.options.for_training else "texts"
         encoded, max_length, cut = computed_once(lambda: encode_splits(splits, both, options.max_length, words, which))
