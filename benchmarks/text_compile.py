@@ -39,7 +39,8 @@ def _step(model: torch.nn.Module, forward: Callable[..., Any], kind: str) -> Cal
         optimizer.zero_grad()
         with precision.context(kind, "cpu"):
             logits = forward(inputs)
-        torch.nn.functional.cross_entropy(logits.float(), target).backward()
+        loss: Any = torch.nn.functional.cross_entropy(logits.float(), target)
+        loss.backward()
         optimizer.step()
 
     return step
