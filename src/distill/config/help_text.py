@@ -5,6 +5,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ FOREIGN = {  # arguments of torch's and Lightning's classes
 }
 
 
+@cache
 def comments(text: str) -> dict[str, str]:
     r"""The comments behind the keys of a YAML file, or behind the fields of a dataclass, by dotted key.
 
@@ -98,12 +100,18 @@ def comments(text: str) -> dict[str, str]:
 
 def _of_groups(folders: Sequence[Path], chosen: dict[str, Any], others: bool) -> dict[str, str]:
     """The comments of train.yaml and of the options that are chosen, or of all other options."""
-    found = {} if others else comments((CONF / "train.yaml").read_text(encoding="utf-8"))
+    found = {} if others else dict(comments((CONF / "train.yaml").read_text(encoding="utf-8")))
     for group in SECTIONS:
         for file in sorted(file for folder in folders for file in (folder / group).glob("*.yaml")):
             if (file.stem != str(chosen.get(group))) == others:
                 found |= {f"{group}.{key}": text for key, text in comments(file.read_text(encoding="utf-8")).items()}
     return found
+
+
+@cache
+def _of_fields() -> dict[str, dict[str, str]]:
+    """The comments of the schema, by the pattern of a prefix."""
+    return {prefix: comments(textwrap.dedent(inspect.getsource(cls))) for prefix, cls in DATACLASSES.items()}
 
 
 def describe(nodes: dict[str, Any], choices: dict[str, Any], folders: Sequence[Path]) -> dict[str, str]:
@@ -115,7 +123,7 @@ def describe(nodes: dict[str, Any], choices: dict[str, Any], folders: Sequence[P
         folders: with the groups' YAML files.
     """
     of_chosen, of_others = (_of_groups(folders, choices, others) for others in (False, True))
-    fields = {prefix: comments(textwrap.dedent(inspect.getsource(cls))) for prefix, cls in DATACLASSES.items()}
+    fields = _of_fields()
 
     def one(key: str) -> str:
         parent, _, last = key.rpartition(".")
