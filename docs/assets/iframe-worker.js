@@ -8,7 +8,11 @@ if (location.protocol === "file:") {
       this.scope = new Promise((ready) => {
         frame.addEventListener("load", () => {
           const scope = frame.contentWindow;
-          scope.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
+          scope.postMessage = (data) => {
+            const message = new MessageEvent("message", { data });
+            this.onmessage?.(message);
+            this.dispatchEvent(message);
+          };
           const load = (source) =>
             new Promise((done, failed) => {
               const script = scope.document.createElement("script");

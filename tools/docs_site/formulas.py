@@ -22,7 +22,7 @@ def mathml(latex: str) -> str:
         'display="block"><mrow><msup><mi>T</mi><mn>2</mn></msup></mrow></math>'
     """
     made: str = convert(latex, display="block")
-    if found := re.search(r">(\\\w+|[^<]*&(?!#?\w+;)[^<]*)<", made):
+    if found := re.search(r">([^<]*(?:\\|&(?!#?\w+;))[^<]*)<", made):
         raise ValueError(f"{found[1]} is not rendered")
     return made
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from distill.config import signatures
 from docs_site import config_reference
 
 OF_TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
@@ -60,6 +61,11 @@ def with_links_moved(text: str, source: str) -> str:
     return "".join(parts())
 
 
+def losses() -> str:
+    """The end of the page on the Python interface: every name of ``distill.losses``."""
+    return "".join(f"\n::: distill.losses.{name}\n" for name in signatures.names_in("distill.losses"))
+
+
 def stage(root: Path, target: Path) -> None:
     """Writes the pages into a folder; a file that is as it was is not touched.
 
@@ -71,7 +77,8 @@ def stage(root: Path, target: Path) -> None:
     for name, source in wanted.items():
         content = (root / source).read_bytes()
         if source.suffix == ".md":
-            content = with_links_moved(content.decode(), str(source)).encode()
+            text = with_links_moved(content.decode(), str(source))
+            content = (text + losses() if name == "api.md" else text).encode()
         write(target / name, content)
     write(target / "configuration.md", configuration().encode())
     for path in [path for path in target.rglob("*") if path.is_file()]:
