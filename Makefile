@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo demo-text train browser test test-slow test-cluster bench parity campaign check format lock clean
+.PHONY: help setup demo demo-text train browser test test-slow test-cluster docs docs-serve pictures bench parity campaign check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,15 @@ test-cluster: setup  ## sweeps on a real Ray cluster and a real Slurm (Debian's,
 	@.ci/install-slurm
 	@$(BIN)/python -m pytest -m cluster -n 0 $(ARGS)
 
+docs: setup  ## the documentation site in site/html; a link that leads nowhere ends it
+	@PYTHONPATH=tools $(BIN)/python -m docs_site build
+
+docs-serve: setup  ## the same on this machine, built anew when a page changes
+	@PYTHONPATH=tools $(BIN)/python -m docs_site serve
+
+pictures: setup browser  ## those of README and docs anew: minutes; ARGS="closing-table" for one of closing-table, report, sweep
+	@$(BIN)/python tools/screenshots.py $(ARGS)
+
 bench: setup  ## speed beside torchdistill and a bare loop: writes docs/benchmarks.md; ARGS="only=live,cached rounds=3"
 	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c requirements.lock -e ".[bench]"
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -77,11 +86,12 @@ parity: setup  ## whether this tree computes what BASE=<commit> does, bit for bi
 campaign: setup  ## kills, failed writes, damaged files, mutated commands, processes and workers: docs/reliability.md; ARGS="kills --kills 20"
 	@PYTHONPATH=tools $(BIN)/python -m campaign $(ARGS)
 
-check: setup  ## format, lint, layers, types, all tests: what CI runs
+check: setup  ## format, lint, layers, types, the documentation site, all tests: what CI runs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory test test-slow
 
 format: setup  ## format the code and fix what lint can fix
@@ -93,5 +103,5 @@ lock: setup  ## resolve the versions of requirements.lock anew
 	  --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
 
 clean:  ## remove .venv and caches; outputs/ and data/ stay
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist site .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Every command of the README and of the methods' pages runs, made short; data that cannot be downloaded stand in."""
+"""Every command of the README and of the first pages runs, made short; data that cannot be downloaded stand in."""
 
 import json
 import re
@@ -17,7 +17,8 @@ from jobs import ROOT, command, run_job
 from text_jobs import write_texts
 
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "docs" / "methods.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+FIRST = ("start_images", "start_text", "choose", "train", "teachers", "data", "extend", "methods")
+PAGES = [*(ROOT / "docs" / f"{name}.md" for name in FIRST), *sorted((ROOT / "docs" / "methods").glob("*.md"))]
 DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = sorted(
     {
@@ -63,7 +64,7 @@ def test_make_targets_exist():
 
 @pytest.mark.parametrize("line", [c for c in TRAIN if "resume=" not in c])
 def test_a_command_composes(line, tmp_path):
-    """Also with the YAML files that the README shows, and every job of a grid."""
+    """Also with the YAML files that a page shows, and every job of a grid."""
     write_shown_files(tmp_path)
     words = shlex.split(line)
     flags, overrides = command_line.split(words[words.index("train.py") + 1 :])
@@ -75,8 +76,9 @@ def test_a_command_composes(line, tmp_path):
 
 
 def write_shown_files(folder):
-    """The user's own code and YAML files that the README shows."""
-    for match in re.finditer(r"```(?:python|yaml)\n# (\S+\.(?:py|yaml)).*?\n(.*?)```", README, re.DOTALL):
+    """The user's own code and YAML files that docs/extend.md shows."""
+    page = (ROOT / "docs" / "extend.md").read_text()
+    for match in re.finditer(r"```(?:python|yaml)\n# (\S+\.(?:py|yaml)).*?\n(.*?)```", page, re.DOTALL):
         path = folder / match.group(1)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(match.group(2))
@@ -84,7 +86,7 @@ def write_shown_files(folder):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """What the README's commands speak of: photos, parquet files, a teacher, one's own code."""
+    """What the commands speak of: photos, a table, parquet files, a teacher, one's own code."""
     import datasets
     import timm
     from safetensors.torch import save_file
@@ -95,6 +97,9 @@ def place(tmp_path_factory):
         path = folder / "photos" / ("cats" if i % 2 else "dogs") / f"{i}.{'png' if i % 3 else 'jpg'}"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 255, (40 + i, 50, 3), dtype=np.uint8)).save(path)
+    files = sorted(str(path.relative_to(folder)) for path in (folder / "photos").rglob("*.*"))
+    lines = ["file,age", *(f"{file},{20 + i}" for i, file in enumerate(files))]
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     photo = {"bytes": (folder / "photos" / "cats" / "1.png").read_bytes(), "path": None}
     features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=list("abcd"))})
     (folder / "my_parquet").mkdir()
@@ -117,16 +122,18 @@ def shortened(line, folder):
         "data=huggingface": ["data=huggingface", "data.image_size=32"],
         "data=parquet": ["data=parquet", "data.image_size=32"],
         "data.root=photos": [f"data.root={folder}/photos"],
+        "data.root=labels.csv": [f"data.root={folder}/labels.csv"],
         "data.root=my_parquet": [f"data.root={folder}/my_parquet"],
         "data.source.name=uoft-cs/cifar10": [f"data.source.name={folder}/my_parquet"],
         "teacher.backbone=resnet10t.safetensors": [f"teacher.backbone={folder}/resnet10t.safetensors"],
         "teacher.checkpoint=teacher.pt": [f"teacher.checkpoint={folder}/teacher.pt"],
         "data.root=reviews.jsonl": [f"data.root={folder}/reviews.jsonl"],
         "teacher.name=./minilm": [f"teacher.name={folder}/bert"],
+        "model.name=./minilm": [f"model.name={folder}/bert"],
     }
     overrides = [new for word in words for new in swaps.get(word, [word])]
     epochs = [] if "teacher.checkpoint" in line else ["teacher.recipe.max_epochs=1"]
-    short = [s for s in SHORT if not (s.startswith("data.subset") and re.search("photos|parquet|reviews", line))]
+    short = [s for s in SHORT if not (s.startswith("data.subset") and re.search("photos|parquet|reviews|labels", line))]
     return overrides, [*short, *epochs]
 
 
@@ -160,7 +167,7 @@ def test_ones_own_code_from_outside_the_repository(place, tmp_path):
 
 @pytest.mark.slow
 def test_multirun_and_help_and_cfg(place):
-    line = next(c for c in TRAIN if " -m kd.T=" in c)
+    line = next(c for c in TRAIN if " -m kd.T=2,4 " in c)
     done = command(*shlex.split(line)[2:], *SHORT, "teacher.recipe.max_epochs=1", "threads=1", cwd=place)
     assert done.returncode == 0, done.stderr
     summaries = (place / "outputs" / "sweeps").glob("*/*/*/summary.json")

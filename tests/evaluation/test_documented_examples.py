@@ -1,4 +1,4 @@
-"""The commands of the README and of docs/evaluate.md, on runs of digits in the place of those they name."""
+"""The commands of docs/start_images.md and docs/evaluate.md, on runs of digits in the place of those they name."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from jobs import ROOT
 from text_helpers import write_jsonl
 from text_runs import rows
 
-PAGES = [ROOT / "README.md", ROOT / "docs" / "evaluate.md"]
+PAGES = [ROOT / "docs" / "start_images.md", ROOT / "docs" / "evaluate.md"]
 LINES = sorted(
     {
         match.group(0).strip()

@@ -1,4 +1,4 @@
-"""The commands of README and docs/export.md run as they stand, on another run's folder."""
+"""The commands of docs/start_images.md and docs/export.md run as they stand, on another run's folder."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ from distill.cli import export, predict
 from distill.config.options import parse
 from jobs import ROOT
 
-TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "export.md").read_text()
+TEXT = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("start_images", "export"))
 COMMANDS = sorted(set(re.findall(r"^python (?:export|predict)\.py .*$", TEXT, re.MULTILINE)))
 
 

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from distill.config import CONF, schema
 from distill.config.compose import compose
 from distill.config.help_text import SECTIONS, comments, describe
+from distill.utils.console import markdown_table
 from docs_site.key_facts import TYPES, UNITS
 
 ABOUT = """\
@@ -25,8 +26,8 @@ or schedule" is a number, or one that follows the epochs ([Schedules](methods.md
 `_target_` names a class. A default of `null` is chosen as the last column says; `${...}` follows another key.
 """
 TERMS = """\
-The terms of a method stand under names of their own: `kd=dkd` has `kd.terms.dkd`. `weight` and every number of `loss` may
-be schedules.
+The terms of a method stand under names of their own: `kd=dkd` has `kd.terms.dkd`. `weight` and every number of `loss`
+may be schedules.
 """
 OPTIONS = """\
 ## Options of the groups
@@ -53,7 +54,9 @@ def schema_fields() -> dict[str, Any]:
     def walk(cls: type[Any], prefix: str) -> Iterator[tuple[str, Any]]:
         hints = get_type_hints(cls)
         for field in dataclasses.fields(cls):
-            inner = [each for each in (hints[field.name], *get_args(hints[field.name])) if dataclasses.is_dataclass(each)]
+            inner = [
+                each for each in (hints[field.name], *get_args(hints[field.name])) if dataclasses.is_dataclass(each)
+            ]
             if inner:
                 name = f"{prefix}{field.name}." + ("<name>." if get_origin(hints[field.name]) is dict else "")
                 yield from walk(inner[0], name)  # type: ignore[arg-type]
@@ -69,7 +72,7 @@ def _fact(table: dict[str, str], key: str) -> str | None:
 
 def type_words(key: str, hint: Any, default: Any) -> str:
     """A type in words: by the schema's hint, else by ``key_facts``, else by the default."""
-    options = [each for each in (get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,))]
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     known = [each for each in options if each not in (type(None), None, Any)]
     if not known:
         return _fact(TYPES, key) or (WORDS.get(type(default), "") if default is not None else "")
@@ -124,18 +127,13 @@ def value_words(value: Any) -> str:
     return str(value)
 
 
-def _cell(text: str) -> str:
-    """A text without what a table or the HTML behind it would read."""
-    return text.replace("|", "\\|").replace("<", "&lt;")
+def _text(text: str) -> str:
+    """A text without what HTML would read."""
+    return text.replace("<", "&lt;")
 
 
 def _code(text: str) -> str:
-    return "`" + text.replace("|", "\\|") + "`"
-
-
-def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
-    rule = "|".join("---" for _ in head)
-    return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(line)} |" for line in lines)])
+    return f"`{text}`"
 
 
 def _sections() -> Iterator[str]:
@@ -154,14 +152,14 @@ def _sections() -> Iterator[str]:
     for name in order:
         title, about = titles[name]
         lines = [
-            (_code(row.key), row.type, _code(value_words(row.default)), row.unit, _cell(row.about))
+            (_code(row.key), row.type, _code(value_words(row.default)), row.unit, _text(row.about))
             for row in found
             if section_of(row.key) == name
         ]
         yield f"## {title}\n\n{about[0].upper()}{about[1:]}.\n"
         if name == "kd.terms.<name>":
             yield TERMS
-        yield _table(("key", "type", "default", "unit", "what it does"), lines) + "\n"
+        yield markdown_table([("key", "type", "default", "unit", "what it does"), *lines]) + "\n"
 
 
 def option_values(group: str, text: str) -> dict[str, Any]:
@@ -184,17 +182,17 @@ def _group_options() -> Iterator[str]:
         for file in sorted((CONF / group).glob("*.yaml")):
             text = file.read_text(encoding="utf-8")
             head = next(line for line in text.splitlines() if line.startswith("# ") and "@package" not in line)
-            yield f"**`{group}={file.stem}`**: {_cell(head.removeprefix('# ').rstrip('.'))}.\n"
+            yield f"**`{group}={file.stem}`**: {_text(head.removeprefix('# ').rstrip('.'))}.\n"
             nodes = option_values(group, text)
             own = {f"{group.replace('/', '.')}.{key}": comment for key, comment in comments(text).items()}
             about = describe(nodes, choices | {group: file.stem}, [CONF])
             changed = [
-                (_code(key), _code(value_words(nodes[key])), _cell(own.get(key) or about[key]))
+                (_code(key), _code(value_words(nodes[key])), _text(own.get(key) or about[key]))
                 for key in about
                 if key not in base or base[key] != nodes[key]
             ]
             if changed:
-                yield _table(("key", "value", "what it does"), changed) + "\n"
+                yield markdown_table([("key", "value", "what it does"), *changed]) + "\n"
 
 
 def page() -> str:

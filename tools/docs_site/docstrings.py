@@ -1,4 +1,4 @@
-"""An extension of Griffe, which reads the docstrings for the Python interface: the style of this package's docstrings."""
+"""An extension of Griffe, which reads the docstrings for the Python interface: this package's style of them."""
 
 import re
 from typing import Any
