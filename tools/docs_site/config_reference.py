@@ -21,8 +21,8 @@ ABOUT = """\
 # Configuration
 
 Every key of `python train.py`, as `key=value` on the command line. This page is made from the schema
-(`distill.config.schema`), the YAML files and the text of `python train.py --help` when the site is built. *Type* "number
-or schedule" is a number, or one that follows the epochs ([Schedules](methods.md#schedules)); "node" is a mapping, whose
+(`distill.config.schema`), the YAML files and the text of `python train.py --help` when the site is built. "number
+or schedule" is a number or one that follows the epochs ([Schedules](methods.md#schedules)); "node" is a mapping, whose
 `_target_` names a class. A default of `null` is chosen as the last column says; `${...}` follows another key.
 """
 TERMS = """\
