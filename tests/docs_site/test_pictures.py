@@ -9,7 +9,6 @@ import pytest
 from docs_site import pictures
 from jobs import ROOT
 
-
 # Taken before the last change of the charts; the mark goes when they are taken anew.
 OLD = pytest.mark.xfail(strict=True, reason='make pictures ARGS="report sweep"')
 
