@@ -1,7 +1,9 @@
 """Runs of numbers and of several labels, from the command line: trained, evaluated, predicted, exported, swept."""
 
+import ast
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -103,6 +105,15 @@ def test_predictions_are_in_the_units_of_the_data(folder):
     assert first["labels"] == [name for name in ("even", "above four") if first[name] > 0.5]
 
 
+def said_by_the_card(export):
+    """What the lines of a model card print of the picture that they make."""
+    lines = re.findall(r"```python\n(.*?)```", (export / "README.md").read_text(), re.DOTALL)
+    (code,) = [each for each in lines if "onnxruntime" in each]
+    done = subprocess.run([sys.executable, "-c", code], cwd=export, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return ast.literal_eval(done.stdout)
+
+
 def test_the_onnx_file_has_the_runs_score(folder):
     run("export", "run=regression", "format=onnx", "output=numbers", "seconds=0", cwd=folder)
     session = onnxruntime.InferenceSession(folder / "numbers/model.onnx")
@@ -117,8 +128,14 @@ def test_the_onnx_file_has_the_runs_score(folder):
     (output,) = session.run(None, {"images": images})
     age = output[:, 0] * targets["std"][0] + targets["mean"][0]
     assert root_mean_squared_error(10.0 * digits.target + 5, age) < 30
-    (logits,) = onnxruntime.InferenceSession(folder / "labels/model.onnx").run(None, {"images": images})
+    session_of_labels = onnxruntime.InferenceSession(folder / "labels/model.onnx")
+    (logits,) = session_of_labels.run(None, {"images": images})
     assert average_precision_score(digits.target % 2 == 0, logits[:, 0]) > 0.8
+    black = {"images": np.zeros((1, 1, 8, 8), np.float32)}
+    numbers = session.run(None, black)[0][0] * targets["std"] + targets["mean"]
+    assert said_by_the_card(folder / "numbers") == pytest.approx(numbers, rel=1e-4)
+    found = zip(("even", "above four"), session_of_labels.run(None, black)[0][0], strict=True)
+    assert said_by_the_card(folder / "labels") == [name for name, logit in found if logit > 0]
 
 
 def test_a_sweep_chooses_the_smallest_error(folder):

@@ -6,8 +6,8 @@ import pytest
 
 from distill.config.schema import TrainerConfig, typed
 from distill.config.validation import check
-from distill.tasks.info import CLASSIFICATION
-from distill.training.trainer import check_arguments, check_limits, evaluator, quiet, trainer_factory
+from distill.tasks.info import CLASSIFICATION, Metric
+from distill.training.trainer import _monitoring, check_arguments, check_limits, evaluator, quiet, trainer_factory
 from distill.utils.errors import UserError
 from jobs import composed
 
@@ -21,6 +21,13 @@ def test_a_machine_with_slurm_is_no_news(monkeypatch):
         warnings.simplefilter("error")
         quiet()
         evaluator(CPU, "32-true")
+
+
+@pytest.mark.parametrize(("direction", "mode"), [("min", "min"), ("max", "max")])
+def test_checkpoints_and_early_stopping_follow_the_scores_direction(tmp_path, direction, mode):
+    score = Metric("rmse", "RMSE", direction, "number")
+    assert _monitoring({"monitor": "val/rmse"}, tmp_path, CPU, score)["mode"] == mode
+    assert "mode" not in _monitoring({"monitor": "val/mae"}, tmp_path, CPU, score)
 
 
 @pytest.mark.parametrize(

@@ -104,12 +104,12 @@ def test_two_processes_learn_and_measure_what_one_does(whole, place, strategy):
     alone, both = curve(one), curve(two)
     assert alone.keys() == both.keys() >= {f"val/{name}" for name in METRICS[task]}
     for key, values in alone.items():
-        assert both[key] == pytest.approx(values, rel=1e-3, abs=1e-3), key
+        assert both[key] == pytest.approx(values, rel=1e-3, abs=3e-3), key  # of ranks and neighbours some change places
     reports = [json.loads((run / "summary.json").read_text()) for run in (one, two)]
     for split in ("val", "test"):
         expected, actual = (report["student"]["last"][split] for report in reports)
         assert METRICS[task] <= expected.keys()
-        assert actual == pytest.approx(expected, rel=1e-3, abs=1e-3)
+        assert actual == pytest.approx(expected, rel=1e-3, abs=3e-3)
     assert all(torch.allclose(value, weights(two)[name], atol=1e-3) for name, value in weights(one).items())
 
 

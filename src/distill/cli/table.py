@@ -14,10 +14,10 @@ from distill.config.command_line import RECORD
 from distill.config.key_sets import NOT_A_SETTING
 from distill.config.options import arg
 from distill.config.schema import leaves
-from distill.evaluation.compare.entries import strategy
+from distill.evaluation.compare.entries import strategy_of
 from distill.sweeps.jobs import load as load_record, overrides_by_key
 from distill.sweeps.report.mean_std import MeanStd
-from distill.tasks.info import AGREEMENT
+from distill.tasks.info import AGREEMENT, Metric, TaskInfo
 from distill.training.summary import FILE, RunSummary, StudentResult, kept_epochs, read
 from distill.utils.console import markdown_table
 from distill.utils.errors import UserError
@@ -27,7 +27,6 @@ Shows every run below some folders as a row of a Markdown table, seeds taken tog
 
   {command} outputs/sweeps/2026-01-31/12-00-00 outputs/2026-01-31/13-00-00
 """
-COLUMNS = ("agreement %", "seeds")  # after the score
 
 
 @dataclass
@@ -53,9 +52,9 @@ class Row(NamedTuple):
     runs: list[StudentRun]
 
     def cells(self) -> list[str]:
-        """The cells below the settings, the score and ``COLUMNS``."""
+        """The cells below the settings, the score, the metrics beside it and the seeds."""
         tests = [run.student.test for run in self.runs]
-        metrics = (self.runs[0].summary.task.chooses, AGREEMENT)
+        metrics = (self.runs[0].summary.task.chooses, *_beside(self.runs[0].summary.task))
         scores = [MeanStd.of((test.get(m.name, math.nan) for test in tests), m) for m in metrics]
         seeds = " ".join(map(str, sorted(run.summary.seed for run in self.runs)))
         return [*map(str, self.settings.values()), *(str(s).removesuffix(" %") or "–" for s in scores), seeds]
@@ -83,7 +82,7 @@ def rows(runs: Sequence[StudentRun]) -> list[Row]:
 
     Further columns are the keys in which runs with the same loss differ.
     """
-    labels = [strategy(run.summary.kd) for run in runs]
+    labels = [strategy_of(run.summary) for run in runs]
     if len({run.kd for run in runs}) > 1:
         labels = [f"{run.kd or '–'}: {label}" for run, label in zip(runs, labels, strict=True)]
     keys = sorted({key for run in runs for key in run.settings if key not in NOT_A_SETTING})
@@ -107,6 +106,11 @@ def rows(runs: Sequence[StudentRun]) -> list[Row]:
     return sorted(groups.values(), key=lambda row: sign * mean(run.student.test[score.name] for run in row.runs))
 
 
+def _beside(task: TaskInfo) -> list[Metric]:
+    """What a student is compared with its teacher by, where that does not choose."""
+    return [metric for metric in task.metrics if metric.needs_teacher and metric.name != task.score]
+
+
 def show(options: Options) -> None:
     """Prints the table."""
     if not options.folders:
@@ -117,7 +121,11 @@ def show(options: Options) -> None:
         raise UserError(f"runs of several scores do not fit one table: {', '.join(sorted(m.label for m in metrics))}")
     (metric,), table = metrics, rows(runs)
     score = f"test {metric.label}{' %' if metric.unit == 'share' else ''}, {kept_epochs(run.summary for run in runs)}"
-    print(markdown_table([[*table[0].settings, score, *COLUMNS], *(row.cells() for row in table)]))
+    beside = [
+        "agreement %" if m == AGREEMENT else f"{m.label}{' %' if m.unit == 'share' else ''}"
+        for m in _beside(runs[0].summary.task)
+    ]
+    print(markdown_table([[*table[0].settings, score, *beside, "seeds"], *(row.cells() for row in table)]))
 
 
 main = partial(launch, Options, show, ABOUT, rest="folders")

@@ -139,7 +139,7 @@ class ImageStudent(Student):
         run, graph = self.run, self.facts["preprocess"]["graph"]
         values = {
             "code": self.code,
-            "onnx_code": standalone.onnx_code(run.image_preprocess, graph, formats.FILES["onnx"]),
+            "onnx_code": standalone.onnx_code(run, graph, formats.FILES["onnx"]),
         }
         task = PIPELINES.get(run.task.name, "image-classification" if run.task.targets == "multilabel" else None)
         return Use("images.md", values, standalone.library(run.settings.model) or "pytorch", task)

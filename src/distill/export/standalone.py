@@ -1,12 +1,16 @@
-"""Code that loads the exported weights without this project, for architectures of torchvision and timm."""
+"""Code that runs the exported files without this project: the lines of the model card."""
 
+import json
+import math
 from typing import Any
 
 from torch import nn
 
 from distill.config.nodes import MODEL_KEYS
 from distill.data import Preprocess
+from distill.evaluation.runs import Run
 from distill.models.hub.vision import built_to_size
+from distill.tasks.multilabel import Multilabel
 
 RESNETS = ("resnet18", "resnet34", "resnet50")
 SMALL_STEM = 64
@@ -85,19 +89,20 @@ def _torchvision(
     return lines
 
 
-def onnx_code(preprocess: Preprocess, graph: dict[str, Any], file: str) -> str:
+def onnx_code(run: Run, graph: dict[str, Any], file: str) -> str:
     """Lines of Python that run the ONNX file on a picture as they are, beside it and ``classes.json``.
 
     Args:
-        preprocess: of the run.
+        run: of the student.
         graph: the entry of that name in ``preprocess.json``.
         file: name of the ONNX file.
     """
+    preprocess = run.image_preprocess
     channels, size = preprocess.channels, (preprocess.width, preprocess.height)
-    lines = ["import json", "", "import numpy", "import onnxruntime", ""]
+    lines = [*(["import json", ""] if run.classes else []), "import numpy", "import onnxruntime", ""]
     if channels in (1, 3) and graph["values"] != "as the data are":
         mode = "RGB" if channels == 3 else "L"
-        lines[2:2] = ["from PIL import Image, ImageOps", ""]
+        lines[-3:-3] = ["from PIL import Image, ImageOps", ""]
         lines.append(f'picture = Image.new("{mode}", (64, 64))  # yours: Image.open("photo.jpg")')
         side = (preprocess.resize, preprocess.resize) if preprocess.resize else size
         lines.append(f'picture = ImageOps.fit(picture.convert("{mode}"), {side}, Image.Resampling.BILINEAR)')
@@ -117,8 +122,33 @@ def onnx_code(preprocess: Preprocess, graph: dict[str, Any], file: str) -> str:
         [
             *lines,
             f'session = onnxruntime.InferenceSession("{file}")',
-            f'(logits,) = session.run(None, {{"{graph["input"]}": images}})  # N×C×H×W',
-            'with open("classes.json") as names:',
-            "    print(json.load(names)[logits[0].argmax()])",
+            f'(output,) = session.run(None, {{"{graph["input"]}": images}})  # of images N×C×H×W',
+            *(['with open("classes.json") as names:', "    classes = json.load(names)"] if run.classes else []),
+            *shown(run, "output"),
         ]
     )
+
+
+def shown(run: Run, output: str) -> list[str]:
+    """Lines that print what an output, a tensor or an array, means; ``classes`` are the names of ``classes.json``."""
+    task, targets = run.task, run.task.targets
+    if task.output == "embedding" or targets == "none":
+        return [f"print({output}.shape)"]
+    if targets == "numbers":
+        data = run.summary.data
+        mean, std = (json.dumps(list(values or ())) for values in (data.target_mean, data.target_std))
+        return [f"for row in {output}.tolist():", f"    numbers = zip(row, {mean}, {std})",
+                "    print([number * std + mean for number, mean, std in numbers])"]  # fmt: skip
+    if targets == "multilabel":
+        least = math.log(task.threshold / (1 - task.threshold)) if isinstance(task, Multilabel) else 0
+        likely = f"[classes[i] for i, value in enumerate(row) if value > {least:.6g}]"
+        return [f"for row in {output}.tolist():", f"    print({likely})"]
+    if targets == "tokens":
+        return [
+            "first = {}  # token of each word",
+            "for place, word in enumerate(inputs.word_ids(0)):",
+            "    first.setdefault(word, place)",
+            "places = [place for word, place in first.items() if word is not None]",
+            f"print([classes[int(i)] for i in {output}[0].argmax(-1)[places]])",
+        ]
+    return [f"print([classes[int(i)] for i in {output}.argmax(1)])"]

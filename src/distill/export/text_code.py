@@ -1,10 +1,9 @@
 """Code that runs the exported files of texts without this project: the lines of the model card."""
 
-import json
-
 from distill.data import TextPreprocess
 from distill.evaluation.runs import Run
 from distill.export import formats
+from distill.export.standalone import shown
 from distill.models.text.encoder import TextModel
 
 FOLDER = "."  # of the export, as the lines name it
@@ -28,7 +27,7 @@ def code(run: Run) -> str | None:
         f"    output = model(**inputs){'' if model.output == 'embedding' else '.logits'}",
     ]
     if model.pooling is None:
-        return "\n".join([*lines, "classes = model.config.id2label", *_shown(run, "output")])
+        return "\n".join([*lines, "classes = model.config.id2label", *shown(run, "output")])
     if model.pooling.mode == "cls":
         lines.append("embeddings = output.last_hidden_state[:, 0]")
     else:
@@ -36,7 +35,7 @@ def code(run: Run) -> str | None:
         lines.append("embeddings = (output.last_hidden_state * mask).sum(1) / mask.sum(1)")
     if model.pooling.normalize:
         lines.append("embeddings = torch.nn.functional.normalize(embeddings)")
-    return "\n".join([*lines, *_shown(run, "embeddings")])
+    return "\n".join([*lines, *shown(run, "embeddings")])
 
 
 def onnx_code(run: Run) -> str:
@@ -53,7 +52,7 @@ def onnx_code(run: Run) -> str:
             f'inputs = tokenizer({_texts(run)}, padding=True, truncation=True, return_tensors="np")',
             "(output,) = session.run(None, dict(inputs))",
             *(['with open("classes.json") as names:', "    classes = json.load(names)"] if run.classes else []),
-            *_shown(run, "output"),
+            *shown(run, "output"),
         ]
     )
 
@@ -65,27 +64,3 @@ def _texts(run: Run) -> str:
     if preprocess.words:
         return '[["your", "words"]], is_split_into_words=True'
     return '["your text"], ["and its second text"]' if preprocess.pairs else '["your text", "another"]'
-
-
-def _shown(run: Run, output: str) -> list[str]:
-    """Lines that print what an output, a tensor or an array, means."""
-    task, targets = run.task, run.task.targets
-    if task.output == "embedding" or targets == "none":
-        return [f"print({output}.shape)"]
-    if targets == "numbers":
-        data = run.summary.data
-        mean, std = (json.dumps(list(values or ())) for values in (data.target_mean, data.target_std))
-        return [f"for row in {output}.tolist():", f"    numbers = zip(row, {mean}, {std})",
-                "    print([number * std + mean for number, mean, std in numbers])"]  # fmt: skip
-    if targets == "multilabel":
-        likely = "[classes[i] for i, value in enumerate(row) if value > 0]"
-        return [f"for row in {output}.tolist():", f"    print({likely})"]
-    if targets == "tokens":
-        return [
-            "first = {}  # token of each word",
-            "for place, word in enumerate(inputs.word_ids(0)):",
-            "    first.setdefault(word, place)",
-            "places = [place for word, place in first.items() if word is not None]",
-            f"print([classes[int(i)] for i in {output}[0].argmax(-1)[places]])",
-        ]
-    return [f"print([classes[int(i)] for i in {output}.argmax(1)])"]

@@ -2,13 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from distill.cli.compare import Options, compare
 from distill.cli.evaluate import Options as Evaluate, evaluate
-from distill.evaluation.compare.entries import labels
+from distill.evaluation.compare.entries import Entry, labels, strategy_of
+from distill.evaluation.compare.table import cells, columns_of
+from distill.tasks.info import TaskInfo
+from distill.tasks.regression import Regression
+from distill.training.summary import EpochScores, Scores
 from distill.utils.errors import UserError
+from summaries import student, summary
 
 
 def test_runs_side_by_side(distilled, alone, tmp_path, capsys):
@@ -31,6 +38,16 @@ def test_runs_side_by_side(distilled, alone, tmp_path, capsys):
     compare(Options(runs=[str(copy), str(alone)], output=str(page)))  # over its own page
 
 
+def test_runs_of_another_task_show_its_metrics():
+    task, kd = TaskInfo("regression", "rmse", Regression.metric_infos), {"terms": {"output": {}}, "alpha": 0.1}
+    one = student(last=EpochScores(9, "student.safetensors", Scores(rmse=2.0), Scores(rmse=2.5, mae=1.5, r2=0.25)))
+    run = summary({"kd": kd}, student=one, task=task)
+    row = dict(zip(columns_of(task), cells(Entry("run", Path(), run, one, None)), strict=True))
+    assert (row["RMSE"], row["MAE"], row["R²"], row["loss"]) == ("2.5", "1.5", "0.25", "labels + output")
+    unlabelled = replace(run, data=replace(run.data, targets="none"))
+    assert strategy_of(unlabelled) == "output"
+
+
 def test_other_data_are_said(distilled, alone, tmp_path, capsys):
     copy = tmp_path / "other"
     shutil.copytree(alone, copy)
@@ -38,7 +55,7 @@ def test_other_data_are_said(distilled, alone, tmp_path, capsys):
     report["data"]["fingerprint"] = "0"
     (copy / "summary.json").write_text(json.dumps(report))
     compare(Options(runs=[str(distilled), str(copy)], output=str(tmp_path / "c.html")))
-    line = "augmentation): their accuracies may not be comparable"
+    line = "augmentation): their scores may not be comparable"
     said = capsys.readouterr().err
     assert said.startswith("warning: the runs differ in data ")
     assert line in said

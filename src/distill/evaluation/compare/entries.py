@@ -25,16 +25,26 @@ class Entry:
     calibration: Calibration | None
 
 
-def strategy(kd: KDConfig) -> str:
+def strategy(kd: KDConfig, hard: str | None = "CE") -> str:
     """A run's distillation strategy in a few words: the terms of its loss, and its flows.
+
+    Args:
+        kd: of the run.
+        hard: how the loss on labels is called; None: there is none.
 
     Example:
         >>> from distill.config.schema import TermConfig
         >>> strategy(KDConfig(terms={"kd": TermConfig(), "sp": TermConfig()}, generations=3))
         'CE + kd + sp, 3 generations'
     """
-    loss = " + ".join(["CE", *kd.terms]) if kd.terms else "CE alone"
+    loss = " + ".join([*([hard] if hard else []), *kd.terms]) if kd.terms else f"{hard} alone"
     return ", ".join([loss, *(flow.describe(kd) for flow in used_flows(kd))])
+
+
+def strategy_of(summary: RunSummary) -> str:
+    """:func:`strategy` of a finished run, whose loss on labels is cross-entropy where samples have classes."""
+    hard = "CE" if summary.task.has_classes else "labels"
+    return strategy(summary.kd, None if summary.data.targets == "none" else hard)
 
 
 def labels(folders: list[Path]) -> list[str]:
@@ -82,11 +92,11 @@ def warnings(runs: list[Entry]) -> list[str]:
     """Why numbers of these runs cannot be compared, a line for each difference."""
     data = "data (images, splits, size, normalisation or augmentation)"
     facts = [
-        (data, "accuracies may not be", {run.summary.data.fingerprint for run in runs}),
-        ("the epoch that was kept", "accuracies may not be", {run.summary.kept_epoch for run in runs}),
+        (data, "scores may not be", {run.summary.data.fingerprint for run in runs}),
+        ("the epoch that was kept", "scores may not be", {run.summary.kept_epoch for run in runs}),
         ("device", "speeds are not", {run.summary.hardware.device for run in runs}),
         ("CPU", "speeds are not", {run.summary.hardware.cpu for run in runs}),
         ("threads", "speeds are not", {str(run.summary.hardware.threads) for run in runs}),
-        ("precision", "accuracies and speeds are not", {run.summary.precision for run in runs}),
+        ("precision", "scores and speeds are not", {run.summary.precision for run in runs}),
     ]
     return [f"the runs differ in {fact}: their {reach} comparable" for fact, reach, values in facts if len(values) > 1]

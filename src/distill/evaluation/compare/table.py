@@ -2,31 +2,39 @@
 
 from pathlib import Path
 
-from distill.evaluation.compare.entries import Entry, strategy
-from distill.tasks.info import AGREEMENT
+from distill.evaluation.compare.entries import Entry, strategy_of
+from distill.tasks.info import AGREEMENT, Metric, TaskInfo
 from distill.training.summary import kept_epochs
 from distill.utils import console
 from distill.utils.units import percent, short
 
-COLUMNS = (
-    "run", "student", "teacher", "loss", "seed", "score", "relative to teacher", "agreement", "ECE", "NLL",
-    "parameters", "MACs", "size", "latency p50", "p95 / p99", "throughput", "machine",
-)  # fmt: skip
+COSTS = ("ECE", "NLL", "parameters", "MACs", "size", "latency p50", "p95 / p99", "throughput", "machine")
+
+
+def _others(task: TaskInfo) -> list[Metric]:
+    """What is shown beside the score."""
+    return [AGREEMENT] if task.has_classes else [metric for metric in task.metrics if metric.name != task.score]
+
+
+def columns_of(task: TaskInfo) -> list[str]:
+    """The columns of a comparison of runs of a task."""
+    others = ["agreement" if metric == AGREEMENT else metric.label for metric in _others(task)]
+    return ["run", "student", "teacher", "loss", "seed", task.chooses.label, "relative to teacher", *others, *COSTS]
 
 
 def cells(run: Entry) -> list[str]:
-    """A run's row, in the order of COLUMNS; scores are those of its kept epoch on the test split."""
+    """A run's row, in the order of ``columns_of``; scores are those of its kept epoch on the test split."""
     summary, student, calibration = run.summary, run.student, run.calibration
     score = summary.task.chooses
     return [
         run.label,
         student.name,
         summary.teacher.name if summary.teacher else "",
-        strategy(summary.kd),
+        strategy_of(summary),
         str(summary.seed),
         score.display(student.test[score.name]),
         percent(summary.ratios.score_relative_to_teacher if summary.ratios else None),
-        AGREEMENT.display(student.test.get(AGREEMENT.name)),
+        *(metric.display(student.test.get(metric.name)) for metric in _others(summary.task)),
         percent(calibration.ece if calibration else None),
         f"{calibration.nll:.4f}" if calibration else "",
         short(student.size.parameters),
@@ -42,8 +50,8 @@ def cells(run: Entry) -> list[str]:
 def filled(runs: list[Entry]) -> tuple[list[str], list[list[str]]]:
     """The columns that at least one run fills, and the rows."""
     table = [cells(run) for run in runs]
-    kept = [i for i in range(len(COLUMNS)) if any(row[i] for row in table)]
-    columns = [runs[0].summary.task.chooses.label if column == "score" else column for column in COLUMNS]
+    columns = columns_of(runs[0].summary.task)
+    kept = [i for i in range(len(columns)) if any(row[i] for row in table)]
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in table]
 
 
