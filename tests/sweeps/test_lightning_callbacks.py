@@ -42,6 +42,7 @@ def test_a_run_says_where_it_is(tmp_path):
     assert status["val_score"] == pytest.approx(0.25)
     assert 0 <= time.time() - status["updated"] < 60
     assert status["begun"] <= status["updated"]
+    assert 0 <= status["left_s"] < 60
 
 
 def test_a_pruned_trial_says_its_score_in_the_tasks_unit():

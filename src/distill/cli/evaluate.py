@@ -149,7 +149,7 @@ def evaluate(options: Options) -> None:
         raise UserError("teacher=false: embeddings are measured against the teacher's, and this run gives embeddings")
     if options.against:
         run_folder.check_comparable(RunFolder(options.against))
-    folder = Path(options.output) if options.output else path if path.is_dir() else path.parent
+    folder = run_folder.results_folder(options.output)
     end = suffix(options, path.name if path.is_file() else "student")
     files = [folder / f"evaluation{end}.json", *([folder / f"report{end}.html"] if options.report else [])]
     claim(files, options.overwrite)

@@ -18,13 +18,13 @@ writes a model card (README.md) and the measurements (export.json) beside them.
   {command} run=outputs/2026-01-31/13-00-00 quantize=int8 against=outputs/2026-01-31/12-00-00"""
 
 
-def folder_of(options: Options, run: Path) -> Path:
-    """The folder of the export of the run in a folder.
+def folder_of(options: Options, run: RunFolder) -> Path:
+    """The folder of the export of a run.
 
     Raises:
         UserError: it exists and may not be replaced, is no export, lies below a file, or is the current folder.
     """
-    folder = Path(options.output) if options.output else run / "export"
+    folder = run.results_folder(options.output) / ("" if options.output else "export")
     check_parents(folder)
     if folder.resolve() == Path.cwd():
         raise UserError(f"output={folder} is the current folder, which cannot be replaced as a whole: name another")
@@ -44,7 +44,7 @@ def export(options: Options) -> int:
     _ = run_folder.tested  # raises where these weights were not tested
     if options.against:
         run_folder.check_comparable(RunFolder(options.against))
-    folder = folder_of(options, run_folder.folder)
+    folder = folder_of(options, run_folder)
     from distill.export.pipeline import export as write_files
     from distill.export.table import show
 

@@ -259,7 +259,7 @@ def evaluate(subject: Subject) -> Evaluation:
     }
     comparable = subject.is_own and subject.batch_size is None and subject.split != "train" and subject.teacher
     results = EvaluationResults(
-        run=str(run.folder),
+        run=run.repo or str(run.folder),
         weights=run.weights.name,
         epoch=run.tested.epoch,
         data=subject.name,

@@ -7,6 +7,7 @@ from safetensors import SafetensorError, safe_open
 from distill.config.command_line import hydra_value
 from distill.training.roles import Role
 from distill.training.summary import FILE, EpochScores, RunSummary, StudentResult, read as read_summary, unreadable
+from distill.utils import hub_runs
 from distill.utils.errors import UserError, nearest, nearest_files
 from distill.utils.invocation import invocation
 from distill.utils.run_lock import check_idle
@@ -16,10 +17,12 @@ class RunFolder:
     """A finished run's summary and the file of its student's weights.
 
     Args:
-        path: the run's folder, or the student's weights in it (``student.safetensors``, ``student-last.safetensors``).
+        path: the run's folder, or the student's weights in it (``student.safetensors``, ``student-last.safetensors``),
+            or a repository of ``distill push``: ``user/name``, ``user/name@revision``.
 
     Attributes:
-        folder: the run's folder.
+        folder: the run's folder; of a repository the Hub's cache.
+        repo: the repository's name; None of a folder.
         summary: the contents of ``summary.json``.
         student_result: its entry of the student.
         config: the run's configuration, resolved.
@@ -30,7 +33,8 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        path = Path(path)
+        self.repo = str(path) if hub_runs.is_name(path) else None
+        path = hub_runs.pull(self.repo) if self.repo else Path(path)
         if not path.exists():
             raise UserError(f"run {path} does not exist{nearest_files(path)}")
         self.folder = path if path.is_dir() else path.parent
@@ -64,6 +68,16 @@ class RunFolder:
         if any(not isinstance(name, str) or name in (".", "..") or Path(name).name != name for name in names):
             raise UserError(f"{self.folder / FILE} names a file outside of its folder: {'/'.join(map(str, names))}")
         return self.folder.joinpath(*names)
+
+    def results_folder(self, output: str | None) -> Path:
+        """Where results go: ``output``, or the run's folder.
+
+        Raises:
+            UserError: neither, as the run is in the Hub's cache.
+        """
+        if output is None and self.repo:
+            raise UserError(f"run={self.repo} is on the Hugging Face Hub: name a folder for the results, output=")
+        return Path(output) if output else self.folder
 
     @property
     def of_texts(self) -> bool:

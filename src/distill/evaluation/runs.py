@@ -234,7 +234,8 @@ def load(path: str | Path, trust: str | Sequence[str] | None = None, code: str |
     """The student of a finished run, ready for use.
 
     Args:
-        path: the run's folder, or a weights file in it.
+        path: the run's folder, or a weights file in it; or a repository that ``distill push`` wrote to the Hugging Face
+            Hub, ``user/name`` or ``user/name@revision``, where no folder ``user`` is here.
         trust: modules of your own that the run's configuration may name (``"my_models"``). All else that it names must
             be of this package, torch, torchvision, timm, transformers or Lightning, as a run may be somebody else's.
         code: the folder of those modules; None: the one that the run recorded, or the current folder.

@@ -39,7 +39,9 @@ def metadata(run: Run, report: ExportReport, use: Use) -> ModelCardData:
 def _load_arguments(run: Run) -> str:
     """Those of ``distill.load`` that open the run as it was opened here."""
     named = {"trust": list(run.trust) or None, "code": run.code}
-    return ", ".join([repr(str(run.folder)), *(f"{key}={value!r}" for key, value in named.items() if value)])
+    return ", ".join(
+        [repr(run.repo or str(run.folder)), *(f"{key}={value!r}" for key, value in named.items() if value)]
+    )
 
 
 def card(run: Run, report: ExportReport, use: Use) -> str:

@@ -131,7 +131,7 @@ def export(options: Options, names: list[str], folder: Path) -> ExportReport:
     if options.seconds:
         comparison.time(student, options.seconds)
     report = ExportReport(
-        run=str(run.folder),
+        run=run.repo or str(run.folder),
         weights=run.weights.name,
         against=options.against,
         command=environment.command("overwrite=true"),

@@ -1,7 +1,8 @@
 """The jobs of a sweep as its folder shows them, while it runs and afterwards. Nothing heavy is imported here."""
 
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -147,6 +148,11 @@ def swept_keys(sweep_jobs: list[SweepJob]) -> list[str]:
     """The keys in which the jobs differ, in the order of the command."""
     keys = list(dict.fromkeys(key for job in sweep_jobs for key in job.overrides))
     return [key for key in keys if len({job.overrides.get(key) for job in sweep_jobs}) > 1]
+
+
+def seconds_left(durations: Sequence[float], jobs_left: int, at_once: int) -> float:
+    """How long the jobs that are left take, from the seconds that others took."""
+    return sum(durations) / len(durations) * math.ceil(jobs_left / at_once)
 
 
 def again(sweep: Path) -> str:

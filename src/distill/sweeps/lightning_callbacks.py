@@ -1,5 +1,6 @@
 """Lightning callbacks that connect a training to its sweep: a heartbeat for observers, pruning of Optuna trials."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,20 @@ class Heartbeat(L.Callback):
         self.folder = folder
         self.label = label
         self.every_s = every_s
-        self._last = 0.0
+        self._last = self._started = 0.0
+        self._first_step = 0
+
+    @staticmethod
+    def _steps(trainer: L.Trainer) -> int:
+        return trainer.fit_loop.total_batch_idx + 1
+
+    def _left(self, trainer: L.Trainer) -> float | None:
+        """Seconds until the last epoch ends, at the pace since the start; None before the first step."""
+        done, per_epoch = self._steps(trainer) - self._first_step, trainer.num_training_batches
+        if done <= 0 or not trainer.max_epochs or not math.isfinite(per_epoch):
+            return None
+        left = trainer.max_epochs * int(per_epoch) - self._steps(trainer)
+        return max(0.0, (time.monotonic() - self._started) / done * left)
 
     def _write(self, trainer: L.Trainer) -> None:
         if not distributed.is_rank_zero():
@@ -77,8 +91,12 @@ class Heartbeat(L.Callback):
             epoch=trainer.current_epoch + 1,
             max_epochs=trainer.max_epochs,
             val_score=None if score is None else float(score),
+            left_s=self._left(trainer),
         )
         self._last = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started, self._first_step = time.monotonic(), self._steps(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._write(trainer)

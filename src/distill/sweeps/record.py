@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from distill.config.command_line import SWEEP
-from distill.sweeps.jobs import FAILURE, PRUNED, SUMMARY, State, SweepJob, again, jobs, load, read
+from distill.sweeps.jobs import FAILURE, PRUNED, SUMMARY, State, SweepJob, again, jobs, load, read, seconds_left
 from distill.sweeps.report.results import read as read_results
 from distill.utils import checked
 from distill.utils.errors import UserError, first_line, shortened
@@ -99,7 +99,7 @@ def progress(sweep: Path, folder: Path) -> str:
     seconds = [job.summary.wall_s for job in finished if job.summary]
     left = max(total - done - failed - pruned, 0) if total else 0
     if left and seconds:
-        parts.append(f"about {duration(sum(seconds) / len(seconds) * math.ceil(left / (running + 1)))} left")
+        parts.append(f"about {duration(seconds_left(seconds, left, running + 1))} left")
     job = read(folder)
     fixed = (load(sweep / SWEEP) or {}).get("overrides") or []
     setting = " ".join(text for pair in job.overrides.items() if (text := "=".join(pair)) not in fixed)

@@ -31,6 +31,7 @@ class Status(TypedDict, total=False):
     epoch: int
     max_epochs: int | None
     val_score: float | None
+    left_s: float | None  # until this training ends, as its process expects
 
 
 class Busy(UserError):  # noqa: N818
