@@ -49,7 +49,7 @@ def collect(run: RunFolder, export: Path, repo: str) -> dict[str, Path | bytes]:
         name = path.relative_to(export).as_posix()
         files[name] = _anonymous(path.read_text(encoding="utf-8")) if path.suffix in TEXTS else path
     sample = '"a text"' if run.of_texts else "image"
-    card = _LOADED.sub(f'distill.load("{repo}"', bytes(files[CARD]).decode())  # type: ignore[arg-type]
+    card = _LOADED.sub(f'distill.load("{repo}"', bytes(files[CARD]).decode())
     files[CARD] = (card.rstrip() + "\n" + USE.format(repo=repo, sample=sample)).encode()
     files[FILE] = checked.sign_json(
         _anonymous(json.dumps(_public(run.summary), indent=2, default=str)).decode()

@@ -36,11 +36,12 @@ def is_name(path: str | Path) -> bool:
 
 def check_name(repo: str) -> None:
     """A UserError unless a repository may have that name."""
+    from huggingface_hub import utils
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
 
+    client: Any = utils  # its stubs lack some of its names
     try:
-        validate_repo_id(repo)
+        client.validate_repo_id(repo)
     except HFValidationError as error:
         raise UserError(f"{repo!r} is no name of the Hugging Face Hub: {_told(error)}") from error
     if repo.count("/") != 1:
@@ -112,16 +113,17 @@ def push(repo: str, files: Mapping[str, Path | bytes], private: bool, revision: 
 @contextmanager
 def _bars() -> Iterator[None]:
     """Progress bars of the Hub's client on a terminal only."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub import utils
 
-    hide = not sys.stderr.isatty() and not are_progress_bars_disabled()
+    client: Any = utils
+    hide = not sys.stderr.isatty() and not client.are_progress_bars_disabled()
     if hide:
-        disable_progress_bars()
+        client.disable_progress_bars()
     try:
         yield
     finally:
         if hide:
-            enable_progress_bars()
+            client.enable_progress_bars()
 
 
 @contextmanager
