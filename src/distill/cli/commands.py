@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
+from distill.cli import completion
 from distill.utils import processes
 from distill.utils.errors import STORAGE, UserError, shortened
 from distill.utils.invocation import this_command
@@ -91,6 +92,9 @@ def launch(options: type[T], main: Callable[[T], int | None], about: str, rest: 
     arguments, command = sys.argv[1:], this_command()
     setup_logging()
     with one_line_errors():
+        if completion.is_query(arguments):
+            show(" ".join(completion.keys(options)))
+            raise SystemExit(0)
         if any(argument in HELP for argument in arguments):
             show(usage(options, command, about.replace("{command}", command)))
             raise SystemExit(0)

@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from distill.cli import completion
 from distill.cli.commands import HELP, fail, one_line_errors, show
 from distill.utils.errors import nearest
 from distill.utils.invocation import INSTALLED
@@ -30,6 +31,19 @@ def usage(program: str) -> str:
     return f"usage: {program} <command> ...\n\n{commands}\n\n{program} <command> --help says what it takes."
 
 
+def _complete(arguments: list[str]) -> None:
+    """What Hydra does of a program, of the commands of this one."""
+    command = "train"
+    if completion.is_query(arguments):
+        named = completion.command_of_line(COMMANDS)
+        if named is None:
+            show(" ".join(name for name in COMMANDS if name.startswith(completion.last_word())))
+            return
+        command = named
+        completion.without_command(command)
+    import_module(f"distill.cli.{command}").main()
+
+
 def main() -> None:
     """Runs the command that the first argument names; a module of this package with its name has its ``main``."""
     program = INSTALLED[Path(sys.argv[0]).name == "__main__.py"]
@@ -37,6 +51,9 @@ def main() -> None:
     with one_line_errors():
         if command in HELP:
             show(usage(program))
+            return
+        if command in completion.FLAGS:
+            _complete(sys.argv[1:])
             return
         if command not in COMMANDS:
             fail(f"there is no command '{command}'; {nearest(command, COMMANDS, shown=len(COMMANDS))}")
