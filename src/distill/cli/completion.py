@@ -28,7 +28,7 @@ def keys(options: type) -> Iterator[str]:
         found = (path + os.sep * os.path.isdir(path) for path in sorted(glob(f"{escape(start)}*")))  # noqa: PTH207, PTH112
         yield from (f"{key}={path}" for path in found)
     else:
-        names = (f"{field.name}=" for field in dataclasses.fields(options))  # type: ignore[arg-type]
+        names = (f"{field.name}=" for field in dataclasses.fields(options))
         yield from (name for name in names if name.startswith(word))
 
 
