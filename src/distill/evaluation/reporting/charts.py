@@ -87,6 +87,25 @@ class Line:
     color: str  # a CSS variable of the page: "student", "teacher", "alone", "other", or "k0" ... "k9"
     dashed: bool = False
     thin: bool = False  # without marks, and thin and pale unless dashed: one of many
+    link: str | None = None  # what a click on it chooses in the page's table
+
+
+def line_trace(line: Line, hover: str) -> go.Scatter:
+    """A line that has points, and the template of what is said at the pointer."""
+    is_pale = line.thin and not line.dashed
+    return go.Scatter(
+        x=[x for x, _ in line.points],
+        y=[y for _, y in line.points],
+        name=plain(line.name),
+        meta=line.link,
+        mode="lines" if line.thin or len(line.points) > 40 else "lines+markers",
+        opacity=0.6 if is_pale else 1,
+        line={
+            "color": f"var(--{line.color})", "width": 1 if is_pale else 2, "dash": "dash" if line.dashed else "solid",
+        },
+        marker={"size": 5},
+        hovertemplate=f"{hover}<extra></extra>",
+    )  # fmt: skip
 
 
 def lines(
@@ -101,26 +120,8 @@ def lines(
         floor: where the y axis begins; None: below the lowest value.
         ceiling: where it ends; None: above the highest value.
     """
-    traces = []
-    for line in series:
-        if not line.points:
-            continue
-        is_pale = line.thin and not line.dashed
-        traces.append(
-            go.Scatter(
-                x=[x for x, _ in line.points],
-                y=[y for _, y in line.points],
-                name=plain(line.name),
-                mode="lines" if line.thin or len(line.points) > 40 else "lines+markers",
-                opacity=0.6 if is_pale else 1,
-                line={
-                    "color": f"var(--{line.color})", "width": 1 if is_pale else 2,
-                    "dash": "dash" if line.dashed else "solid",
-                },
-                marker={"size": 5},
-                hovertemplate=f"%{{fullData.name}}, epoch %{{x}}: %{{y:{'.2%' if share else '.4~g'}}}<extra></extra>",
-            )
-        )  # fmt: skip
+    hover = f"%{{fullData.name}}, epoch %{{x}}: %{{y:{'.2%' if share else '.4~g'}}}"
+    traces = [line_trace(line, hover) for line in series if line.points]
     epochs = [x for trace in traces for x in trace.x]
     last = max(epochs, default=1)
     yaxis: dict[str, Any] = {"tickformat": "~%"} if share else {}
@@ -138,6 +139,7 @@ class Dot(NamedTuple):
     color: str | float
     text: str
     highlighted: bool = False
+    link: str | None = None  # what a click on it chooses in the page's table
 
 
 def dots(points: Sequence[Dot], symbols: Sequence[str] | str = "circle", size: float = 6) -> go.Scatter:
@@ -154,6 +156,7 @@ def dots(points: Sequence[Dot], symbols: Sequence[str] | str = "circle", size: f
             "line": {"color": "var(--ink)", "width": [2 if point.highlighted else 0 for point in points]},
         },
         hovertext=[plain(point.text) for point in points],
+        customdata=[point.link for point in points] if any(point.link for point in points) else None,
         cliponaxis=False,
     )
 

@@ -82,13 +82,16 @@ def _effect(
     ]
     if len(distinct) > MAX_CATEGORIES and is_numeric:
         xs = [number(value) or 0.0 for value in values]
-        points = [Dot(x, job.test, "student", text) for x, job, text in zip(xs, jobs, texts, strict=True)]
+        points = [
+            Dot(x, job.test, "k9", text, link=results.query(job.values))
+            for x, job, text in zip(xs, jobs, texts, strict=True)
+        ]
         note = f"{len(distinct)} values from {display(distinct[0])} to {display(distinct[-1])}"
         return Figure(
             key, _chart(points, f"{results.metric.word} over {key}", number_axis(xs, ""), y_range, levels, share), note
         )
     points = [
-        Dot(distinct.index(value) + _jitter(n), job.test, "k9", text)
+        Dot(distinct.index(value) + _jitter(n), job.test, "k9", text, link=results.query(job.values))
         for n, (job, value, text) in enumerate(zip(jobs, values, texts, strict=True))
     ]
     tests = {value: [job.test for job, v in zip(jobs, values, strict=True) if v == value] for value in distinct}
@@ -105,6 +108,7 @@ def _effect(
         line={"color": "var(--student)", "width": 1.6},
         marker={"symbol": "square", "size": 9, "line": {"color": "var(--surface)", "width": 1.2}},
         hovertext=[plain(f"{key}={display(v)}: {each}, {each.n} runs") for v, each in statistics.items()],
+        customdata=[f"{key}={display(value)}" for value in distinct],
     )
     return Figure(key, figure, f"means up to {results.metric.number(max(means) - min(means))}{unit} apart")
 

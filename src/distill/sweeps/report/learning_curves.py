@@ -73,11 +73,18 @@ def _by_setting(
     means = [(setting, curve) for setting in results.settings if (curve := _mean_of_setting(setting, by_job))]
     step = max(1, math.ceil(len(means) / MAX_SETTINGS))
     pale = [
-        Line(results.describe(setting.values), curve, "bad" if pruned else "k9", thin=True)
+        Line(
+            results.describe(setting.values), curve, "bad" if pruned else "k9", thin=True,
+            link=results.query(setting.values),
+        )
         for setting, curve in means[::step]
         for pruned in [all(job.job.state == State.pruned for job in setting.jobs)]
-    ][::-1]
-    best = [Line("best on validation", curve, "student") for setting, curve in means if setting == results.best]
+    ][::-1]  # fmt: skip
+    best = [
+        Line("best on validation", curve, "student", link=results.query(setting.values))
+        for setting, curve in means
+        if setting == results.best
+    ]
     entries = [("best on validation", "student", "")] if best else []
     entries += [("other settings", "k9", "")] if len(means) > len(best) else []
     entries += [("pruned", "bad", "")] if any(line.color == "bad" for line in pale) else []
@@ -99,10 +106,9 @@ def _by_value(
         return None
     values = distinct[:: math.ceil(len(distinct) / MAX_VALUES)]
     colors = [f"s{round(9 * n / max(len(values) - 1, 1))}" if numeric else f"k{n}" for n in range(len(values))]
-    series = [
-        Line(f"{key}={display(value)}", _mean([by_job[job.name] for job in jobs if job.values[i] == value]), color)
-        for value, color in zip(values, colors, strict=True)
-    ]
+    means = [_mean([by_job[job.name] for job in jobs if job.values[i] == value]) for value in values]
+    names = [f"{key}={display(value)}" for value in values]
+    series = [Line(name, *rest, link=name) for name, *rest in zip(names, means, colors, strict=True)]
     entries = [(display(value), color, "") for value, color in zip(values, colors, strict=True)]
     teachers = [line for line in reference_lines if line.color == "teacher"]
     chart = lines([*series, *teachers], f"curves by {key}", share=results.metric.unit == "share", **limits)

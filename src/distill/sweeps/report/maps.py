@@ -1,7 +1,7 @@
 """Accuracy over two swept keys: as a heatmap where they form a grid, as a scatter plot where they do not."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -112,12 +112,17 @@ def _heatmap(
         cells.setdefault((columns.index(setting.values[a]), rows.index(setting.values[b])), setting)
     by_cell: dict[tuple[int, int], MeanStd] = {xy: getattr(setting, split) for xy, setting in cells.items()}
     colors = _color_axis(results, split)
+
+    def grid(of: Callable[[Setting], Any]) -> list[list[Any]]:
+        return [[of(cells[x, y]) if (x, y) in cells else None for x in range(len(columns))] for y in range(len(rows))]
+
     heatmap = go.Heatmap(
-        z=[[by_cell[x, y].mean if (x, y) in cells else None for x in range(len(columns))] for y in range(len(rows))],
+        z=grid(lambda setting: getattr(setting, split).mean),
         coloraxis="coloraxis",
         xgap=3,
         ygap=3,
-        hoverinfo="skip",
+        hovertext=grid(lambda setting: plain(describe(results, setting))),
+        customdata=grid(lambda setting: results.query(setting.values)),
     )
     numbers = go.Scatter(
         x=[x for x, _ in cells],
@@ -128,7 +133,7 @@ def _heatmap(
             "size": 12,
             "color": [text_on(each.mean, colors) if each else "var(--muted)" for each in by_cell.values()],
         },
-        hovertext=[plain(_describe(results, setting)) for setting in cells.values()],
+        hoverinfo="skip",
     )
     xaxis, yaxis = (
         {**category_axis(list(map(display, names))), "title": {"text": plain(results.keys[i])}, "showgrid": False}
@@ -154,7 +159,8 @@ def _cell_text(setting: Setting, statistics: MeanStd) -> str:
     return f"{statistics.metric.number(statistics.mean)}{std}"
 
 
-def _describe(results: SweepResults, setting: Setting) -> str:
+def describe(results: SweepResults, setting: Setting) -> str:
+    """A setting and its scores in a line."""
     name, n = results.describe(setting.values), setting.test.n
     if not setting.val:
         return f"{name}: {setting.jobs[0].job.state.value}"
@@ -169,9 +175,12 @@ def _scatter(results: SweepResults, a: int, b: int) -> Maps:
     figures = []
     for split, heading in SPLITS:
         points = [
-            Dot(x, y, getattr(setting, split).mean, _describe(results, setting), setting == results.best)
+            Dot(
+                x, y, getattr(setting, split).mean, describe(results, setting), setting == results.best,
+                results.query(setting.values),
+            )
             for setting, x, y in zip(settings, xs, ys, strict=True)
-        ]
+        ]  # fmt: skip
         trace = dots(points).update(marker={"coloraxis": "coloraxis"})
         colors = _color_axis(results, split)
         figure = chart([trace], label, 320, xaxis=xaxis, yaxis=yaxis, coloraxis=colors)

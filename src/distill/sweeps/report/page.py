@@ -8,16 +8,20 @@ from typing import Any
 from distill.evaluation.reporting.rendering import render
 from distill.sweeps.jobs import State, again
 from distill.sweeps.report.effects import effects
+from distill.sweeps.report.importance import importance_chart
 from distill.sweeps.report.learning_curves import learning_curves
 from distill.sweeps.report.maps import maps
+from distill.sweeps.report.mean_std import display, ordered
+from distill.sweeps.report.parallel import parallel, varied_keys
 from distill.sweeps.report.references import References
-from distill.sweeps.report.results import JobResult, SweepResults
+from distill.sweeps.report.results import SEED, JobResult, SweepResults
 from distill.sweeps.report.table import (
     job_counts,
     job_names,
     jobs_by_failure,
     points,
     rerun_command,
+    runs_table,
     settings_table,
 )
 from distill.sweeps.report.ties import distinct, ties
@@ -26,7 +30,8 @@ from distill.utils.invocation import invocation
 
 TEMPLATES = Path(__file__).parent / "templates"
 COLUMNS = ("job", "setting", "how far", "host")  # of jobs that have not finished
-MAX_ROWS = 100  # settings, and jobs of a state, on the page; all are in results.csv
+MAX_ROWS = 100  # settings, and jobs of a state, that are shown at first; all are in results.csv
+MAX_CHOSEN = 5000  # settings, and runs, that can be chosen on the page
 
 
 def _distinct(results: SweepResults, value: Callable[[RunSummary], object], limit: int = 3) -> str:
@@ -195,7 +200,10 @@ def command(results: SweepResults) -> str | None:
 def page(results: SweepResults, references: References) -> str:
     """The page as HTML, complete in itself."""
     best, rows = results.best, distinct(results, references)
-    columns, table = settings_table(results, references, MAX_ROWS)
+    columns, table = settings_table(results, references, MAX_CHOSEN)
+    run_columns, runs = runs_table(results, MAX_CHOSEN)
+    pairs = [f"{key}={display(v)}" for i, key in enumerate(results.keys) for v in ordered(s.values[i] for s in rows)]
+    important, meaning = importance_chart(results) if len(varied_keys(results)) > 2 else (None, "")
     by_key, effects_legend = effects(results, references)
     failed = failures(results)
     left = results.total - len(results.jobs)
@@ -218,7 +226,17 @@ def page(results: SweepResults, references: References) -> str:
         curves=learning_curves(results, references),
         score=results.metric,
         columns=columns,
-        table=table,
+        table=list(zip(map(results.query, (setting.values for setting in rows)), table, strict=False)),
+        max_rows=MAX_ROWS,
+        pairs=pairs,
+        run_columns=run_columns,
+        runs=[
+            (f"{results.query(job.values)} {SEED}={job.seed}", row)
+            for job, row in zip(results.jobs, runs, strict=False)
+        ],
+        parallel=parallel(results),
+        importance=important,
+        importance_text=meaning,
         best_row=rows.index(best) if best in rows else -1,
         more=max(0, len(rows) - MAX_ROWS),
         failures=failed,

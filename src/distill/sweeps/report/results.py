@@ -130,6 +130,10 @@ class SweepResults:
         pairs = zip(self.keys, values, strict=True)
         return " ".join(f"{key}={display(value)}" for key, value in pairs if value is not None) or "the run"
 
+    def query(self, values: Values) -> str:
+        """What chooses a setting in the page's table: every key with its value, as the table shows it."""
+        return " ".join(f"{key}={display(value)}" for key, value in zip(self.keys, values, strict=True))
+
 
 def _scores(job: SweepJob) -> tuple[float, float, float]:
     """The score on validation and test, L_hard on validation; NaN where a summary does not have it."""

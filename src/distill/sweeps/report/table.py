@@ -120,6 +120,21 @@ def settings_table(results: SweepResults, references: References, limit: int) ->
     return [columns[i] for i in filled], [[row[i] for i in filled] for row in rows]
 
 
+def runs_table(results: SweepResults, limit: int) -> tuple[list[str], list[list[str]]]:
+    """The columns that at least one job fills, and a row per job: those of the best setting first."""
+    columns = ["job", "setting", SEED, "validation", "test", "state"]
+    rows = [
+        [
+            job.name, results.describe(job.values), job.seed,
+            *("" if math.isnan(score) else job.metric.display(score) for score in (job.val, job.test)),
+            job.job.state.value,
+        ]
+        for job in results.jobs[:limit]
+    ]  # fmt: skip
+    filled = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    return [columns[i] for i in filled], [[row[i] for i in filled] for row in rows]
+
+
 def rerun_command(setting: Setting) -> str:
     """The command that repeats a setting, all of its seeds."""
     jobs = setting.finished or setting.jobs

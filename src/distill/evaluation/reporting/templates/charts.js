@@ -17,7 +17,7 @@
       xaxis: { ...axis, showgrid: false, showline: true },
       yaxis: axis,
     },
-    data: { scatter: [{ hoverinfo: "text" }], bar: [{ hoverinfo: "text" }], heatmap: [{ hoverinfo: "text" }] },
+    data: { scatter: [{ hoverinfo: "text", unselected: { marker: { opacity: 0.06 } } }], bar: [{ hoverinfo: "text" }], heatmap: [{ hoverinfo: "text" }] },
   };
 
   // A copy of a figure with the theme's colors in place of "var(--name)", which Plotly does not understand.
@@ -32,8 +32,26 @@
     return Object.fromEntries(entries.map(([key, each]) => [key, themed(each, styles, key.includes("color"))]));
   }
 
+  let chosen = null; // whether what a line or a point stands for is among what is chosen in the page's table
+
+  const scope = element => element.closest("figure:has(.legend)") ?? element.closest("section");
+
+  // Leaves out what is switched off in the legend, and makes pale what is not chosen.
+  function choose(figure, element) {
+    const off = [...scope(element).querySelectorAll("[aria-pressed=false]")].map(button => button.dataset.series);
+    for (const series of [...figure.data, ...(figure.layout.shapes ?? [])]) {
+      const color = [series.line?.color ?? series.marker?.color].flat()[0];
+      if (off.includes(series.line?.dash === "dash" ? `${color} dash` : color)) series.visible = false;
+      if (!chosen || series.type !== "scatter") continue;
+      if (series.customdata) series.selectedpoints = series.customdata.flatMap((each, i) => chosen(each) ? [i] : []);
+      else if (series.meta) series.opacity = chosen(series.meta) ? 1 : 0.06;
+    }
+  }
+
   function draw(element) {
+    const first = !element.on; // Plotly adds it
     const figure = JSON.parse(element.querySelector("script").textContent);
+    choose(figure, element);
     figure.layout.template = style;
     const { data, layout } = themed(figure, getComputedStyle(document.documentElement));
     layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom"; // a finger scrolls the page
@@ -41,9 +59,24 @@
       layout.width = element.closest(".grid-2, .grid-3") ? 320 : 640;
     }
     Plotly.react(element, data, layout, { responsive: true, displayModeBar: false });
+    if (first) element.on("plotly_click", ({ points: [point] }) => {
+      const link = point.customdata ?? point.data.meta;
+      if (link) document.dispatchEvent(new CustomEvent("choose", { detail: link }));
+    });
   }
 
   const charts = document.querySelectorAll(".chart");
-  for (const element of charts) setTimeout(draw, 0, element); // one by one: the page answers in between
+  const draws = elements => elements.forEach(each => setTimeout(draw, 0, each)); // the page answers in between
+  draws(charts);
+  for (const button of document.querySelectorAll(".legend button")) {
+    button.addEventListener("click", () => {
+      button.ariaPressed = String(button.ariaPressed === "false");
+      draws([...charts].filter(each => scope(each).contains(button)));
+    });
+  }
+  document.addEventListener("chosen", event => {
+    chosen = event.detail;
+    draws(charts);
+  });
   for (const query of [dark, print]) query.addEventListener("change", () => charts.forEach(element => draw(element)));
 }
