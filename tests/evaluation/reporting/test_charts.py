@@ -80,12 +80,14 @@ def test_reliability_leaves_empty_bins_out():
     assert "confidence 0.50 to 1.00: 3 samples (100.0 %)" in bar.hovertext[0]
 
 
-def test_rings_of_a_map_lie_on_top():
-    trace = embedding_map([Dot(0, 0, "k0", "a"), Dot(1, 1, "k1", "b<i>")], [True, False], "t").data[0]
-    assert trace.x == (1, 0)
-    assert trace.marker.symbol == ("circle", "circle-open")
-    assert trace.marker.color == ("var(--k1)", "var(--k0)")
-    assert trace.hovertext == ("b&lt;i&gt;", "a")
+def test_a_map_has_a_series_per_color_and_its_rings_lie_on_top():
+    points = [Dot(0, 0, "k0", "a", link=0), Dot(1, 1, "k1", "b<i>", link=1), Dot(2, 2, "k0", "c", link=2)]
+    traces = embedding_map(points, [True, False, False], "t").data
+    assert [trace.x for trace in traces] == [(1,), (2,), (0,)]
+    assert [trace.marker.symbol for trace in traces] == ["circle", "circle", "circle-open"]
+    assert [trace.marker.color for trace in traces] == [("var(--k1)",), ("var(--k0)",), ("var(--k0)",)]
+    assert [trace.hovertext for trace in traces] == [("b&lt;i&gt;",), ("c",), ("a",)]
+    assert [trace.customdata for trace in traces] == [(1,), (2,), (0,)]
 
 
 def test_bars_are_as_long_as_their_values():

@@ -139,7 +139,7 @@ class Dot(NamedTuple):
     color: str | float
     text: str
     highlighted: bool = False
-    link: str | None = None  # what a click on it chooses in the page's table
+    link: str | int | None = None  # what a click on it chooses in the page's table, or its number among its samples
 
 
 def dots(points: Sequence[Dot], symbols: Sequence[str] | str = "circle", size: float = 6) -> go.Scatter:
@@ -156,18 +156,19 @@ def dots(points: Sequence[Dot], symbols: Sequence[str] | str = "circle", size: f
             "line": {"color": "var(--ink)", "width": [2 if point.highlighted else 0 for point in points]},
         },
         hovertext=[plain(point.text) for point in points],
-        customdata=[point.link for point in points] if any(point.link for point in points) else None,
+        customdata=[point.link for point in points] if any(point.link is not None for point in points) else None,
         cliponaxis=False,
     )
 
 
 def embedding_map(points: Sequence[Dot], is_wrong: Sequence[bool], label: str) -> go.Figure:
     """Points in the plane, as of a t-SNE embedding, whose axes mean nothing; rings where the answer is wrong."""
-    rings_last = sorted(zip(points, is_wrong, strict=True), key=lambda pair: pair[1])
-    symbols = ["circle-open" if wrong else "circle" for _, wrong in rings_last]
     axis = {"showticklabels": False, "showgrid": False, "showline": True, "mirror": True, "linecolor": "var(--rule)"}
-    trace = dots([point for point, _ in rings_last], symbols, size=5)
-    return chart([trace], label, height=360, xaxis=axis, yaxis=axis)
+    series: dict[tuple[bool, str | float], list[Dot]] = {}  # a trace per color, for the legend to switch; rings on top
+    for point, wrong in sorted(zip(points, is_wrong, strict=True), key=lambda pair: pair[1]):
+        series.setdefault((wrong, point.color), []).append(point)
+    traces = [dots(each, "circle-open" if wrong else "circle", size=5) for (wrong, _), each in series.items()]
+    return chart(traces, label, height=360, xaxis=axis, yaxis=axis)
 
 
 def reliability_diagram(bins: Sequence[ReliabilityBin], color: str, label: str) -> go.Figure:

@@ -38,8 +38,8 @@ def maps(evaluation: Evaluation, method: str) -> tuple[list[Figure], Legend]:
     for role, predictions in evaluation.predictions.items():
         coordinates = project(predictions.logits[evaluation.mapped].float(), method).tolist()
         points = [
-            Dot(x, y, f"k{group}", f"sample {number}")
-            for (x, y), group, number in zip(coordinates, of_sample, index, strict=True)
+            Dot(x, y, f"k{group}", f"sample {number}", link=i)
+            for i, ((x, y), group, number) in enumerate(zip(coordinates, of_sample, index, strict=True))
         ]
         chart = embedding_map(points, [False] * len(points), f"map of the {role.label}'s embeddings")
         figures.append(Figure(f"{role.label} {evaluation.results.models[role].name}", chart))

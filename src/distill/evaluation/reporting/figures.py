@@ -143,8 +143,8 @@ def maps(evaluation: Evaluation, method: str) -> tuple[list[Figure], Legend]:
         coordinates = project(predictions.embedding, method).tolist()
         predicted = predictions.logits[mapped].argmax(1).tolist()
         points = [
-            Dot(x, y, tones.get(true, "rule"), f"{classes[true]}, answered {classes[guess]}")
-            for (x, y), true, guess in zip(coordinates, target.tolist(), predicted, strict=True)
+            Dot(x, y, tones.get(true, "rule"), f"{classes[true]}, answered {classes[guess]}", link=i)
+            for i, ((x, y), true, guess) in enumerate(zip(coordinates, target.tolist(), predicted, strict=True))
         ]
         is_wrong = (predictions.logits[mapped].argmax(1) != target).tolist()
         chart = embedding_map(points, is_wrong, f"map of the {role.label}'s embeddings")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import math
+import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +52,28 @@ def data_uri(image: Image.Image | Tensor, max_side: int = 128) -> str:
     picture = _as_image(image).copy()
     file_format = "JPEG" if max(picture.size) > max_side else "PNG"
     picture.thumbnail((max_side, max_side))
+    return _encoded(picture, file_format)
+
+
+def _encoded(picture: Image.Image, file_format: str) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, file_format, **({"quality": 85} if file_format == "JPEG" else {"optimize": True}))
     return f"data:image/{file_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def pointed_at(samples: Iterable[Image.Image | Tensor | str], side: int = 48) -> dict[str, Any]:
+    """What is shown at the pointer, by number: the beginnings of texts, or all images as the tiles of one."""
+    from PIL import Image
+
+    samples = list(samples)
+    texts = [textwrap.shorten(sample, 300, placeholder=" …") for sample in samples if isinstance(sample, str)]
+    if texts or not samples:
+        return {"texts": texts}
+    tiles = [_as_image(sample).copy() for sample in samples if not isinstance(sample, str)]
+    side = min(side, max(max(tile.size) for tile in tiles))
+    columns = math.ceil(math.sqrt(len(tiles)))
+    sheet = Image.new("RGB", (columns * side, -(-len(tiles) // columns) * side), "white")
+    for i, tile in enumerate(tiles):
+        tile.thumbnail((side, side))
+        sheet.paste(tile, (i % columns * side, i // columns * side))
+    return {"uri": _encoded(sheet, "JPEG"), "columns": columns}

@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.reporting import embedding_figures, figures, output_figures
-from distill.evaluation.reporting.rendering import render
+from distill.evaluation.reporting.images import pointed_at
+from distill.evaluation.reporting.rendering import as_script, render
 from distill.evaluation.reporting.table import reproduction, rows
 from distill.evaluation.results import EvaluatedModel, EvaluationResults, MetricScores
 from distill.tasks.info import Metric
@@ -135,6 +136,7 @@ def page(evaluation: Evaluation, map_method: str) -> str:
     special = figures if has_classes else embedding_figures if subject.run.task.targets == "none" else output_figures
     has_map = map_method != "none" and special is not output_figures
     maps, classes = special.maps(evaluation, map_method) if has_map else ([], [])
+    rows_of_map = evaluation.index[evaluation.mapped].tolist()
     summary, hardware = subject.run.summary, vars(subject.run.summary.hardware)
     alone = [("student without distillation, validation", "alone", "")] if subject.baseline else []
     return render(
@@ -164,6 +166,7 @@ def page(evaluation: Evaluation, map_method: str) -> str:
         map_legend=classes,
         map_kind={"tsne": "t-SNE", "pca": "PCA"}.get(map_method, ""),
         mapped=len(evaluation.mapped),
+        samples=as_script(pointed_at(subject.data.show(subject.split, row) for row in rows_of_map) if maps else None),
         examples=special.examples(evaluation),
         train_command=summary.command,
         evaluate_command=results.command,

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,18 @@ class Figure:
 
     @property
     def json(self) -> Markup:
-        """The chart for a script element, which ``<`` could end."""
-        return Markup(self.chart.to_json().replace("<", "\\u003c") if self.chart is not None else "")
+        """The chart for a script element."""
+        return _in_script(self.chart.to_json() if self.chart is not None else "")
+
+
+def as_script(content: Any) -> Markup:
+    """JSON for a script element."""
+    return _in_script(json.dumps(content))
+
+
+def _in_script(text: str) -> Markup:
+    """JSON in which ``<`` ends no script element."""
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def render(template: str, folder: Path, **values: Any) -> str:

@@ -48,6 +48,20 @@
     }
   }
 
+  const box = document.querySelector(".sample"); // at the pointer: the picture or the text of a point of a map
+  const samples = box && JSON.parse(document.querySelector("#samples").textContent);
+
+  function pointAt(number, { clientX: x, clientY: y }) {
+    box.hidden = false;
+    if (samples.uri) { // one picture holds all, row by row
+      const { columns, uri } = samples, [left, top] = [-96 * (number % columns), -96 * Math.floor(number / columns)];
+      box.style.background = `url(${uri}) ${left}px ${top}px / ${96 * columns}px`; // a tile is as large as the box
+    } else box.textContent = samples.texts[number];
+    const { width, height } = box.getBoundingClientRect();
+    box.style.left = `${Math.max(4, Math.min(x - width / 2, innerWidth - width - 4))}px`;
+    box.style.top = `${y + 24 + height > innerHeight ? y - 24 - height : y + 24}px`;
+  }
+
   function draw(element) {
     const first = !element.on; // Plotly adds it
     const figure = JSON.parse(element.querySelector("script").textContent);
@@ -59,10 +73,15 @@
       layout.width = element.closest(".grid-2, .grid-3") ? 320 : 640;
     }
     Plotly.react(element, data, layout, { responsive: true, displayModeBar: false });
-    if (first) element.on("plotly_click", ({ points: [point] }) => {
+    if (!first) return;
+    element.on("plotly_click", ({ points: [point] }) => {
       const link = point.customdata ?? point.data.meta;
       if (link) document.dispatchEvent(new CustomEvent("choose", { detail: link }));
     });
+    element.on("plotly_hover", ({ points: [point], event }) => {
+      if (box && point.customdata !== undefined) pointAt(point.customdata, event);
+    });
+    element.on("plotly_unhover", () => box?.setAttribute("hidden", ""));
   }
 
   const charts = document.querySelectorAll(".chart");
