@@ -96,10 +96,11 @@ def importance_chart(results: SweepResults) -> tuple[Figure | None, str]:
         return None, f"Which key matters most cannot be told: {few}."
     word = f"test {results.metric.word}"
     if not found.explained.is_known:
+        explained = found.explained if found.explained.mean > 0 else "none"
         return None, (
             f"Which key matters most cannot be told: a random forest of the keys does not predict the {word} of "
-            f"settings that it has not seen ({found.explained} of the variance explained). The runs are too few, or "
-            "differ by chance."
+            f"settings that it has not seen ({explained} of the variance explained). The runs are too few, or differ "
+            "by chance."
         )
     ranked = sorted(found.by_key.items(), key=lambda pair: -pair[1].mean)
     rows = [

@@ -6,6 +6,7 @@ Made of scatter traces: Plotly's own trace of this kind has no text at the point
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from statistics import median
 from typing import NamedTuple
 
 import plotly.graph_objects as go
@@ -58,7 +59,7 @@ def parallel(results: SweepResults) -> Figure | None:
         for n, setting in enumerate(drawn)
     ]  # fmt: skip
     count = f"{len(drawn)} of {len(scored)}" if step > 1 else f"{len(drawn)}"
-    heading = f"{count} settings, {results.metric.label} on validation"
+    heading = f"{count} settings, by {results.metric.word} on validation"
     note = "A line is a setting, colored from the lowest score to the highest; the best one is thick and blue."
     return Figure(heading, _figure(traces, axes), note, min_width=AXIS_PX * len(axes))
 
@@ -105,7 +106,8 @@ def _axis(key: str, values: Sequence[str | None]) -> Axis:
         ticks = [(heights[value], display(value), f"{key}={display(value)}") for value in shown]
         return Axis(key, [heights[value] for value in values], [*ticks])
     known = [each for each in numbers if each is not None]
-    is_log = number_axis(known, key)["type"] == "log"
+    is_squeezed = median(known) - min(known) < 0.25 * (max(known) - min(known))
+    is_log = is_squeezed and number_axis(known, key)["type"] == "log"
     scaled = [math.log(each) for each in known] if is_log else known
     low, high = min(scaled), max(scaled)
     ends = [low, (low + high) / 2, high]

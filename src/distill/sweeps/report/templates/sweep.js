@@ -26,6 +26,7 @@
 
   if (search) {
     const [input, said, runs] = [search.querySelector("input"), search.querySelector("output"), document.querySelector("#runs")];
+    const hint = said.textContent;
     const [settings, jobs] = [rows(".settings"), rows(".runs")];
     const known = new Set(jobs.flatMap(row => row.dataset.link.split(" ")));
     const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}${n > MAX_ROWS ? `, the first ${MAX_ROWS} shown` : ""}`;
@@ -34,7 +35,7 @@
       const matches = matcher(words, known);
       const [chosen, of] = [show(settings, matches), show(jobs, matches)];
       runs.hidden = !words.length;
-      said.textContent = words.length ? `${count(chosen, "setting")}; ${count(of, "run")}` : "";
+      said.textContent = words.length ? `${count(chosen, "setting")}; ${count(of, "run")}` : hint;
       return words.length ? matches : null;
     };
     const choose = link => {
