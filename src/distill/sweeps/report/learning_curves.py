@@ -108,7 +108,7 @@ def _by_value(
     colors = [f"s{round(9 * n / max(len(values) - 1, 1))}" if numeric else f"k{n}" for n in range(len(values))]
     means = [_mean([by_job[job.name] for job in jobs if job.values[i] == value]) for value in values]
     names = [f"{key}={display(value)}" for value in values]
-    series = [Line(name, *rest, link=name) for name, *rest in zip(names, means, colors, strict=True)]
+    series = [Line(name, mean, color, link=name) for name, mean, color in zip(names, means, colors, strict=True)]
     entries = [(display(value), color, "") for value, color in zip(values, colors, strict=True)]
     teachers = [line for line in reference_lines if line.color == "teacher"]
     chart = lines([*series, *teachers], f"curves by {key}", share=results.metric.unit == "share", **limits)
