@@ -103,11 +103,7 @@ def importance_chart(results: SweepResults) -> tuple[Figure | None, str]:
             "by chance."
         )
     ranked = sorted(found.by_key.items(), key=lambda pair: -pair[1].mean)
-    rows = [
-        Bar(key, max(each.mean, 0.0), str(each) if each.is_known else f"{each}, not told from none",
-            "student" if each.is_known else "k9")
-        for key, each in ranked
-    ]  # fmt: skip
+    rows = [Bar(k, max(each.mean, 0.0), str(each), "student" if each.is_known else "k9") for k, each in ranked]
     first, second = ranked[0][1], ranked[1][1]
     is_first = first.mean - second.mean > ERRORS * float(np.hypot(first.error, second.error))
     text = (
@@ -116,6 +112,8 @@ def importance_chart(results: SweepResults) -> tuple[Figure | None, str]:
         f"have not seen, of which they explain {found.explained} of the variance. Keys that always change together "
         "share what they do, and values that were not tried are not covered."
     )
+    if not all(each.is_known for _, each in ranked):
+        text += f" Grey bars, or none: within {ERRORS} standard errors of no effect."
     if not is_first:
         text += " Which of the first two keys matters more cannot be told."
     return Figure(f"importance for {word}", bars(rows, f"importance of the keys for {word}", 1.0)), text
