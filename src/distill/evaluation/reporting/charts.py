@@ -92,12 +92,12 @@ class Line:
 
 def line_trace(line: Line, hover: str) -> go.Scatter:
     """A line that has points, and the template of what is said at the pointer."""
-    is_pale = line.thin and not line.dashed
+    pale = line.thin and not line.dashed
     return go.Scatter(
         x=[x for x, _ in line.points], y=[y for _, y in line.points], name=plain(line.name), meta=line.link,
         mode="lines" if line.thin or len(line.points) > 40 else "lines+markers", marker={"size": 5},
-        line={"color": f"var(--{line.color})", "width": 1 if is_pale else 2, "dash": "dash" if line.dashed else "solid"},
-        opacity=0.6 if is_pale else 1, hovertemplate=f"{hover}<extra></extra>",
+        line={"color": f"var(--{line.color})", "width": 1 if pale else 2, "dash": "dash" if line.dashed else "solid"},
+        opacity=0.6 if pale else 1, hovertemplate=f"{hover}<extra></extra>",
     )  # fmt: skip
 
 
