@@ -70,7 +70,7 @@ def test_a_grid_runs_the_teacher_once(place):
         ("other-tokenizer", "data.root=reviews.jsonl model=hf model.name=other", "acc", 0.9),
         ("pairs", "data.root=pairs.tsv model.layers=2", "acc", 0.3),
         ("numbers", "data.root=length.csv task=regression model.layers=2", "pearson", 0.8),
-        ("similarity", "data.root=similarity.tsv task=regression model.layers=2", "spearman", 0.3),
+        ("similarity", "data.root=similarity.tsv task=regression model.layers=2", "spearman", 0.5),
         ("labels", "data.root=tags.csv task=multilabel data.label=[sat,tree,slow] model.layers=2", "map", 0.7),
         (
             "tags-hidden",

@@ -54,14 +54,11 @@ def write_texts(folder: Path, n: int = 120) -> Path:
             for (one, a), (other, b) in zip(made, made[1:] + made[:1], strict=True)
         ],
     )
-    shared = [
-        len({*one.split()} & {*other.split()}) for (one, _), (other, _) in zip(made, made[1:] + made[:1], strict=True)
-    ]
     write_rows(
-        folder / "similarity.tsv",  # as STS-B: pairs and how alike they are
+        folder / "similarity.tsv",  # as STS-B: two sentences and a number
         [
-            {"sentence1": one, "sentence2": other, "score": score / 2}
-            for (one, _), (other, _), score in zip(made, made[1:] + made[:1], shared, strict=True)
+            {"sentence1": one, "sentence2": other, "score": len(one.split()) + len(other.split())}
+            for (one, _), (other, _) in zip(made, made[1:] + made[:1], strict=True)
         ],
     )
     write_rows(folder / "length.csv", [{"text": text, "score": len(text.split())} for text, _ in made])

@@ -85,6 +85,17 @@ def test_files_that_are_not_there(tmp_path):
         texts(tmp_path / "array.json")
 
 
+def test_a_file_without_its_ending_is_no_data_set_of_the_hub(tmp_path, monkeypatch):
+    def load_splits(*_):
+        raise UserError("data.root=reviews: the data set cannot be loaded")
+
+    write_jsonl(tmp_path / "reviews.jsonl", ROWS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["distill.data.sources.text_files.hub"], "load_splits", load_splits)
+    with pytest.raises(UserError, match=r"cannot be loaded; did you mean 'reviews\.jsonl'\?$"):
+        texts("reviews")
+
+
 def test_a_data_set_of_the_hub(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(

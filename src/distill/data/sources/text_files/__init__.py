@@ -95,7 +95,10 @@ def texts(
     elif path.exists() or _is_path(str(root)):
         parts = _by_column(_read(path, choices, True), split_column)
     else:
-        parts = hub(str(root), config, revision, choices)
+        try:
+            parts = hub(str(root), config, revision, choices)
+        except UserError as error:
+            raise UserError(f"{error}{nearest_files(path)}") from error
     return _splits(parts, choices)
 
 
