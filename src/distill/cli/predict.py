@@ -116,6 +116,7 @@ def _images(options: Options) -> tuple[int, Callable[[Any], Iterator[Prediction]
 
 def _texts(options: Options, folder: RunFolder) -> tuple[int, Callable[[Any], Iterator[Prediction]]]:
     """How many texts there are, and what predicts for them."""
+    from distill.data.sources.text_files.lines import outside_training
     from distill.data.sources.text_files.rows import Choices
     from distill.data.text.preprocess import TextPreprocess
     from distill.evaluation.predict.text_files import read_texts
@@ -123,8 +124,11 @@ def _texts(options: Options, folder: RunFolder) -> tuple[int, Callable[[Any], It
 
     data: dict[str, Any] = folder.config.get("data") or {}
     encoding = options.encoding or str((data.get("source") or {}).get("encoding") or "utf-8")
-    trained = Choices(data.get("text"), data.get("text_pair"), encoding=encoding)
-    given = Choices(options.text, options.text_pair, encoding=encoding)
+    try:
+        trained = Choices(data.get("text"), data.get("text_pair"), encoding=encoding)
+        given = Choices(options.text, options.text_pair, encoding=encoding)
+    except UserError as error:
+        raise UserError(outside_training(str(error))) from error
     preprocess = TextPreprocess.from_dict(folder.summary.data.preprocess)
     files = read_texts(options.inputs, sys.stdin.buffer, preprocess, given, trained, options.encoding or "utf-8")
     return sum(map(len, files)), lambda predictor: predict_texts(predictor, files, options.top, options.batch_size)

@@ -73,7 +73,10 @@ def _model(key: str, node: Node, data: DataConfig) -> None:
 def _texts(cfg: TrainConfig) -> None:
     data, source = cfg.data, str(cfg.data.source)
     if cfg.compile is True:
-        raise UserError("compile=true compiles for one shape, and texts differ in length: leave compile=auto")
+        raise UserError(
+            "compile=true compiles for one shape, and texts differ in length; code for all lengths gained nothing "
+            "(docs/text.md): leave compile=auto"
+        )
     named = [(key, node) for key, node in models(cfg) if not (key == "teacher" and is_alone(cfg))]
     for key, node in sorted(named, key=lambda entry: entry[0] != "teacher"):  # whose name a student may follow
         _named(key, node, data)
