@@ -109,6 +109,8 @@ def test_mistakes(text_run, distilled, tmp_path):
     assert fails(run=str(distilled), text="a") == "text= names a column of texts, and the run is of images"
     assert fails(run=str(text_run("embedding"))).startswith("format=csv has a column per value")
     assert fails(top=3) == "top=3: the model knows 2 classes"
+    assert fails(encoding="klingon").startswith("encoding=klingon is unknown; allowed: utf-8")
+    assert fails(run=str(distilled), encoding="utf-8") == "encoding= is the encoding of texts, and the run is of images"
 
 
 @slow
