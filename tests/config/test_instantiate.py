@@ -47,6 +47,14 @@ def test_text_where_a_number_belongs_is_one_line(annotation, monkeypatch):
         instantiate(node, "model")
 
 
+def test_a_constructor_that_hands_on_whatever_it_gets_is_told_to_name_it(monkeypatch):
+    node = net(monkeypatch, "num_classes")
+    vars(sys.modules["own_net"])["any"] = lambda **kwargs: sys.modules["own_net"].Net(**kwargs)
+    message = r"model: own_net.any: Net\(\) missing .* 'num_classes'; it takes \*\*kwargs .*: name num_classes in its"
+    with pytest.raises(UserError, match=message):
+        instantiate(node | {"_target_": "own_net.any"}, "model", num_classes=4)
+
+
 def test_hydra_logs_no_lines_of_its_own(caplog):
     with pytest.raises(UserError, match=r"model\._target_: cannot import 'torch\.nn\.Nope'"):
         resolve_target({"_target_": "torch.nn.Nope"}, "model")

@@ -260,6 +260,16 @@ def test_logits_without_a_gradient_are_told_before_training(stop):
         inspect_model(net, X, "the student", CLASSES, training=True)
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "int64"])
+def test_logits_of_another_type_are_told_by_it(dtype):
+    class Other(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).to(getattr(torch, dtype))
+
+    with pytest.raises(UserError, match=rf"shape \(N, 5\), got \(1, 5\) of {dtype}"):
+        unify(Other(3, 5), torch.ones(4, 3), "net", 5)
+
+
 def test_a_batch_of_one_is_tried_where_batches_are_of_one():
     net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(108), nn.Linear(108, CLASSES))
     inspect_model(net, X, "the student", CLASSES, training=2)

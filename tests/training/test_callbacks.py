@@ -108,6 +108,15 @@ def test_a_device_that_is_not_waited_for_still_tells_the_first_step(monkeypatch)
         callback.on_train_epoch_end(None, None)
 
 
+def test_a_loss_that_is_nan_on_validation_alone_stops_the_run():
+    callback = FiniteLoss()
+    for loss in (1.0, float("inf")):
+        callback.on_validation_end(SimpleNamespace(callback_metrics={"val/loss": torch.tensor(loss)}), None)
+    trainer = SimpleNamespace(callback_metrics={"val/loss": torch.tensor(float("nan"))}, current_epoch=2)
+    with pytest.raises(UserError, match="the loss on validation is NaN after epoch 3, and that on train is not"):
+        callback.on_validation_end(trainer, None)
+
+
 def test_finite_losses_pass():
     callback = FiniteLoss()
     step(callback, 1, hard=1.0)

@@ -171,6 +171,25 @@ def test_loggers_and_callbacks_are_looked_at_before_any_training(override, messa
         job(tmp_path, "logger=csv", override)
 
 
+def test_a_model_that_is_nan_in_evaluation_or_holds_nothing_is_refused(tmp_path, monkeypatch):
+    module = ModuleType("odd_net")
+
+    def net(num_classes, odd):
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, num_classes))
+        if odd == "norm":
+            model[1].running_var.fill_(-1)
+        else:
+            model[2].unused = torch.nn.Linear(1, 1, device="meta")
+        return model
+
+    module.net = net
+    monkeypatch.setitem(sys.modules, "odd_net", module)
+    with pytest.raises(UserError, match="the student net gives NaN for the first training inputs in evaluation mode"):
+        job(tmp_path, "model._target_=odd_net.net", "+model.odd=norm")
+    with pytest.raises(UserError, match=r"net as it is built: tensor '2.unused.weight' is empty \(device meta\)"):
+        job(tmp_path, "model._target_=odd_net.net", "+model.odd=meta")
+
+
 def test_a_student_that_begins_with_nan_is_refused(tmp_path, monkeypatch):
     module = ModuleType("nan_net")
 

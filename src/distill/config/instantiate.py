@@ -110,4 +110,6 @@ def instantiate(node: dict[str, Any], path: str, **optional: Any) -> Any:
         cause = _root_cause(error)
         if isinstance(cause, UserError):
             raise cause from error
-        raise UserError(f"{path}: {name}: {arguments.refusal(cause) or first_line(cause)}") from error
+        lacks = [key for key in optional if key not in known and f"argument: '{key}'" in str(cause)]
+        hint = f"; it takes **kwargs and so is told nothing: name {lacks[0]} in its signature" if lacks else ""
+        raise UserError(f"{path}: {name}: {arguments.refusal(cause) or first_line(cause)}{hint}") from error

@@ -77,6 +77,17 @@ def unify(
         model.register_forward_hook(partial(_give_logits, num_classes, dims), with_kwargs=True)
 
 
+def check_output(model: nn.Module, inputs: Any, name: str) -> None:
+    """A UserError for a model that gives NaN for these inputs in evaluation mode: its scores would look like chance."""
+    with evaluating(model), torch.random.fork_rng(devices=[]), torch.no_grad():
+        output = model(tree_map_only(Tensor, torch.clone, inputs))
+    if isinstance(output, Tensor) and output.isnan().any():
+        raise UserError(
+            f"{name} gives NaN for the first training inputs in evaluation mode: look at its forward, and at the "
+            "running statistics of its normalisation"
+        )
+
+
 def remove_hooks(model: nn.Module) -> Callable[[], None]:
     """Takes the hooks of :func:`unify` off a model; the returned function puts them back."""
     removed = [
@@ -179,7 +190,10 @@ def _described(output: Any) -> str:
     """A model's output with the shapes of its tensors."""
 
     def shape(value: Any) -> str:
-        return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+        if not isinstance(value, Tensor):
+            return type(value).__name__
+        kind = "" if value.is_floating_point() else f" of {str(value.dtype).removeprefix('torch.')}"
+        return f"{tuple(value.shape)}{kind}"
 
     if isinstance(output, Tensor):
         return shape(output)

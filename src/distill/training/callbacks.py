@@ -66,6 +66,8 @@ class DataWait(L.Callback):
 class FiniteLoss(L.Callback):
     """Stop the run when a term of the loss is NaN or infinite, and name the term and the step; warn when it explodes.
 
+    It stops as well where the loss on validation is NaN.
+
     It explodes when its mean over an epoch is more than ``EXPLODED`` times what it was in the first step. A first step
     below ``EASY`` counts as ``EASY``: its batch may be an easy one, as of texts of one length.
 
@@ -100,6 +102,14 @@ class FiniteLoss(L.Callback):
         self._pending.append((trainer.global_step, means.last))
         if len(self._pending) >= self.every_n_steps or means.last.device.type == "cpu":
             self._check()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._check()
+        if torch.isnan(torch.as_tensor(trainer.callback_metrics.get("val/loss", 0.0))):
+            raise UserError(
+                f"the loss on validation is NaN after epoch {trainer.current_epoch + 1}, and that on train is not: "
+                "look at what the model does in evaluation mode, as the running statistics of its normalisation"
+            )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._check()

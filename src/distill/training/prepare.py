@@ -20,6 +20,7 @@ from distill.distillation.criterion import Criterion
 from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher_cache import CachePlan, plan
 from distill.distillation.teacher_store import TeacherSource
+from distill.models.interface import check_output
 from distill.tasks.base import Task
 from distill.training import defaults, pretrained, threads, unlabelled
 from distill.training.acceleration import policy
@@ -89,6 +90,7 @@ class Preparation:
         pretrained.load(net, config.node, config.key)
         if training and not (config.role == STUDENT and self.cfg.init):
             check_start(net.model, net.model_info.name)
+            check_output(net.model, data.example(2), net.model_info.name)
         return net
 
     def teachers(self) -> tuple[TrainingStage, ...]:

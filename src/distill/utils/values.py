@@ -1,6 +1,7 @@
 """Checks of the values of weights: finite, and of the kind that the model has."""
 
 from collections.abc import Mapping
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,10 @@ def check_finite(
 
 
 def check_start(model: nn.Module, name: str) -> None:
-    """A UserError for a model that is to be trained from weights that are NaN or infinite."""
+    """A UserError for a model that is to be trained from weights that are NaN, infinite or on the device meta."""
+    for path, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_meta:
+            raise UserError(f"{name} as it is built: tensor '{path}' is empty (device meta); give it values (to_empty)")
     start = {path: weight.detach() for path, weight in model.named_parameters() if weight.requires_grad}
     remedy = "its constructor, or the file that it loads, must give it finite ones"
     check_finite(start, f"{name} as it is built", remedy=remedy)
