@@ -53,6 +53,11 @@ def test_a_constructor_that_hands_on_whatever_it_gets_is_told_to_name_it(monkeyp
     message = r"model: own_net.any: Net\(\) missing .* 'num_classes'; it takes \*\*kwargs .*: name num_classes in its"
     with pytest.raises(UserError, match=message):
         instantiate(node | {"_target_": "own_net.any"}, "model", num_classes=4)
+    vars(sys.modules["own_net"])["any"] = lambda **kwargs: kwargs["num_classes"]
+    with pytest.raises(
+        UserError, match=r"own_net.any: KeyError: 'num_classes'; it takes \*\*kwargs .* in its signature"
+    ):
+        instantiate(node | {"_target_": "own_net.any"}, "model", num_classes=4)
 
 
 def test_hydra_logs_no_lines_of_its_own(caplog):

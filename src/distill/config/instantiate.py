@@ -110,6 +110,7 @@ def instantiate(node: dict[str, Any], path: str, **optional: Any) -> Any:
         cause = _root_cause(error)
         if isinstance(cause, UserError):
             raise cause from error
-        lacks = [key for key in optional if key not in known and f"argument: '{key}'" in str(cause)]
+        hands_on = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        lacks = [key for key in optional if hands_on and key not in known and str(cause).endswith(repr(key))]
         hint = f"; it takes **kwargs and so is told nothing: name {lacks[0]} in its signature" if lacks else ""
         raise UserError(f"{path}: {name}: {arguments.refusal(cause) or first_line(cause)}{hint}") from error
