@@ -118,8 +118,7 @@ class Preparation:
 
     def _teacher_stage(self, config: ModelConfig, recipe: RecipeConfig) -> TrainingStage:
         cfg, data, checkpoint = self.cfg, self.data.of_teacher(), config.node.get("checkpoint")
-        is_trained = not checkpoint and recipe.max_epochs > 0
-        model = self.model(config, training=recipe.batch_size if is_trained else 0)
+        model = self.model(config, training=0 if checkpoint or not recipe.max_epochs else recipe.batch_size)
         path = policy.choose(cfg, model, config.role.label, data, recipe.batch_size, recipe.max_epochs)
         log.debug(path.line)
         source = TeacherSource(
