@@ -171,6 +171,7 @@ def test_mistakes_are_one_line(folder):
         done = command("task=regression", *data, *arguments, cwd=folder)
         assert done.returncode == 1
         assert message in done.stderr
+        assert "training teacher" not in done.stdout
         assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -12,10 +12,12 @@ from distill.utils.modes import evaluating
 
 
 def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | None, batch: Batch) -> None:
-    """Evaluate every term of a built criterion once, its pretraining too; models and criterion stay as they were.
+    """Evaluate every term of a built criterion once, its pretraining too, and the loss on labels.
+
+    Models and criterion stay as they were.
 
     Raises:
-        UserError: a term that fails, or gives anything but one number.
+        UserError: a term or the loss on labels fails, or a term gives anything but one number.
     """
     n = len(batch.index)
     if teacher is not None:
@@ -27,6 +29,13 @@ def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | Non
 
     student_outputs = outputs(student, "student")
     teacher_outputs = outputs(teacher, "teacher") if teacher is not None else None
+    if criterion.task is not None:
+        try:
+            criterion.task.supervised_loss(student_outputs.logits, batch.target, criterion.label_smoothing)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"the loss on labels fails on a batch of {n}: {first_line(error)}") from error
     with evaluating(criterion):  # adapters have running statistics
         for term in criterion.terms:
             for phase in [None, term.name] if term.pretraining else [None]:
