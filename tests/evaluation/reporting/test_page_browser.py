@@ -75,3 +75,23 @@ def test_the_page_in_a_browser(browser, pages, name, width, scheme):
     printed = page.pdf()
     assert printed.count(b"/Type /Page\n") >= (5 if name == "report.html" else 1)
     context.close()
+
+
+def test_a_point_of_the_map_shows_its_picture(browser, pages):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((pages / "report.html").as_uri(), timeout=120_000)
+    page.wait_for_function(ALL_DRAWN)
+    across, down, number = page.evaluate("""() => {
+      const chart = document.querySelector('#embeddings .chart'), {xaxis, yaxis} = chart._fullLayout;
+      chart.scrollIntoView({block: 'center'});
+      const box = chart.getBoundingClientRect(), {x, y, customdata} = chart.data.at(-1);
+      return [box.left + xaxis._offset + xaxis.d2p(x[0]), box.top + yaxis._offset + yaxis.d2p(y[0]), customdata[0]];
+    }""")
+    page.mouse.move(across, down)
+    page.wait_for_function("() => document.querySelector('.sample').offsetWidth")
+    columns = page.evaluate("JSON.parse(document.querySelector('#samples').textContent).columns")
+    place = page.evaluate("document.querySelector('.sample').style.backgroundPosition")
+    assert place == f"{-96 * (number % columns)}px {-96 * (number // columns)}px".replace("-0px", "0px")
+    page.mouse.move(1, 1)
+    page.wait_for_function("() => document.querySelector('.sample').hidden")
+    page.close()

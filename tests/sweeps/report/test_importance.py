@@ -10,11 +10,12 @@ from distill.sweeps.jobs import State, SweepJob
 from distill.sweeps.report.importance import importance, importance_chart
 from distill.sweeps.report.parallel import parallel
 from distill.sweeps.report.results import JobResult, Setting, SweepResults
+from distill.tasks.info import Metric
 
 KEYS = ["kd.T", "kd.alpha", "optimizer.lr"]
 
 
-def sweep(points, score, seeds=1, keys=KEYS):
+def sweep(points, score, seeds=1, keys=KEYS, **more):
     """Finished jobs of settings (values as text) whose scores are drawn around ``score(*values)``."""
     draw, settings = random.Random(0), []
     for n, values in enumerate(points):
@@ -22,7 +23,7 @@ def sweep(points, score, seeds=1, keys=KEYS):
         for seed in range(seeds):
             job = SweepJob(Path(f"{n}-{seed}"), State.finished, {"seed": str(seed)}, None, None, None)
             value = score(*map(float, values)) + draw.gauss(0, 0.005)
-            jobs.append(JobResult(job, f"{n}-{seed}", values, value, value, 1.0))
+            jobs.append(JobResult(job, f"{n}-{seed}", values, value, value, 1.0, **more))
         settings.append(Setting(values, jobs))
     return SweepResults(Path("sweep"), {}, keys, sorted(settings, key=lambda setting: setting.sort_key))
 
@@ -84,6 +85,14 @@ def test_a_line_of_parallel_coordinates_passes_its_values():
     assert on_axes[3] == 1  # the highest score
     assert list(figure.chart.layout.xaxis.ticktext) == [*KEYS, "accuracy"]
     assert set(marks.customdata) == {f"{key}={value}" for i, key in enumerate(KEYS) for value in {p[i] for p in GRID}}
+
+
+def test_the_better_score_is_on_top_also_where_it_is_the_smaller_one():
+    mae = Metric("mae", "mean absolute error", "min", "number")
+    results = sweep(GRID, lambda t, *_: 9.0 if t == 8 else t, metric=mae)
+    *lines, _ = parallel(results).chart.data
+    heights = {line.meta.split()[0]: line.y[-1] for line in lines}
+    assert heights["kd.T=1"] > heights["kd.T=2"] > heights["kd.T=4"] > heights["kd.T=8"] >= 0
 
 
 def test_two_keys_have_a_map_and_no_parallel_coordinates():

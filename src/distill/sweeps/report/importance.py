@@ -71,7 +71,8 @@ def importance(results: SweepResults) -> Importance | None:
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import GroupShuffleSplit
 
-    scores = scores.clip(min=robust_range(scores.tolist())[0])  # one diverged run would be all of the variance
+    # one diverged run would be all of the variance
+    scores = scores.clip(*robust_range(scores.tolist(), direction=results.metric.direction))
     orders = [{value: n for n, value in enumerate(ordered(job.values[i] for job in jobs))} for i in keys]
     values = np.array([[order[job.values[i]] for i, order in zip(keys, orders, strict=True)] for job in jobs])
     numbers = {setting: n for n, setting in enumerate(dict.fromkeys(groups))}

@@ -60,7 +60,7 @@ def parallel(results: SweepResults) -> Figure | None:
     ]  # fmt: skip
     count = f"{len(drawn)} of {len(scored)}" if step > 1 else f"{len(drawn)}"
     heading = f"{count} settings, by {results.metric.word} on validation"
-    note = "A line is a setting, colored from the lowest score to the highest; the best one is thick and blue."
+    note = "A line is a setting, colored from the worst score to the best; the best one is thick and blue."
     return Figure(heading, _figure(traces, axes), note, min_width=AXIS_PX * len(axes))
 
 
@@ -116,9 +116,10 @@ def _axis(key: str, values: Sequence[str | None]) -> Axis:
 
 
 def _score_axis(scores: Sequence[float], results: SweepResults) -> Axis:
-    """The score on validation; low outliers are at its lower end."""
-    low, high = robust_range(scores)
-    heights = [max(score - low, 0.0) / (high - low) if high > low else 0.5 for score in scores]
-    ends = [(0.0, low), (1.0, high)] if high > low else [(0.5, low)]
-    ticks: list[tuple[float, str, str | None]] = [(y, results.metric.display(end), None) for y, end in ends]
-    return Axis(results.metric.word, heights, ticks)
+    """The score on validation, the better the higher; bad outliers are at its lower end."""
+    metric = results.metric
+    ends = robust_range(scores, direction=metric.direction)
+    worst, best = ends if metric.direction == "max" else ends[::-1]
+    shares = ((score - worst) / (best - worst) if best != worst else 0.5 for score in scores)
+    ticks = [(0.0, worst), (1.0, best)] if best != worst else [(0.5, best)]
+    return Axis(metric.word, [max(each, 0.0) for each in shares], [(y, metric.display(end), None) for y, end in ticks])
