@@ -17,7 +17,9 @@ from typing import Any
 import torch
 
 from benchmarks import sides, task
+from benchmarks.load import Foreign
 from benchmarks.memory import tree
+from benchmarks.results import undisturbed
 from benchmarks.settings import Settings
 from benchmarks.turns import Side, last_line, start, stop
 from distill.utils.errors import UserError
@@ -88,22 +90,25 @@ class Lab:
     def turns(
         self, players: Mapping[str, Side], students: Mapping[str, int] | None = None, batch: int = task.BATCH
     ) -> dict[str, Any]:
-        """Every side's turns; one that trains several students takes as many times fewer steps."""
-        found: dict[str, Any] = {name: [] for name in players}
+        """Every side's turns, again where disturbed; one of several students takes as many times fewer steps."""
         s, many = self.settings, students or {}
         turn = {name: s.peer_turn if name.startswith("peer") else s.turn for name in players}
         steps = {name: max(1, k // many.get(name, 1)) for name, k in turn.items()}
-        for _ in range(s.rounds):
-            for name, side in players.items():
-                found[name].append(side.turn(steps[name]))
-        peaks = {name: {"process": side.peak, "all": max(side.most, side.peak)} for name, side in players.items()}
-        ready = {name: side.ready_s for name, side in players.items()}
-        return {
-            "turns": found,
+        found: dict[str, Any] = {
+            "turns": {name: [] for name in players},
             "images": {n: k * batch * many.get(n, 1) for n, k in steps.items()},
-            "peak": peaks,
-            "ready": ready,
+            "foreign": [],
         }
+        others = Foreign()
+        for tried in range(s.rounds + s.repeats):
+            if tried >= s.rounds and len(undisturbed(found)) >= s.rounds:
+                break
+            others.begin()
+            for name, side in players.items():
+                found["turns"][name].append(side.turn(steps[name]))
+            found["foreign"].append(others.share())
+        peaks = {name: {"process": side.peak, "all": max(side.most, side.peak)} for name, side in players.items()}
+        return found | {"peak": peaks, "ready": {name: side.ready_s for name, side in players.items()}}
 
     def live(self) -> dict[str, Any]:
         """A live teacher: the peer, and ours as the first run of a user, which fills the teacher's cache."""
@@ -166,7 +171,7 @@ class Lab:
         return self._reported("teacher")
 
     def peak(self) -> dict[str, Any]:
-        """The rate of a wide convolution."""
+        """The highest rate of multiply-accumulates."""
         return self._reported("peak")
 
     # Whole commands

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import text_page
-from benchmarks.results import ROWS, Row, Spread, measured, missed, rates
+from benchmarks.results import ROWS, Over, Row, Spread, measured, missed, rates, undisturbed
 from benchmarks.tables import number, spread, table
 
 TITLES = {"peer": "torchdistill, live teacher", "live": "ours, live teacher", "cached": "ours, cached teacher",
@@ -20,8 +20,10 @@ core, float32. It gets our model objects. Ours is `train.py` as a user types it,
 which is what a long run takes by itself; the sweep and the start are measured without that.
 
 Sides are processes of their own that train **in turns**: some steps of one, some of the next, several rounds. A ratio
-is taken within a round; shown are its median and, in brackets, its smallest and largest value. Warm-up and
-compilation are not in it; data, metrics, logging and the loop are.
+is taken within a round; shown are its median and, in brackets, its smallest and largest value, and beside them the
+ratio of both sides' best rounds. A round in which a side runs below half of its own best, or in which other processes
+use more than 15 % of the machine, is repeated (up to half as many rounds again) and left out. Warm-up and compilation
+are not in a ratio; data, metrics, logging and the loop are.
 
 ```bash
 make bench                                  # everything
@@ -79,11 +81,25 @@ def _targets(groups: Mapping[str, Any]) -> str:
     rows, found = [], measured(groups)
     for row in ROWS:
         if row not in found:
-            rows.append([row.name, "", "not measured", ""])
+            rows.append([row.name, "", "not measured", "", ""])
             continue
         group, ratios = groups[row.group], found[row]
-        rows.append([row.name, _target(row, group), spread(ratios, row.digits), _verdict(row, ratios, group)])
-    return table(["ratio", "target", "measured", "met"], rows)
+        best = f"{row.ratios.best(group):.{row.digits}f}" if isinstance(row.ratios, Over) else ""
+        rows.append([row.name, _target(row, group), spread(ratios, row.digits), best, _verdict(row, ratios, group)])
+    return table(["ratio", "target", "measured", "of the best rounds", "met"], rows) + _left_out(groups)
+
+
+def _left_out(groups: Mapping[str, Any]) -> str:
+    """How many rounds were disturbed."""
+    parts = []
+    for name, group in groups.items():
+        rounds = min(map(len, group["turns"].values())) if "turns" in group else 0
+        kept = len(undisturbed(group)) if rounds else 0
+        if rounds and not kept:
+            parts.append(f"all {rounds} of {name} were disturbed and are shown, as the machine was busy")
+        elif kept < rounds:
+            parts.append(f"{rounds - kept} of {rounds} of {name}")
+    return f"\nRounds left out as disturbed: {'; '.join(parts)}.\n" if parts else ""
 
 
 def _target(row: Row, group: Mapping[str, Any]) -> str:
@@ -115,7 +131,7 @@ def sides(groups: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def _work(side: str, groups: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Multiply-accumulates per second of a side, and its share of a wide convolution's in the same precision.
+    """Multiply-accumulates per second of a side, and its share of the highest rate in the same precision.
 
     A sample's training step counts as three forwards of the student, and one of a live teacher. None where the two
     were measured on different machines.
@@ -137,7 +153,23 @@ def _work(side: str, groups: Mapping[str, Any]) -> tuple[float, float] | None:
     done = Spread.of(sides(groups)[TITLES[side]]).median * (
         3 * macs["student"] + (side in with_teacher) * macs["teacher"]
     )
-    return done, done / Spread.of(groups["peak"]["rates"][kind]).median
+    return done, done / highest(groups["peak"], kind)
+
+
+def highest(group: Mapping[str, Any], kind: str) -> float:
+    """Multiply-accumulates per second of the fastest shape and form in a precision."""
+    found = group["rates"][kind]
+    forms = found.values() if isinstance(found, Mapping) else [found]  # one form, measured before there were several
+    return max(Spread.of(rounds).median for rounds in forms)
+
+
+def _fastest(group: Mapping[str, Any]) -> str:
+    """The shapes and forms that the highest rates are of."""
+    if not isinstance(group["rates"]["bf16"], Mapping):
+        return "a wide convolution's forward"
+    forms = [max(found, key=lambda form: Spread.of(found[form]).median) for found in group["rates"].values()]
+    count = len(group["rates"]["bf16"])
+    return f"the best of {count} shapes and forms of a layer's forward ({'; '.join(dict.fromkeys(forms))})"
 
 
 def _speeds(groups: Mapping[str, Any]) -> str:
@@ -150,10 +182,10 @@ def _speeds(groups: Mapping[str, Any]) -> str:
             found = _work(keys[row[0]], groups)
             row += ["", ""] if found is None else [f"{found[0] / 1e9:,.0f}", f"{100 * found[1]:.0f} %"]
         hardware = groups["peak"]["hardware"]
-        best = {kind: Spread.of(found).median / 1e9 for kind, found in groups["peak"]["rates"].items()}
+        best = {kind: highest(groups["peak"], kind) / 1e9 for kind in ("float32", "bf16")}
         text = (
             "\nA training step counts as three forwards of the student, and one of a live teacher. The highest rate is "
-            "that of a wide convolution's forward on this machine, for each side in the precision it computes in: "
+            f"that of {_fastest(groups['peak'])} on this machine, for each side in the precision it computes in: "
             f"{best['float32']:,.0f} · 10⁹/s in float32{' or TF32' if hardware['device'] != 'cpu' else ''} "
             f"(torchdistill, and sides without bf16 units), {best['bf16']:,.0f} · 10⁹/s in bf16 (all others).\n"
         )

@@ -11,7 +11,7 @@ class Settings:
     """Numbers of steps, images and repetitions.
 
     Args:
-        rounds: turns of every side.
+        rounds: turns of every side; of disturbed ones half as many again are repeated.
         turn: steps of one turn of ours; the peer, whose steps take longer, takes a third.
         warm_up: steps before.
         sweep_images: training images of one point of the sweep.
@@ -53,7 +53,12 @@ class Settings:
     @property
     def images(self) -> int:
         """Training images of one epoch of a side that trains in turns: warm-up and turns fill it."""
-        return self.warm_up + self.rounds * self.turn
+        return self.warm_up + (self.rounds + self.repeats) * self.turn
+
+    @property
+    def repeats(self) -> int:
+        """Disturbed rounds that are repeated at most."""
+        return -(-self.rounds // 2)
 
 
 def for_cuda() -> Settings:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from benchmarks.results import Spread
 
+BUSY = 2.0  # the spread above which it is said
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown, numbers to the right."""
@@ -23,8 +25,14 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Median and range."""
+    """Median and range; a range of more than a factor of 2 is not the sides' own.
+
+    Example:
+        >>> spread([1.0, 2.0]), spread([1.0, 2.1])
+        ('**1.50** (1.00 … 2.00)', '**1.55** (1.00 … 2.10; the machine was busy)')
+    """
     found = Spread.of(values)
     if len(values) == 1:
         return f"**{found.median:.{digits}f}**"
-    return f"**{found.median:.{digits}f}** ({found.low:.{digits}f} … {found.high:.{digits}f})"
+    busy = "; the machine was busy" if found.high > BUSY * found.low else ""
+    return f"**{found.median:.{digits}f}** ({found.low:.{digits}f} … {found.high:.{digits}f}{busy})"

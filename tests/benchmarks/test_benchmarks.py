@@ -74,12 +74,12 @@ def test_the_page_says_what_was_measured_and_what_was_not(tmp_path):
     text = (tmp_path / "benchmarks.md").read_text()
     lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
     assert lines[row("live").name].endswith(
-        "| ≥ 6.5 with AMX, ≥ 4 with CUDA | **4.00** (2.00 … 8.00) | no target here |"
+        "| ≥ 6.5 with AMX, ≥ 4 with CUDA | **4.00** (2.00 … 8.00; the machine was busy) | 4.00 | no target here |"
     )
-    assert lines[row("a step").name].endswith("| ≤ 1.05 | **1.060** (1.030 … 1.080) | **no** |")
-    assert lines[row("our trainer").name].endswith("| ≤ 1.03 | **1.020** (1.020 … 1.020) | yes |")
-    assert lines[row("peak").name].endswith("| ≤ 1.1 | **1.05** | yes |")
-    assert lines[row("a T").name].endswith("|  | not measured |  |")
+    assert lines[row("a step").name].endswith("| ≤ 1.05 | **1.060** (1.030 … 1.080) | 1.030 | **no** |")
+    assert lines[row("our trainer").name].endswith("| ≤ 1.03 | **1.020** (1.020 … 1.020) | 1.020 | yes |")
+    assert lines[row("peak").name].endswith("| ≤ 1.1 | **1.05** |  | yes |")
+    assert lines[row("a T").name].endswith("|  | not measured |  |  |")
     assert "`aten::conv` | 50.0 % | `loop.py:run` | 25.0 %" in text
     assert "AMD EPYC, 2 cores (AVX512-BF16)" in text
     assert "torchdistill 1.1.5; CIFAR-10; 3 rounds; 2026-01-31" in text
@@ -226,10 +226,16 @@ def test_mistakes_are_one_line(options, said):
 @pytest.mark.slow
 def test_the_machine_and_the_teachers_forms_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(peak, "SECONDS", 0.01)
-    monkeypatch.setattr(peak, "CHANNELS", 32)
+    monkeypatch.setattr(peak, "SHAPES", ((32, 16, 3), (64, 8, 1)))
     peak.main(json.dumps({"rounds": 2, "report": str(tmp_path / "peak.json")}))
     found = json.loads((tmp_path / "peak.json").read_text())
-    assert all(len(rates) == 2 and min(rates) > 1e8 for rates in found["rates"].values())
+    for forms in found["rates"].values():
+        assert [*forms] == [
+            f"{shape}{form}"
+            for shape in ("3×3, 32 channels, 16×16", "1×1, 64 channels, 8×8")
+            for form in ("", ", compiled")
+        ]
+        assert all(len(rates) == 2 and min(rates) > 1e7 for rates in forms.values())
     assert found["macs"] == {"teacher": 1_083_017_728, "student": 177_048_064}
     monkeypatch.setattr(teacher, "SECONDS", 0.01)
     monkeypatch.setattr(task, "TEACHER", "resnet8")
