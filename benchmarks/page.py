@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import text_page
-from benchmarks.results import ROWS, Over, Row, Spread, measured, missed, rates, undisturbed
+from benchmarks.results import ROWS, Over, Row, Spread, highest, measured, missed, rates, undisturbed
 from benchmarks.tables import number, spread, table
 
 TITLES = {"peer": "torchdistill, live teacher", "live": "ours, live teacher", "cached": "ours, cached teacher",
@@ -154,13 +154,6 @@ def _work(side: str, groups: Mapping[str, Any]) -> tuple[float, float] | None:
         3 * macs["student"] + (side in with_teacher) * macs["teacher"]
     )
     return done, done / highest(groups["peak"], kind)
-
-
-def highest(group: Mapping[str, Any], kind: str) -> float:
-    """Multiply-accumulates per second of the fastest shape and form in a precision."""
-    found = group["rates"][kind]
-    forms = found.values() if isinstance(found, Mapping) else [found]  # one form, measured before there were several
-    return max(Spread.of(rounds).median for rounds in forms)
 
 
 def _fastest(group: Mapping[str, Any]) -> str:

@@ -63,6 +63,13 @@ class Over:
         return max(_every_rate(group, self.side)) / max(_every_rate(group, self.other))
 
 
+def highest(group: Mapping[str, Any], kind: str) -> float:
+    """Multiply-accumulates per second of the fastest shape and form in a precision."""
+    found = group["rates"][kind]
+    forms = found.values() if isinstance(found, Mapping) else [found]  # one form, measured before there were several
+    return max(Spread.of(rounds).median for rounds in forms)
+
+
 def _memory(kind: str, side: str = "ours") -> Callable[[Mapping[str, Any]], list[float]]:
     return lambda group: [group["peak"][side][kind] / group["peak"]["peer"][kind]]
 

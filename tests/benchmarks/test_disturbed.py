@@ -114,7 +114,7 @@ def test_foreign_load_is_what_is_left_of_all_work(monkeypatch):
 def test_the_highest_rate_is_that_of_the_best_form():
     rates = {"float32": {"wide": [1e11, 3e11, 2e11], "narrow": [9e11, 1e11, 1e11]}, "bf16": {"wide": [4e11]}}
     peak = {"rates": rates, "macs": {"teacher": 10**9, "student": 10**8}, **STAMP}
-    assert page.highest(peak, "float32") == 2e11
+    assert results.highest(peak, "float32") == 2e11
     text = page.page({"cpu": {"live": group([2.0], [1.0]), "peak": peak}})
     assert "the best of 1 shapes and forms of a layer's forward (wide)" in text
     assert "200 · 10⁹/s in float32" in text
