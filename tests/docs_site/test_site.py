@@ -64,7 +64,7 @@ def small_build(root, monkeypatch):
     [
         ("", None),
         ("[here](a.md#b--c), [and](../CHANGELOG.md)", None),
-        ("[nowhere](b.md)", "b.md"),
+        ("[nowhere](b.md)", "page does not exist"),
         ("[nowhere](../README.md#install)", "anchor"),
         ("```math\n\\nothing{x}\n```", "nothing"),
         ("::: distill.nothing", "distill.nothing"),
