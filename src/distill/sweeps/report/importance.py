@@ -1,8 +1,8 @@
 """How much each swept key matters: the loss of a random forest when its values are shuffled."""
 
+import math
+import statistics
 from dataclasses import dataclass
-
-import numpy as np
 
 from distill.evaluation.reporting.charts import Bar, bars, robust_range
 from distill.evaluation.reporting.rendering import Figure
@@ -30,7 +30,7 @@ class Estimate:
         Source: Nadeau and Bengio, "Inference for the Generalization Error", 2003.
         """
         correction = 1 / len(values) + HELD_OUT / (1 - HELD_OUT)
-        return cls(float(np.mean(values)), float(np.sqrt(correction * np.var(values, ddof=1))))
+        return cls(statistics.mean(values), math.sqrt(correction * statistics.variance(values)))
 
     @property
     def is_known(self) -> bool:
@@ -61,18 +61,18 @@ class Importance:
 def importance(results: SweepResults) -> Importance | None:
     """By 10 forests, each without a fifth of the settings; None of fewer than 20 settings or equal scores."""
     keys = varied_keys(results)
-    jobs = [job for job in results.finished if not np.isnan(job.test)]
+    jobs = [job for job in results.finished if not math.isnan(job.test)]
     jobs = jobs[:: -(-len(jobs) // MAX_RUNS) or 1]
     groups = [job.values for job in jobs]
-    scores = np.array([job.test for job in jobs])
-    if len(set(groups)) < MIN_SETTINGS or not scores.std():
+    if len(set(groups)) < MIN_SETTINGS or len({job.test for job in jobs}) == 1:
         return None
+    import numpy as np
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import GroupShuffleSplit
 
-    # one diverged run would be all of the variance
-    scores = scores.clip(*robust_range(scores.tolist(), direction=results.metric.direction))
+    tests = [job.test for job in jobs]
+    scores = np.clip(tests, *robust_range(tests, direction=results.metric.direction))  # one outlier would be everything
     orders = [{value: n for n, value in enumerate(ordered(job.values[i] for job in jobs))} for i in keys]
     values = np.array([[order[job.values[i]] for i, order in zip(keys, orders, strict=True)] for job in jobs])
     numbers = {setting: n for n, setting in enumerate(dict.fromkeys(groups))}
@@ -80,12 +80,12 @@ def importance(results: SweepResults) -> Importance | None:
     splits = GroupShuffleSplit(SPLITS, test_size=HELD_OUT, random_state=0)
     for train, test in splits.split(values, scores, [numbers[group] for group in groups]):
         forest = RandomForestRegressor(50, random_state=0).fit(values[train], scores[train])
-        explained.append(1 - float(np.mean((forest.predict(values[test]) - scores[test]) ** 2)) / scores.var())
+        explained.append(float(1 - np.mean((forest.predict(values[test]) - scores[test]) ** 2) / scores.var()))
         shuffled = permutation_importance(
             forest, values[test], scores[test], scoring="neg_mean_squared_error", random_state=0
         )
         risen.append(shuffled.importances_mean / 2 / scores.var())
-    by_key = {results.keys[i]: Estimate.of([each[n] for each in risen]) for n, i in enumerate(keys)}
+    by_key = {results.keys[i]: Estimate.of([float(each[n]) for each in risen]) for n, i in enumerate(keys)}
     return Importance(Estimate.of(explained), by_key)
 
 
@@ -106,7 +106,7 @@ def importance_chart(results: SweepResults) -> tuple[Figure | None, str]:
     ranked = sorted(found.by_key.items(), key=lambda pair: -pair[1].mean)
     rows = [Bar(k, max(each.mean, 0.0), str(each), "student" if each.is_known else "k9") for k, each in ranked]
     first, second = ranked[0][1], ranked[1][1]
-    is_first = first.mean - second.mean > ERRORS * float(np.hypot(first.error, second.error))
+    is_first = first.mean - second.mean > ERRORS * math.hypot(first.error, second.error)
     text = (
         f"Importance: the share of the variance of {word} that a key takes part in, alone or together with others, ± "
         f"one standard error. Measured by shuffling the key's values in {SPLITS} random forests, on settings that they "
