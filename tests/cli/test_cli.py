@@ -193,9 +193,11 @@ def test_a_broken_file_that_is_not_chosen_does_no_harm(tmp_path):
 
 
 def test_keys_of_ones_own_at_the_top_are_for_interpolations(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.md").touch()  # a folder that holds something else is not removed
     done = command("+name=mine", f"hydra.run.dir={tmp_path}/${{name}}", "kd.T=0")
     assert "kd.T must be above 0" in done.stderr
-    assert (tmp_path / "mine").is_dir()
+    assert (tmp_path / "mine" / "train.log").is_file()
 
 
 def test_a_hidden_file_is_said(tmp_path):

@@ -113,7 +113,7 @@ def test_files_that_are_no_text_or_in_another_encoding(tmp_path):
         (None, "it is text in UTF-16: save it as UTF-8, or set encoding=utf-16"), (None, "it is no text file")
     ]  # fmt: skip
     (tmp_path / "c.csv").write_text("a,a\nx,y\n")
-    with pytest.raises(UserError, match="each once, got a, a$"):
+    with pytest.raises(UserError, match="name each column once, got a, a$"):
         read(tmp_path / "c.csv")
 
 

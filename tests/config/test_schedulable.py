@@ -31,6 +31,7 @@ SCHEDULABLE = {
     "ReverseKL": {"T"},
     "SkewKL": {"alpha", "T"},
     "TTM": {"gamma"},
+    "TVD": {"T"},
     "TfKD": {"a", "T"},
     "WTTM": {"gamma"},
 }

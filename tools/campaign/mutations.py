@@ -47,7 +47,8 @@ def real_commands() -> tuple[tuple[str, ...], ...]:
     """The arguments of train.py in every command of the README and of docs/, and of one without arguments."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     lines = {match[1].strip() for page in pages for match in TRAIN.finditer(page.read_text())}
-    return ((), *sorted({tuple(shlex.split(line)) for line in lines if line.count("'") % 2 == 0}))
+    whole = [line for line in lines if all(line.count(quote) % 2 == 0 for quote in "'\"")]
+    return ((), *sorted({tuple(shlex.split(line)) for line in whole}))
 
 
 @cache
