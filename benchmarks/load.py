@@ -41,4 +41,4 @@ class Foreign:
     def share(self) -> float:
         """The mean share since the beginning, from 0 to 1."""
         seconds = (time.perf_counter() - self._begun) * (os.cpu_count() or 1)
-        return max(0.0, (busy() - self._busy) - (used(os.getpid()) - self._used)) / seconds
+        return min(1.0, max(0.0, (busy() - self._busy) - (used(os.getpid()) - self._used)) / seconds)

@@ -1,7 +1,7 @@
 """The pictures of README and docs, taken anew: python tools/screenshots.py [closing-table] [report] [sweep]
 
-Trains what they show under outputs/pictures, unless it is there already, and opens the pages in Chromium. Without names
-all are taken. docs/images/sources.json then says which code they show (tools/docs_site/pictures.py).
+Trains what they show anew under outputs/pictures, and opens the pages in Chromium. Without names all are taken.
+docs/images/sources.json then says which code they show (tools/docs_site/pictures.py).
 """
 
 import shutil
@@ -33,14 +33,11 @@ LONGEST = 1500  # pixels
 
 
 def command(made: str, script: str, *arguments: str) -> None:
-    """Runs a command whose output goes to ``made`` and to a file beside it, unless ``made`` is there."""
-    if not (ROOT / PLACE / made).exists():
-        (ROOT / PLACE).mkdir(parents=True, exist_ok=True)
-        print(f"python {script} {' '.join(arguments)}", flush=True)
-        done = subprocess.run(
-            [sys.executable, script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-        )
-        (ROOT / PLACE / made.replace("/", "-")).with_suffix(".txt").write_text(done.stdout, encoding="utf-8")
+    """Runs a command whose output goes to ``made`` and to a file beside it."""
+    (ROOT / PLACE).mkdir(parents=True, exist_ok=True)
+    print(f"python {script} {' '.join(arguments)}", flush=True)
+    done = subprocess.run([sys.executable, script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    (ROOT / PLACE / made.replace("/", "-")).with_suffix(".txt").write_text(done.stdout, encoding="utf-8")
 
 
 def train(name: str, *arguments: str) -> None:

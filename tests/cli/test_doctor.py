@@ -1,6 +1,7 @@
 """``distill doctor``: what it says of this machine, of an installation without something, of a folder."""
 
 import sys
+from importlib.metadata import version
 
 import lightning
 import pytest
@@ -29,7 +30,7 @@ def test_this_machine(said):
     assert table["torch"] == torch.__version__
     assert table["lightning"] == lightning.__version__
     assert table["cores"].startswith(f"{processes.usable_cores()} used")
-    assert table["distill[text]"].startswith("transformers 5.")
+    assert table["distill[text]"].startswith(f"transformers {version('transformers')}")
     assert table["output"].endswith("B free")
     assert ("cuda:0" in table) == torch.cuda.is_available()
 

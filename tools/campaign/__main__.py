@@ -63,7 +63,7 @@ def main() -> int:
     finally:
         findings.write(chosen.output)
         print(f"{findings.table()}\n\n{time.monotonic() - begun:.0f} s; {chosen.output}")
-    return 0 if all(part.ended and not part.faults for part in findings.parts.values()) else 1
+    return 0 if findings.parts and all(part.ended and not part.faults for part in findings.parts.values()) else 1
 
 
 def disturb(names: Sequence[str], works: Sequence[str], chosen: argparse.Namespace, findings: Findings) -> None:

@@ -84,6 +84,10 @@ class Findings:
     def write(self, path: Path) -> None:
         """All of it as JSON, beside the parts of earlier calls that the file has already."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        before = json.loads(path.read_text()) if path.is_file() else {}
+        try:
+            before = json.loads(path.read_text())
+        except (OSError, ValueError):  # there is none, or it is damaged: what was found now counts
+            before = {}
+        before = {name: part for name, part in before.items() if isinstance(part, dict) and "trials" in part}
         parts = {name: asdict(part) for name, part in self.parts.items()}
         path.write_text(json.dumps(before | parts, indent=1) + "\n")

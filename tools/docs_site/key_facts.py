@@ -1,7 +1,7 @@
 """Types and units that the configuration's schema cannot say, by key or by the last part of a key.
 
-``tests/docs/test_config_reference.py`` asks for an entry for each field of the schema that is typed ``Any``, for each
-number, and for nothing else.
+``tests/docs_site/test_config_reference.py`` asks for an entry for each field of the schema that is typed ``Any``, for
+each number, and for nothing else.
 """
 
 # Of fields that are typed Any, and of keys outside the schema whose default is null.

@@ -1,7 +1,7 @@
 """The pictures of README and docs: what each is taken of, and whether that has changed since.
 
 ``docs/images/sources.json`` keeps a digest of the code that draws what a picture shows. Where the code has another one
-today, ``tests/docs/test_pictures.py`` fails and names the command that takes the pictures anew.
+today, ``tests/docs_site/test_pictures.py`` fails and names the command that takes the pictures anew.
 """
 
 import ast
@@ -41,7 +41,7 @@ def _content(path: Path) -> bytes:
             and isinstance(body[0].value, ast.Constant)
         ):
             del body[0]
-    return ast.dump(tree).encode()
+    return ast.unparse(tree).encode()
 
 
 def digest(root: Path, sources: Sequence[str]) -> str:

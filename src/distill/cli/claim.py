@@ -1,7 +1,6 @@
 """A run's folder belongs to one run, which is recorded in it."""
 
 import re
-import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +34,11 @@ def discard(folder: Path) -> None:
     """Removes the folder of a command that was refused, and that of its day, where they hold nothing else."""
     if any(path.name not in _BEFORE_TRAINING for path in folder.iterdir()) or folder.samefile("."):
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in [*(folder / ".hydra").glob("*.yaml"), *(folder / name for name in _BEFORE_TRAINING)]:
+        with suppress(OSError):  # it is not there, or holds what the command has not written
+            path.rmdir() if path.is_dir() else path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", folder.parent.name):
         with suppress(OSError):  # it holds others
             folder.parent.rmdir()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Iterator
 from glob import escape, glob
 
@@ -41,5 +42,4 @@ def command_of_line(commands: Iterable[str]) -> str | None:
 
 def without_command(command: str) -> None:
     """The line as if the command were a program, for Hydra."""
-    program, _, rest = os.environ[LINE].partition(command)
-    os.environ[LINE] = program.rstrip() + " " + rest.lstrip()
+    os.environ[LINE] = re.sub(rf"^(\s*\S+\s+){re.escape(command)}\s*", r"\1", os.environ[LINE])

@@ -52,7 +52,7 @@ def collect(run: RunFolder, export: Path, repo: str) -> dict[str, Path | bytes]:
     card = _LOADED.sub(f'distill.load("{repo}"', bytes(files[CARD]).decode())
     files[CARD] = (card.rstrip() + "\n" + USE.format(repo=repo, sample=sample)).encode()
     files[FILE] = checked.sign_json(
-        _anonymous(json.dumps(_public(run.summary), indent=2, default=str)).decode()
+        _anonymous(json.dumps(_public(run.summary), indent=2, default=str, ensure_ascii=False)).decode()
     ).encode()
     files[run.weights.name] = run.weights
     for folder in (run.folder / "tokenizer", run.folder / "teacher_tokenizer", *run.folder.glob("model"),
@@ -67,12 +67,17 @@ def _check_export(run: RunFolder, export: Path) -> None:
     if not (export / REPORT).is_file() or not (export / CARD).is_file():
         raise UserError(f"{export} holds no export of the run: make it with {again}")
     try:
-        weights = checked.parse(export / REPORT).get("weights")
-    except (OSError, ValueError) as error:
+        report = checked.parse(export / REPORT)
+        weights, test, metric = report["weights"], report["tested"], report["metric"]["name"]
+        same = (test["score"], test["epoch"]) == (run.tested.test[metric], run.tested.epoch)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{export / REPORT} cannot be read ({error}): {again} overwrite=true") from error
     if weights != run.weights.name:
         raise UserError(f"{export} is an export of {weights}, and the run's result is {run.weights.name}: {again} "
                         "overwrite=true")  # fmt: skip
+    if not same:
+        raise UserError(f"{export} is an export of another student, of another score or epoch than {run.folder}'s: "
+                        f"{again} overwrite=true")  # fmt: skip
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -13,6 +13,11 @@ from distill.losses.checks import positive, whole
 ROWS = 256  # of 49,152 classes in float32: 48 MiB per tensor
 
 
+def _zeros(parameter: Tensor) -> Tensor:
+    """Where gradients of chunks are summed: in float32 at least."""
+    return torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
+
+
 def _accumulate(total: Tensor, grad: Tensor, hidden: Tensor) -> None:
     """Total += gradᵀ · hidden; in float32 where the product is of half precision."""
     if grad.dtype == total.dtype:
@@ -37,11 +42,10 @@ class _ChunkedLoss(torch.autograd.Function):
     ) -> Tensor:
         learns = any(ctx.needs_input_grad[:3])
         value = torch.zeros((), device=hidden.device)
-        grad_hidden = torch.empty_like(hidden) if learns else None
-        grad_weight = (
-            torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) if learns else None
-        )
-        grad_bias = torch.zeros_like(bias) if learns and bias is not None else None
+        of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
+        grad_hidden = torch.empty_like(hidden) if of_hidden else None
+        grad_weight = _zeros(weight) if of_weight else None
+        grad_bias = _zeros(bias) if of_bias and bias is not None else None
         low = hidden.device.type if torch.is_autocast_enabled(hidden.device.type) else None
         factor = weight.to(torch.get_autocast_dtype(low)) if low else weight  # once, not once per chunk
         for start in range(0, len(hidden), rows):
@@ -52,14 +56,17 @@ class _ChunkedLoss(torch.autograd.Function):
             with torch.set_grad_enabled(learns):
                 part = loss(logits.requires_grad_(learns), *others(chunk))
             value = value + part.detach() * share
-            if grad_hidden is None or grad_weight is None:
+            if not learns:
                 continue
             (grad,) = torch.autograd.grad(part, logits, torch.full_like(part, share))
-            grad_hidden[chunk] = grad @ factor
-            _accumulate(grad_weight, grad, states.to(grad.dtype))
+            if grad_hidden is not None:
+                grad_hidden[chunk] = grad @ factor
+            if grad_weight is not None:
+                _accumulate(grad_weight, grad, states.to(grad.dtype))
             if grad_bias is not None:
                 grad_bias += grad.sum(0)
-        ctx.grads = (grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), grad_bias)
+        of_head = (None if grad is None else grad.to(weight.dtype) for grad in (grad_weight, grad_bias))
+        ctx.grads = (grad_hidden, *of_head)
         return value
 
     @staticmethod

@@ -24,13 +24,16 @@ _READ = re.compile(
 def is_name(path: str | Path) -> bool:
     """Whether what is no path here may be a repository: ``user/name``, where no folder ``user`` is here.
 
+    ``outputs``, where runs are, is no user.
+
     Example:
-        >>> is_name("somebody/resnet8-digits@v1"), is_name("outputs"), is_name("a/b/c")
+        >>> is_name("somebody/resnet8-digits@v1"), is_name("outputs/x"), is_name("a/b/c")
         (True, False, False)
     """
     found = _NAME.fullmatch(str(path))
+    user = str(path).partition("/")[0]
     return (
-        found is not None and not str(path).endswith(".safetensors") and not Path(str(path).partition("/")[0]).exists()
+        found is not None and not str(path).endswith(".safetensors") and user != "outputs" and not Path(user).exists()
     )
 
 

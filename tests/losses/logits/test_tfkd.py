@@ -94,7 +94,7 @@ def test_half_precision_and_extremes(c, T, scale):
     expected.backward()
     value.backward()
     assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(expected.item(), rel=1e-4, abs=5e-5 * T**2)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-4, abs=(4e-5 if c == 22_000 else 5e-6) * T**2)
     assert torch.isfinite(low.grad).all()
     assert (low.grad.double() - exact.grad).norm() <= 0.01 * exact.grad.norm()
 

@@ -183,12 +183,15 @@ def test_mistakes(tmp_path, monkeypatch, options, message):
 def test_ctrl_c_ends_it(sweep):
     command = [sys.executable, "-m", "distill", "watch", str(sweep)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
-    line = process.stdout.readline()
-    url = line.split()[-4]
-    with urlopen(url, timeout=60) as response:
-        assert b"0 of 4 jobs finished" in response.read()
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
+    try:
+        line = process.stdout.readline()
+        url = line.split()[-4]
+        with urlopen(url, timeout=60) as response:
+            assert b"0 of 4 jobs finished" in response.read()
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, out, errors) == (0, "\nno longer watched\n", "")
 
 

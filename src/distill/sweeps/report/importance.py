@@ -84,7 +84,8 @@ def importance(results: SweepResults) -> Importance | None:
         shuffled = permutation_importance(
             forest, values[test], scores[test], scoring="neg_mean_squared_error", random_state=0
         )
-        risen.append(shuffled.importances_mean / 2 / scores.var())
+        moved = 1 - 1 / len(test)  # a shuffled row keeps its own value once in so many times
+        risen.append(shuffled.importances_mean / moved / 2 / scores.var())
     by_key = {results.keys[i]: Estimate.of([float(each[n]) for each in risen]) for n, i in enumerate(keys)}
     return Importance(Estimate.of(explained), by_key)
 

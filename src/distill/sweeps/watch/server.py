@@ -47,6 +47,9 @@ class Server(ThreadingHTTPServer):
         """The address of the page."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.server_port}/"
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a browser that went away is no error."""
+
     def is_own(self, header: str | None) -> bool:
         """Whether a request's Host is this server: the names of another site may lead here (DNS rebinding)."""
         try:
@@ -105,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             try:
                 html = self.server.html(path)
-            except (UserError, OSError, ValueError) as error:
+            except (UserError, OSError, ValueError, KeyError, TypeError) as error:  # half-written files
                 self._answer(HTTPStatus.SERVICE_UNAVAILABLE, one_line(error))
                 return
             if html is None:
