@@ -35,8 +35,9 @@ SHORT = {"seconds": 0, "threads": 1}
 def exported(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("files") / "export"
     options = Options(
-        run=str(folder), format=list(FORMATS), output=str(output), quantize="int8", seconds=0.01, threads=1
-    )
+        run=str(folder), format=list(FORMATS), output=str(output), quantize="int8", seconds=0.01, threads=1,
+        max_accuracy_drop=0.2,  # of a student that hardly learned, on CPUs that round int8 sums
+    )  # fmt: skip
     assert export.export(options) == 0
     return output
 
