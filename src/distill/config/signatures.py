@@ -64,6 +64,10 @@ def parameters(target: str) -> list[str] | None:
         node = init
     if not isinstance(node, ast.FunctionDef) or node.args.kwarg is not None:
         return None
+    return _arguments(node)
+
+
+def _arguments(node: ast.FunctionDef) -> list[str]:
     names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
     return [name for name in names if name != "self"]
 
@@ -76,7 +80,9 @@ def reads(target: str) -> list[str] | None:
     if isinstance(node, ast.ClassDef):
         functions = [item for item in node.body if isinstance(item, ast.FunctionDef)]
         functions = [item for item in functions if item.name in ("forward", "pretraining_loss")]
-    return [argument.arg for each in functions for argument in each.args.args] or None
+    if any(each.args.vararg or each.args.kwarg for each in functions):
+        return None
+    return [name for each in functions for name in _arguments(each)] or None
 
 
 def documentation(target: str) -> tuple[str, dict[str, str]]:

@@ -266,7 +266,7 @@ def evaluate(subject: Subject) -> Evaluation:
         root=subject.root,
         split=subject.split,
         samples=len(target),
-        against=str(subject.baseline.folder) if subject.baseline else None,
+        against=(subject.baseline.repo or str(subject.baseline.folder)) if subject.baseline else None,
         batch_size=subject.data.with_options(eval_batch_size=subject.batch_size).evaluation_batch_size,
         precision=run.summary.precision,
         reproduced=reproduced(run, subject.split, first.logged) if comparable else None,

@@ -15,7 +15,7 @@ from copies import begin, copy_run
 from distill.sweeps import record
 from distill.sweeps.jobs import State
 from distill.sweeps.report.files import write_report
-from distill.sweeps.report.results import read
+from distill.sweeps.report.results import query, read
 from distill.utils.errors import UserError
 from pages import figures
 from summaries import kept
@@ -276,3 +276,7 @@ def test_teachers_alone(tmp_path, capsys):
         (folder / "command.yaml").write_text(json.dumps(overrides))
     write_report(tmp_path)
     assert "best on validation: teacher=resnet20: 70.00 % on test" in capsys.readouterr().out
+
+
+def test_blanks_of_values_do_not_part_what_chooses_a_setting():
+    assert [query("kd.T", 4), query("model.layers", "[1, 2]")] == ["kd.T=4", "model.layers=[1,\N{NO-BREAK SPACE}2]"]

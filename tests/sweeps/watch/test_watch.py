@@ -120,7 +120,8 @@ def test_pages_and_what_is_no_page(sweep, distilled):
         assert status == 200
         assert "<h1>" in page
         assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
-        assert answer(server, "/live")[1] in page or "read at" in page
+        assert "student resnet8, epoch 3 of 8" in page
+        assert "student resnet8, epoch 3 of 8" in answer(server, "/live")[1]
         assert "fetch" in answer(server, "/watch.js")[1]
         assert "Learning curves" in answer(server, "/report")[1]
         assert answer(server, method="HEAD")[1] == ""

@@ -208,4 +208,6 @@ def _identity(path: str) -> tuple[int, int] | None:
         status = os.stat(path)  # noqa: PTH116 - a million files
     except (OSError, ValueError):  # no file, no name
         return None
-    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_dev, status.st_ino or hash(os.path.realpath(path))  # some network file systems have no numbers

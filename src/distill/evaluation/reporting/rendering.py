@@ -42,20 +42,26 @@ def _in_script(text: str) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def render(template: str, folder: Path, **values: Any) -> str:
-    """A page from a template in ``folder`` that extends ``shell.html``; text is escaped.
-
-    The page's policy lets its browser run these scripts only, by their hashes: Plotly's, the charts', its own.
-    """
-    environment = Environment(
+def environment(folder: Path) -> Environment:
+    """Templates of a folder, and those that all pages share; text is escaped."""
+    return Environment(
         loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render(template: str, folder: Path, **values: Any) -> str:
+    """A page from a template in ``folder`` that extends ``shell.html``; text is escaped.
+
+    The page's policy lets its browser run these scripts only, by their hashes: Plotly's, the charts', its own.
+    """
     own = [path for path in (TEMPLATES / "charts.js", folder / template.replace(".html", ".js")) if path.is_file()]
     scripts = [get_plotlyjs(), *(path.read_text(encoding="utf-8") for path in own)]
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     policy = Markup(" ".join(f"'sha256-{digest}'" for digest in digests))
-    return environment.get_template(template).render(scripts=map(Markup, scripts), script_policy=policy, **values)
+    return (
+        environment(folder).get_template(template).render(scripts=map(Markup, scripts), script_policy=policy, **values)
+    )

@@ -10,7 +10,7 @@ from distill.sweeps.jobs import State
 from distill.sweeps.report.effects import MAX_CATEGORIES, reference_levels
 from distill.sweeps.report.mean_std import display, number, ordered
 from distill.sweeps.report.references import References
-from distill.sweeps.report.results import JobResult, Setting, SweepResults
+from distill.sweeps.report.results import JobResult, Setting, SweepResults, query
 
 MAX_SETTINGS = 60  # that have a curve
 MAX_VALUES = 8  # of a key, that have a curve
@@ -108,7 +108,8 @@ def _by_value(
     colors = [f"s{round(9 * n / max(len(values) - 1, 1))}" if numeric else f"k{n}" for n in range(len(values))]
     means = [_mean([by_job[job.name] for job in jobs if job.values[i] == value]) for value in values]
     names = [f"{key}={display(value)}" for value in values]
-    series = [Line(name, mean, color, link=name) for name, mean, color in zip(names, means, colors, strict=True)]
+    links = [query(key, value) for value in values]
+    series = [Line(*line[:3], link=line[3]) for line in zip(names, means, colors, links, strict=True)]
     entries = [(display(value), color, "") for value, color in zip(values, colors, strict=True)]
     teachers = [line for line in reference_lines if line.color == "teacher"]
     chart = lines([*series, *teachers], f"curves by {key}", share=results.metric.unit == "share", **limits)

@@ -11,10 +11,10 @@ from distill.sweeps.report.effects import effects
 from distill.sweeps.report.importance import importance_chart
 from distill.sweeps.report.learning_curves import learning_curves
 from distill.sweeps.report.maps import maps
-from distill.sweeps.report.mean_std import display, ordered
+from distill.sweeps.report.mean_std import ordered
 from distill.sweeps.report.parallel import parallel, varied_keys
 from distill.sweeps.report.references import References
-from distill.sweeps.report.results import SEED, JobResult, SweepResults
+from distill.sweeps.report.results import SEED, JobResult, SweepResults, query
 from distill.sweeps.report.table import (
     job_counts,
     job_names,
@@ -202,7 +202,7 @@ def page(results: SweepResults, references: References) -> str:
     best, rows = results.best, distinct(results, references)
     columns, table = settings_table(results, references, MAX_CHOSEN)
     run_columns, runs = runs_table(results, MAX_CHOSEN)
-    pairs = [f"{key}={display(v)}" for i, key in enumerate(results.keys) for v in ordered(s.values[i] for s in rows)]
+    pairs = [query(key, v) for i, key in enumerate(results.keys) for v in ordered(s.values[i] for s in rows)]
     important, meaning = importance_chart(results) if len(varied_keys(results)) > 2 else (None, "")
     by_key, effects_legend = effects(results, references)
     failed = failures(results)

@@ -132,7 +132,12 @@ class SweepResults:
 
     def query(self, values: Values) -> str:
         """What chooses a setting in the page's table: every key with its value, as the table shows it."""
-        return " ".join(f"{key}={display(value)}" for key, value in zip(self.keys, values, strict=True))
+        return " ".join(query(key, value) for key, value in zip(self.keys, values, strict=True))
+
+
+def query(key: str, value: Any) -> str:
+    """What chooses the settings with a value; blanks stand between keys alone, those of values are no-break spaces."""
+    return f"{key}={display(value)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _scores(job: SweepJob) -> tuple[float, float, float]:

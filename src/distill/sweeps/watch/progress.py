@@ -5,9 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from distill.evaluation.reporting.rendering import TEMPLATES as STYLES
+from distill.evaluation.reporting.rendering import environment
 from distill.sweeps.jobs import State, seconds_left
 from distill.sweeps.report.page import failures, heading, unfinished
 from distill.sweeps.report.references import References
@@ -20,13 +18,7 @@ from distill.utils.units import duration
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_BARS, MAX_SETTINGS = 50, 10  # running jobs, and settings, that are shown
 
-templates = Environment(
-    loader=FileSystemLoader([TEMPLATES, STYLES]),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+templates = environment(TEMPLATES)
 
 
 def _left(status: Status) -> float | None:
@@ -68,7 +60,7 @@ def values(folder: Path) -> dict[str, Any]:
     results = read(folder)
     best, left = results.best, time_left(results)
     references = References(results, None)
-    columns, table = settings_table(results, references, MAX_SETTINGS)
+    columns, rows = settings_table(results, references, MAX_SETTINGS)
     running = [job for job in results.jobs if job.job.state == State.running]
     ended = len(results.jobs) - len(running)
     return {
@@ -85,8 +77,7 @@ def values(folder: Path) -> dict[str, Any]:
         "best": f"{results.describe(best.values)}: {best.val} on validation, {best.test} on test" if best else "",
         "command": rerun_command(best) if best else "",
         "columns": columns,
-        "table": table if len(results.settings) > 1 else [],
-        "at": time.strftime("%H:%M:%S"),
+        "settings": rows if len(results.settings) > 1 else [],
     }
 
 

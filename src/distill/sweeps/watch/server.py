@@ -2,10 +2,12 @@
 
 import ipaddress
 import socket
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
+from typing import Any
 from urllib.parse import urlsplit
 
 from markupsafe import Markup
@@ -47,8 +49,10 @@ class Server(ThreadingHTTPServer):
         """The address of the page."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.server_port}/"
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: a browser that went away is no error."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Shows an error, but not that a browser went away."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def is_own(self, header: str | None) -> bool:
         """Whether a request's Host is this server: the names of another site may lead here (DNS rebinding)."""
@@ -61,17 +65,17 @@ class Server(ThreadingHTTPServer):
 
     def html(self, path: str) -> str | None:
         """The page at a path; None: there is none."""
+        if path == "/report":  # takes seconds: the live page goes on meanwhile
+            results = read(self.folder)
+            return page(results, References(results, None))
+        if path not in ("/", "/live"):
+            return None
         with self.lock:
-            if path == "/":
-                live = Markup(self.live.html())
-                title = f"{self.folder.name}: distill watch"
-                return templates.get_template("watch.html").render(live=live, every=self.every, title=title)
-            if path == "/live":
-                return self.live.html()
-            if path == "/report":
-                results = read(self.folder)
-                return page(results, References(results, None))
-        return None
+            live = self.live.html()
+        if path == "/live":
+            return live
+        title = f"{self.folder.name}: distill watch"
+        return templates.get_template("watch.html").render(live=Markup(live), every=self.every, title=title)
 
 
 def _is_address(name: str) -> bool:

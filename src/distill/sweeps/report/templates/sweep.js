@@ -31,7 +31,7 @@
     const known = new Set(jobs.flatMap(row => row.dataset.link.split(" ")));
     const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}${n > MAX_ROWS ? `, the first ${MAX_ROWS} shown` : ""}`;
     const apply = () => {
-      const words = input.value.split(/\s+/).filter(Boolean);
+      const words = input.value.split(/[ \t]+/).filter(Boolean);
       const matches = matcher(words, known);
       const [chosen, of] = [show(settings, matches), show(jobs, matches)];
       runs.hidden = !words.length;
@@ -48,7 +48,8 @@
     input.addEventListener("search", () => choose(input.value)); // its cross
     document.addEventListener("choose", event => {
       choose(event.detail);
-      location.hash = "settings"; // the browser's Back returns to the chart
+      history.pushState(null, "", "#settings"); // the browser's Back returns to the chart
+      document.getElementById("settings").scrollIntoView();
     });
     for (const button of document.querySelectorAll(".settings button")) {
       button.addEventListener("click", () => choose(button.closest("tr").dataset.link));
