@@ -279,4 +279,4 @@ def test_teachers_alone(tmp_path, capsys):
 
 
 def test_blanks_of_values_do_not_part_what_chooses_a_setting():
-    assert [query("kd.T", 4), query("model.layers", "[1, 2]")] == ["kd.T=4", "model.layers=[1,\N{NO-BREAK SPACE}2]"]
+    assert [query("kd.T", "4"), query("model.layers", "[1, 2]")] == ["kd.T=4", "model.layers=[1,\N{NO-BREAK SPACE}2]"]
