@@ -25,7 +25,9 @@ def test_a_command(line, folder, text_run, tmp_path, monkeypatch, capsys):
         line = line.replace("outputs/2026-01-31/15-00-00", shlex.quote(str(text_run("classification"))))
     words = [word.replace("outputs/2026-01-31/12-00-00", str(folder)) for word in shlex.split(line)[2:]]
     if "export.py" in line:
-        options = parse(export.Options, [*words, f"output={tmp_path}/export", "seconds=0", "threads=1"])
+        # The student hardly learned: what int8 costs it is chance, and differs by the CPU.
+        free = [f"output={tmp_path}/export", "seconds=0", "threads=1", "max_accuracy_drop=0.2"]
+        options = parse(export.Options, [*words, *free])
         assert export.export(options) == 0
         assert (tmp_path / "export" / "README.md").is_file()
         return
