@@ -57,7 +57,7 @@ def folder(tmp_path_factory):
 
 def run(script, *arguments, cwd):
     line = [sys.executable, str(ROOT / f"{script}.py"), *arguments, "trust=own_data"]
-    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def checked(command, **options):
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=280, **options)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=800, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -55,6 +55,17 @@ def test_losses_are_built(option):
         assert callable(instantiate(term.loss, f"kd.terms.{name}.loss"))
 
 
+@pytest.mark.parametrize("plus", ["+", "++"])
+def test_a_command_line_adds_a_term(plus):
+    added = [f"{plus}kd.terms.mine.{rest}" for rest in ("loss._target_=distill.losses.DKD", "loss.beta=2", "weight=3")]
+    terms = resolved(*added).kd.terms
+    assert list(terms) == ["kd", "mine"]
+    assert (terms["mine"].loss, terms["mine"].weight) == ({"_target_": "distill.losses.DKD", "beta": 2}, 3)
+    assert terms["kd"] == resolved().kd.terms["kd"]
+    whole = resolved(f"{plus}kd.terms.mine={{loss:{{_target_:distill.losses.DKD,beta:2}},weight:3}}")
+    assert whole.kd.terms["mine"] == terms["mine"]
+
+
 @pytest.mark.parametrize("group", ["optimizer", "scheduler", "logger", "callbacks"])
 def test_these_are_built(group, tmp_path):
     from distill.training.builder import build_optimization

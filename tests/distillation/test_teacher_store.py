@@ -92,7 +92,7 @@ def test_a_holder_killed_in_its_training_is_followed_by_the_one_that_waits(tmp_p
         time.sleep(2)
         assert "\nepoch " not in log.read_text()
         processes[0].kill()
-        assert processes[1].wait(timeout=200) == 0, log.read_text()
+        assert processes[1].wait(timeout=800) == 0, log.read_text()
     finally:
         for process in processes:
             process.kill()

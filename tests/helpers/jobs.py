@@ -21,7 +21,7 @@ STOPPING = (
 )  # no epoch is better by that much: stops after the second
 
 
-def command(*arguments, cwd=ROOT, timeout=280, **environment):
+def command(*arguments, cwd=ROOT, timeout=800, **environment):
     """``python train.py ...`` in a process of its own, as a user calls it."""
     return subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
@@ -47,7 +47,7 @@ def interrupted(line, *arguments, cwd, **environment):
             if not awaited:
                 break
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 130, errors

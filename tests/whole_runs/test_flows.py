@@ -259,7 +259,7 @@ def test_a_peer_is_no_copy_of_the_student(pair):
         (["kd=ft", "kd.terms.ft.pretraining=null"], "term 'ft' needs a first phase: kd.terms.ft.pretraining="),
         (["kd=ab", "kd.terms.ab.pretraining=3"], "kd.terms.ab.pretraining must be"),
         (["kd=takd", "~kd.terms.kd"], "kd.assistants needs a term"),
-        (["kd=at", "+kd.teachers=[wrn_16_1]"], "kd.teachers needs a term that reads the teacher's logits"),
+        (["kd=at", "+kd.teachers=[wrn_16_1]"], "kd.teachers needs a term that reads the teacher's outputs"),
         (["kd=rkd", "kd.standardize=true"], "kd.standardize=true .* and no term reads both"),
         (["kd=at", "kd.terms.at.student=1", "kd.terms.at.teacher=fc"], r"term 'at'.*\(4, 10\)"),
     ],

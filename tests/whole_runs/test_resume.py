@@ -138,7 +138,7 @@ def test_ctrl_c_from_the_command_line(tmp_path):
             if "epoch 2/20" in line:
                 break
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 130

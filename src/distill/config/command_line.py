@@ -24,6 +24,7 @@ MULTIRUN = ("-m", "--multirun")
 RESUME, RESUME_SWEEP = "resume", "sweep.resume"
 
 Overrides = Sequence[str] | Mapping[str, Any]
+_NEW_TERM = re.compile(r"^\+{1,2}(kd\.terms\.([\w-]+)(?:\.[^=]*)?=.*)$", re.DOTALL)
 _PREPARATION = re.compile(r"^([+~]*kd\.terms\.[^.=]+)\.preparation\b")  # the key's name in 0.1
 _UNREADABLE = (OSError, ValueError, TypeError, AssertionError, RecursionError, yaml.YAMLError, OmegaConfBaseException)
 _PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # text that Hydra's grammar takes without quotes
@@ -37,6 +38,25 @@ def current_name(override: str) -> str:
         'kd.terms.ft.pretraining.epochs=3'
     """
     return _PREPARATION.sub(r"\1.pretraining", override)
+
+
+def with_new_terms(arguments: Sequence[str]) -> list[str]:
+    """A command line whose ``+kd.terms.<name>…`` may name a term that no YAML file has.
+
+    OmegaConf lets a key appear in a typed mapping only as a whole; so the term comes first, empty.
+
+    Example:
+        >>> with_new_terms(["kd=at", "+kd.terms.mine.loss._target_=losses.Mine"])
+        ['kd=at', '+kd.terms={mine:{loss:{}}}', '++kd.terms.mine.loss._target_=losses.Mine']
+    """
+    completed: list[str] = []
+    for argument in arguments:
+        if not (found := _NEW_TERM.match(argument)):
+            completed.append(argument)
+            continue
+        term = f"+kd.terms={{{found[2]}:{{loss:{{}}}}}}"
+        completed += [*([] if term in completed else [term]), f"++{found[1]}"]
+    return completed
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

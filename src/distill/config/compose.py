@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distill.config import named_models, schema, yaml_files
+from distill.config.command_line import with_new_terms
 from distill.config.paths import expand_home, quoted
 
 ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)  # of composing; distill.config.explain words them
@@ -61,7 +62,9 @@ def compose(
     folders = ",".join(quoted(f"file://{Path(folder).resolve()}") for folder in config_dirs)
     search_path = [f"hydra.searchpath=[{folders}]"] if folders else []
     with separate_hydra(), hydra.initialize_config_module("distill.conf", version_base="1.3"):
-        cfg = hydra.compose("train", overrides=[*overrides, *search_path], return_hydra_config=return_hydra_config)
+        cfg = hydra.compose(
+            "train", overrides=with_new_terms([*overrides, *search_path]), return_hydra_config=return_hydra_config
+        )
         named_models.expand(cfg)
         expand_home(cfg)
     return cfg
