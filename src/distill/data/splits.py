@@ -1,6 +1,7 @@
 """Training, validation and test: what a source returns, and the stratified carving of what it lacks."""
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -222,8 +223,25 @@ def _check_counts(splits: Splits, classes: Sequence[str]) -> None:
         name, count = classes[int(too_small[0])], int(counts[too_small[0]])
         raise UserError(
             f"class {name!r} has {count} training sample{'s' * (count > 1)}: {num_parts} splits are made of them, "
-            f"so each class needs at least {num_parts}"
+            f"so each class needs at least {num_parts}{_no_classes(classes, len(too_small))}"
         )
+
+
+def _no_classes(classes: Sequence[str], small: int) -> str:
+    """A hint that what was read as classes is none, where most of them are too small."""
+    if small <= len(classes) / 2 or len(classes) < 10:
+        return ""
+    hint = f"; {small} of these {len(classes)} classes have too few: "
+    if all(_is_number(name) for name in classes):
+        return f"{hint}if they are numbers to predict, task=regression does that"
+    return f"{hint}are these the labels (data.label=<column>)?"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def choose(

@@ -39,6 +39,7 @@ def test_without_transformers(monkeypatch, build):
     ({"class_names": ["a"]}, "class_names has 1 names, and num_classes is 2"),
     ({"name": None}, "^hf needs a name, a folder or a name on the Hugging Face Hub: teacher.name=..., model.name=...$"),
     ({"output": "embedding", "pooling": "max"}, "pooling=max is unknown; Allowed: mean, cls"),
+    ({"pooling": "mean"}, r"pooling=mean is of embeddings \(task=embedding\)"),
     ({"hiden_dropout_prob": 0}, r"\(bert\) takes no argument 'hiden_dropout_prob'; did you mean 'hidden_dropout_prob'"),
     ({"_attn_implementation": "x"}, "takes no argument '_attn_implementation'"),
     ({"attn_implementation": "x"}, "takes no argument 'attn_implementation'"),

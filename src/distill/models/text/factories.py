@@ -94,13 +94,21 @@ def check_arguments(num_classes: int, output: str, class_names: Sequence[str] | 
         raise UserError(f"class_names has {len(class_names)} names, and num_classes is {num_classes}")
 
 
+def _pools(output: Output, pooling: str | None) -> bool:
+    if pooling is not None and output != "embedding":
+        raise UserError(
+            f"pooling={pooling} is of embeddings (task=embedding): a head of another task reads its own token"
+        )
+    return output == "embedding"
+
+
 def find_pooling(name: str, output: Output, pooling: str | None) -> Pooling | None:
     """The pooling of a model's files, for embeddings.
 
     Raises:
-        UserError: one that is not supported.
+        UserError: one that is not supported, or where there are no embeddings to pool.
     """
-    if output != "embedding":
+    if not _pools(output, pooling):
         return None
     modules = read_json(name, "modules.json")
     folders = [
@@ -160,7 +168,7 @@ def bert_model(
     )
     apply_settings(model_config, {**facts, **config}, _BERT)
     set_labels(model_config, num_classes, class_names)
-    pooled = read_pooling(_BERT, None, None, pooling) if output == "embedding" else None
+    pooled = read_pooling(_BERT, None, None, pooling) if _pools(output, pooling) else None
     model = build(model_class(model_config, output, _BERT), model_config, _BERT)
     return TextModel(model, output, pooled)
 
