@@ -1,7 +1,6 @@
 """Training, validation and test: what a source returns, and the stratified carving of what it lacks."""
 
 import logging
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distill.data.class_counts import check_counts
 from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ def split_dataset(
     """
     pool, labels = torch.arange(len(splits.train)), None if classes is None else splits.train.labels
     if classes is not None:
-        _check_counts(splits, classes)
+        check_counts(splits.train.labels, classes, 1 + (splits.val is None) + (splits.test is None))
     parts: dict[str, Split[Any]] = {}
     for name, fraction in (("test", test_fraction), ("val", val_fraction)):
         dataset = getattr(splits, name)
@@ -212,36 +212,6 @@ def split_dataset(
         pool, rows = choose(pool, labels, size, seed, option, every_class=False)
         parts[name] = Split(splits.train, rows)
     return {"train": Split(splits.train, pool), **parts}
-
-
-def _check_counts(splits: Splits, classes: Sequence[str]) -> None:
-    """A UserError for a class that has fewer samples than splits are made of it."""
-    num_parts = 1 + (splits.val is None) + (splits.test is None)
-    counts = splits.train.labels.bincount(minlength=len(classes))
-    too_small = ((counts > 0) & (counts < num_parts)).nonzero().flatten()
-    if len(too_small):
-        name, count = classes[int(too_small[0])], int(counts[too_small[0]])
-        raise UserError(
-            f"class {name!r} has {count} training sample{'s' * (count > 1)}: {num_parts} splits are made of them, "
-            f"so each class needs at least {num_parts}{_no_classes(classes, len(too_small))}"
-        )
-
-
-def _no_classes(classes: Sequence[str], small: int) -> str:
-    """A hint that what was read as classes is none, where most of them are too small."""
-    if small <= len(classes) / 2 or len(classes) < 10:
-        return ""
-    hint = f"; {small} of these {len(classes)} classes have too few: "
-    if all(_is_number(name) for name in classes):
-        return f"{hint}if they are numbers to predict, task=regression does that"
-    return f"{hint}are these the labels (data.label=<column>)?"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def choose(
