@@ -8,6 +8,7 @@ from distill import losses
 
 SHAPES = {"logits": (5,), "output": (5,), "embedding": (6,), "feature": (4, 4, 4), "attention": (5, 24)}
 OF_TOKENS = {"HiddenStates", "PKD", "MiniLM"}  # their features are hidden states (L, D)
+OF_MAPS = {"CWD"}  # whose output is a map
 SAMPLES = 8
 
 
@@ -23,7 +24,7 @@ def built(name, seed=0, **settings):
 def _shape(key, name):
     if key in ("num_samples", "num_classes"):
         return 40 if key == "num_samples" else SHAPES["logits"][0]
-    what = "attention" if name in OF_TOKENS else key.split("_")[1]
+    what = "attention" if name in OF_TOKENS else "feature" if name in OF_MAPS else key.split("_")[1]
     shape = (SAMPLES, *SHAPES.get(what, SHAPES["feature"]))
     if key.endswith("attention"):
         return [shape] * 3

@@ -20,6 +20,7 @@ FAMILIES = {
         "MLKD",
         "TfKD",
         "OutputMSE",
+        "CWD",
         "ReverseKL",
         "JSD",
         "SkewKL",
@@ -40,11 +41,13 @@ FAMILIES = {
         "HiddenStates",
         "PKD",
         "MiniLM",
+        "CWDFeature",
     ],
-    "relations": ["RKD", "PKT", "SP", "CC", "CRD", "CRDInBatch", "ICKD", "MarginMSE"],
+    "relations": ["RKD", "PKT", "SP", "CC", "CRD", "CRDInBatch", "ICKD", "MarginMSE", "SKD"],
 }
 NAMES = [name for names in FAMILIES.values() for name in names]
 LEARNED = {"EmbeddingMatch", "DenseMatch", "FitNet", "AB", "FT", "VID", "OFD", "ReviewKD", "CRD", "CRDInBatch", "ICKD"}
+LEARNED |= {"CWDFeature"}
 UNTRAINED = {"FT": {"encoder", "decoder"}}  # the paraphraser learns from ``pretraining_loss`` alone
 NOT_ZERO_AT_EQUALITY = {
     "NKD": "a cross-entropy: its least value is the teacher's entropy",
@@ -62,6 +65,7 @@ NOT_ZERO_AT_EQUALITY = {
     "CRD": "contrastive: negatives count, and each side has its projection",
     "CRDInBatch": "contrastive: negatives count, and each side has its projection",
     "ICKD": "the student passes an adapter",
+    "CWDFeature": "the student passes an adapter",
 }
 # What is compared after the adapter, as a function of features (a list of them) of equal shapes.
 ZERO_FUNCTIONS = {

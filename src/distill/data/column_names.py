@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-Role = Literal["image", "label", "text_label", "text", "text_pair", "words", "tags"]
+Role = Literal["image", "mask", "label", "text_label", "text", "text_pair", "words", "tags"]
 _USUAL_NAMES = {
     "image": ("image", "img", "images", "imgs"),
+    "mask": ("mask", "label", "annotation", "segmentation", "masks", "labels", "segmentation_mask", "label_image"),
     "label": ("label", "labels", "fine_label", "target", "class"),
     "text_label": (
         *("label", "labels", "target", "class", "category", "score", "gold_label", "is_duplicate", "quality"),

@@ -14,10 +14,12 @@ from distill.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
+IGNORED_PIXEL = 255  # in a mask: a pixel that has no class
 IGNORED = -100  # the target of a token that has none: padding, special tokens, all but the first part of a word
-Targets = Literal["classes", "multilabel", "numbers", "none", "tokens"]
+Targets = Literal["classes", "multilabel", "numbers", "none", "tokens", "masks"]
 OUTPUTS = {  # of a model
-    **{"classes": "classes", "multilabel": "labels", "numbers": "numbers", "none": "outputs", "tokens": "classes"}
+    **{"classes": "classes", "multilabel": "labels", "numbers": "numbers", "none": "outputs", "tokens": "classes"},
+    "masks": "classes",
 }
 _ONE = {"multilabel": "label", "numbers": "number"}
 _NEEDS = {"classes": "one class per sample", "multilabel": "a 0 or 1 for every label of a sample", "numbers": "numbers"}
@@ -33,8 +35,8 @@ def check_targets(splits: Splits, targets: Targets, for_training: bool = True) -
     """The splits with labels as the task takes them, and the names of a model's outputs.
 
     "classes" are int64 (N,), "multilabel" float32 (N, C) of 0 and 1, "numbers" float32 (N, K), finite; "none" are
-    zeros, int64 (N,), and name nothing; "tokens" are one class per word, the dataset's ``tags``. Whole numbers of one
-    dimension are classes, floats are numbers.
+    zeros, int64 (N,), and name nothing; "tokens" are one class per word, the dataset's ``tags``; "masks" one class per
+    pixel, the dataset's ``masks``. Whole numbers of one dimension are classes, floats are numbers.
 
     Args:
         splits: as the source gives them.
@@ -48,9 +50,11 @@ def check_targets(splits: Splits, targets: Targets, for_training: bool = True) -
     for name in names:
         if not len(getattr(splits, name)):
             raise UserError(f"the {name} split is empty: it needs at least one sample")
-    if targets == "tokens":
-        _check_tagged(splits, names)
+    if targets in ("tokens", "masks"):
+        _check_within(splits, names, targets)
         return splits, list(splits.classes or ())
+    if any(getattr(getattr(splits, name), "masks", None) is not None for name in names) and targets != "none":
+        raise UserError(f"the samples have a class per pixel, and the task needs {_NEEDS[targets]}: set task=segmentation")
     labels = {name: _of_kind(getattr(splits, name), name, targets) for name in names}
     changed: dict[str, Any] = {name: _with_labels(getattr(splits, name), labels[name]) for name in names}
     splits = replace(splits, **changed)
@@ -72,10 +76,12 @@ def check_targets(splits: Splits, targets: Targets, for_training: bool = True) -
     return splits, outputs
 
 
-def _check_tagged(splits: Splits, names: Sequence[str]) -> None:
+def _check_within(splits: Splits, names: Sequence[str], targets: Targets) -> None:
+    """A UserError where samples have no classes within them: of words, or of pixels."""
+    held, part, data = ("tags", "word", "text") if targets == "tokens" else ("masks", "pixel", "masks")
     for name in names:
-        if getattr(getattr(splits, name), "tags", None) is None or splits.classes is None:
-            raise UserError(f"the samples of {name} have no class per word, and the task needs one: set data=text")
+        if getattr(getattr(splits, name), held, None) is None or splits.classes is None:
+            raise UserError(f"the samples of {name} have no class per {part}, and the task needs one: set data={data}")
 
 
 def counted(number: int, targets: Targets) -> str:

@@ -13,8 +13,9 @@ from distill.data import Batch
 from distill.distillation.model_info import ModelInfo
 from distill.distillation.term_builder import build_term
 from distill.distillation.terms import FROM_LAYERS, Term, argument_setter, end_values
+from distill.losses.checks import zero
 from distill.losses.logits.standardize import standardize
-from distill.losses.protocols import Calibrated, EndsPretraining, Pretrainable
+from distill.losses.protocols import Calibrated, ComparesRows, EndsPretraining, Pretrainable
 from distill.models.outputs import Outputs
 from distill.tasks.base import Task
 from distill.tasks.classification import cross_entropy
@@ -44,6 +45,7 @@ class Criterion(nn.Module):
         terms: the named terms; none: L = L_hard whatever α is.
         label_smoothing: of L_hard, in [0, 1).
         task: gives L_hard, and the rows that logit terms see; None: cross-entropy, and one row per sample.
+        auxiliary: path of the student's second head, whose supervised loss is part of L_hard in training; None: none.
 
     Attributes:
         losses: the built losses of every term, by name.
@@ -65,8 +67,10 @@ class Criterion(nn.Module):
         terms: Sequence[Term] = (),
         label_smoothing: float = 0.0,
         task: Task | None = None,
+        auxiliary: str | None = None,
     ) -> None:
         super().__init__()
+        self.auxiliary = auxiliary
         ends = () if alpha is None else end_values(alpha)
         for end in ends:
             if not 0 <= end <= 1:
@@ -111,6 +115,7 @@ class Criterion(nn.Module):
             rows = torch.zeros(int(indices.max()) + 1, dtype=torch.int64)
             rows[indices] = torch.arange(len(indices))
             self.row_of_index = rows
+        self.auxiliary = student.auxiliary
         for term in self.terms:
             losses, pairs = build_term(term, student, teacher, num_samples, self.task)
             self.losses[term.name] = nn.ModuleList(losses)
@@ -143,7 +148,8 @@ class Criterion(nn.Module):
     def extracted_layers(self, side: str) -> list[str]:
         """Keys of the layers to extract from one side, ``"student"`` or ``"teacher"``."""
         layers = self.student_layers if side == "student" else self.teacher_layers
-        return list(dict.fromkeys(key for keys in layers.values() for key in keys))
+        own = [self.auxiliary] if side == "student" and self.auxiliary else []
+        return list(dict.fromkeys([*(key for keys in layers.values() for key in keys), *own]))
 
     def reads(self, name: str) -> bool:
         """Whether any term reads ``name`` (one of ``READS``) in any phase."""
@@ -198,9 +204,12 @@ class Criterion(nn.Module):
         """What the term reads in the present phase, by name."""
         names = self._reads_now(term)
         index = batch.index if self.row_of_index is None or not self.training else self.row_of_index[batch.index]
-        task, target = self.task, batch.target
+        task, target, chosen = self.task, batch.target, None
         if task is not None and any(name.endswith("_logits") for name in names):
             target = task.row_targets(target)
+            if isinstance(term.loss, ComparesRows) and term.loss.compares_rows:
+                chosen = task.compared_rows(len(target), target.device)
+                target = target if chosen is None else target[chosen]
         mask = batch.inputs.get("attention_mask") if isinstance(batch.inputs, Mapping) else None
         inputs: Inputs = {"target": target, "index": index, "attention_mask": mask}
         for side, outputs, layers in (
@@ -211,7 +220,8 @@ class Criterion(nn.Module):
                 continue
             logits: Tensor | None = None
             if f"{side}_logits" in names:
-                logits = outputs.logits if task is None else task.rows(outputs.logits, batch.target)
+                logits = outputs.logits if task is None else task.rows(outputs.at_target, batch.target)
+                logits = logits[chosen] if logits is not None and chosen is not None else logits
                 logits = standardize(logits) if term.standardize and logits is not None else logits
             inputs |= {f"{side}_logits": logits, f"{side}_output": outputs.logits}
             inputs[f"{side}_embedding"] = outputs.embedding
@@ -230,6 +240,9 @@ class Criterion(nn.Module):
             losses = [loss.pretraining_loss if isinstance(loss, Pretrainable) else loss for loss in losses]
         try:
             inputs = self._inputs(term, student, teacher, batch)
+            rows = inputs.get("student_logits")
+            if isinstance(rows, Tensor) and not len(rows):  # a batch in which no pixel, or no word, has a class
+                return zero(rows)
             if not term.pairwise:
                 return cast(Tensor, losses[0](**inputs))
             paired = {name: cast(list[Tensor], value) for name, value in inputs.items() if name.endswith("_feature")}
@@ -241,8 +254,12 @@ class Criterion(nn.Module):
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Losses:
         """The losses of one batch."""
         supervised = cross_entropy if self.task is None else self.task.supervised_loss
-        hard = supervised(student.logits, batch.target, self.label_smoothing)
+        hard = supervised(student.at_target, batch.target, self.label_smoothing)
         parts: dict[str, Tensor] = {} if hard is None else {"hard": hard}
+        if self.training and self.auxiliary in student.features and self.task is not None and hard is not None:
+            second = self.task.supervised_loss(student.features[self.auxiliary], batch.target, self.label_smoothing)
+            assert second is not None
+            parts["auxiliary"], hard = second, hard + self.task.auxiliary_weight * second
         if self.pretraining_term:
             (term,) = self.active
             assert term.pretraining is not None, f"term {term.name} has no pretraining"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from distill.distillation.feature_extractor import INPUT, first_tensor, to_vectors
 from distill.distillation.model_info import ModelInfo
-from distill.models.interface import AXES, unify
+from distill.models.interface import class_axis, logits_shape, unify
 from distill.utils.errors import UserError, first_line
 from distill.utils.inputs import described
 from distill.utils.modes import evaluating
@@ -17,6 +17,7 @@ from distill.utils.modes import evaluating
 log = logging.getLogger(__name__)
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
+AUXILIARY = "aux_classifier"  # torchvision's second head of a segmenter
 SHORTCUTS = ("downsample", "shortcut")
 
 
@@ -63,8 +64,9 @@ def _run(
         raise UserError(f"{name} cannot run on inputs {described(example)}: {first_line(error)}") from error
     if not isinstance(logits, Tensor) or logits.dim() != dims:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(f"{name} must give logits of shape ({AXES[dims]}, C), got {got}")
-    if logits.shape[-1] > 1 and logits.min() >= 0 and (logits.float().sum(-1) - 1).abs().max() < 1e-3:
+        raise UserError(f"{name} must give logits of shape {logits_shape(dims)}, got {got}")
+    axis = class_axis(dims)
+    if logits.shape[axis] > 1 and logits.min() >= 0 and (logits.float().sum(axis) - 1).abs().max() < 1e-3:
         log.warning(
             f"{name} gives probabilities (every row sums to 1), and losses take its output for logits: "
             "let it return what its softmax reads"
@@ -93,7 +95,7 @@ def inspect_model(
         num_classes: C, where it is known.
         training: whether the model is to be trained; a number: in batches that may be as small.
         head: path of the classifier, or of what stands in its place; None: it is looked for.
-        dims: of the logits: 2 for (N, C), 3 for (N, L, C).
+        dims: of the logits: 2 for (N, C), 3 for (N, L, C), 4 for (N, C, H, W).
 
     Raises:
         UserError: the model does not run on the example, or its output is not of shape (N, C).
@@ -104,7 +106,10 @@ def inspect_model(
     shapes = {path: tuple(call.output.shape) for path, call in calls.items()}
     image = (example.shape[2], example.shape[3]) if isinstance(example, Tensor) and example.dim() == 4 else None
     channels_last = frozenset(path for path, shape in shapes.items() if image and _is_channels_last(shape, image))
-    head = head or _classifier(modules, calls, logits)
+    second = getattr(model, "auxiliary", AUXILIARY)
+    second = second if isinstance(second, str) and isinstance(modules.get(second), nn.Module) else None
+    own = {path: call for path, call in calls.items() if not second or not path.startswith(second)}
+    head = head or _classifier(modules, own, logits)
     preactivations, norms = _before_activation(modules, calls)
     return ModelInfo(
         name=name,
@@ -122,6 +127,7 @@ def inspect_model(
         rectified=frozenset(path for path, (x, *_) in calls.items() if x.is_floating_point() and x.min() >= 0),
         attention=attention if isinstance(attention := getattr(model, "attention", None), tuple) else (),
         teacher_layers=taken if isinstance(taken := getattr(model, "teacher_layers", None), tuple) else (),
+        auxiliary=second if dims == 4 else None,
     )
 
 
@@ -129,7 +135,7 @@ def _classifier(modules: Mapping[str, nn.Module], calls: dict[str, _Call], logit
     """The last linear layer or convolution with as many outputs as there are logits, called once."""
     for path, call in reversed(calls.items()):
         has_weights = isinstance(modules[path], nn.Linear | nn.Conv2d) and call.read is not None
-        if has_weights and call.output.shape[:2] == logits.shape and call.number == 1:
+        if has_weights and call.output.shape[:2] == logits.shape[:2] and call.number == 1:
             return path
     return None
 

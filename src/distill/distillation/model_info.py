@@ -33,6 +33,8 @@ class ModelInfo:
         attention: of every encoder layer of a transformer, the paths of its projections to queries, keys and values.
         teacher_layers: of every encoder layer, the number of the teacher's that it was taken from (the model's
             ``teacher_layers``); empty for a model of its own.
+        auxiliary: of a model of maps, the path of a second head that is trained beside the first (the model's
+            ``auxiliary``, or torchvision's ``aux_classifier``); None: there is none.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ModelInfo:
     rectified: frozenset[str] = frozenset()
     attention: tuple[tuple[str, ...], ...] = ()
     teacher_layers: tuple[int, ...] = ()
+    auxiliary: str | None = None
 
     def projections(self, layer: int | str) -> list[str]:
         """Keys of a layer's projections to queries, keys and values.

@@ -3,6 +3,7 @@
 from distill.losses.chunked import chunked_loss as chunked_loss
 from distill.losses.features.ab import AB as AB, ab_loss as ab_loss
 from distill.losses.features.at import AT as AT, at_loss as at_loss
+from distill.losses.features.cwd import CWD as CWD, CWDFeature as CWDFeature, cwd_loss as cwd_loss
 from distill.losses.features.embedding import (
     DenseMatch as DenseMatch,
     EmbeddingMatch as EmbeddingMatch,
@@ -55,4 +56,5 @@ from distill.losses.relations.ickd import ICKD as ICKD, ickd_loss as ickd_loss
 from distill.losses.relations.margin_mse import MarginMSE as MarginMSE, margin_mse_loss as margin_mse_loss
 from distill.losses.relations.pkt import PKT as PKT, pkt_loss as pkt_loss
 from distill.losses.relations.rkd import RKD as RKD, rkd_angle as rkd_angle, rkd_distance as rkd_distance
+from distill.losses.relations.skd import SKD as SKD, skd_loss as skd_loss
 from distill.losses.relations.sp import SP as SP, sp_loss as sp_loss

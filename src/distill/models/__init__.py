@@ -1,7 +1,11 @@
-"""The models: the field's CIFAR zoo, torchvision's ResNets for any image size, anything of torchvision and timm, and
-text encoders of transformers.
+"""The models: the field's CIFAR zoo, torchvision's ResNets for any image size, anything of torchvision and timm,
+segmenters, and text encoders of transformers.
 """
 
+from distill.models.hub.segmentation import (
+    segformer as segformer,
+    torchvision_segmenter as torchvision_segmenter,
+)
 from distill.models.hub.vision import timm_model as timm_model, torchvision_model as torchvision_model
 from distill.models.text.factories import bert_model as bert_model, hf_model as hf_model
 from distill.models.text.from_teacher import from_teacher as from_teacher
@@ -21,6 +25,7 @@ from distill.models.vision.resnet import (
 )
 from distill.models.vision.shufflenetv1 import ShuffleNetV1 as ShuffleNetV1, shufflenetv1 as shufflenetv1
 from distill.models.vision.shufflenetv2 import ShuffleNetV2 as ShuffleNetV2, shufflenetv2 as shufflenetv2
+from distill.models.vision.unet import UNet as UNet, unet as unet
 from distill.models.vision.vgg import VGG as VGG, vgg8 as vgg8, vgg13 as vgg13
 from distill.models.vision.wrn import (
     WideResNet as WideResNet,

@@ -22,7 +22,7 @@ from distill.utils.inputs import described, first_samples, num_samples
 from distill.utils.modes import evaluating
 
 log = logging.getLogger(__name__)
-AXES = {2: "N", 3: "N, L"}  # of logits, before the classes
+NAMED = ("logits", "out")  # how models call their logits among others; the second torchvision, for maps
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -43,7 +43,7 @@ def unify(
         num_classes: C, where it is known.
         training: look at a forward in training mode, too; weights, buffers and random generators stay as they are.
             A number: of at most so many samples.
-        dims: of the logits: 2 for (N, C); 3 for (N, L, C), which a model must give as they are.
+        dims: of the logits: 2 for (N, C); 3 for (N, L, C) and 4 for (N, C, H, W), which a model must give as they are.
 
     Raises:
         UserError: the model does not run on the example, gives no logits that can be told, or has nothing to train.
@@ -75,6 +75,17 @@ def unify(
         log.info(f"{name} {unusual}")
         model.register_forward_pre_hook(_copy_inputs, prepend=True, with_kwargs=True)
         model.register_forward_hook(partial(_give_logits, num_classes, dims), with_kwargs=True)
+
+
+def class_axis(dims: int) -> int:
+    """The axis of the classes of logits of so many dimensions: of maps the second, else the last."""
+    return 1 if dims == 4 else -1
+
+
+def logits_shape(dims: int, num_classes: int | None = None) -> str:
+    """The shape of logits of so many dimensions, as error messages show it."""
+    classes = num_classes or "C"
+    return {2: f"(N, {classes})", 3: f"(N, L, {classes})", 4: f"(N, {classes}, H, W)"}[dims]
 
 
 def check_output(model: nn.Module, inputs: Any, name: str) -> None:
@@ -120,9 +131,12 @@ def _difference(
     if logits is None:
         other = logits_of(output, num_samples(inputs), None, dims)
         if other is not None and num_classes is not None:
-            raise UserError(f"{name} gives {other.shape[-1]} logits{mode}, and the data have {num_classes} classes")
+            given = other.shape[class_axis(dims)]
+            raise UserError(f"{name} gives {given} logits{mode}, and the data have {num_classes} classes")
+        of_images = dims == 4 and logits_of(output, num_samples(inputs)) is not None
+        advice = ": it classifies whole images; model=unet_tiny, lraspp or segformer give a class per pixel" * of_images
         raise UserError(
-            f"{name} must give logits of shape ({AXES[dims]}, {num_classes or 'C'}){mode}, got {_described(output)}"
+            f"{name} must give logits of shape {logits_shape(dims, num_classes)}{mode}, got {_described(output)}{advice}"
         )
     if torch.is_grad_enabled() and not logits.requires_grad:
         raise UserError(
@@ -137,28 +151,29 @@ def _difference(
         difference = "gives logits without the dimension of a single sample or output: it is put back"
     elif logits.dtype == torch.float64:
         difference = "computes in float64: its logits are taken in float32"
-    return difference, logits.shape[-1]
+    return difference, logits.shape[class_axis(dims)]
 
 
 def logits_of(output: Any, samples: int, num_classes: int | None = None, dims: int = 2) -> Tensor | None:
     """The logits (N, C) among what a model returned; None where there are none, or it cannot be told which.
 
-    Those called "logits"; else of that shape the first in a tuple or list, the only one in a dict or dataclass.
+    Those called "logits", of maps also "out"; else of that shape the first in a tuple or list, the only one in a dict or dataclass.
 
     Args:
         output: a tensor, a tuple or list, a dict or dataclass (``ModelOutput``).
         samples: N. The logits of one sample may lack its dimension.
         num_classes: C; None: any.
-        dims: 2, or 3 for (N, L, C).
+        dims: 2, 3 for (N, L, C), or 4 for (N, C, H, W).
     """
     items = _items(output)
-    if isinstance(items.get("logits"), Tensor):
-        items = {"logits": items["logits"]}
+    if named := [name for name in NAMED[: 1 + (dims == 4)] if isinstance(items.get(name), Tensor)]:
+        items = {named[0]: items[named[0]]}
     fitting = [
         logits for value in items.values() if (logits := _as_batch(value, samples, num_classes, dims)) is not None
     ]
     in_order = isinstance(output, tuple | list)
-    if not fitting or (len({x.shape[-1] for x in fitting}) > 1 if in_order else len(fitting) > 1):
+    sizes = {x.shape[class_axis(dims)] for x in fitting}
+    if not fitting or (len(sizes) > 1 if in_order else len(fitting) > 1):
         return None
     return fitting[0]
 
@@ -181,9 +196,9 @@ def _as_batch(value: Any, samples: int, num_classes: int | None, dims: int) -> T
     batch = value
     if value.dim() == 1 and dims == 2:
         batch = value[:, None] if num_classes == 1 else value[None] if samples == 1 else value
-    if batch.dim() != dims or (samples and batch.shape[0] != samples) or num_classes not in (None, batch.shape[-1]):
+    if batch.dim() != dims or (samples and batch.shape[0] != samples):
         return None
-    return batch
+    return batch if num_classes in (None, batch.shape[class_axis(dims)]) else None
 
 
 def _described(output: Any) -> str:

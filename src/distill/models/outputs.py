@@ -7,11 +7,24 @@ from torch import Tensor
 
 
 class Outputs(NamedTuple):
-    """Logits (N, C), hidden features by module path, and the embedding (N, D) that the classifier reads, or None."""
+    """What a model returned for a batch.
+
+    Attributes:
+        logits: (N, C); of tokens (N, L, C), of maps (N, C, H, W) at the model's own stride.
+        features: hidden features by module path.
+        embedding: (N, D), what the classifier reads; None where no term reads it.
+        sized: the logits at the size of the targets (``Task.sized``); None: they are that already.
+    """
 
     logits: Tensor
     features: dict[str, Tensor]
     embedding: Tensor | None
+    sized: Tensor | None = None
+
+    @property
+    def at_target(self) -> Tensor:
+        """The logits at the size of the targets."""
+        return self.logits if self.sized is None else self.sized
 
     def tensors(self) -> list[Tensor]:
         """Logits, features and embedding as a flat list."""

@@ -58,6 +58,11 @@ class Reader(Protocol):
         """The names of what it reads: ``student_logits``, ``target``, …"""
 
 
+def example_shape(dims: int, num_classes: int) -> tuple[int, ...]:
+    """The shape of one sample's output with as few positions as there can be."""
+    return (1, num_classes, 1, 1) if dims == 4 else (*[1] * (dims - 1), num_classes)
+
+
 class Task(ABC):
     """A strategy object that criterion, LightningModule, builders and results ask about the kind of prediction.
 
@@ -74,7 +79,9 @@ class Task(ABC):
         optional_infos: metrics that are measured where they are asked for.
         default_score: the metric that chooses where ``score`` is not given.
         has_classifier: whether a model keeps its classifier; else its output is the embedding.
-        dims: of a model's output: 2 for (N, C), 3 for (N, L, C).
+        dims: of a model's output: 2 for (N, C), 3 for (N, L, C), 4 for (N, C, H, W).
+        auxiliary_weight: of the supervised loss of a second head that a model has in training (torchvision's
+            ``aux_classifier``), beside that of its output.
         output: what a model of texts gives: "text" (one output per text), "tokens", or "embedding".
     """
 
@@ -87,6 +94,7 @@ class Task(ABC):
     has_classes: ClassVar[bool] = False
     has_classifier: ClassVar[bool] = True
     dims: ClassVar[int] = 2
+    auxiliary_weight: float = 0.0
     output: ClassVar[Literal["text", "tokens", "embedding"]] = "text"
 
     def __init__(self, num_classes: int, score: str | None = None) -> None:
@@ -133,8 +141,23 @@ class Task(ABC):
         del target
         return output
 
+    def sized(self, output: Tensor, target: Tensor) -> Tensor:
+        """An output at the size of the target, where a model's may be of another: maps of a stride."""
+        del target
+        return output
+
+    def compared_rows(self, count: int, device: torch.device) -> Tensor | None:
+        """Which rows a loss sees that compares rows with one another, int64 (M,); None: all of them.
+
+        Args:
+            count: of all rows.
+            device: of the result.
+        """
+        del count, device
+        return None
+
     def _example_rows(self) -> Tensor | None:
-        return self.rows(torch.zeros(*[1] * (self.dims - 1), self.num_classes))
+        return self.rows(torch.zeros(example_shape(self.dims, self.num_classes)))
 
     @property
     def has_distributions(self) -> bool:

@@ -32,7 +32,9 @@ FINE_TUNING_RATE, FROM_SCRATCH_RATE = 5e-5, 5e-4  # of AdamW on texts, for pretr
 BERT_WIDTH = 768  # whose rate that is; with a class per word a narrower model's is larger by as much as it is narrower
 _WIDTHS = ("hidden_size", "dim", "d_model")  # what configurations of transformers call the width
 WORDS = {"images": "images", "text": "texts"}
-STRIDE_32 = ("resnet18", "resnet34", "resnet50", "torchvision_model", "timm_model")  # models made for 224 pixels
+STRIDE_32 = (  # models made for 224 pixels
+    *("resnet18", "resnet34", "resnet50", "torchvision_model", "timm_model", "torchvision_segmenter", "segformer"),
+)
 
 
 def batch_size(num_train: int, kind: str = "images", targets: str = "classes") -> int:

@@ -92,14 +92,19 @@ class EvaluationModule(L.LightningModule):
         """The teacher's outputs; None without a teacher, and in a phase of training that does not need it."""
         if self.teacher is None or (split == "train" and not self.criterion.asks_teacher):
             return None
-        return self.teacher(batch, split)
+        return self._sized(self.teacher(batch, split), batch)
 
     def student_losses(self, batch: Batch, teacher: Outputs | None) -> tuple[Outputs, Losses]:
         """The student's outputs, without gradient in a phase that does not train it, and the losses."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.criterion.teaches_student):
-            student = self.extractor(batch.inputs)
+            student = self._sized(self.extractor(batch.inputs), batch)
         losses: Losses = self.criterion(student, teacher, batch)
         return student, losses
+
+    def _sized(self, outputs: Outputs, batch: Batch) -> Outputs:
+        """The outputs with logits at the size of the targets, once for all terms and metrics."""
+        sized = self.task.sized(outputs.logits, batch.target)
+        return outputs if sized is outputs.logits else outputs._replace(sized=sized)
 
     def step(self, batch: Batch, split: str) -> Tensor:
         """Compute one batch and count it in the metrics of its split; returns the total loss."""

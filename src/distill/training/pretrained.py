@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from distill.config.instantiate import takes
 from distill.config.nodes import MODEL_KEYS, SEEING_KEYS, is_teacher
@@ -139,6 +140,10 @@ def load(net: NamedModel, node: Node, key: str) -> None:
     if file is None:
         return
     check_checkpoint(file, f"{key}.backbone")
+    encoder = getattr(net.model, "backbone", None) if len(net.model_info.logits) == 4 else None
+    if isinstance(encoder, nn.Module):  # the rest of a segmenter is its decoder, which no classifier's file has
+        log.info(load_backbone(encoder, Path(file), f"the backbone of {net.model_info.name}", ()))
+        return
     log.info(load_backbone(net.model, Path(file), net.model_info.name, _classifiers(net)))
 
 

@@ -13,7 +13,7 @@ from distill.utils.checkpoints import put_weights, read_tensors, weights_of
 from distill.utils.errors import UserError
 from distill.utils.values import check_finite, unfit
 
-PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "encoder.", "student.", "net.", "trunk.")
+PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "encoder.", "student.", "net.", "trunk.", "features.")
 _COUNTER = "num_batches_tracked"
 
 

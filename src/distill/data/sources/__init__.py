@@ -3,6 +3,7 @@
 from distill.data.sources.csv import csv as csv
 from distill.data.sources.folder import image_folder as image_folder
 from distill.data.sources.huggingface import huggingface as huggingface
+from distill.data.sources.masks import masks as masks
 from distill.data.sources.parquet import parquet as parquet
 from distill.data.sources.published import (
     cifar10 as cifar10,

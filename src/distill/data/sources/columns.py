@@ -97,7 +97,7 @@ def find_column(columns: Sequence[str], role: Role, choice: str | None, typed: S
         typed: columns whose type fits.
         where: the table, for the error.
     """
-    key = {"text_label": "label", "words": "text", "tags": "label"}.get(role, role)
+    key = {"text_label": "label", "words": "text", "tags": "label", "mask": "label"}.get(role, role)
     if choice is not None:
         column = chosen_column(choice, columns)
         if column is None:

@@ -78,20 +78,45 @@ def parquet(
         UserError: for missing files, columns that are not there, a null label, a name that is no class, or a value
             that does not fit ``targets``.
     """
-    patterns = {"train": _paths(train), "val": _paths(val), "test": _paths(test)}
+    files = _split_files({"train": _paths(train), "val": _paths(val), "test": _paths(test)})
+    return columns.as_splits(
+        {option: _read(paths, image_column, label_column, channels, targets) for option, paths in files.items()},
+        targets,
+        label_column,
+    )
+
+
+def split_files(root: Path) -> dict[str, list[Path]]:
+    """The files ``train*.parquet``, ``val*.parquet`` and ``test*.parquet`` of a folder, or of ``data`` in it."""
+    return _split_files({split: [root / f"{split}*.parquet"] for split in ("train", "val", "test")})
+
+
+def _split_files(patterns: dict[str, list[Path]]) -> dict[str, list[Path]]:
     if not any(map(_matches, patterns["train"])):
         hub = {option: [path.parent / "data" / path.name for path in paths] for option, paths in patterns.items()}
         patterns = hub if any(map(_matches, hub["train"])) else patterns
     files = {option: _files(paths, option) for option, paths in patterns.items()}
-    return columns.as_splits(
-        {
-            option: _read(paths, image_column, label_column, channels, targets)
-            for option, paths in files.items()
-            if paths
-        },
-        targets,
-        label_column,
-    )
+    return {option: paths for option, paths in files.items() if paths}
+
+
+def read_columns(file: Path, names: Sequence[str]) -> list[Any]:
+    """Columns of encoded images of a file.
+
+    Raises:
+        UserError: it cannot be read, or a column holds something else.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    try:
+        open_file(file).close()  # pyarrow would wait for ever at a pipe
+        table = pq.read_table(file, columns=list(dict.fromkeys(names)), partitioning=None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file} cannot be read as parquet: {one_line(error)}") from error
+    for name in names:
+        if not _holds_images(table.schema.field(name).type):
+            raise UserError(f"{file.name}: column {name!r} holds {table.schema.field(name).type}, not encoded images")
+    return [table[name] for name in names]
 
 
 def _paths(patterns: Files | None) -> list[Path]:

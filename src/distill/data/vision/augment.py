@@ -122,10 +122,9 @@ class FileAugment:
         self.at_least = math.ceil(image_size / math.sqrt(0.75 * scale[0]))
         self._crop: Callable[[Any], Any] = v2.RandomResizedCrop(image_size, scale=tuple(scale), antialias=True)
 
-    def __call__(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
-        """One view of one image; the choice comes from torch's global generator."""
-        view: Image.Image | Tensor = self._crop(image)
-        return view
+    def __call__(self, *item: Any) -> Any:
+        """One view of one image, and of its mask where one is given; the choice comes from torch's global generator."""
+        return self._crop(*item)
 
 
 def fit(image: Image.Image | Tensor, size: int, shorter: int | None = None) -> Image.Image | Tensor:

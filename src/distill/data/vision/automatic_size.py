@@ -12,7 +12,8 @@ LOOKED_AT = 1000  # images, evenly spread, whose headers are read
 def automatic_size(train: Split[ImageSet], largest: int) -> int | None:
     """The side in pixels to which images are fitted; None: they are of one size, and stay as they are.
 
-    It is the median of their shorter sides, in steps of 4 pixels, at most ``largest``.
+    It is the median of their shorter sides (of images with masks, which are not cut, of the longer ones), in steps of 4
+    pixels, at most ``largest``.
 
     Args:
         train: the training images.
@@ -26,5 +27,5 @@ def automatic_size(train: Split[ImageSet], largest: int) -> int | None:
             continue
     if not sizes or (len(set(sizes)) == 1 and max(sizes[0]) <= largest):
         return None
-    side = int(median(min(size) for size in sizes))
+    side = int(median(map(min if train.dataset.masks is None else max, sizes)))
     return min(largest, max(4, side // 4 * 4))

@@ -197,7 +197,8 @@ class ImageDataModule(DataModule[LoadedImages]):
         for name, split in splits.items():
             if split.dataset.channels not in (None, channels):
                 raise UserError(f"train images have {channels} channels, {name} images {split.dataset.channels}")
-        memory = options.fits_in_memory(splits, channels * height * width)
+        held = channels + (splits["train"].dataset.masks is not None)
+        memory = options.fits_in_memory(splits, held * height * width)
         loaded = {
             name: load(split, name, (height, width), options.image_size, memory, options.on_broken)
             for name, split in splits.items()
@@ -210,7 +211,8 @@ class ImageDataModule(DataModule[LoadedImages]):
         settings: list[object] = [asdict(options.augment), scaling, *views]
         settings += [self.options.targets, classes] if self.options.targets != "classes" else []
         resize = options.resize or (height if height == width else None)
-        preprocess = Preprocess(channels, height, width, resize, scaling.mean, scaling.std)
+        pad = splits["train"].dataset.masks is not None and resize is not None
+        preprocess = Preprocess(channels, height, width, None if pad else resize, scaling.mean, scaling.std, pad)
         in_memory = loaded["train"].pixels is not None
         return LoadedImages(loaded, classes, fingerprint(loaded, settings), in_memory, preprocess, options)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -14,10 +13,11 @@ from distill.data.loader import Batch, Failure
 from distill.data.rng import sample_seed, seeded, uniform
 from distill.data.sampler import Key
 from distill.data.splits import Split
-from distill.data.vision.augment import Augment, fit
+from distill.data.vision.augment import Augment
 from distill.data.vision.images import ImageSet
+from distill.data.vision.masked import classes_of, fitted, planes, transformed
 from distill.data.vision.mixing import Mixing
-from distill.data.vision.pixels import BrokenImageError, to_tensor
+from distill.data.vision.pixels import BrokenImageError
 from distill.data.vision.preprocess import Scaling
 from distill.utils.errors import UserError
 
@@ -59,30 +59,35 @@ class ImageDataset(Dataset[Batch | Failure | None]):
         cycle, mixing = self.batch_transform.cycle, self.batch_transform.mixing
         epoch = epoch % cycle if cycle else epoch
         try:
-            images, kept = self._augmented(epoch, positions.to(self._rows.device))
+            images, kept, masks = self._augmented(epoch, positions.to(self._rows.device))
             if not len(kept):
                 return None
             index = self._rows[kept]
+            if masks is not None:
+                return Batch(images, masks, index)
             if mixing is None:
                 return Batch(images, self._labels[index], index)
             return self._mixed(mixing, images, kept, epoch)
         except (BrokenImageError, UserError) as error:
             return Failure(str(error))
 
-    def _augmented(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented, normalised images, and the positions that could be read."""
+    def _augmented(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Augmented, normalised images, the positions that could be read, and masks that had the same views."""
         images, kept = self.read(epoch, positions)
         augment = self.batch_transform.augment
         if augment is not None and len(kept):
             images = augment(images, self.draws(epoch, kept, Augment.columns))
-        return (self.batch_transform.scaling(images) if len(kept) else images), kept
+        masks = None
+        if self.split.dataset.masks is not None and len(kept):
+            images, masks = images[:, :-1], classes_of(images[:, -1])
+        return (self.batch_transform.scaling(images) if len(kept) else images), kept, masks
 
     def _mixed(self, mixing: Mixing, images: Tensor, kept: Tensor, epoch: int) -> Batch:
         """Mix every image with its partner's view in this epoch; without a readable partner it stays unmixed."""
         index = self._rows[kept]
         u = self.draws(epoch, kept, Augment.columns + mixing.columns)[:, Augment.columns :]
         partners = mixing.partners(u, len(self))
-        others, readable = self._augmented(epoch, partners)
+        others, readable, _ = self._augmented(epoch, partners)
         mask = torch.isin(partners, readable) if len(readable) < len(partners) else slice(None)
         lam, labels = torch.ones_like(u[:, 0]), self._labels[index]
         if len(readable):
@@ -102,7 +107,7 @@ class ImageDataset(Dataset[Batch | Failure | None]):
         return uniform(self.batch_transform.seed, epoch, self._rows[positions], n)
 
     def read(self, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """The images before batched augmentation, and the positions that could be read."""
+        """The images (with the plane of their masks) before batched augmentation, and the positions that were read."""
         raise NotImplementedError
 
 
@@ -172,16 +177,13 @@ class FileDataset(ImageDataset):
             raise BrokenImageError(f"one batch has images of the shapes {sorted(shapes)}: {advice}")
         return torch.stack(images) if images else torch.empty(0), torch.tensor(kept, dtype=torch.int64)
 
-    def _decoded(self, row: int) -> Image.Image | Tensor:
-        images, at_least = self.split.dataset, getattr(self.transform, "at_least", None)
-        return images.image(row) if at_least is None else images.reduced(row, at_least)
+    def _decoded(self, row: int) -> Any:
+        return self.split.dataset.item(row, getattr(self.transform, "at_least", None))
 
-    def _transformed(self, image: Image.Image | Tensor, epoch: int, row: int) -> Tensor:
+    def _transformed(self, item: Any, epoch: int, row: int) -> Tensor:
         if self.transform is not None:
             with seeded(sample_seed(self.batch_transform.seed, epoch, row)):
-                image = self.transform(image)
-            if not isinstance(image, Image.Image | Tensor):
-                raise BrokenImageError(f"data.transform must return an image or a tensor, got {type(image).__name__}")
+                item = transformed(item, self.transform)
         elif self.size is not None:
-            image = fit(image, self.size, self.shorter)
-        return to_tensor(image)
+            item = fitted(item, self.size, self.shorter)
+        return planes(item)

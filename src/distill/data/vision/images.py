@@ -5,7 +5,7 @@ import io
 import warnings
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -30,6 +30,7 @@ class ImageSet(ABC):
     labels: Tensor
     channels: int | None = None
     pixels: Tensor | None = None
+    masks: Any = None  # of images with masks; see ``distill.data.vision.masked``
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,6 +46,10 @@ class ImageSet(ABC):
     def reduced(self, row: int, at_least: int) -> Image.Image | Tensor:  # noqa: ARG002
         """The image, perhaps decoded smaller where that is cheaper, both sides at least ``at_least`` pixels long."""
         return self.image(row)
+
+    def item(self, row: int, at_least: int | None = None) -> Any:
+        """What a view is made of: the image, ``reduced`` where a size is enough; with its mask where it has one."""
+        return self.image(row) if at_least is None else self.reduced(row, at_least)
 
     @abstractmethod
     def identity(self, rows: Tensor) -> bytes:

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from distill.data.loader import identity_collate
 from distill.data.splits import Split
-from distill.data.vision.augment import fit
 from distill.data.vision.images import ImageSet
+from distill.data.vision.masked import fitted, planes
 from distill.data.vision.pixels import BrokenImageError, is_finite, to_tensor
 from distill.utils.errors import UserError
 from distill.utils.processes import map_in_threads, usable_cores
@@ -29,11 +29,17 @@ _CHUNK_BYTES = 1_000_000  # what a process hands over at a time
 
 @dataclass(frozen=True)
 class LoadedSplit(Split[ImageSet]):
-    """One split: decoded, ``pixels[at]`` are its images; in files, ``pixels`` is None."""
+    """One split: decoded, ``pixels[at]`` are its images, with a mask as their last plane; in files, it is None."""
 
     pixels: Tensor | None
     at: Tensor
     _copies: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the decoded images, without the plane of a mask."""
+        assert self.pixels is not None
+        return self.pixels.shape[1] - (self.dataset.masks is not None)
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """``pixels`` and ``at`` on a device, copied there once."""
@@ -145,8 +151,8 @@ class _Decoder(Dataset[Any]):
         broken = {}
         for position, row in enumerate(rows):
             try:
-                image = self.images.image(row)
-                tensor = to_tensor(image if self.image_size is None else fit(image, self.image_size))
+                item = self.images.item(row)
+                tensor = planes(item if self.image_size is None else fitted(item, self.image_size))
                 if not is_finite(tensor):
                     raise BrokenImageError(f"{self.images.name(row)} cannot be read: it has NaN or infinite values")
             except BrokenImageError as error:
@@ -169,7 +175,7 @@ def _decode(
     images: ImageSet, rows: Tensor, size: tuple[int, int], image_size: int | None, on_broken: OnBroken
 ) -> tuple[Tensor, dict[int, str] | None]:
     """The decoded split, and the message of each broken image by its position; None: all are broken."""
-    first = _first_readable(lambda row: to_tensor(images.image(row)), rows, on_broken)
+    first = _first_readable(lambda row: planes(images.item(row)), rows, on_broken)
     if first is None:
         return torch.empty(0), None
     like = torch.empty(first.shape[0], *size, dtype=first.dtype)
@@ -218,9 +224,10 @@ def statistics(loaded: LoadedSplit) -> tuple[tuple[float, ...], tuple[float, ...
     """Mean and standard deviation of each channel over a split in memory; uint8 counts as x/255."""
     assert loaded.pixels is not None
     unit = 255 if loaded.pixels.dtype == torch.uint8 else 1
-    total = square = torch.zeros(loaded.pixels.shape[1], dtype=torch.float64)
+    channels = loaded.channels
+    total = square = torch.zeros(channels, dtype=torch.float64)
     for at in torch.split(loaded.at, 1024):
-        values = loaded.pixels[at].to(torch.float32).flatten(2)
+        values = loaded.pixels[at, :channels].to(torch.float32).flatten(2)
         total = total + values.mean(2).sum(0, dtype=torch.float64)
         square = square + values.square().mean(2).sum(0, dtype=torch.float64)
     mean = total / len(loaded.at)

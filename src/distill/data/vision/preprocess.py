@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from distill.data.vision.augment import fit
+from distill.data.vision.masked import letterbox
 from distill.data.vision.pixels import convert, to_tensor
 
 
@@ -47,6 +48,7 @@ class Preprocess:
         resize: the shorter side before the cut (of a square); None: images must have the size.
         mean: per channel, for pixels in 0..1.
         std: likewise.
+        pad: instead, the whole image is seen, as ``letterbox`` makes it; of runs with masks.
     """
 
     kind: ClassVar[str] = "images"
@@ -56,6 +58,7 @@ class Preprocess:
     resize: int | None
     mean: Sequence[float]
     std: Sequence[float]
+    pad: bool = False
 
     def __call__(self, image: Image.Image | Tensor) -> Tensor:
         """One image as a float32 tensor (C, H, W).
@@ -67,7 +70,9 @@ class Preprocess:
             image = convert(image, self.channels)
         elif image.dim() != 3 or image.shape[0] != self.channels:
             raise ValueError(f"an image must be ({self.channels}, H, W), got {tuple(image.shape)}")
-        if self.resize is not None:
+        if self.pad:
+            image = letterbox(image, self.height)
+        elif self.resize is not None:
             image = fit(image, self.height, self.resize)
         pixels = to_tensor(image)
         if pixels.shape[1:] != (self.height, self.width):

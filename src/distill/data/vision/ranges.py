@@ -106,7 +106,7 @@ def _values(split: LoadedSplit) -> _Values:
 def _sample(split: LoadedSplit) -> Iterator[Image.Image | Tensor]:
     for position in sample(len(split.rows)):
         if split.pixels is not None:
-            yield split.pixels[split.at[position]]
+            yield split.pixels[split.at[position], : split.channels]
             continue
         try:
             yield split.dataset.image(int(split.rows[position]))

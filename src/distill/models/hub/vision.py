@@ -79,12 +79,12 @@ def torchvision_model(
         model: nn.Module = builder(num_classes=num_classes, **(_size_options(name, image_size) | options))
         return model
 
-    model = _build("torchvision", name, kwargs, pretrained, build)
+    model = made("torchvision", name, kwargs, pretrained, build)
     _check_swallowed(name, builder, model, kwargs)
     if has_auxiliary:
         _drop_auxiliary(model, in_channels)
     if in_channels != 3:
-        _swap_first_convolution(model, in_channels, fold=pretrained)
+        fit_convolution(model, in_channels, fold=pretrained)
     if pretrained:
         _swap_head(model, num_classes)
     return model
@@ -151,7 +151,7 @@ def timm_model(
                     raise
         return build()
 
-    return _build("timm", name, kwargs, pretrained, build_to_size)
+    return made("timm", name, kwargs, pretrained, build_to_size)
 
 
 def built_to_size(model: nn.Module) -> bool:
@@ -159,7 +159,7 @@ def built_to_size(model: nn.Module) -> bool:
     return model in _BUILT_TO_SIZE
 
 
-def _build(
+def made(
     library: str, name: str, kwargs: Mapping[str, object], pretrained: bool, build: Callable[[], nn.Module]
 ) -> nn.Module:
     """Call ``build``; whatever a library's builder raises on the user's arguments becomes one line."""
@@ -234,10 +234,10 @@ def _drop_auxiliary(model: Any, in_channels: int) -> None:
         model.transform_input = False  # it renormalises three colours
 
 
-def _swap_first_convolution(model: nn.Module, in_channels: int, fold: bool) -> None:
+def fit_convolution(model: nn.Module, in_channels: int, fold: bool) -> None:
     """Make the first convolution accept ``in_channels``; ``fold`` carries its RGB weights over."""
     path, old = next((path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
-    new = _convolution_like(old, in_channels, old.out_channels)
+    new = convolution_like(old, in_channels, old.out_channels)
     with torch.no_grad():
         if fold:
             new.weight.copy_(old.weight.sum(1, keepdim=True).expand_as(new.weight) / in_channels)
@@ -252,12 +252,13 @@ def _swap_head(model: nn.Module, num_classes: int) -> None:
     """Replace the last linear layer or convolution by a new one, unless it has ``num_classes`` outputs already."""
     path, old = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
     if isinstance(old, nn.Conv2d) and old.out_channels != num_classes:
-        model.set_submodule(path, _convolution_like(old, old.in_channels, num_classes))
+        model.set_submodule(path, convolution_like(old, old.in_channels, num_classes))
     elif isinstance(old, nn.Linear) and old.out_features != num_classes:
         model.set_submodule(path, nn.Linear(old.in_features, num_classes, bias=old.bias is not None))
 
 
-def _convolution_like(old: nn.Conv2d, in_channels: int, out_channels: int) -> nn.Conv2d:
+def convolution_like(old: nn.Conv2d, in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A new convolution with other channels."""
     same = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
     options: dict[str, Any] = {option: getattr(old, option) for option in same}
     return nn.Conv2d(in_channels, out_channels, bias=old.bias is not None, **options)
