@@ -43,7 +43,9 @@ def test_the_loss_is_the_mean_over_pixels_with_a_class(task):
 
 def test_a_batch_without_any_class_counts_as_nothing(task):
     nothing, logits = torch.full_like(TARGET, 255), LOGITS.clone().requires_grad_()
-    total = criterion(task, KD())(Outputs(logits, {}, None), Outputs(OTHER, {}, None), Batch(None, nothing, torch.arange(2)))
+    total = criterion(task, KD())(
+        Outputs(logits, {}, None), Outputs(OTHER, {}, None), Batch(None, nothing, torch.arange(2))
+    )
     total.total.backward()
     assert float(total.total.detach()) == 0
     assert float(logits.grad.abs().sum()) == 0

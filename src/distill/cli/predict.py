@@ -54,6 +54,7 @@ class Options:
     text: str | None = arg("column of the texts; null: as in training, or found by its name", None)
     text_pair: str | None = arg("column of the second text of each pair; null: likewise", None)
     encoding: str | None = arg("of the texts; null: of files as in training, of stdin utf-8", None)
+    masks: str | None = arg("of task=segmentation: folder for class maps as PNG; null: none are written", None)
     top: int = arg("classes named per sample", 1)
     batch_size: int = arg("samples per forward", 64)
     threads: int | None = arg("threads that decode images; null: one per core", None)
@@ -111,7 +112,10 @@ def _images(options: Options) -> tuple[int, Callable[[Any], Iterator[Prediction]
 
     files = list_images(options.inputs, map(os.fsdecode, sys.stdin.buffer))  # names of any bytes, as in arguments
     threads = options.threads or usable_cores()
-    return len(files), lambda predictor: predict_images(predictor, files, options.top, options.batch_size, threads)
+    masks = Path(options.masks) if options.masks else None
+    return len(files), lambda predictor: predict_images(
+        predictor, files, options.top, options.batch_size, threads, masks
+    )
 
 
 def _texts(options: Options, folder: RunFolder) -> tuple[int, Callable[[Any], Iterator[Prediction]]]:
@@ -174,6 +178,8 @@ def _check_run(options: Options, folder: RunFolder) -> None:
     classes, task = folder.classes, folder.summary.task
     if not task.has_classes and options.top != 1:
         raise UserError(f"top={options.top} is for classes, and the run's task is {task.name}")
+    if options.masks is not None and folder.summary.data.targets != "masks":
+        raise UserError(f"masks={options.masks} is for class maps, and the run's task is {task.name}")
     if folder.summary.data.targets == "none" and options.format == "csv":
         raise UserError("format=csv has a column per value, and the run's model gives embeddings: set format=json")
     if task.has_classes and options.top > len(classes):

@@ -21,8 +21,8 @@ class Batch(NamedTuple):
             ``input_ids``, ``attention_mask``, …, int64 (B, L).
         target: class numbers, int64 (B,); where mixup or CutMix mixes samples, class shares, float32 (B, C); of labels
             that may be several, 0 or 1, float32 (B, C); of numbers, float32 (B, K); without labels zeros, int64 (B,);
-            of tokens, class numbers int64 (B, L), −100 where there is none; of pixels, class numbers uint8 (B, H, W), 255
-            where there is none.
+            of tokens, class numbers int64 (B, L), −100 where there is none; of pixels, uint8 (B, H, W), 255 where there
+            is none.
         index: each sample's position in its source split, int64 (B,); the same in every run.
         teacher_inputs: what the teacher takes of the same samples; None: ``inputs``.
     """

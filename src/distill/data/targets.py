@@ -54,7 +54,9 @@ def check_targets(splits: Splits, targets: Targets, for_training: bool = True) -
         _check_within(splits, names, targets)
         return splits, list(splits.classes or ())
     if any(getattr(getattr(splits, name), "masks", None) is not None for name in names) and targets != "none":
-        raise UserError(f"the samples have a class per pixel, and the task needs {_NEEDS[targets]}: set task=segmentation")
+        raise UserError(
+            f"the samples have a class per pixel, and the task needs {_NEEDS[targets]}: set task=segmentation"
+        )
     labels = {name: _of_kind(getattr(splits, name), name, targets) for name in names}
     changed: dict[str, Any] = {name: _with_labels(getattr(splits, name), labels[name]) for name in names}
     splits = replace(splits, **changed)

@@ -150,11 +150,9 @@ def _predictions(subject: Subject) -> tuple[Pass, dict[Role, Predictions]]:
             found[each] = predict(model, None, loader(each), trainer, split, run.task).student
     predictions = {each: found[each] for each in (TEACHER, role, STUDENT, BASELINE) if each in found}
     for each, prediction in predictions.items():
-        broken = int((~prediction.logits.float().isfinite()).flatten(1).any(1).sum())
-        if broken:
-            raise UserError(
-                f"the {each.label} answers {broken} of {len(prediction.logits)} samples with no finite numbers"
-            )
+        if prediction.broken:
+            samples = len(prediction.logits)
+            raise UserError(f"the {each.label} answers {prediction.broken} of {samples} samples with no finite numbers")
     return first, predictions
 
 
@@ -232,7 +230,7 @@ def _hardest(
     if task.targets == "none":
         placed = embeddings.misplaced({role: each.logits for role, each in predictions.items()}, found.mapped, HARDEST)
         return embeddings.samples(placed, lambda position: _origin(subject, int(found.index[position])))
-    loss = losses(student, target) if task.has_classes else outputs.losses(task, student, target)
+    loss = losses(student, target) if task.has_classes else task.sample_losses(student, target)
     described = sample if task.has_classes else _output_sample
     return [described(each, subject, predictions, target, found.index) for each in most(loss, shown=HARDEST)]
 

@@ -23,12 +23,14 @@ class Predictions:
     """One model on one split.
 
     Attributes:
-        logits: (N, C) in the model's own type.
+        logits: (N, C) in the model's own type, or what else the task keeps of them (``Task.kept``).
         embedding: of the samples at ``mapped``, float32 (M, D); None where the model has none.
+        broken: samples whose logits are not all finite.
     """
 
     logits: Tensor
     embedding: Tensor | None
+    broken: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Recorder(EvaluationModule):
         rows = {"target": batch.target, "index": batch.index, "mapped": mapped}
         for who, outputs in (("student", output.student), ("teacher", output.teacher)):
             if outputs is not None:
-                rows[f"{who} logits"] = outputs.logits
+                rows[f"{who} logits"] = self.task.kept(outputs.at_target, batch.target)
+                rows[f"{who} broken"] = ~outputs.logits.float().isfinite().flatten(1).all(1)
             if outputs is not None and outputs.embedding is not None:
                 rows[f"{who} embedding"] = outputs.embedding[(mapped - begin).to(outputs.embedding.device)].float()
         self._batches.append({name: value.cpu() for name, value in rows.items()})
@@ -81,7 +84,9 @@ class Recorder(EvaluationModule):
         """The outputs of all batches."""
         rows = {name: joined([batch[name] for batch in self._batches]) for name in self._batches[0]}
         student, teacher = (
-            Predictions(rows[f"{who} logits"], rows.get(f"{who} embedding")) if f"{who} logits" in rows else None
+            Predictions(rows[f"{who} logits"], rows.get(f"{who} embedding"), int(rows[f"{who} broken"].sum()))
+            if f"{who} logits" in rows
+            else None
             for who in ("student", "teacher")
         )
         assert student is not None

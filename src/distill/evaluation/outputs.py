@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from distill.evaluation.results import MetricComparison, MetricScores
@@ -20,12 +19,6 @@ def compare(task: Task, student: Tensor, other: Tensor, target: Tensor) -> Metri
     measured = task.measure(student, target, teacher=other)
     names = [metric.name for metric in task.info.metrics if metric.needs_teacher]
     return MetricComparison({name: measured[name] for name in names})
-
-
-def losses(task: Task, output: Tensor, target: Tensor) -> Tensor:
-    """The supervised loss of every sample, float32 (N,); zeros without labels."""
-    rows = (task.supervised_loss(output[i : i + 1].float(), target[i : i + 1]) for i in range(len(output)))
-    return torch.tensor([0.0 if loss is None else float(loss) for loss in rows])
 
 
 def described(values: Mapping[str, Any]) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.data import Preprocess
 from distill.data.text.preprocess import TextPreprocess
+from distill.data.vision.masked import unboxed
 from distill.tasks.base import Task
 from distill.utils.errors import UserError
 from distill.utils.inputs import to_device
@@ -26,7 +28,7 @@ class Predictor(nn.Module):
         self.classes = classes
 
     def forward(self, inputs: Any) -> Tensor:
-        """Logits (N, C) of a preprocessed batch; of words (N, L, C)."""
+        """Logits (N, C) of a preprocessed batch; of words (N, L, C), of pixels (N, C, h, w)."""
         logits: Tensor = self.model(inputs)
         return logits
 
@@ -61,6 +63,19 @@ class Predictor(nn.Module):
         if self.preprocess.words:
             return [[*zip(words, self.tags(row), strict=True)] for words, row in zip(texts, rows, strict=True)]
         return self._decoded(torch.stack(rows)) if rows else []
+
+    def masks(self, images: Sequence[Any]) -> list[Tensor]:
+        """Of task=segmentation the class of every pixel of each PIL image (or tensor C×H×W), uint8 (H, W)."""
+        outputs = self.outputs(self.preprocess.batch(images))
+        sizes = [(image.height, image.width) if hasattr(image, "height") else image.shape[1:] for image in images]
+        return [self.class_map(output, *size) for output, size in zip(outputs, sizes, strict=True)]
+
+    def class_map(self, output: Tensor, height: int, width: int) -> Tensor:
+        """The class of every pixel of an image of this size, uint8, of its output (C, h, w)."""
+        size = (self.preprocess.height, self.preprocess.width)
+        logits = F.interpolate(output[None], size=size, mode="bilinear", align_corners=False)
+        classes = logits.argmax(1)[0].to(torch.uint8)
+        return unboxed(classes, height, width) if self.preprocess.pad else classes
 
     def _decoded(self, outputs: Tensor) -> list[Any]:
         decoded = self.task.decode(outputs, self.classes)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.data import ImageDataModule, Preprocess
+from distill.data.vision.masked import classes_of
 from distill.evaluation.runs import Run
 from distill.export import formats, standalone
 from distill.export.options import Options
@@ -22,12 +23,17 @@ from distill.utils.invocation import invocation
 
 BATCH = 128
 TIMED = 64  # images that timed batches are made of
-PIPELINES = {"classification": "image-classification", "embedding": "image-feature-extraction"}  # of the Hub
+MASKED = 512  # images that are compared at most, where an output is a map
+PIPELINES = {  # of the Hub
+    "classification": "image-classification",
+    "embedding": "image-feature-extraction",
+    "segmentation": "image-segmentation",
+}
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images (N, C, H, W), uint8 in 0..255 or float32, and their labels (N,)."""
+    """Images (N, C, H, W), uint8 in 0..255 or float32, and their labels (N,), or masks (N, H, W)."""
 
     images: Tensor
     labels: Tensor
@@ -40,12 +46,15 @@ def pixels(data: ImageDataModule, split: Literal["train", "test"], limit: int) -
         UserError: an image that cannot be read.
     """
     dataset = data.dataset(split, train=False)
-    count = min(limit, len(dataset))
+    masked = dataset.split.dataset.masks is not None
+    count = min(limit, len(dataset), MASKED if masked else limit)
     positions = torch.linspace(0, len(dataset) - 1, count).round().long()
     try:
         images, kept = dataset.read(0, positions)
     except Exception as error:
         raise UserError(str(error)) from error
+    if masked:
+        return Pixels(images[:, :-1].contiguous(), classes_of(images[:, -1]))
     return Pixels(images, dataset.split.dataset.labels[dataset.split.rows[kept]])
 
 
@@ -191,12 +200,16 @@ def _described(run: Run, dtype: torch.dtype, embedded: bool) -> dict[str, Any]:
     preprocess = run.image_preprocess
     size = f"{preprocess.height}×{preprocess.width}"
     resize = f"shorter side to {preprocess.resize} px (bilinear, antialiased), central {size} px"
+    if preprocess.pad:
+        resize = (
+            f"longer side to {preprocess.height} px where it is more (bilinear, antialiased), black around to {size} px"
+        )
     uint8 = dtype == torch.uint8
     scale = "(x / 255 − mean) / std per channel, RGB order" if uint8 else "(x − mean) / std per channel"
     return {
         **preprocess.as_dict(),
         "layout": "NCHW, batch free",
-        "steps": [*([resize] if preprocess.resize else []), *([] if embedded else [scale])],
+        "steps": [*([resize] if preprocess.resize or preprocess.pad else []), *([] if embedded else [scale])],
         "graph": {
             "input": formats.INPUT,
             "dtype": str(dtype).removeprefix("torch.") if embedded else "float32",

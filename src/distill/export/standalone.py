@@ -105,7 +105,15 @@ def onnx_code(run: Run, graph: dict[str, Any], file: str) -> str:
         lines[-3:-3] = ["from PIL import Image, ImageOps", ""]
         lines.append(f'picture = Image.new("{mode}", (64, 64))  # yours: Image.open("photo.jpg")')
         side = (preprocess.resize, preprocess.resize) if preprocess.resize else size
-        lines.append(f'picture = ImageOps.fit(picture.convert("{mode}"), {side}, Image.Resampling.BILINEAR)')
+        if preprocess.pad:
+            lines += [
+                f'square, picture = Image.new("{mode}", {size}), picture.convert("{mode}")',
+                f"picture.thumbnail({size}, Image.Resampling.BILINEAR)",
+                "square.paste(picture, [(a - b) // 2 for a, b in zip(square.size, picture.size)])",
+                "picture = square",
+            ]
+        else:
+            lines.append(f'picture = ImageOps.fit(picture.convert("{mode}"), {side}, Image.Resampling.BILINEAR)')
         if side != size:
             left, top = ((a - b) // 2 for a, b in zip(side, size, strict=True))
             lines.append(f"picture = picture.crop({(left, top, left + size[0], top + size[1])})")
@@ -151,4 +159,6 @@ def shown(run: Run, output: str) -> list[str]:
             "places = [place for word, place in first.items() if word is not None]",
             f"print([classes[int(i)] for i in {output}[0].argmax(-1)[places]])",
         ]
+    if targets == "masks":  # at the model's own stride
+        return [f"numbers = {output}.argmax(1)", "print({classes[int(i)] for i in numbers.reshape(-1)})"]
     return [f"print([classes[int(i)] for i in {output}.argmax(1)])"]

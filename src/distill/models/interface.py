@@ -134,7 +134,7 @@ def _difference(
             given = other.shape[class_axis(dims)]
             raise UserError(f"{name} gives {given} logits{mode}, and the data have {num_classes} classes")
         of_images = dims == 4 and logits_of(output, num_samples(inputs)) is not None
-        advice = ": it classifies whole images; model=unet_tiny, lraspp or segformer give a class per pixel" * of_images
+        advice = ": it classifies whole images; unet_tiny, lraspp, segformer give a class per pixel" * of_images
         raise UserError(
             f"{name} must give logits of shape {logits_shape(dims, num_classes)}{mode}, got {_described(output)}{advice}"
         )
@@ -157,7 +157,8 @@ def _difference(
 def logits_of(output: Any, samples: int, num_classes: int | None = None, dims: int = 2) -> Tensor | None:
     """The logits (N, C) among what a model returned; None where there are none, or it cannot be told which.
 
-    Those called "logits", of maps also "out"; else of that shape the first in a tuple or list, the only one in a dict or dataclass.
+    Those called "logits", of maps also "out"; else of that shape the first in a tuple or list, the only one in a dict
+    or dataclass.
 
     Args:
         output: a tensor, a tuple or list, a dict or dataclass (``ModelOutput``).

@@ -223,6 +223,16 @@ class Task(ABC):
         """The target of one sample, by name."""
         return dict(zip(names, target.tolist(), strict=True))
 
+    def kept(self, output: Tensor, target: Tensor) -> Tensor:
+        """What an evaluation keeps of a batch's outputs, and later measures and decodes: here all of it."""
+        del target
+        return output
+
+    def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """By what the hardest samples are found: the supervised loss of each, float32 (N,); zeros without labels."""
+        rows = (self.supervised_loss(output[i : i + 1].float(), target[i : i + 1]) for i in range(len(output)))
+        return torch.tensor([0.0 if loss is None else float(loss) for loss in rows])
+
     def by_output(self, output: Tensor, target: Tensor) -> dict[str, list[float]]:
         """Scores of each single output by their labels, in the order of the outputs; {}: there are none to show."""
         del output, target

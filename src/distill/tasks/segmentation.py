@@ -22,7 +22,7 @@ class Segmentation(Task):
     L_hard is cross-entropy, the mean over the pixels of a batch that have a class; a batch without any counts as 0.
     Where a model's logits are smaller than the mask, they are resized to it (bilinear) for the loss, the terms of
     L_soft and the metrics; the model and what is kept of it (its cache, its exported file) have the model's own size.
-    The terms of L_soft see the pixels that have a class as rows (M, C), those that compare rows a random sample of them.
+    The terms of L_soft see the pixels that have a class as rows (M, C); terms that compare rows see a random sample.
 
     Args:
         num_classes: C.

@@ -134,9 +134,7 @@ class Preparation:
             role=config.role,
             student=model,
             data=data.with_options(seed=recipe.seed, batch_size=recipe.batch_size),
-            criterion=Criterion(
-                label_smoothing=recipe.label_smoothing, task=self.task, auxiliary=model.model_info.auxiliary
-            ),
+            criterion=Criterion(None, (), recipe.label_smoothing, self.task, model.model_info.auxiliary),
             optimizer=optimizer,
             scheduler=scheduler,
             seed=recipe.seed,

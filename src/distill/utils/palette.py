@@ -15,8 +15,8 @@ def _palette() -> bytes:
 
 
 PALETTE = _palette()
-"""RGB of each of 256 classes, as VOC's masks have them: bits 0, 3 and 6 of the number are the highest of red, 1, 4 and 7
-those of green, 2 and 5 those of blue; 0 is black, 255 nearly white.
+"""RGB of each of 256 classes, as VOC's masks have them: bits 0, 3 and 6 of the number are the highest of red, 1, 4
+and 7 those of green, 2 and 5 those of blue; 0 is black, 255 nearly white.
 
 Source: Everingham et al. 2010, "The Pascal Visual Object Classes Challenge", its development kit.
 """

@@ -52,7 +52,9 @@ def test_palette_and_grey_masks_are_class_numbers(tmp_path, mode):
     assert found.train.image(0).size == SIZE
 
 
-@pytest.mark.parametrize("layout", [("images/{}", "masks/{}"), ("{}/images", "{}/masks"), ("{}/JPEGImages", "{}/labels")])
+@pytest.mark.parametrize(
+    "layout", [("images/{}", "masks/{}"), ("{}/images", "{}/masks"), ("{}/JPEGImages", "{}/labels")]
+)
 def test_split_folders_on_either_side(tmp_path, layout):
     for count, split in ((4, "train"), (3, "valid"), (2, "test")):
         write(tmp_path, layout[0].format(split), layout[1].format(split), count)
@@ -130,7 +132,9 @@ def test_an_ignored_value_below_the_classes_is_left_out_of_a_list_of_names(tmp_p
 def test_an_image_without_its_mask(tmp_path):
     write(tmp_path)
     (tmp_path / "masks" / "02.png").unlink()
-    with pytest.raises(UserError, match=r"images/02.jpg has no mask: there is no 02.png in .* \(1 of 4 images have none"):
+    with pytest.raises(
+        UserError, match=r"images/02.jpg has no mask: there is no 02.png in .* \(1 of 4 images have none"
+    ):
         masks(tmp_path)
 
 

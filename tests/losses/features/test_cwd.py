@@ -41,7 +41,7 @@ def test_the_larger_map_is_pooled(pair):
 
 
 def test_features_go_through_an_adapter(pair):
-    s, t = (each.float() for each in pair)
+    s = pair[0].float()
     loss = CWDFeature()
     loss.build((2, 3, 4, 6), (2, 5, 2, 3))
     value = loss(s, torch.randn(2, 5, 2, 3))

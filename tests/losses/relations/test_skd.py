@@ -12,7 +12,10 @@ def reference(s, t):
     for n in range(len(s)):
         for i in np.ndindex(*s.shape[2:]):
             for j in np.ndindex(*s.shape[2:]):
-                a, b = ((f[n, :, *i] @ f[n, :, *j]) / np.linalg.norm(f[n, :, *i]) / np.linalg.norm(f[n, :, *j]) for f in (s, t))
+                a, b = (
+                    (f[n, :, *i] @ f[n, :, *j]) / np.linalg.norm(f[n, :, *i]) / np.linalg.norm(f[n, :, *j])
+                    for f in (s, t)
+                )
                 squares.append((a - b) ** 2)
     return np.mean(squares)
 

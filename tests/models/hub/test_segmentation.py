@@ -83,6 +83,6 @@ def test_names_and_arguments_that_are_unknown():
 
 
 def test_a_classifier_is_no_segmenter():
-    expected = r"shape \(N, 5, H, W\), got \(1, 5\): it classifies whole images; model=unet_tiny"
+    expected = r"shape \(N, 5, H, W\), got \(1, 5\): it classifies whole images; unet_tiny, lraspp, segformer"
     with pytest.raises(UserError, match=expected):
         inspect_model(resnet8(5), IMAGES, "the student resnet8", 5, dims=4)

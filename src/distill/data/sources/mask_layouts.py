@@ -1,4 +1,4 @@
-"""Where images and their masks lie: which folders, which files belong together, which classes the layout is known for."""
+"""Where images and their masks lie: which folders, which files belong together, which classes a layout is known for."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,34 @@ MASKS = ("masks", "mask", "labels", "annotations", "segmentationclass")
 VOC = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 CITYSCAPES = ("leftImg8bit", "gtFine")
 VOC_CLASSES = (
-    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"),
+    *(
+        "background",
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+    ),
     *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 CITYSCAPES_CLASSES = {  # and their values in _labelIds
     **{"road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19},
-    **{"traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26, "truck": 27},
+    **{
+        "traffic sign": 20,
+        "vegetation": 21,
+        "terrain": 22,
+        "sky": 23,
+        "person": 24,
+        "rider": 25,
+        "car": 26,
+        "truck": 27,
+    },
     **{"bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33},
 }
 
@@ -68,11 +90,11 @@ def find_layout(root: Path) -> Layout:
     inner = {split: (_folder(path, IMAGES), _folder(path, MASKS)) for split, path in splits.items()}
     if splits and all(all(pair) for pair in inner.values()):
         _check_train(root, splits)
-        of = {split: tuple(f"{splits[split].name}/{name}/" for name in pair) for split, pair in inner.items()}
-        return Layout({split: _matched(root, prefixes[0], prefixes[1]) for split, prefixes in of.items()})
+        names = {split: splits[split].name for split in splits}
+        return Layout({s: _matched(root, f"{names[s]}/{a}/", f"{names[s]}/{b}/") for s, (a, b) in inner.items()})
     raise UserError(
-        f"{printable(root.absolute())} holds {some(subfolders(root)) or 'no folders'}: expected images/ and masks/ (each "
-        "with train/, val/, test/ or without), train/images/ and train/masks/, VOC's or Cityscapes' folders, or "
+        f"{printable(root.absolute())} holds {some(subfolders(root)) or 'no folders'}: expected images/ and masks/ ("
+        "each with train/, val/, test/ or without), train/images/ and train/masks/, VOC's or Cityscapes' folders, or "
         "train*.parquet"
     )
 
@@ -105,9 +127,10 @@ def _matched(root: Path, images: str, masks: str, mask_of: Callable[[str], Seque
     found = [next((by_stem[c] for c in candidates(_stem(name)) if c in by_stem), None) for name in names]
     lacking = [name for name, mask in zip(names, found, strict=True) if mask is None]
     if lacking:
+        image, mask = printable(root / images / lacking[0]), candidates(_stem(lacking[0]))[0]
         raise UserError(
-            f"the image {printable(root / images / lacking[0])} has no mask: there is no {candidates(_stem(lacking[0]))[0]}.png "
-            f"in {printable(root / masks)} ({len(lacking)} of {len(names)} images have none)"
+            f"the image {image} has no mask: there is no {mask}.png in {printable(root / masks)} ({len(lacking)} of "
+            f"{len(names)} images have none)"
         )
     taken = [f"{masks}{mask}" for mask in found]
     if len(by_stem) > len({*taken}):
@@ -135,7 +158,9 @@ def _voc(root: Path) -> dict[str, Pairs]:
             for folder, known in ((VOC[0], images), (VOC[1], masks)):
                 if each not in known:
                     what = "image" if folder == VOC[0] else "mask"
-                    raise UserError(f"{printable(file)} lists {each}, and {printable(root / folder)} has no {what} of it")
+                    raise UserError(
+                        f"{printable(file)} lists {each}, and {printable(root / folder)} has no {what} of it"
+                    )
         paths = ([f"{f}/{known[each]}" for each in listed] for f, known in zip(VOC[:2], (images, masks), strict=True))
         splits[name] = Pairs(root, *paths)
     if "train" not in splits:

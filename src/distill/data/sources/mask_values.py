@@ -58,7 +58,9 @@ def classes(given: Any, ignore: int | None) -> tuple[list[str] | None, list[int]
         values = [value for value in values if value != ignore][: len(names)]
     whole = all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255 for value in values)
     if not 2 <= len(names) < IGNORED_PIXEL or len({*names}) < len(names) or len({*values}) < len(names) or not whole:
-        raise UserError(f"{_NAMED} must be 2 to 254 classes, each with a name and a value in 0..255 of its own, got {given}")
+        raise UserError(
+            f"{_NAMED} must be 2 to 254 classes, each with a name and a value in 0..255 of its own, got {given}"
+        )
     return names, values
 
 
@@ -80,7 +82,9 @@ def survey(images: EncodedImages, masks: EncodedImages) -> list[Used]:
             size = values.shape
         if size != values.shape:
             sizes = " and ".join("×".join(map(str, each)) for each in (size, values.shape))
-            raise UserError(f"{images.name(row)} and its mask {masks.name(row)} differ in size, height × width: {sizes}")
+            raise UserError(
+                f"{images.name(row)} and its mask {masks.name(row)} differ in size, height × width: {sizes}"
+            )
         found, counts = np.unique(values, return_counts=True)
         return Used(masks.name(row), found.tolist(), counts.tolist(), file_format in LOSSY)
 
@@ -105,9 +109,10 @@ def table(
     if names is None or values is None:
         present = sorted({value for mask in used["train"] for value in mask.values} - {ignore})
         if len(present) < 2:
+            held = f"the value {present[0]}" if present else "no value"
             raise UserError(
-                f"the training masks hold {f'the value {present[0]}' if present else 'no value'} alone, beside the ignored "
-                f"{ignore}: of two classes, name each one's value, \"{_NAMED}={{background: 0, object: 255}}\" "
+                f"the training masks hold {held} alone, beside the ignored "
+                f'{ignore}: of two classes, name each one\'s value, "{_NAMED}={{background: 0, object: 255}}" '
                 "data.source.ignore=null"
             )
         if present[-1] != len(present) - 1:

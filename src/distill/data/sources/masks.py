@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,7 +12,7 @@ from distill.data.sources.mask_layouts import Layout, Pairs, find_layout
 from distill.data.sources.parquet import ParquetImages, read_columns, split_files
 from distill.data.splits import Splits
 from distill.data.targets import Targets
-from distill.data.vision.images import EncodedImages, ImageSet
+from distill.data.vision.images import EncodedImages
 from distill.data.vision.masked import MaskedImages
 from distill.utils.errors import UserError
 
@@ -31,8 +30,8 @@ def masks(
 
     A folder ``images`` and a folder ``masks`` (or what they are usually called) with the same names in both but for the
     suffix, with or without split folders, as ``images/train/…`` or as ``train/images/…``; VOC's layout (``JPEGImages``,
-    ``SegmentationClass``, ``ImageSets/Segmentation``); Cityscapes' (``leftImg8bit``, ``gtFine``; ``_labelTrainIds``, else
-    ``_labelIds``); ``train*.parquet`` with two columns of encoded images. What is missing is carved out of train.
+    ``SegmentationClass``, ``ImageSets/Segmentation``); Cityscapes' (``leftImg8bit``, ``gtFine``; ``_labelTrainIds``, or
+    else ``_labelIds``); ``train*.parquet`` with two columns of encoded images. What is missing is carved out of train.
 
     Args:
         root: the folder.
@@ -47,7 +46,7 @@ def masks(
     Raises:
         UserError: an image without its mask, sizes that differ, a mask that is a picture, or a value that is no class.
     """
-    root, layout = Path(root), Layout({})
+    root, layout, found = Path(root), Layout({}), dict[str, tuple[EncodedImages, EncodedImages]]()
     if not root.is_dir():
         raise UserError(f"there is no folder {root.absolute()}: set data.root= to the folder with images and masks")
     if any(root.glob("train*.parquet")) or any((root / "data").glob("train*.parquet")):
@@ -59,12 +58,12 @@ def masks(
         layout = find_layout(root)
         found = {split: _of_files(pairs, channels) for split, pairs in layout.splits.items()}
     if targets == "none":
-        images: dict[str, ImageSet] = {split: each for split, (each, _) in found.items()}
-        return Splits(images["train"], images.get("val"), images.get("test"))
+        alone = {split: each for split, (each, _) in found.items()}
+        return Splits(alone["train"], alone.get("val"), alone.get("test"))
     names, values = mask_values.classes(classes if classes is not None else layout.classes, ignore)
     used = {split: mask_values.survey(*sets) for split, sets in found.items()}
     names, table = mask_values.table(used, names, values, ignore)
-    sets = {split: MaskedImages(*pair, table) for split, pair in found.items()}
+    sets = {split: MaskedImages(images, masks, table) for split, (images, masks) in found.items()}
     return Splits(sets["train"], sets.get("val"), sets.get("test"), names)
 
 
@@ -73,9 +72,11 @@ def _of_files(pairs: Pairs, channels: int) -> tuple[EncodedImages, EncodedImages
     return FileImages(pairs.root, pairs.images, labels, channels), FileImages(pairs.root, pairs.masks, labels, 1)
 
 
-def _of_parquet(root: Path, image: str | None, mask: str | None, channels: int) -> dict[str, Any]:
+def _of_parquet(
+    root: Path, image: str | None, mask: str | None, channels: int
+) -> dict[str, tuple[EncodedImages, EncodedImages]]:
     """Of each split the images and the masks of its files."""
-    found = {}
+    found: dict[str, tuple[EncodedImages, EncodedImages]] = {}
     for split, files in split_files(root).items():
         pairs = [_columns(file, image, mask) for file in files]
         tables = list(zip(*(read_columns(file, pair) for file, pair in zip(files, pairs, strict=True)), strict=True))

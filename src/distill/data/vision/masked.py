@@ -32,7 +32,9 @@ def mask_values(image: Image.Image) -> np.ndarray:
     if image.mode in _COLOURS:
         colours = values[..., : _COLOURS[image.mode]]
         if (colours != colours[..., :1]).any():
-            raise ValueError("it is a picture in colours, and a mask holds class numbers: save it as palette or grey PNG")
+            raise ValueError(
+                "it is a picture in colours, and a mask holds class numbers: save it as palette or grey PNG"
+            )
         values = colours[..., 0]
     if values.ndim != 2:
         raise ValueError(f"its mode is {image.mode}, and a mask is a palette or grey PNG")
@@ -150,7 +152,7 @@ def transformed(item: Any, transform: Callable[..., Any]) -> Any:
         view, mask = transform(item[0], Mask(to_tensor(item[1])))
     except (TypeError, ValueError) as error:
         raise BrokenImageError(
-            "data.transform must take an image and its mask, and return both, as those of torchvision.transforms.v2 do: "
+            "data.transform must take an image and its mask, and return both, as torchvision.transforms.v2 do: "
             f"{one_line(error)}"
         ) from error
     return view, mask.as_subclass(Tensor)

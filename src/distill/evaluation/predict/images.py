@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from distill.evaluation.predict.masks import MaskFiles
 from distill.evaluation.predict.writers import Prediction, answers
 from distill.utils.errors import UserError, one_line
 from distill.utils.files import image_suffixes, list_files, open_file
@@ -66,7 +67,7 @@ def _decode(path: str, predictor: "Predictor") -> "Tensor | str":
 
 
 def predict_images(
-    predictor: "Predictor", files: list[str], top: int, batch_size: int, threads: int
+    predictor: "Predictor", files: list[str], top: int, batch_size: int, threads: int, masks: Path | None = None
 ) -> Iterator[Prediction]:
     """One prediction per file, in order; while one batch is classified, the next one is decoded.
 
@@ -76,22 +77,30 @@ def predict_images(
         top: classes per prediction.
         batch_size: images per forward.
         threads: number that decode.
+        masks: of task=segmentation, the folder in which class maps are written; None: they are not.
     """
+    written = MaskFiles(masks, files) if predictor.task.targets == "masks" else None
     batches = [files[start : start + batch_size] for start in range(0, max(len(files), 1), batch_size)]
     with ThreadPoolExecutor(threads) as pool:
         following = [pool.submit(_decode, file, predictor) for file in batches[0]]
         for batch, next_batch in zip(batches, [*batches[1:], []], strict=True):
             current, following = following, [pool.submit(_decode, file, predictor) for file in next_batch]
-            yield from _predicted(predictor, batch, [future.result() for future in current], top)
+            yield from _predicted(predictor, batch, [future.result() for future in current], top, written)
 
 
 def _predicted(
-    predictor: "Predictor", files: list[str], images: "list[Tensor | str]", top: int
+    predictor: "Predictor", files: list[str], images: "list[Tensor | str]", top: int, masks: MaskFiles | None
 ) -> Iterator[Prediction]:
     import torch
 
     decoded = [image for image in images if not isinstance(image, str)]
-    found = iter(answers(predictor, predictor.outputs(torch.stack(decoded)), top)) if decoded else iter(())
+    outputs: Any = predictor.outputs(torch.stack(decoded)) if decoded else None
+    if decoded and masks is not None:
+        read = [file for file, image in zip(files, images, strict=True) if not isinstance(image, str)]
+        maps = (masks.class_map(predictor, *pair) for pair in zip(read, outputs, strict=True))
+        found = iter([answers(predictor, each[None], top)[0] for each in maps])
+    else:
+        found = iter(answers(predictor, outputs, top) if decoded else ())
     for file, image in zip(files, images, strict=True):
         if isinstance(image, str):
             yield Prediction({"file": file}, error=image)

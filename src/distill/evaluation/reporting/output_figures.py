@@ -8,6 +8,7 @@ import torch
 from distill.evaluation import outputs
 from distill.evaluation.compare_predictions import most
 from distill.evaluation.evaluate import Evaluation, words_of
+from distill.evaluation.reporting import mask_pictures
 from distill.evaluation.reporting.charts import Dot, chart, dots
 from distill.evaluation.reporting.figures import CARDS
 from distill.evaluation.reporting.images import shown
@@ -68,9 +69,11 @@ def predicted_over_true(evaluation: Evaluation) -> list[Figure]:
 def examples(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The samples with the highest loss of the student, with every model's prediction."""
     task, student = evaluation.subject.run.task, evaluation.predictions[STUDENT].logits
-    loss = outputs.losses(task, student, evaluation.target)
+    loss = task.sample_losses(student, evaluation.target)
     cards = [_card(position, evaluation, float(loss[position])) for position in most(loss, shown=CARDS)]
-    return [{"key": "hardest", "heading": "The hardest: highest loss of the student", "cards": cards}]
+    of_masks = task.targets == "masks"
+    heading = "most wrong pixels of the student" if of_masks else "highest loss of the student"
+    return [{"key": "hardest", "heading": f"The hardest: {heading}", "cards": cards}]
 
 
 def _sentence(position: int, evaluation: Evaluation) -> dict[str, Any]:
@@ -92,6 +95,8 @@ def _sentence(position: int, evaluation: Evaluation) -> dict[str, Any]:
 def _card(position: int, evaluation: Evaluation, loss: float) -> dict[str, Any]:
     subject, row = evaluation.subject, int(evaluation.index[position])
     task, names, target = subject.run.task, subject.run.classes, evaluation.target[position]
+    if task.targets == "masks":
+        return mask_pictures.card(position, evaluation, loss)
     answers = [
         {
             "who": role.label,

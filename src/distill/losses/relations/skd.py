@@ -18,7 +18,7 @@ def _similarities(f: Tensor, grid: int) -> Tensor:
 def skd_loss(student_feature: Tensor, teacher_feature: Tensor, grid: int = 8) -> Tensor:
     """Pairwise distillation: mean over samples and pairs of places of (a_s − a_t)², a the cosine of two places.
 
-    Each map is average-pooled to grid × grid places (a smaller one of the two sets the number for both), so that maps of
+    Each map is average-pooled to grid × grid places (or to the size of the smaller one of the two), so that maps of
     different size and channels are compared without an adapter. Memory grows with the fourth power of ``grid``.
 
     Args:

@@ -127,13 +127,13 @@ def segformer(
     options: dict[str, Any] = {"num_labels": num_classes, "num_channels": in_channels} | kwargs
 
     def build() -> nn.Module:
-        if name is None:
-            return SegformerForSemanticSegmentation(SegformerConfig(**(usual | options)))
-        if not pretrained:
-            return SegformerForSemanticSegmentation(SegformerConfig.from_pretrained(name, **options))
-        model: nn.Module = SegformerForSemanticSegmentation.from_pretrained(
-            name, ignore_mismatched_sizes=True, use_safetensors=True, **options
-        )
+        loader: Any = SegformerForSemanticSegmentation
+        if name is None or not pretrained:
+            config: Any = SegformerConfig
+            settings = config(**(usual | options)) if name is None else config.from_pretrained(name, **options)
+            model: nn.Module = loader(settings)
+        else:
+            model = loader.from_pretrained(name, ignore_mismatched_sizes=True, use_safetensors=True, **options)
         return model
 
     return made("transformers", name or f"segformer {size}", kwargs, pretrained and name is not None, build)

@@ -32,7 +32,8 @@ class UNet(nn.Module):
     Attributes:
         stages: the levels of the encoder, and the last of the decoder.
 
-    Source: Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv:1505.04597.
+    Source: Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
+    arXiv:1505.04597.
 
     Example:
         >>> UNet(num_classes=3, width=4, depth=2).eval()(torch.zeros(1, 3, 17, 20)).shape
