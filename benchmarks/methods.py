@@ -39,12 +39,12 @@ FLOWS = {
     "student_wrapper": "another student",
 }
 BATCH = 64
-OF_TOKENS = ("hidden", "minilm", "pkd")  # of transformers; the pair here has none
+OF_OTHER_MODELS = ("hidden", "minilm", "pkd", "cwd")  # of transformers, and of segmenters
 
 
 def of_maps() -> list[str]:
     """The methods that the pair can be taught by."""
-    return [name for name in methods() if name not in OF_TOKENS]
+    return [name for name in methods() if name not in OF_OTHER_MODELS]
 
 
 def _configured(name: str) -> TrainConfig:

@@ -17,7 +17,7 @@ QUICK = TINY[1:]
 LOGITS = ("kd", "dkd", "dist", "nkd", "ttm", "wttm", "mlkd", "reverse_kl", "jsd", "skew_kl", "tvd", "logit_mse")
 FEATURES = ("fitnet", "at", "fsp", "nst", "ab", "ft", "vid", "ofd", "reviewkd", "simkd")
 RELATIONS = ("rkd", "pkt", "sp", "cc", "crd", "ickd", "margin_mse")
-TOKENS = ("hidden", "pkd", "minilm")  # of transformers
+TOKENS = ("hidden", "pkd", "minilm", "cwd")  # of transformers, and of segmenters
 FLOWS = ("tfkd", "ban", "dml", "takd", "multi_teacher")
 ALONE = ("none", "tfkd", "dml")
 OTHERS = {"multi_teacher": ["kd.teachers=[wrn_16_1]"]}  # the default is the teacher of these tests

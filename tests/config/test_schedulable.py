@@ -22,6 +22,7 @@ SCHEDULABLE = {
     "CC": {"gamma"},
     "CRD": {"tau", "momentum"},
     "CRDInBatch": {"tau"},
+    "CWDFeature": {"T"},
     "DIST": {"beta", "gamma", "T"},
     "DKD": {"alpha", "beta", "T"},
     "JSD": {"beta", "T"},
@@ -35,7 +36,7 @@ SCHEDULABLE = {
     "TfKD": {"a", "T"},
     "WTTM": {"gamma"},
 }
-CLASSES = [name for name in dir(losses) if inspect.isclass(getattr(losses, name)) and name != "ABF"]
+CLASSES = [name for name in dir(losses) if inspect.isclass(getattr(losses, name)) and name not in ("ABF", "CWD")]
 CASES = [
     (name, argument)
     for name in CLASSES

@@ -13,6 +13,7 @@ from distill.config import CONF
 FILES = sorted((CONF / "model").glob("*.yaml"))
 EXTERNAL = {
     "torchvision": "torchvision_model", "timm": "timm_model", "hf": "hf_model",
+    "unet_tiny": "unet", "lraspp": "torchvision_segmenter", "deeplabv3": "torchvision_segmenter",
     "bert_tiny": "bert_model", "bert_mini": "bert_model", "bert_small": "bert_model",
 }  # fmt: skip
 OF_A_NAME = ("hf", "from_teacher")  # as large as what is named

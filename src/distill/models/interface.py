@@ -135,9 +135,8 @@ def _difference(
             raise UserError(f"{name} gives {given} logits{mode}, and the data have {num_classes} classes")
         of_images = dims == 4 and logits_of(output, num_samples(inputs)) is not None
         advice = ": it classifies whole images; unet_tiny, lraspp, segformer give a class per pixel" * of_images
-        raise UserError(
-            f"{name} must give logits of shape {logits_shape(dims, num_classes)}{mode}, got {_described(output)}{advice}"
-        )
+        wanted = logits_shape(dims, num_classes)
+        raise UserError(f"{name} must give logits of shape {wanted}{mode}, got {_described(output)}{advice}")
     if torch.is_grad_enabled() and not logits.requires_grad:
         raise UserError(
             f"{name} gives logits{mode} that no trained parameter has a gradient of: is there a no_grad() or detach()?"

@@ -217,8 +217,8 @@ class Preparation:
         """How the teachers' outputs are cached; None: they are not."""
         options, epochs, info = self.cfg.cache, self.cfg.trainer.max_epochs, teachers[0].model_info
         cache, line = plan(options, criterion, info, data, epochs, precision, len(teachers))
-        if announce and options.enabled is not False:
-            log.debug(line)
+        if announce and options.enabled is not False:  # maps are large: what becomes of them is worth a line
+            log.log(logging.INFO if len(info.logits) == 4 else logging.DEBUG, line)
         return cache
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from distill.distillation.terms import Term, argument_setter
 from distill.losses.features.cwd import CWD, CWDFeature, cwd_loss
 
 
@@ -62,3 +63,9 @@ def test_errors(pair):
 def test_gradient(pair):
     s, t = pair
     assert torch.autograd.gradcheck(lambda x: cwd_loss(x, t), s.clone().requires_grad_())
+
+
+def test_its_temperature_follows_a_schedule():
+    loss = CWD()
+    argument_setter(Term("x", loss), loss, "T")(2.0)
+    assert loss.T == 2.0

@@ -1,5 +1,6 @@
 """Whether a training's teacher can be cached, how, and what it takes on disk."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache.codecs import Codec, Half, TopK
 from distill.distillation.teacher_cache.store import Key, Store, claim, make_room
 from distill.distillation.teacher_cache.teacher import CachedTeacher, digest
+from distill.models.interface import class_axis
 from distill.utils import distributed
 from distill.utils.errors import UserError
 
@@ -113,7 +115,7 @@ def plan(
         return None, "teacher cache: not used, the job has several processes"
     if layered := [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]:
         return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
-    classes = teacher.logits[-1]
+    classes = teacher.logits[class_axis(len(teacher.logits))]
     length = data.input_shape[0] if len(teacher.logits) == 3 else None
     codec = _codec(options, criterion, classes)
     width = teacher.embedding[1] if criterion.reads("teacher_embedding") and teacher.embedding else 0
@@ -121,10 +123,12 @@ def plan(
     views = min(epochs, cycle or epochs)
     samples = {split: data.indices(split) for split in ("train", "val", "test")}
     train, others = len(samples["train"]), len(samples["val"]) + len(samples["test"])
-    tokens = length or 1
+    places = teacher.logits[2:] if len(teacher.logits) == 4 else ()
+    tokens = math.prod(places) if places else length or 1
     size = train * views * (tokens * codec.bytes + 2 * width + 1) + others * (4 * (tokens * classes + width) + 1)
     stored = f"{options.top_k} of {classes} logits" if options.top_k else f"{classes} logits"
     stored += f" of {length} tokens" if length else ""
+    stored += f" of {places[0]} x {places[1]} places" if places else ""
     stored += f" + {width} of the embedding" if width else ""
     total = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({stored})"
     total += f"{f' × {teachers} teachers' if teachers > 1 else ''} = {_readable(size * teachers)}"
