@@ -62,8 +62,8 @@ def test_a_run_measures_maps(place, report):
     evaluate.evaluate(evaluate.Options(run=str(place / "run"), output=str(output), map="none"))
     results = json.loads((output / "evaluation.json").read_text())
     assert results["reproduced"]["equal"]
-    assert results["models"]["student"]["scores"]["metrics"]["miou"] == pytest.approx(tested["miou"])
-    assert len(results["models"]["student"]["scores"]["by_output"]["IoU"]) == 3
+    assert results["models"]["student"]["metrics"]["miou"] == pytest.approx(tested["miou"])
+    assert len(results["models"]["student"]["by_output"]["IoU"]) == 3
     page = (output / "report.html").read_text()
     for text in ("<figcaption>truth", "<figcaption>difference", "the student alone is wrong", "% of pixels wrong"):
         assert text in page
