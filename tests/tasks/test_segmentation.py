@@ -135,6 +135,13 @@ def test_terms_on_whole_images_are_refused(task, loss):
         check_term(Term("term", loss), task)
 
 
+def test_what_is_said_of_a_stride(task):
+    assert task.note((2, 3, 8, 8), torch.zeros(2, 3, 8, 8)) is None
+    assert task.note((2, 3, 2, 4), torch.zeros(2, 3, 8, 8)).startswith(
+        "its logits of 2 x 4 are resized to the masks' 8 x 8"
+    )
+
+
 def test_several_teachers_are_combined_by_pixel(task):
     combined = task.combined([LOGITS, SMALL], TARGET, lambda outputs, _: torch.stack(list(outputs)).mean(0))
     large = F.interpolate(SMALL, size=(8, 8), mode="bilinear", align_corners=False)

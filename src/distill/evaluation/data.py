@@ -21,7 +21,13 @@ from distill.evaluation.runs import Run
 from distill.training.load_data import data_module
 from distill.utils.errors import UserError, first_line, unknown_option
 
-_ROOTS = {"texts": "file or folder", "csv": "file or folder", "image_folder": "folder", "parquet": "folder"}
+_ROOTS = {
+    "texts": "file or folder",
+    "csv": "file or folder",
+    "image_folder": "folder",
+    "parquet": "folder",
+    "masks": "folder",
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,9 @@ def _node(asked: OtherData, run: Run) -> dict[str, Any]:
             cfg.data.source["columns"] = run.settings.data.source.get("columns")
         elif asked.encoding is not None:
             raise UserError(f"encoding={asked.encoding}: the source of data={name} has no files of text")
+        if "ignore" in source and "ignore" in run.settings.data.source:  # masks: their values mean what they meant
+            cfg.data.source.ignore = run.settings.data.source["ignore"]
+            cfg.data.source.classes = run.settings.data.source["classes"]
         taken = [column for column in COLUMNS if _takes(source, column)]
         for column, value in asked.columns.items():
             if column not in taken:

@@ -34,9 +34,11 @@ def match_outputs(
         return dataset
     by_word = targets == "tokens"
     values: Tensor = dataset.tags if by_word else dataset.labels
+    needs_all_named = targets == "masks"  # which of them the pixels have is not looked for
     one_column = targets in ("classes", "tokens")
     used = torch.unique(values).tolist() if one_column else values.any(0).nonzero().flatten().tolist()
-    unknown = [names[i] for i in (range(len(names)) if needs_all else used) if names[i] not in outputs]
+    asked = range(len(names)) if needs_all or needs_all_named else used
+    unknown = [names[i] for i in asked if names[i] not in outputs]
     missing = [each for each in outputs if each not in names]
     if unknown or (needs_all and missing):
         raise UserError(
@@ -48,6 +50,8 @@ def match_outputs(
         raise UserError(f"the {_WORDS[targets]} of data={name} or of the run have one name twice: rename one")
     at = torch.tensor([places.get(each, -1) for each in names])
     dataset = copy(dataset)  # the source may return the same object again
+    if targets == "masks":
+        return dataset.renumbered(at)
     if by_word:
         dataset.tags = at[values]
     elif one_column:

@@ -168,6 +168,11 @@ class Task(ABC):
         """For each row its class, int64 (M,), or shares (M, C)."""
         return target
 
+    def note(self, output: Sequence[int], inputs: Any) -> str | None:
+        """What is said, once, of a model whose output has this shape for these inputs; None: nothing."""
+        del output, inputs
+        return None
+
     def combined(
         self, outputs: Sequence[Tensor], target: Tensor, mean: Callable[[Sequence[Tensor], Tensor], Tensor]
     ) -> Tensor:

@@ -54,6 +54,11 @@ class Segmentation(Task):
             return output
         return F.interpolate(upcast(output), size=target.shape[1:], mode="bilinear", align_corners=False)
 
+    def note(self, output: Sequence[int], inputs: Any) -> str | None:
+        """That logits are resized, where they are smaller than the image."""
+        own, full = (" x ".join(map(str, shape[2:])) for shape in (output, inputs.shape))
+        return f"its logits of {own} are resized to the masks' {full} for loss and metrics" if own != full else None
+
     def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Cross-entropy in nats, in float32, the mean over pixels that have a class; 0 of a batch without any.
 

@@ -108,6 +108,8 @@ def build_model(
     )
     if not is_whole:
         model_info = take_off_classifier(model, model_info, example, facts["num_classes"], training)
+    if said := task.note(model_info.logits, example):
+        log.info(f"{who.removeprefix('the ')} {name}: {said}")
     if training:
         check_reloads(model, model_info.name)
     if channels_last:  # now that lazy modules have their shapes

@@ -182,6 +182,12 @@ def test_folders_that_hold_neither(tmp_path):
         masks(tmp_path)
 
 
+def test_other_numbers_of_the_same_classes(tmp_path):
+    found = masks(write(tmp_path)).train.renumbered(torch.tensor([5, 0, 2]))
+    expected = np.select([values(1) == 0, values(1) == 1, values(1) == 2], [5, 0, 2], 255)
+    assert np.array_equal(found.mask(1), expected)
+
+
 def test_the_fingerprint_covers_masks(tmp_path):
     write(tmp_path)
     before = masks(tmp_path).train.identity(torch.arange(4))

@@ -18,7 +18,7 @@ from distill.utils.errors import UserError
 
 
 def masks(
-    root: str | Path,
+    root: str | Path | None,
     classes: int | Sequence[str] | Mapping[str, int] | None = None,
     ignore: int | None = 255,
     image_column: str | None = None,
@@ -46,6 +46,8 @@ def masks(
     Raises:
         UserError: an image without its mask, sizes that differ, a mask that is a picture, or a value that is no class.
     """
+    if root is None:
+        raise UserError("data=masks needs the images and their masks: data.root=<folder>")
     root, layout, found = Path(root), Layout({}), dict[str, tuple[EncodedImages, EncodedImages]]()
     if not root.is_dir():
         raise UserError(f"there is no folder {root.absolute()}: set data.root= to the folder with images and masks")

@@ -90,6 +90,11 @@ class MaskedImages(ImageSet):
         """The image, and its mask's plane as a grey image."""
         return self.image(row), Image.fromarray(IGNORED_PIXEL - self.mask(row))
 
+    def renumbered(self, numbers: Tensor) -> "MaskedImages":
+        """The same with other class numbers: of each present one its new one, int64 (C,)."""
+        classes = np.append(numbers.numpy(), [IGNORED_PIXEL] * (256 - len(numbers))).astype(np.uint8)
+        return MaskedImages(self.images, self.masks, classes[self._classes])
+
     def identity(self, rows: Tensor) -> bytes:
         """A digest of the content of images and masks, and of what the masks' values mean."""
         parts = (self.images.identity(rows), self.masks.identity(rows), self._classes.tobytes())
