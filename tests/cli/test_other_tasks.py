@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, root_mean_squared_error
 
-from jobs import ROOT, command
+from jobs import command, script
 
 SOURCE = """
 import torch
@@ -55,9 +55,8 @@ def folder(tmp_path_factory):
     return path
 
 
-def run(script, *arguments, cwd):
-    line = [sys.executable, str(ROOT / f"{script}.py"), *arguments, "trust=own_data"]
-    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=800)
+def run(name, *arguments, cwd):
+    done = script(name, *arguments, "trust=own_data", cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import warm
 from distill.config.compose import compose
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,9 @@ STOPPING = (
 
 
 def command(*arguments, cwd=ROOT, timeout=800, **environment):
-    """``python train.py ...`` in a process of its own, as a user calls it."""
+    """``python train.py ...`` in a process of its own; a fresh one where its environment is another."""
+    if not environment:
+        return script("train", *arguments, cwd=cwd, timeout=timeout)
     return subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
         cwd=cwd,
@@ -31,6 +34,11 @@ def command(*arguments, cwd=ROOT, timeout=800, **environment):
         text=True,
         timeout=timeout,
     )
+
+
+def script(name, *arguments, cwd, timeout=800):
+    """``python <name>.py ...`` in a process of its own that need not import much."""
+    return warm.run(ROOT / f"{name}.py", list(map(str, arguments)), cwd, timeout)
 
 
 def interrupted(line, *arguments, cwd, **environment):
