@@ -18,7 +18,7 @@ from distill.evaluation.predict.images import predict_images
 from distill.evaluation.runs import Run
 from distill.export import standalone
 from distill.utils.errors import UserError
-from jobs import ROOT, TINY, run_job
+from jobs import TINY, run_job, script
 from own_model import OWN
 
 KEYS = ("model", "teacher", "kd.terms.kd.loss", "kd.flow", "kd.student_wrapper", "data.source", "data.transform",
@@ -127,13 +127,9 @@ def test_a_run_of_this_package_needs_no_trust(distilled, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["evaluate", "predict", "export"])
 def test_the_commands_say_it_in_one_line(foreign, tmp_path, marker, name):
-    import subprocess
-
     arguments = [f"run={foreign('model')}", *(["image.png"] if name == "predict" else [])]
     (tmp_path / "image.png").touch()
-    done = subprocess.run(
-        [sys.executable, str(ROOT / f"{name}.py"), *arguments], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = script(name, *arguments, cwd=tmp_path)
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1), done.stderr
     assert done.stderr.startswith("error: model._target_ in ")
     assert "trust=torch.hub" in done.stderr

@@ -16,7 +16,10 @@ from distill.export.options import Options
 from distill.export.text_tokenizer import save_tokenizer
 from distill.utils.errors import UserError
 
-TASKS = ("classification", "pairs", "multilabel", "regression", "tokens", "embedding")
+TASKS = {  # those of one output per text differ in nothing that another format sees
+    **dict.fromkeys(("classification", "tokens", "embedding"), ("onnx", "torch_export", "safetensors")),
+    **dict.fromkeys(("pairs", "multilabel", "regression"), ("onnx",)),
+}
 SHORT = {"seconds": 0, "threads": 1}
 
 
@@ -39,13 +42,11 @@ def lines(folder, word):
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_every_format_answers_as_the_student(text_run, tmp_path, task):
-    run = text_run(task)
-    found = exported(
-        run, tmp_path / "e", format="onnx,torch_export,safetensors", quantize="int8", max_accuracy_drop=1.0
-    )
-    assert list(found) == ["teacher, PyTorch", "student, PyTorch", "student, onnx", "student, torch_export",
-                           "student, safetensors", "student, onnx int8"]  # fmt: skip
-    for name in ("onnx", "torch_export", "safetensors"):
+    run, formats = text_run(task), TASKS[task]
+    found = exported(run, tmp_path / "e", format=",".join(formats), quantize="int8", max_accuracy_drop=1.0)
+    students = ["PyTorch", *formats, "onnx int8"]
+    assert list(found) == ["teacher, PyTorch", *(f"student, {name}" for name in students)]
+    for name in formats:
         row = found[f"student, {name}"]
         assert row["difference"] < 1e-4
         assert row["score"] == pytest.approx(row["reference"], abs=1e-3)  # ranks of nearly equal cosines
@@ -57,7 +58,7 @@ def test_every_format_answers_as_the_student(text_run, tmp_path, task):
     for path in (tmp_path / "e").rglob("*"):
         if path.is_file() and path.name not in ("README.md", "export.json"):  # which show the commands
             assert str(run.parent).encode() not in path.read_bytes(), path.name
-    for word in ("onnxruntime", "AutoModel"):
+    for word in ("onnxruntime", "AutoModel")[: len(formats) - 1]:
         done = subprocess.run([sys.executable, "-c", lines(tmp_path / "e", word)], cwd=tmp_path / "e",
                               capture_output=True, text=True, check=False)  # fmt: skip
         assert done.returncode == 0, done.stderr

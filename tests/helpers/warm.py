@@ -115,7 +115,7 @@ def _work(request):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         for stream, path in enumerate(("/dev/null", *request["streams"])):
             os.dup2(os.open(path, os.O_RDWR), stream)
-        sys.stdout, sys.stderr = open(1, "w"), open(2, "w", errors="backslashreplace", buffering=1)  # noqa: PTH123, SIM115
+        sys.stdout, sys.stderr = open(1, "w"), open(2, "w", errors="backslashreplace", buffering=1)  # noqa: SIM115
         os.chdir(request["cwd"])
         sys.argv = [request["script"], *request["arguments"]]
         sys.path[0] = str(Path(request["script"]).parent)

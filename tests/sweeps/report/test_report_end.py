@@ -3,13 +3,11 @@
 import csv
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from jobs import ROOT, TINY, command
+from jobs import TINY, command, script
 from summaries import kept
 
 pytestmark = pytest.mark.slow
@@ -54,13 +52,8 @@ def test_the_best_settings_command_gives_the_same_numbers(ended, place):
 
 
 def test_the_command_line(ended, place):
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, str(ROOT / "report.py"), *arguments], cwd=place, capture_output=True, text=True
-        )
-
-    done = run("sweep")
+    done = script("report", "sweep", cwd=place)
     assert done.returncode == 0, done.stderr
     assert "best on validation: " in done.stdout
-    wrong = run("swep")
+    wrong = script("report", "swep", cwd=place)
     assert (wrong.returncode, wrong.stdout, wrong.stderr) == (1, "", "error: swep does not exist\n")
