@@ -28,7 +28,7 @@ NEEDED = {
     "parquet": ["data.root=."],
     "csv": ["data.root=README.md"],
     "text": TEXT,
-    **{key: ["data=text", *TEXT] for key in ("bert_mini", "bert_small", "bert_tiny", "from_teacher")},
+    **{key: ["data=text", *TEXT] for key in ("bert_mini", "bert_small", "bert_tiny", "from_teacher", "llama_tiny")},
     "hf": ["data=text", *TEXT, "model.name=y"],
 }
 

@@ -12,7 +12,7 @@ from distill.config.schema import RecipeConfig, TrainConfig
 SHAPES_A_RESULT = (
     "model", "teacher.", "task", "load_best_model_at_end", "optimizer", "scheduler", "callbacks", "seed", "only",
     "init", "quantize", "channels_last", "compile", "cuda_graph", "prefetch", "kd.", "cache.enabled", "cache.top_k",
-    "cache.cycle",
+    "cache.sampled", "cache.only", "cache.cycle",
     "data.name", "data.source", "data.root", "data.image", "data.label", "data.batch_size", "data.eval_batch_size",
     "data.kind", "data.text", "data.tokenizer", "data.teacher_", "data.max_length", "data.image_size", "data.in_memory",
     "data.memory_gb", "data.augment", "data.transform", "data.mean", "data.std", "data.num_classes",

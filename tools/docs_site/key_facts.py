@@ -59,6 +59,7 @@ UNITS = {
     "num_classes": "classes",
     "subset": "samples",
     "top_k": "logits",
+    "sampled": "tokens",
     "cycle": "epochs",
     "generations": "students",
     "val_fraction": "share",

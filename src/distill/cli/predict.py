@@ -22,7 +22,8 @@ from distill.utils.processes import usable_cores
 
 log = logging.getLogger(__name__)
 
-ABOUT = """Classifies images or texts with the student of a finished run, or predicts what else its task is.
+ABOUT = """Classifies images or texts with the student of a finished run, continues texts, or
+predicts what else its task is.
 
   {command} run=outputs/2026-01-31/12-00-00 images/*.jpg
   find photos -name '*.jpg' | {command} run=outputs/2026-01-31/12-00-00 - format=json output=found.json
@@ -57,6 +58,10 @@ class Options:
     masks: str | None = arg("of task=segmentation: folder for class maps as PNG; null: none are written", None)
     top: int = arg("classes named per sample", 1)
     batch_size: int = arg("samples per forward", 64)
+    max_new_tokens: int = arg("of a language model: tokens written after each text, at most", 64)
+    temperature: float = arg(
+        "of a language model: 0 takes the likeliest token each time, above it tokens are drawn", 0.0
+    )
     threads: int | None = arg("threads that decode images; null: one per core", None)
     device: str = arg("cpu, cuda, or auto: whichever is there", "auto")
 
@@ -69,7 +74,8 @@ def check(options: Options) -> None:
     """
     check_choice("format", options.format, FORMATS)
     check_choice("device", options.device, DEVICES)
-    for key in ("top", "batch_size", "threads"):
+    check_range("temperature", options.temperature, 0)
+    for key in ("top", "batch_size", "max_new_tokens", "threads"):
         check_range(key, getattr(options, key), 1)
     if options.output:
         check_file_path(Path(options.output))
@@ -100,6 +106,8 @@ def _writer(options: Options, file: IO[str], predictor: Any, sample: Sequence[st
         return JSONWriter(file)
     if predictor.task.has_classes:
         return CSVWriter.of_classes(file, sample, options.top)
+    if predictor.task.targets == "next_token":
+        return CSVWriter.of_continuations(file, sample)
     if predictor.task.targets == "tokens":
         return CSVWriter.of_tags(file, sample)
     labels = ["labels"] if predictor.task.targets == "multilabel" else []
@@ -124,7 +132,7 @@ def _texts(options: Options, folder: RunFolder) -> tuple[int, Callable[[Any], It
     from distill.data.sources.text_files.rows import Choices
     from distill.data.text.preprocess import TextPreprocess
     from distill.evaluation.predict.text_files import read_texts
-    from distill.evaluation.predict.texts import predict_texts
+    from distill.evaluation.predict.texts import continue_texts, predict_texts
 
     data: dict[str, Any] = folder.config.get("data") or {}
     encoding = options.encoding or str((data.get("source") or {}).get("encoding") or "utf-8")
@@ -135,6 +143,9 @@ def _texts(options: Options, folder: RunFolder) -> tuple[int, Callable[[Any], It
         raise UserError(outside_training(str(error))) from error
     preprocess = TextPreprocess.from_dict(folder.summary.data.preprocess)
     files = read_texts(options.inputs, sys.stdin.buffer, preprocess, given, trained, options.encoding or "utf-8")
+    if preprocess.causal:
+        written = (options.batch_size, options.max_new_tokens, options.temperature)
+        return sum(map(len, files)), lambda predictor: continue_texts(predictor, files, *written)
     return sum(map(len, files)), lambda predictor: predict_texts(predictor, files, options.top, options.batch_size)
 
 

@@ -11,10 +11,11 @@ from distill.utils.hub import locate, locate_tokenizer
 
 OF_IMAGES = ("image", "image_size", "in_memory", "memory_gb", "augment", "transform", "mean", "std")
 OF_TEXTS = ("text", "text_pair", "tokenizer", "teacher_tokenizer", "max_length", "teacher_max_length")
-_TEXT_MODELS = {"hf_model": "hf", "bert_model": "a BERT (bert_tiny, …)", "from_teacher": "from_teacher"}
+_TEXT_MODELS = {"hf_model": "hf", "bert_model": "a BERT (bert_tiny, …)", "from_teacher": "from_teacher",
+                "llama_model": "a Llama (llama_tiny)"}  # fmt: skip
 _OURS = "distill.models."
 _NAME = "<folder or name on the Hugging Face Hub>"
-_TAKE_TEXTS = "hf, from_teacher, bert_tiny, bert_mini and bert_small do"
+_TAKE_TEXTS = "hf, from_teacher, bert_tiny, bert_mini, bert_small and llama_tiny do"
 
 
 def check(cfg: TrainConfig) -> None:

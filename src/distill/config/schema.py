@@ -153,6 +153,8 @@ class CacheConfig:
     dir: str = "outputs/teacher_cache"  # a folder of its own
     max_gb: float = 5.0  # of all caches together
     top_k: int | None = None  # keep so many logits; null: all
+    sampled: int | None = None  # of a language model: draw so many tokens from each distribution; null: none
+    only: bool = False  # of a language model: fill the cache and stop
     cycle: int | None = None  # the student's views repeat after so many epochs; null: never
 
 

@@ -171,7 +171,7 @@ def _numbers(values: dict[str, Any]) -> None:
         check_range(key, values.get(key), 0, 0.999)
     for key in ("data.batch_size", "data.eval_batch_size", "teacher.recipe.batch_size",
                 "data.subset", "trainer.log_every_n_steps", "trainer.accumulate_grad_batches",
-                "trainer.check_val_every_n_epoch", "cache.top_k", "cache.cycle"):  # fmt: skip
+                "trainer.check_val_every_n_epoch", "cache.top_k", "cache.sampled", "cache.cycle"):  # fmt: skip
         check_range(key, values.get(key), 1)
     for key, (least, most) in MOST_OF.items():
         check_range(key, values.get(key), least)

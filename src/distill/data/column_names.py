@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-Role = Literal["image", "mask", "label", "text_label", "text", "text_pair", "words", "tags"]
+Role = Literal["image", "mask", "label", "text_label", "text", "text_pair", "words", "tags", "messages"]
 _USUAL_NAMES = {
     "image": ("image", "img", "images", "imgs"),
     "mask": ("mask", "label", "annotation", "segmentation", "masks", "labels", "segmentation_mask", "label_image"),
@@ -18,6 +18,7 @@ _USUAL_NAMES = {
     ),
     "text_pair": ("text_pair",),
     "words": ("tokens", "words", "token", "word"),
+    "messages": ("messages",),
     "tags": ("ner_tags", "tags", "ner", "pos_tags", "labels", "label"),
 }
 TEXT_PAIRS = (  # in small letters

@@ -16,10 +16,12 @@ log = logging.getLogger(__name__)
 
 IGNORED_PIXEL = 255  # in a mask: a pixel that has no class
 IGNORED = -100  # the target of a token that has none: padding, special tokens, all but the first part of a word
-Targets = Literal["classes", "multilabel", "numbers", "none", "tokens", "masks"]
+Targets = Literal["classes", "multilabel", "numbers", "none", "tokens", "masks", "next_token"]
+UNLABELLED = ("none", "next_token")  # the data hold no labels, or are their own
 OUTPUTS = {  # of a model
     **{"classes": "classes", "multilabel": "labels", "numbers": "numbers", "none": "outputs", "tokens": "classes"},
     "masks": "classes",
+    "next_token": "outputs",
 }
 _ONE = {"multilabel": "label", "numbers": "number"}
 _NEEDS = {"classes": "one class per sample", "multilabel": "a 0 or 1 for every label of a sample", "numbers": "numbers"}
@@ -35,8 +37,9 @@ def check_targets(splits: Splits, targets: Targets, for_training: bool = True) -
     """The splits with labels as the task takes them, and the names of a model's outputs.
 
     "classes" are int64 (N,), "multilabel" float32 (N, C) of 0 and 1, "numbers" float32 (N, K), finite; "none" are
-    zeros, int64 (N,), and name nothing; "tokens" are one class per word, the dataset's ``tags``; "masks" one class per
-    pixel, the dataset's ``masks``. Whole numbers of one dimension are classes, floats are numbers.
+    zeros, int64 (N,), and name nothing, as "next_token" are, where a text is its own target; "tokens" are one class
+    per word, the dataset's ``tags``; "masks" one class per pixel, the dataset's ``masks``. Whole numbers of one
+    dimension are classes, floats are numbers.
 
     Args:
         splits: as the source gives them.
@@ -62,7 +65,7 @@ def check_targets(splits: Splits, targets: Targets, for_training: bool = True) -
     splits = replace(splits, **changed)
     if targets == "classes":
         return splits, check_labels(splits, for_training)
-    if targets == "none":
+    if targets in UNLABELLED:
         return splits, []
     width = labels["train"].shape[1]
     for name in names:
@@ -109,7 +112,7 @@ def _with_labels(dataset: LabelledDataset, labels: Tensor) -> LabelledDataset:
 def _of_kind(dataset: LabelledDataset, split: str, targets: Targets) -> Tensor:
     """The labels of one split as the task takes them."""
     labels = dataset.labels
-    if targets == "none":
+    if targets in UNLABELLED:
         return torch.zeros(len(dataset), dtype=torch.int64)
     kind = _kind(labels)
     if kind == "numbers" and targets == "classes" and labels.ndim == 1:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distill.config.schedules import Schedule
 from distill.data import Batch
+from distill.distillation.language_terms import hard_part, is_of_rows, over_rows, term_part
 from distill.distillation.model_info import ModelInfo
 from distill.distillation.term_builder import build_term
 from distill.distillation.terms import FROM_LAYERS, Term, argument_setter, end_values
@@ -239,6 +240,8 @@ class Criterion(nn.Module):
         if self.pretraining_term:
             losses = [loss.pretraining_loss if isinstance(loss, Pretrainable) else loss for loss in losses]
         try:
+            if student.head is not None and is_of_rows(term):
+                return over_rows([term_part(term, losses[0], 1.0)], student, teacher, self.task, batch)[0]
             inputs = self._inputs(term, student, teacher, batch)
             rows = inputs.get("student_logits")
             if isinstance(rows, Tensor) and not len(rows):  # a batch in which no pixel, or no word, has a class
@@ -251,10 +254,34 @@ class Criterion(nn.Module):
         except ValueError as error:
             raise UserError(f"term '{term.name}': {error}") from error
 
+    def hard(self, student: Outputs, batch: Batch) -> Tensor | None:
+        """L_hard of one batch; None: there are no labels."""
+        if student.head is not None:
+            return over_rows([hard_part(1.0, self.label_smoothing)], student, None, self.task, batch)[0]
+        supervised = cross_entropy if self.task is None else self.task.supervised_loss
+        return supervised(student.at_target, batch.target, self.label_smoothing)
+
+    def _of_tokens(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Losses:
+        """The losses of a language model, those of logits together: each row's logits are computed once."""
+        parts = [hard_part(1.0 if self.alpha is None else self.alpha, self.label_smoothing)]
+        for term in filter(is_of_rows, self.active):
+            parts.append(term_part(term, cast(nn.ModuleList, self.losses[term.name])[0], self._weight(term)))
+        total, values = over_rows(parts, student, teacher, self.task, batch)
+        for term in (each for each in self.active if not is_of_rows(each)):
+            values[term.name] = self.term(term, student, teacher, batch)
+            total = total + self._weight(term) * values[term.name]
+        return Losses(total, values)
+
+    def _weight(self, term: Term) -> float:
+        """What the term is multiplied by in the total."""
+        share = 1 - self.alpha if term.is_soft_target and self.alpha is not None else 1.0
+        return self.weights[term.name] * share
+
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Losses:
         """The losses of one batch."""
-        supervised = cross_entropy if self.task is None else self.task.supervised_loss
-        hard = supervised(student.at_target, batch.target, self.label_smoothing)
+        if student.head is not None and not self.pretraining_term:
+            return self._of_tokens(student, teacher, batch)
+        hard = self.hard(student, batch)
         parts: dict[str, Tensor] = {} if hard is None else {"hard": hard}
         if self.training and self.auxiliary in student.features and self.task is not None and hard is not None:
             second = self.task.supervised_loss(student.features[self.auxiliary], batch.target, self.label_smoothing)
@@ -269,6 +296,5 @@ class Criterion(nn.Module):
         total: Any = student.logits.new_zeros(()) if hard is None else hard if self.alpha is None else self.alpha * hard
         for term in self.active:
             parts[term.name] = value = self.term(term, student, teacher, batch)
-            share = 1 - self.alpha if term.is_soft_target and self.alpha is not None else 1.0
-            total = total + self.weights[term.name] * share * value
+            total = total + self._weight(term) * value
         return Losses(total, parts)

@@ -31,7 +31,7 @@ def dry_run(criterion: Criterion, student: NamedModel, teacher: NamedModel | Non
     teacher_outputs = outputs(teacher, "teacher") if teacher is not None else None
     if criterion.task is not None:
         try:
-            criterion.task.supervised_loss(student_outputs.logits, batch.target, criterion.label_smoothing)
+            criterion.hard(student_outputs, batch)
         except UserError:
             raise
         except Exception as error:

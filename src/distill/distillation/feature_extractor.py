@@ -129,7 +129,7 @@ class FeatureExtractor:
         try:
             logits = self.model(inputs)
             embedding = features.pop(EMBEDDING, None)
-            return Outputs(logits, features, embedding)
+            return Outputs(logits, features, embedding, head=getattr(self.model, "output_layer", None))
         finally:
             self._features = None
 

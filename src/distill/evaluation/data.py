@@ -193,7 +193,7 @@ def _texts(run: Run, source: Splits) -> TextDataModule:
     """Texts with the tokenizers and the lengths of a run."""
     preprocess, settings = run.preprocess, run.settings.data
     assert isinstance(preprocess, TextPreprocess)
-    data = TextDataModule.from_options(
+    data: TextDataModule = data_module("text", run.task.targets).from_options(
         lambda: source,
         tokenizer=preprocess.tokenizer,
         teacher_tokenizer=settings.teacher_tokenizer,

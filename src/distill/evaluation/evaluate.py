@@ -15,7 +15,7 @@ from distill.distillation.teacher import Teacher
 from distill.evaluation import embeddings, outputs
 from distill.evaluation.compare_predictions import compare_predictions, most
 from distill.evaluation.inference import Pass, Predictions, predict
-from distill.evaluation.results import EvaluatedModel, EvaluationResults, Reproduction
+from distill.evaluation.results import EvaluatedModel, EvaluationResults, MetricComparison, Reproduction
 from distill.evaluation.runs import Run
 from distill.evaluation.scores import confident, losses, scores
 from distill.tasks.base import Task
@@ -90,10 +90,14 @@ def _trainer(run: Run, limited: bool) -> L.Trainer:
 def reproduced(run: Run, split: str, logged: dict[str, float]) -> Reproduction:
     """Compares top-1, top-5, agreement and cross-entropy with those of the run's own test.
 
-    They must be equal to the last bit; the cross-entropy of a run with several processes up to rounding.
+    They must be equal to the last bit; the cross-entropy of a run with several processes up to rounding. What a sparse
+    cache told of a language model's teacher is left out.
     """
     then = run.tested.test if split == "test" else run.tested.val
-    names = [*(metric.name for metric in run.summary.task.metrics), "hard"]
+    cache = run.settings.cache
+    sparse = cache.sampled is not None or (cache.top_k is not None and run.task.counts_tokens)
+    compared = [each.name for each in run.summary.task.metrics if not (sparse and each.needs_teacher)]
+    names = [*compared, "hard"]
     metrics = [name for name in names if name in then and name in logged]
     values: dict[str, dict[str, float]] = {name: {"then": then[name], "now": logged[name]} for name in metrics}
     trainer = run.settings.trainer
@@ -255,6 +259,10 @@ def evaluate(subject: Subject) -> Evaluation:
         for role, each in predictions.items()
         if role != STUDENT
     }
+    for role, found in comparisons.items():  # the pass itself compared the student with its teacher
+        if isinstance(found, MetricComparison) and role == run.flows.final_teacher(run.roles):
+            logged = {each.name: first.logged.get(each.name) for each in task.info.metrics if each.needs_teacher}
+            found.metrics.update({name: value for name, value in logged.items() if value is not None})
     comparable = subject.is_own and subject.batch_size is None and subject.split != "train" and subject.teacher
     results = EvaluationResults(
         run=run.repo or str(run.folder),

@@ -23,7 +23,7 @@ class Predictions:
     """One model on one split.
 
     Attributes:
-        logits: (N, C) in the model's own type, or what else the task keeps of them (``Task.kept``).
+        logits: (N, C) in the model's own type, or what else the task keeps of them (``Task.recorded``).
         embedding: of the samples at ``mapped``, float32 (M, D); None where the model has none.
         broken: samples whose logits are not all finite.
     """
@@ -73,7 +73,7 @@ class Recorder(EvaluationModule):
         rows = {"target": batch.target, "index": batch.index, "mapped": mapped}
         for who, outputs in (("student", output.student), ("teacher", output.teacher)):
             if outputs is not None:
-                rows[f"{who} logits"] = self.task.kept(outputs.at_target, batch.target)
+                rows[f"{who} logits"] = self.task.recorded(outputs, batch.target)
                 rows[f"{who} broken"] = ~outputs.logits.float().isfinite().flatten(1).all(1)
             if outputs is not None and outputs.embedding is not None:
                 rows[f"{who} embedding"] = outputs.embedding[(mapped - begin).to(outputs.embedding.device)].float()

@@ -18,7 +18,7 @@ def compare(task: Task, student: Tensor, other: Tensor, target: Tensor) -> Metri
     """How far a student's outputs (N, C) are another model's: the metrics that a task has for that."""
     measured = task.measure(student, target, teacher=other)
     names = [metric.name for metric in task.info.metrics if metric.needs_teacher]
-    return MetricComparison({name: measured[name] for name in names})
+    return MetricComparison({name: measured[name] for name in names if name in measured})
 
 
 def described(values: Mapping[str, Any]) -> str:

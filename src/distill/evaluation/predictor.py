@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from distill.data import Preprocess
 from distill.data.text.preprocess import TextPreprocess
 from distill.data.vision.masked import unboxed
+from distill.models.text.generation import continuations
 from distill.tasks.base import Task
 from distill.utils.errors import UserError
 from distill.utils.inputs import to_device
@@ -47,7 +48,8 @@ class Predictor(nn.Module):
 
         Returns:
             Of a classifier (class, probability); of task=tokens a list of (word, tag), the tag None of a word behind
-            the place where a text is cut; of another task a dictionary, see :meth:`Task.decode`.
+            the place where a text is cut; of another task a dictionary, see
+            :meth:`Task.decode`; of a language model what it writes after each text.
 
         Raises:
             UserError: a sample that is none, of texts.
@@ -55,6 +57,8 @@ class Predictor(nn.Module):
         if not isinstance(self.preprocess, TextPreprocess):
             return self._decoded(self.outputs(self.preprocess.batch(samples)))
         texts = self.preprocess.checked(samples)
+        if self.preprocess.causal:
+            return self.continued(texts)
         outputs = self.text_outputs(texts)
         for number, output in enumerate(outputs, 1):
             if output is None:
@@ -76,6 +80,13 @@ class Predictor(nn.Module):
         logits = F.interpolate(output[None], size=size, mode="bilinear", align_corners=False)
         classes = logits.argmax(1)[0].to(torch.uint8)
         return unboxed(classes, height, width) if self.preprocess.pad else classes
+
+    def continued(self, prompts: Sequence[str], max_new_tokens: int = 64, temperature: float = 0.0) -> list[str]:
+        """What a language model writes after each prompt; see :func:`~distill.models.text.generation.continuations`."""
+        whole: Any = getattr(self.model, "model", self.model)
+        return (
+            continuations(whole, self.preprocess.loaded.whole, prompts, max_new_tokens, temperature) if prompts else []
+        )
 
     def _decoded(self, outputs: Tensor) -> list[Any]:
         decoded = self.task.decode(outputs, self.classes)

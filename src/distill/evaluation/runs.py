@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from distill.config import own_code, schema, validation
 from distill.config.trust import Trust, modules
 from distill.data import DataModule, ImageDataModule, Preprocess
+from distill.data.targets import UNLABELLED
 from distill.data.text.kept import TEACHER_TOKENIZER, TOKENIZER
 from distill.data.text.preprocess import TextPreprocess
 from distill.distillation.model_info import NamedModel
@@ -108,7 +109,7 @@ class Run(RunFolder):
         sizes = {"classes": len(self.classes)}
         sizes |= {key: getattr(found, key) for key in LARGEST if hasattr(found, key)}
         for key, size in sizes.items():
-            least = 0 if key == "classes" and self.summary.data.targets == "none" else 1
+            least = 0 if key == "classes" and self.summary.data.targets in UNLABELLED else 1
             if not isinstance(size, int) or not least <= size <= LARGEST[key]:
                 raise unreadable(file, f"{key} of its data is {size!r}, not in [{least}, {LARGEST[key]}]")
         if isinstance(found, TextPreprocess):

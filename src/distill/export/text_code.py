@@ -7,6 +7,15 @@ from distill.export.standalone import shown
 from distill.models.text.encoder import TextModel
 
 FOLDER = "."  # of the export, as the lines name it
+_GENERATES = f"""import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{FOLDER}")
+model = AutoModelForCausalLM.from_pretrained("{FOLDER}")
+inputs = tokenizer("your text", return_tensors="pt")
+with torch.inference_mode():
+    output = model.generate(**inputs, max_new_tokens=32)
+print(tokenizer.decode(output[0], skip_special_tokens=True))"""
 
 
 def code(run: Run) -> str | None:
@@ -14,6 +23,8 @@ def code(run: Run) -> str | None:
     model = run.student.model
     if not isinstance(model, TextModel):
         return None
+    if model.output == "causal":
+        return _GENERATES
     auto = {"text": "AutoModelForSequenceClassification", "tokens": "AutoModelForTokenClassification"}
     name = auto.get(model.output, "AutoModel")
     lines = [

@@ -37,7 +37,10 @@ def save_tokenizer(data: TextDataModule, folder: Path, names: tuple[str, ...]) -
     with quiet():
         tokenizer.save_pretrained(folder)
     again = read_tokenizer(str(folder), "the exported tokenizer")
-    split = data.loaded.splits["test"]
+    split: Any = data.loaded.splits["test"]
+    if preprocess.causal:
+        _check_documents(data, split, again)
+        return
     rows = split.rows[:CHECKED]
     texts = next(split.dataset.blocks(rows))
     pairs = [list(part) for part in zip(*texts, strict=True)] if preprocess.pairs else [list(texts)]
@@ -45,7 +48,17 @@ def save_tokenizer(data: TextDataModule, folder: Path, names: tuple[str, ...]) -
     ids = data.dataset("test", train=False)[0, torch.arange(len(rows))].inputs["input_ids"]
     ids, more = ids.split([found["input_ids"].shape[1], ids.shape[1] - found["input_ids"].shape[1]], dim=1)
     if not torch.equal(found["input_ids"], ids) or bool((more != again.pad_token_id).any()):
-        raise UserError(
-            f"the tokenizer {preprocess.tokenizer} gives other tokens in transformers than in the run: it cannot be "
-            "exported"
-        )
+        raise _other_tokens(preprocess.tokenizer)
+
+
+def _check_documents(data: TextDataModule, split: Any, again: Any) -> None:
+    """A UserError unless a tokenizer gives the ids of the run for the first documents of a split."""
+    texts = list(next(split.dataset.blocks(split.documents[:CHECKED])))
+    own = data.loaded.student.tokenizer
+    ids = own.encode([texts]).ids.tolist()
+    if [i for each in again(texts)["input_ids"] for i in each] != ids:
+        raise _other_tokens(own.name)
+
+
+def _other_tokens(name: str) -> UserError:
+    return UserError(f"the tokenizer {name} gives other tokens in transformers than in the run: it cannot be exported")

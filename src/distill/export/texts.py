@@ -18,6 +18,7 @@ from distill.export.parity import Runner
 from distill.export.quantization import quantise_dynamically
 from distill.export.student import Student, Use, plain, target_facts, write_graph
 from distill.export.text_tokenizer import save_tokenizer
+from distill.models.outputs import Outputs
 from distill.models.text.encoder import TextModel
 from distill.utils.errors import UserError
 
@@ -58,7 +59,13 @@ class TextStudent(Student):
 
     def runner(self, model: Runner, is_teacher: bool = False) -> Runner:
         """A model of the run as a function of batches."""
+        if self.run.task.output == "causal":
+            return lambda batch: self._of_targets(model(batch.inputs), batch, getattr(model, "output_layer", None))
         return lambda batch: model(batch.for_teacher if is_teacher else batch.inputs)
+
+    def _of_targets(self, output: Tensor, batch: Batch, head: Any = None) -> Tensor:
+        """Of a language model's output the log-probabilities of the targets, float32 (N, L, 1)."""
+        return self.run.task.recorded(Outputs(output, {}, None, head=head), batch.target)[..., :1]
 
     def outputs(self, runner: Runner) -> Tensor:
         """As of every student; 0 where a text has no token."""
@@ -88,6 +95,8 @@ class TextStudent(Student):
             with formats.quiet():
                 model.save_pretrained(path.parent)
             return self._open_folder(path.parent, model)
+        if self.run.task.output == "causal":
+            raise UserError(f"format={name}: a language model is written as format=safetensors, for transformers")
         graph = write_graph(name, plain(model), self._example(), path, self.facts, threads)
         return lambda batch: graph(self._graph_inputs(batch))
 
@@ -108,7 +117,8 @@ class TextStudent(Student):
             "onnx_code": text_code.onnx_code(self.run),
             "preprocess": self.facts["preprocess"],
         }
-        pipelines = {"tokens": "token-classification", "embedding": "feature-extraction"}
+        pipelines = {"tokens": "token-classification", "embedding": "feature-extraction",
+                     "causal": "text-generation"}  # fmt: skip
         output = self.run.task.output
         library = "sentence-transformers" if output == "embedding" else "transformers"
         return Use(
@@ -131,6 +141,11 @@ class TextStudent(Student):
         with formats.quiet():
             exec(self.code.replace(f'"{text_code.FOLDER}"', repr(str(folder))), names)
         loaded = names["model"].eval()
+        if student.output == "causal":
+            known = ("input_ids", "position_ids")  # without a mask: documents are told apart by their positions
+            return lambda batch: self._of_targets(
+                loaded(use_cache=False, **{n: batch.inputs[n] for n in known}).logits, batch
+            )
 
         def run(batch: Batch) -> Tensor:
             output = loaded(**self._graph_inputs(batch))
@@ -159,6 +174,7 @@ def open_texts(run: Run, options: Options) -> TextStudent:
     model = run.student.model
     given = test[0, order[:1]].inputs
     names = tuple(name for name in given if not isinstance(model, TextModel) or name in model.accepted)
+    names = tuple(name for name in names if name != "position_ids")  # of packed documents
     return TextStudent(
         run=run,
         targets=joined([test[0, at].target for at in torch.split(order, BATCH)]),

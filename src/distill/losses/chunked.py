@@ -39,10 +39,11 @@ class _ChunkedLoss(torch.autograd.Function):
         others: Callable[[slice], list[Tensor]],
         rows: int,
         num_rows: float,
+        is_enabled: bool,
     ) -> Tensor:
-        learns = any(ctx.needs_input_grad[:3])
+        learns = is_enabled and any(ctx.needs_input_grad[:3])
         value = torch.zeros((), device=hidden.device)
-        of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
+        of_hidden, of_weight, of_bias = (learns and needed for needed in ctx.needs_input_grad[:3])
         grad_hidden = torch.empty_like(hidden) if of_hidden else None
         grad_weight = _zeros(weight) if of_weight else None
         grad_bias = _zeros(bias) if of_bias and bias is not None else None
@@ -73,7 +74,7 @@ class _ChunkedLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias = (None if grad is None else grad * grads[0].to(grad.dtype) for grad in ctx.grads)
-        return hidden, weight, bias, None, None, None, None
+        return hidden, weight, bias, None, None, None, None, None
 
 
 def chunked_loss(
@@ -81,7 +82,7 @@ def chunked_loss(
     student_hidden: Tensor,
     student_head: nn.Linear,
     teacher_hidden: Tensor | None = None,
-    teacher_head: nn.Linear | None = None,
+    teacher_head: Callable[[Tensor], Any] | None = None,
     target: Tensor | None = None,
     *,
     rows: int = ROWS,
@@ -103,7 +104,8 @@ def chunked_loss(
         student_hidden: h, the student's last hidden states, shape (M, D); rows that do not count left out.
         student_head: the student's output layer.
         teacher_hidden: the teacher's, shape (M, D'); without a gradient.
-        teacher_head: the teacher's output layer, as many classes as the student's.
+        teacher_head: the teacher's output layer, as many classes as the student's; or what else makes of its rows what
+            ``loss`` is given as ``teacher_logits``.
         target: labels, shape (M,).
         rows: logits of how many rows are held.
         num_rows: what the sum over rows is divided by, instead of M: the number of rows of all micro-batches or
@@ -132,12 +134,13 @@ def chunked_loss(
     if (teacher_hidden is None) != (teacher_head is None):
         raise ValueError("teacher_hidden and teacher_head belong together, got one of them")
     if teacher_hidden is not None and teacher_head is not None:
-        _check(teacher_hidden, teacher_head, "teacher")
+        if isinstance(teacher_head, nn.Linear):
+            _check(teacher_hidden, teacher_head, "teacher")
         if len(teacher_hidden) != len(student_hidden):
             raise ValueError(
                 f"student and teacher must hold the same rows, got {len(student_hidden)} and {len(teacher_hidden)}"
             )
-        if teacher_head.out_features != student_head.out_features:
+        if isinstance(teacher_head, nn.Linear) and teacher_head.out_features != student_head.out_features:
             raise ValueError(
                 "student and teacher must have as many classes, "
                 f"got {student_head.out_features} and {teacher_head.out_features}"
@@ -151,7 +154,7 @@ def chunked_loss(
         return given if target is None else [*given, target[chunk]]
 
     value: Tensor = _ChunkedLoss.apply(
-        student_hidden, student_head.weight, student_head.bias, loss, others, rows, count
+        student_hidden, student_head.weight, student_head.bias, loss, others, rows, count, torch.is_grad_enabled()
     )
     return value
 

@@ -1,5 +1,5 @@
 """The models: the field's CIFAR zoo, torchvision's ResNets for any image size, anything of torchvision and timm,
-segmenters, and text encoders of transformers.
+segmenters, and text models of transformers.
 """
 
 from distill.models.hub.segmentation import (
@@ -7,7 +7,11 @@ from distill.models.hub.segmentation import (
     torchvision_segmenter as torchvision_segmenter,
 )
 from distill.models.hub.vision import timm_model as timm_model, torchvision_model as torchvision_model
-from distill.models.text.factories import bert_model as bert_model, hf_model as hf_model
+from distill.models.text.factories import (
+    bert_model as bert_model,
+    hf_model as hf_model,
+    llama_model as llama_model,
+)
 from distill.models.text.from_teacher import from_teacher as from_teacher
 from distill.models.vision.imagenet import resnet18 as resnet18, resnet34 as resnet34, resnet50 as resnet50
 from distill.models.vision.mobilenetv2 import MobileNetV2 as MobileNetV2, mobilenetv2 as mobilenetv2

@@ -1,7 +1,7 @@
 """What a model returns for one batch."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -10,16 +10,20 @@ class Outputs(NamedTuple):
     """What a model returned for a batch.
 
     Attributes:
-        logits: (N, C); of tokens (N, L, C), of maps (N, C, H, W) at the model's own stride.
+        logits: (N, C); of tokens (N, L, C), of maps (N, C, H, W) at the model's own stride; of a language model its
+            last hidden states (N, L, D), as logits of all tokens over a vocabulary are more than there is room for.
         features: hidden features by module path.
         embedding: (N, D), what the classifier reads; None where no term reads it.
         sized: the logits at the size of the targets (``Task.sized``); None: they are that already.
+        head: of a language model the ``nn.Linear`` that makes logits of hidden states, or of a cached teacher what
+            reads its rows; of others None.
     """
 
     logits: Tensor
     features: dict[str, Tensor]
     embedding: Tensor | None
     sized: Tensor | None = None
+    head: Any = None
 
     @property
     def at_target(self) -> Tensor:
@@ -33,4 +37,5 @@ class Outputs(NamedTuple):
     def map(self, function: Callable[[Tensor], Tensor]) -> "Outputs":
         """Apply a function to every tensor."""
         features = {key: function(value) for key, value in self.features.items()}
-        return Outputs(function(self.logits), features, None if self.embedding is None else function(self.embedding))
+        embedding = None if self.embedding is None else function(self.embedding)
+        return Outputs(function(self.logits), features, embedding, head=self.head)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,49 +13,8 @@ from distill.data.targets import Targets as Targets
 from distill.losses.protocols import ComparesRows
 from distill.models.outputs import Outputs
 from distill.tasks.info import Metric, TaskInfo
+from distill.tasks.protocols import Reader as Reader, TaskData as TaskData
 from distill.utils.errors import UserError, nearest
-
-
-class TaskData(Protocol):
-    """What a model must fit: a DataModule, or what a finished run remembers of one."""
-
-    @property
-    def num_classes(self) -> int:
-        """Outputs of a model: classes, labels, or numbers per sample."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Their names."""
-
-    @property
-    def kind(self) -> str:
-        """What the samples are: "images" or "text"."""
-
-    def model_arguments(self, output: str) -> dict[str, Any]:
-        """What a model's constructor is told of the data; ``output`` as :attr:`Task.output`."""
-
-    def example(self, n: int) -> Any:
-        """A batch of ``n`` inputs."""
-
-
-class Reader(Protocol):
-    """A term of the loss, as a task judges it."""
-
-    @property
-    def name(self) -> str:
-        """Under which it is logged."""
-
-    @property
-    def loss(self) -> Any:
-        """What computes it."""
-
-    @property
-    def standardize(self) -> bool:
-        """Whether its logits are z-scored."""
-
-    @property
-    def all_reads(self) -> frozenset[str]:
-        """The names of what it reads: ``student_logits``, ``target``, …"""
 
 
 def example_shape(dims: int, num_classes: int) -> tuple[int, ...]:
@@ -82,7 +41,9 @@ class Task(ABC):
         dims: of a model's output: 2 for (N, C), 3 for (N, L, C), 4 for (N, C, H, W).
         auxiliary_weight: of the supervised loss of a second head that a model has in training (torchvision's
             ``aux_classifier``), beside that of its output.
-        output: what a model of texts gives: "text" (one output per text), "tokens", or "embedding".
+        output: what a model of texts gives: "text" (one output per text), "tokens", "embedding", or "causal" (the last
+            hidden states of a language model).
+        counts_tokens: a loss is a mean over :meth:`weight`, of a step of several batches or processes over all of it.
     """
 
     name: ClassVar[str]
@@ -95,7 +56,8 @@ class Task(ABC):
     has_classifier: ClassVar[bool] = True
     dims: ClassVar[int] = 2
     auxiliary_weight: float = 0.0
-    output: ClassVar[Literal["text", "tokens", "embedding"]] = "text"
+    output: ClassVar[Literal["text", "tokens", "embedding", "causal"]] = "text"
+    counts_tokens: ClassVar[bool] = False
 
     def __init__(self, num_classes: int, score: str | None = None) -> None:
         self.num_classes = num_classes
@@ -172,6 +134,10 @@ class Task(ABC):
         """What is said, once, of a model whose output has this shape for these inputs; None: nothing."""
         del output, inputs
         return None
+
+    def recorded(self, outputs: Outputs, target: Tensor) -> Tensor:
+        """What an evaluation keeps of a model's outputs for one batch, (N, …), see :meth:`kept`."""
+        return self.kept(outputs.at_target, target)
 
     def combined(
         self, outputs: Sequence[Tensor], target: Tensor, mean: Callable[[Sequence[Tensor], Tensor], Tensor]

@@ -40,7 +40,7 @@ class TokenClassification(Task):
     default_score = "f1"
     targets: ClassVar[Targets] = "tokens"
     dims = 3
-    output: ClassVar[Literal["text", "tokens", "embedding"]] = "tokens"
+    output: ClassVar[Literal["text", "tokens", "embedding", "causal"]] = "tokens"
 
     def __init__(self, num_classes: int, class_names: Sequence[str], score: str | None = None) -> None:
         self.tags = tuple(map(str, class_names))

@@ -101,7 +101,7 @@ def build_model(
         raise UserError(f"data.max_length: {who} {name} takes at most {longest} tokens, and texts are cut at {length}")
     example = data.example(4)
     head = "head" if not task.has_classifier and isinstance(getattr(model, "head", None), torch.nn.Identity) else None
-    is_whole = task.has_classifier or head is not None
+    is_whole = task.has_classifier or head is not None or getattr(model, "output_layer", None) is not None
     outputs = data.num_classes if task.has_classifier else None
     model_info = inspect_model(
         model, example, f"{who} {name}", outputs, training if is_whole else 0, head=head, dims=task.dims
@@ -146,8 +146,8 @@ def _name(node: Node, model: torch.nn.Module) -> str:
     if not takes_texts(node):
         return name
     name = name.rstrip("/").rpartition("/")[2]
-    if function == "bert_model":
-        return f"bert-{node.get('layers')}x{node.get('width')}"
+    if function in ("bert_model", "llama_model"):
+        return f"{function.removesuffix('_model')}-{node.get('layers')}x{node.get('width')}"
     layers = getattr(model, "stages", ())
     return f"{name}-{len(layers) - 1}-layers" if function == "from_teacher" else name
 

@@ -85,6 +85,9 @@ def table(summary: RunSummary) -> Table:
         row(f"latency {field[8:11]}", partial(_milliseconds, field))
     faster = ratio("throughput", "faster")
     row(f"throughput, batch {speed.batch}", lambda model: short(model.speed.throughput, "/s"), faster)
+    if summary.data.targets == "next_token":
+        length = summary.data.max_length or 0
+        row("tokens/s", lambda model: short(length * model.speed.throughput, "/s"), faster)
     title = f"{summary.data.name}, seed {summary.seed}, {summary.hardware.device}, {summary.precision}"
     busy = "the machine was busy while latency and throughput were measured" if speed.busy else ""
     return console.table(columns, rows, title=title, caption=busy)

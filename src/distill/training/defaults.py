@@ -27,7 +27,8 @@ LARGE_MODELS_RATE = 0.02  # likewise, of models made for 224 pixels: they are la
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 PIXELS_PER_CORE = 6e7  # that a training on a CPU shows in all
 TEXT_VIEWS, FEWEST_TEXT_EPOCHS, MOST_TEXT_EPOCHS = 20_000, 3, 20  # likewise, of texts
-LARGEST_TEXT_BATCH, LARGEST_TAGGING_BATCH = 32, 16  # the second with a class per word
+LARGEST_TEXT_BATCH, LARGEST_TAGGING_BATCH, LARGEST_PACKED_BATCH = 32, 16, 8  # tags; rows of packed documents
+PACKED_EPOCHS = 3  # of a language model
 FINE_TUNING_RATE, FROM_SCRATCH_RATE = 5e-5, 5e-4  # of AdamW on texts, for pretrained models and for new ones
 BERT_WIDTH = 768  # whose rate that is; with a class per word a narrower model's is larger by as much as it is narrower
 _WIDTHS = ("hidden_size", "dim", "d_model")  # what configurations of transformers call the width
@@ -38,7 +39,7 @@ STRIDE_32 = (  # models made for 224 pixels
 
 
 def batch_size(num_train: int, kind: str = "images", targets: str = "classes") -> int:
-    """Samples per step: a power of two, a twentieth of the samples, from 8 to 64; of texts to 32, with tags to 16."""
+    """Samples per step: a power of two, a twentieth of the samples, from 8 to 64; of texts 32, tagged 16, packed 8."""
     most = _largest_batch(kind, targets)
     return int(min(most, max(SMALLEST_BATCH, 2 ** round(math.log2(max(1, num_train / 20))))))
 
@@ -46,11 +47,16 @@ def batch_size(num_train: int, kind: str = "images", targets: str = "classes") -
 def _largest_batch(kind: str, targets: str) -> int:
     if kind != "text":
         return LARGEST_BATCH
-    return LARGEST_TAGGING_BATCH if targets == "tokens" else LARGEST_TEXT_BATCH
+    return {"tokens": LARGEST_TAGGING_BATCH, "next_token": LARGEST_PACKED_BATCH}.get(targets, LARGEST_TEXT_BATCH)
 
 
-def epochs(num_train: int, kind: str = "images") -> int:
-    """Epochs of a training: 20, and more where there are fewer than 1,280 images, up to 200; 3 to 20 on texts."""
+def epochs(num_train: int, kind: str = "images", targets: str = "classes") -> int:
+    """Epochs of a training: 20, and more where there are fewer than 1,280 images, up to 200; 3 to 20 on texts.
+
+    A language model takes 3.
+    """
+    if targets == "next_token":
+        return PACKED_EPOCHS
     if kind == "text":
         return min(MOST_TEXT_EPOCHS, max(FEWEST_TEXT_EPOCHS, round(TEXT_VIEWS / num_train)))
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(VIEWS / num_train)))
@@ -81,8 +87,8 @@ def _rate(node: Node, kind: str, targets: str) -> float:
 
 
 def _fine_tuning_rate(node: Node, targets: str) -> float:
-    """Of a pretrained model; with a class per word by 1 / width (Yang et al. 2022, arXiv:2203.03466)."""
-    if targets != "tokens":
+    """Of a pretrained model; with a class per word or token by 1 / width (Yang et al. 2022, arXiv:2203.03466)."""
+    if targets not in ("tokens", "next_token"):
         return FINE_TUNING_RATE
     config = read_json(str(Path(str(node.get("name"))).expanduser()), "config.json")
     widths = (config.get(key) for key in _WIDTHS) if isinstance(config, dict) else ()
@@ -95,14 +101,16 @@ def chosen(cfg: TrainConfig, data: DataModule[Any], labelled: bool = True) -> di
     num_train, recipe, kind, targets = data.num_train, cfg.teacher["recipe"], cfg.data.kind, data.options.targets
     largest = _largest_batch(kind, targets)
     batch = batch_size(num_train, kind, targets) if cfg.data.batch_size is None else largest
+    length = epochs(num_train, kind, targets)
+    taught = labelled and not (targets == "next_token" and cfg.teacher.get("pretrained"))  # it is taken as it is
     scale = 1.0 if kind == "text" else batch / largest  # Adam's steps do not grow with a gradient
     lr, teacher_lr = (_rate(node, kind, targets) * scale for node in (cfg.model, cfg.teacher))
     values = {
         **{f"data.{key}": (getattr(cfg.data, key), value) for key, value in data.chosen.items()},
         "data.batch_size": (cfg.data.batch_size, batch),
-        "trainer.max_epochs": (cfg.trainer.max_epochs, epochs(num_train, kind)),
+        "trainer.max_epochs": (cfg.trainer.max_epochs, length),
         "optimizer.lr": (cfg.optimizer.get("lr", lr), lr),
-        "teacher.recipe.max_epochs": (recipe["max_epochs"], epochs(num_train, kind) if labelled else 0),
+        "teacher.recipe.max_epochs": (recipe["max_epochs"], length if taught else 0),
         "teacher.recipe.batch_size": (recipe["batch_size"], batch),
         "teacher.recipe.optimizer.lr": (recipe["optimizer"].get("lr", teacher_lr), teacher_lr),
     }

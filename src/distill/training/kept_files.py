@@ -27,7 +27,8 @@ def keep_for_opening(models: Mapping[Role, NamedModel], experiment: Experiment) 
     if isinstance(data, TextDataModule):
         for name, side in ((TOKENIZER, data.loaded.student), (TEACHER_TOKENIZER, data.loaded.teacher)):
             if side is not None:  # of the teacher: it reads as the student does
-                keep_tokenizer(side.tokenizer, experiment.folder / name, data.options.targets == "tokens")
+                words, causal = (data.options.targets == each for each in ("tokens", "next_token"))
+                keep_tokenizer(side.tokenizer, experiment.folder / name, words, causal)
     for role, net in models.items():
         save: Any = getattr(net.model, "save_config", None)
         if save is not None:

@@ -14,12 +14,13 @@ from distill.utils.errors import UserError
 _loaded: dict[str, DataModule[Any]] = {}  # cached for the next job of a sweep in this process
 
 
-def data_module(kind: str) -> Any:
-    """The class of DataModule for a kind of data: "images" or "text"."""
+def data_module(kind: str, targets: Targets = "classes") -> Any:
+    """The class of DataModule for a kind of data, "images" or "text", and what is to be predicted of them."""
     if kind == "text":
         from distill.data.text.datamodule import TextDataModule
+        from distill.data.text.language import LanguageDataModule
 
-        return TextDataModule
+        return LanguageDataModule if targets == "next_token" else TextDataModule
     return ImageDataModule
 
 
@@ -42,11 +43,10 @@ def load_data(
     Raises:
         UserError: data that do not exist or cannot be read, values that do not fit them.
     """
-    if targets == "tokens" and config.kind != "text":
-        raise UserError(
-            f"the task needs one class per word of a text, and data={config.name} has images: set data=text"
-        )
-    module = data_module(config.kind)
+    needed = {"tokens": "one class per word of a text", "next_token": "texts"}.get(targets)
+    if needed and config.kind != "text":
+        raise UserError(f"the task needs {needed}, and data={config.name} has images: set data=text")
+    module = data_module(config.kind, targets)
     node = {key: value for key, value in vars(config).items() if key in module.option_names()}
     for name in ("image", "text", "text_pair", "label"):
         column = getattr(config, name)

@@ -15,7 +15,10 @@ from distill.training.evaluation_module import EvaluationModule
 from distill.training.optimization import OptimizerFactory, optimizers, total_steps
 from distill.training.quantization import Int8
 from distill.training.schedulers import SchedulerFactory
+from distill.utils import distributed
 from distill.utils.errors import UserError
+
+_UNIT = 1024  # tokens by which losses are scaled until those of a step are counted
 
 
 class DistillationModule(EvaluationModule):
@@ -52,6 +55,7 @@ class DistillationModule(EvaluationModule):
         super().__init__(student, criterion, task, teacher, head, agreement)
         self.int8 = int8
         self.seed = seed
+        self._tokens = 0  # of the present step
         self._optimizer, self._scheduler = optimizer, scheduler
         self._callbacks = list(callbacks)
 
@@ -85,7 +89,31 @@ class DistillationModule(EvaluationModule):
             raise UserError("a model changes its input in place in some training steps; let it take x.clone()")
         if self.trainer.progress_bar_callback is not None:
             self.log("loss", loss.detach(), prog_bar=True, logger=False)
+        if self._counts_tokens:
+            tokens = self.task.weight(batch.target)
+            self._tokens += tokens
+            return loss * (tokens / _UNIT)
         return loss
+
+    @property
+    def _counts_tokens(self) -> bool:
+        """Whether gradients are means over the tokens of several batches, see ``Task.counts_tokens``."""
+        return self.task.counts_tokens and self.trainer.accumulate_grad_batches * self.trainer.world_size > 1
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Make the gradient that of the mean over all tokens of the step, whichever batch or process they were in.
+
+        Lightning has divided each batch's gradient by the number of batches, and averaged over the processes.
+        """
+        if not self._counts_tokens:
+            return
+        tokens = distributed.all_reduce_sum(torch.tensor(float(self._tokens), device=self.device))
+        self._tokens = 0
+        factor = _UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / tokens.clamp(min=1)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.is_last_batch:

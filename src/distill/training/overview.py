@@ -19,7 +19,7 @@ def plan_lines(experiment: Experiment) -> list[str]:
     sizes = ", ".join(f"{len(data.indices(split))} {split}" for split in ("train", "val", "test"))
     shape = data.described_shape
     targets = data.options.targets
-    outputs = "no labels" if targets == "none" else counted(data.num_classes, targets)
+    outputs = {"none": "no labels", "next_token": "the next token"}.get(targets) or counted(data.num_classes, targets)
     lines, seconds = [f"data {settings.data.name}: {sizes}; {outputs}, {shape}"], 0.0
     on_cpu = not uses_cuda(settings.trainer.accelerator)
     for stage in (*experiment.teachers, *experiment.stages):

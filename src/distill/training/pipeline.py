@@ -14,6 +14,7 @@ from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_store import obtain
 from distill.training.best_epoch import keep
 from distill.training.closing_table import ORIGINS
+from distill.training.fill_cache import fill
 from distill.training.fit import fit, last_checkpoint
 from distill.training.module import DistillationModule
 from distill.training.overview import check_sizes, plan_lines
@@ -137,6 +138,9 @@ def run(experiment: Experiment) -> RunSummary | None:
         for line in plan_lines(experiment):
             log.info(line)
     teachers = _obtain_teachers(experiment)
+    if experiment.settings.cache.only:
+        fill(_teacher_of(experiment.stages[-1], experiment.settings), experiment)
+        return conclude(teachers, [], experiment, started)
     trained = [_train(stage, _teacher_of(stage, experiment.settings), experiment) for stage in experiment.stages]
     log.info("testing, and measuring size and speed")
     return conclude(teachers, trained, experiment, started)  # no test before the last training

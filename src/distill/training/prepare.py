@@ -207,18 +207,14 @@ class Preparation:
         )
 
     def _cache(
-        self,
-        criterion: Criterion,
-        data: DataModule[Any],
-        teachers: tuple[NamedModel, ...],
-        precision: Any,
-        announce: bool,
+        self, criterion: Criterion, data: DataModule[Any], teachers: tuple[NamedModel, ...], precision: Any, told: bool
     ) -> CachePlan | None:
-        """How the teachers' outputs are cached; None: they are not."""
+        """How the teachers' outputs are cached, which is ``told``; None: they are not."""
         options, epochs, info = self.cfg.cache, self.cfg.trainer.max_epochs, teachers[0].model_info
-        cache, line = plan(options, criterion, info, data, epochs, precision, len(teachers))
-        if announce and options.enabled is not False:  # maps are large: what becomes of them is worth a line
-            log.log(logging.INFO if len(info.logits) == 4 else logging.DEBUG, line)
+        head = getattr(getattr(teachers[0].model, "output_layer", None), "out_features", None)  # a vocabulary's size
+        cache, line = plan(options, criterion, info, data, epochs, precision, len(teachers), head)
+        if told and options.enabled is not False:  # maps and tokens are many: what becomes of them is worth a line
+            log.log(logging.INFO if head or len(info.logits) == 4 else logging.DEBUG, line)
         return cache
 
 

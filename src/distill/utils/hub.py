@@ -33,12 +33,12 @@ def reason(error: BaseException) -> str:
 
 
 def locate(name: object, key: str, file: str | None = "config.json") -> str:
-    """The folder, or the name on the hub, of a model or tokenizer.
+    """The folder, the GGUF file, or the name on the hub, of a model or tokenizer.
 
     Args:
         name: what the user gave.
         key: how error messages call it ("model=hf: name").
-        file: that a folder must hold.
+        file: that a folder must hold, if it is not a GGUF file's; None: a tokenizer's.
 
     Raises:
         UserError: no name, a folder that does not exist, or one without that file.
@@ -47,15 +47,37 @@ def locate(name: object, key: str, file: str | None = "config.json") -> str:
         raise UserError(f"{key} must be a folder, or a name on the Hugging Face Hub, got {name!r}")
     path = Path(name).expanduser()
     if path.is_dir():
+        wanted = _TOKENIZER if file is None else (file,)
+        if not any((path / each).is_file() for each in wanted) and len(ggufs := sorted(path.glob("*.gguf"))) == 1:
+            return str(ggufs[0])
         if file is not None and not (path / file).is_file():
             inner = sorted(str(p.parent) for p in path.glob(f"*/{file}") if not p.parent.name.endswith("_Pooling"))
             raise UserError(f"{key}: folder {name} has no {file}{f'; there is one in {inner[0]}' if inner else ''}")
+        return str(path)
+    if path.suffix == ".gguf" and path.is_file():
         return str(path)
     if path.exists():
         raise UserError(f"{key}: {name} is a file: name its folder")
     if _PATH.match(name):
         raise UserError(f"{key}: there is no folder {name}{nearest_files(path)}")
     return name
+
+
+def gguf_file(name: str) -> tuple[str, str | None]:
+    """The folder and the name of a GGUF file, as ``from_pretrained`` of transformers takes it; else the name, None.
+
+    Raises:
+        UserError: the package gguf, which reads it, is missing.
+
+    Example:
+        >>> gguf_file("./smollm2")
+        ('./smollm2', None)
+    """
+    if not name.endswith(".gguf"):
+        return name, None
+    require_package("gguf", name, "gguf", "gguf", load=False)
+    path = Path(name)
+    return str(path.parent), path.name
 
 
 def locate_tokenizer(name: object, key: str) -> str:
@@ -67,7 +89,7 @@ def locate_tokenizer(name: object, key: str) -> str:
     located = locate(name, key, file=None)
     folder = Path(located)
     if not folder.is_dir():
-        return located
+        return str(folder.absolute()) if located.endswith(".gguf") else located
     if not any((folder / file).is_file() for file in _TOKENIZER):
         raise UserError(f"{key}: folder {printable(located)} holds no tokenizer, none of {', '.join(_TOKENIZER)}")
     return str(folder.absolute())  # a run is opened again from elsewhere
@@ -104,7 +126,7 @@ def fetch(name: str, load: Callable[[bool], T]) -> T:
     Raises:
         UserError: it is neither a folder nor in the cache, and the hub cannot be reached or does not have it.
     """
-    if Path(name).is_dir():
+    if Path(name).exists():
         with quiet():
             return load(True)
     try:
@@ -171,7 +193,7 @@ def read_json(name: str, file: str) -> Any:
     Raises:
         UserError: it is no JSON.
     """
-    path = Path(name, file) if Path(name).is_dir() else _cached(name, file)
+    path = Path(name, file) if Path(name).exists() else _cached(name, file)
     if path is None:
         return None
     if not path.is_file():
@@ -211,13 +233,15 @@ def read_tokenizer(name: object, key: str = "tokenizer", **options: Any) -> Any:
     """
     require_transformers(key)
     located = locate(name, key, file=None)
+    folder, file = gguf_file(located)
+    options |= {"gguf_file": file} if file else {}
     from transformers import AutoTokenizer
 
     try:
         tokenizer = fetch(
             located,
             lambda local: AutoTokenizer.from_pretrained(
-                located, local_files_only=local, trust_remote_code=False, **options
+                folder, local_files_only=local, trust_remote_code=False, **options
             ),
         )
     except UserError:

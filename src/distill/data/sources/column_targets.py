@@ -11,7 +11,7 @@ import torch
 
 from distill.data.sources.table import Labels, Table
 from distill.data.splits import Splits
-from distill.data.targets import Targets
+from distill.data.targets import UNLABELLED, Targets
 from distill.utils.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
@@ -24,14 +24,14 @@ def with_targets(tables: Mapping[str, Table], targets: Targets, are_names: bool)
 
     Args:
         tables: by split.
-        targets: "multilabel", "numbers" or "none".
+        targets: "multilabel", "numbers", or those without labels.
         are_names: of "multilabel": the one column holds names, and not 0 or 1.
 
     Raises:
         UserError: a value that is none of these, or a label that is no label of the training split.
     """
     names: Sequence[str] | None = None
-    if targets == "none":
+    if targets in UNLABELLED:
         for table in tables.values():
             table.samples.labels = torch.zeros(table.size, dtype=torch.int64)
     elif targets == "multilabel" and are_names:

@@ -18,7 +18,7 @@ from distill.data.column_names import Role, chosen_column, usual_columns
 from distill.data.sources.column_targets import with_targets
 from distill.data.sources.table import Labels as Labels, Table as Table
 from distill.data.splits import Splits, renumber
-from distill.data.targets import Targets
+from distill.data.targets import UNLABELLED, Targets
 from distill.utils.errors import UserError, nearest
 from distill.utils.files import open_file
 
@@ -121,7 +121,7 @@ def find_labels(
     Raises:
         UserError: a column that is not there, or twice, or several where a sample has one class.
     """
-    if targets == "none":
+    if targets in UNLABELLED:
         return []
     names = list(choice) if isinstance(choice, Sequence) and not isinstance(choice, str) else [choice]
     listed = f"data.label=[{','.join(map(str, names))}]"

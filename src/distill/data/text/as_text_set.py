@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from distill.data.column_names import TEXT_PAIRS, usual_columns
-from distill.data.targets import Targets
+from distill.data.targets import UNLABELLED, Targets
 from distill.data.text.dataset import BLOCK, Places, TextSet
 from distill.utils.errors import UserError
 
@@ -41,7 +41,7 @@ def as_text_set(data: Any, targets: Targets) -> TextSet:
         raise UserError("some of the texts are pairs, and some are not")
     pairs = None if second.null_count else second
     places = Places.of_rows("the data set", range(1, len(data) + 1), "row")
-    if targets == "none":
+    if targets in UNLABELLED:
         return TextSet(first, places, pairs)
     classes = None
     if all(isinstance(label, str) for label in labels):
@@ -72,6 +72,6 @@ def _item(item: Any, row: int, targets: Targets) -> tuple[str, str | None, Any]:
         raise UserError(f"a source of texts must return {_EXPECTED}; item {row} is {str(item)[:60]!r}")
     if any(not text.strip() for text in texts):
         raise UserError(f"the text of item {row} is empty")
-    if label is None and targets != "none":
+    if label is None and targets not in UNLABELLED:
         raise UserError(f"item {row} has no label: {_EXPECTED}")
     return texts[0], texts[1] if len(texts) > 1 else None, label

@@ -153,7 +153,7 @@ class TextDataModule(DataModule[LoadedTexts]):
         preprocess = TextPreprocess(own.name, max_length, pairs, words)
         settings = [own.content, own.with_types, max_length, classes, self.options.targets, self.options.subset]
         settings += [] if teacher is None else [other.content, other.with_types, teacher.max_length]
-        digest = _fingerprint(loaded, settings)
+        digest = text_fingerprint(loaded, settings)
         return LoadedTexts(loaded, classes, digest, True, Side(own, max_length), teacher, cut, preprocess)
 
     @property
@@ -246,7 +246,7 @@ class TextDataModule(DataModule[LoadedTexts]):
         return LengthSampler(dataset.lengths, size, self.seed, shuffle=train, drop_last=train)
 
 
-def _fingerprint(splits: Mapping[str, EncodedSplit], settings: list[Any]) -> str:
+def text_fingerprint(splits: Mapping[str, Split[TextSet]], settings: list[Any]) -> str:
     """Hex digest of each split's rows, labels and texts, and of the settings that shape a batch."""
     hasher = hashlib.sha256(repr(settings).encode())
     for name, split in splits.items():

@@ -80,6 +80,7 @@ class TextSet:
         labels: as of ``LabelledDataset``; None: zeros, int64 (N,).
         tags: class numbers of all words of all rows, int64 (words,).
         classes: what the class numbers stand for; None: the source says so.
+        chat: the texts are conversations, JSON lists of messages with ``role`` and ``content``.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class TextSet:
         labels: Tensor | None = None,
         tags: Tensor | None = None,
         classes: Sequence[str] | None = None,
+        chat: bool = False,
     ) -> None:
         self.texts = texts
         self.pairs = pairs
@@ -97,6 +99,7 @@ class TextSet:
         self.labels = torch.zeros(len(texts), dtype=torch.int64) if labels is None else labels
         self.tags = tags
         self.classes = classes
+        self.chat = chat
         self._first_words: Tensor | None = None
 
     def __len__(self) -> int:

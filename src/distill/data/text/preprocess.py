@@ -24,6 +24,7 @@ class TextPreprocess:
         max_length: tokens at which a text is cut.
         pairs: the texts are pairs.
         words: they are lists of words.
+        causal: they are continued by a language model.
     """
 
     kind: ClassVar[str] = "text"
@@ -31,6 +32,7 @@ class TextPreprocess:
     max_length: int
     pairs: bool = False
     words: bool = False
+    causal: bool = False
 
     def batch(self, texts: Sequence[Text]) -> dict[str, Tensor]:
         """See :meth:`__call__`."""
@@ -43,7 +45,8 @@ class TextPreprocess:
     def example(self, n: int = 1) -> dict[str, Tensor]:
         """Tokens of the right shape, int64 (n, 8); always the same."""
         ids = torch.arange(8 * n).reshape(n, 8) % 8
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        return {**inputs, "position_ids": torch.arange(8).expand(n, 8)} if self.causal else inputs
 
     def __call__(self, texts: Sequence[Text]) -> dict[str, Tensor]:
         """The inputs of a batch.
@@ -96,7 +99,8 @@ class TextPreprocess:
 
     def as_dict(self) -> dict[str, Any]:
         """For the record of a run; ``from_dict`` reads it."""
-        return {"kind": "text", **asdict(self)}
+        values = {"kind": "text", **asdict(self)}
+        return {name: value for name, value in values.items() if name != "causal" or value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TextPreprocess":
@@ -107,7 +111,7 @@ class TextPreprocess:
     def loaded(self) -> TextTokenizer:
         """The tokenizer."""
         if "_loaded" not in self.__dict__:
-            self.__dict__["_loaded"] = load_tokenizer(self.tokenizer, words=self.words)
+            self.__dict__["_loaded"] = load_tokenizer(self.tokenizer, words=self.words, causal=self.causal)
         loaded: TextTokenizer = self.__dict__["_loaded"]
         return loaded
 

@@ -129,13 +129,14 @@ class TextTokenizer:
         return places
 
 
-def load_tokenizer(name: str, key: str = "data.tokenizer", words: bool = False) -> TextTokenizer:
+def load_tokenizer(name: str, key: str = "data.tokenizer", words: bool = False, causal: bool = False) -> TextTokenizer:
     """The fast tokenizer of a folder, or of a model on the Hugging Face hub.
 
     Args:
         name: folder or name; code that comes with a model is never run.
         key: the option that names it, for errors.
         words: it will see words instead of texts.
+        causal: of a language model, whose padding nothing sees: any token will do.
 
     Raises:
         UserError: transformers is missing, there is no tokenizer, only one that brings code, a slow one, or one without
@@ -147,7 +148,8 @@ def load_tokenizer(name: str, key: str = "data.tokenizer", words: bool = False) 
     loaded = read_tokenizer(located, key)
     if not loaded.is_fast:
         raise UserError(f"{key}={printable(name)}: this tokenizer has no fast version (tokenizer.json)")
-    if loaded.pad_token_id is None:
+    pad_id = loaded.pad_token_id if loaded.pad_token_id is not None or not causal else loaded.eos_token_id or 0
+    if pad_id is None:
         raise UserError(
             f"{key}={printable(name)}: this tokenizer has no padding token, which texts of several lengths need: name "
             'one of its tokens as "pad_token" in its tokenizer_config.json'
@@ -156,8 +158,8 @@ def load_tokenizer(name: str, key: str = "data.tokenizer", words: bool = False) 
     backend.no_truncation()
     backend.no_padding()
     with_types = "token_type_ids" in loaded.model_input_names
-    side, pad_id = loaded.truncation_side, int(loaded.pad_token_id)
-    return TextTokenizer(located, backend, pad_id, with_types, _limit(loaded, located), side, loaded)
+    limit = _limit(loaded, located)
+    return TextTokenizer(located, backend, int(pad_id), with_types, limit, loaded.truncation_side, loaded)
 
 
 def _of_words(backend: Any) -> Any:
@@ -178,7 +180,7 @@ def _limit(loaded: Any, name: str) -> int | None:
     config = read_json(name, "config.json")
     positions = config.get("max_position_embeddings") if isinstance(config, dict) else None
     if isinstance(positions, int) and positions > 0:
-        offset = loaded.pad_token_id + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
+        offset = (loaded.pad_token_id or 0) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
         limits.append(positions - offset)
     return min(limits, default=None)
 

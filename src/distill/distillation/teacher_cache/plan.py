@@ -16,6 +16,9 @@ from distill.distillation.teacher import Teacher
 from distill.distillation.teacher_cache.codecs import Codec, Half, TopK
 from distill.distillation.teacher_cache.store import Key, Store, claim, make_room
 from distill.distillation.teacher_cache.teacher import CachedTeacher, digest
+from distill.distillation.teacher_cache.token_codecs import TokenCodec
+from distill.distillation.teacher_cache.token_plan import check_room, token_codec
+from distill.distillation.teacher_cache.token_teacher import CachedTokenTeacher
 from distill.models.interface import class_axis
 from distill.utils import distributed
 from distill.utils.errors import UserError
@@ -38,6 +41,7 @@ class CachePlan:
         length: of logits (N, L, C), the largest L; None: they are (N, C).
         problem: why ``cache.dir`` cannot be written, if that is so. Answers pass through the codec all the same: the
             results are those of a run that writes them.
+        tokens: how a language model's distributions are stored, in place of ``codec``.
     """
 
     options: CacheConfig
@@ -49,16 +53,27 @@ class CachePlan:
     cycle: int | None
     length: int | None = None
     problem: OSError | None = None
+    tokens: TokenCodec | None = None
 
     def wrap(self, teachers: Sequence[Teacher]) -> list[CachedTeacher]:
         """Each teacher with its cache; embeddings are those of the first."""
         root = Path(self.options.dir)
         stores = []
         for teacher in teachers:
-            key = {"teacher": digest(teacher.model), "answers in": teacher.precision, "codec": repr(self.codec)}
+            key = {
+                "teacher": digest(teacher.model),
+                "answers in": teacher.precision,
+                "codec": repr(self.tokens or self.codec),
+            }
             stores.append(Store(root, {**key, **self.key}, self.problem))
         if self.problem is None:
             make_room(root, self.bytes, int(self.options.max_gb * GB), keep=[store.folder for store in stores])
+        if self.tokens is not None:
+            assert self.length is not None
+            return [
+                CachedTokenTeacher(teacher, store, self.tokens, self.samples, self.length)
+                for teacher, store in zip(teachers, stores, strict=True)
+            ]
         return [
             CachedTeacher(teacher, store, self.codec, self.samples, self.cycle, self.embedding and i == 0, self.length)
             for i, (teacher, store) in enumerate(zip(teachers, stores, strict=True))
@@ -94,6 +109,7 @@ def plan(
     epochs: int,
     precision: str | int,
     teachers: int = 1,
+    vocabulary: int | None = None,
 ) -> tuple[CachePlan | None, str]:
     """A plan, or None, and one line that describes it or says why there is none.
 
@@ -105,16 +121,22 @@ def plan(
         epochs: of the training.
         precision: of the student, and of every evaluation.
         teachers: how many there are; ``teacher`` is the first.
+        vocabulary: of language models, how many tokens there are.
 
     Raises:
         UserError: ``cache.enabled=true`` and it is too large or cannot be written; ``cache.dir`` holds something else.
     """
+    if vocabulary is None and (options.sampled is not None or options.only):
+        option = "only" if options.sampled is None else "sampled"
+        raise UserError(f"cache.{option} is for the distributions of a language model: set task=causal_lm")
     if options.enabled is False:
         return None, "teacher cache: off"
     if distributed.is_distributed():
         return None, "teacher cache: not used, the job has several processes"
     if layered := [term.name for term in criterion.terms if criterion.teacher_layers[term.name]]:
         return None, f"teacher cache: not used, term '{layered[0]}' reads the teacher's inner layers: it runs live"
+    if vocabulary is not None:
+        return _of_tokens(options, criterion, data, vocabulary, str(precision))
     classes = teacher.logits[class_axis(len(teacher.logits))]
     length = data.input_shape[0] if len(teacher.logits) == 3 else None
     codec = _codec(options, criterion, classes)
@@ -149,3 +171,31 @@ def plan(
         key["seed"] = data.seed
     line = f"teacher cache: {options.dir}, at most {total}"
     return CachePlan(options, codec, size, samples, width > 0, key, cycle, length, problem), line
+
+
+def _of_tokens(
+    options: CacheConfig, criterion: Criterion, data: DataModule[Any], vocabulary: int, precision: str
+) -> tuple[CachePlan | None, str]:
+    """As :func:`plan`, of a language model: its texts look the same in every epoch, and every split is stored alike."""
+    codec = token_codec(options, criterion, vocabulary, data.seed)
+    if codec is None:
+        if options.only:
+            raise UserError("cache.only fills the teacher cache: set cache.sampled=<n> or cache.top_k=<k>")
+        return None, "teacher cache: not used, cache.sampled=<n> or cache.top_k=<k> say what to keep of a distribution"
+    length, splits = data.input_shape[0], ("train", "val", "test")
+    samples = {split: data.indices(split) for split in splits}
+    rows = sum(len(index) for index in samples.values())
+    size = rows * (length * codec.bytes + 1)
+    total = f"{rows:,} rows × {length} tokens × {codec.bytes} bytes ({codec}) = {_readable(size)}"
+    if size > options.max_gb * GB:
+        raise UserError(f"the teacher cache takes {total}, and cache.max_gb={options.max_gb:g}")
+    folder = Path(options.dir)
+    check_room(folder, size)
+    try:
+        claim(folder)
+    except OSError as error:
+        raise UserError(f"cache.dir={options.dir} cannot be written: {error.strerror or error}") from error
+    key: dict[str, str | int | None] = {"data": data.fingerprint, "precision": precision}
+    whole = Half(vocabulary)  # of no use: what is stored is the tokens'
+    plan_ = CachePlan(options, whole, size, samples, False, key, 1, length, tokens=codec)
+    return plan_, f"teacher cache: {options.dir}, {total}"

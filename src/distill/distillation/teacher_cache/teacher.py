@@ -146,14 +146,19 @@ class CachedTeacher(Teacher):
             rows = {name: values[at] for name, values in cached.rows.items()}
             if split != "train" or not self._unchecked or self._agrees(batch, rows):
                 return self._outputs(rows, split, batch)
+        rows = self._computed(batch, split)
+        self._cached[split].put(at, rows)
+        self._new.add(split)
+        return self._outputs(rows, split, batch)
+
+    def _computed(self, batch: Batch, split: str) -> dict[str, Tensor]:
+        """What the teacher answers to a batch, as it is stored."""
         live = self.live(batch, split)
         rows = self._codecs[split].encode(self._padded(live.logits))
         if self.embedding:
             assert live.embedding is not None
             rows["embedding"] = half(live.embedding) if split == "train" else live.embedding.float()
-        self._cached[split].put(at, rows)
-        self._new.add(split)
-        return self._outputs(rows, split, batch)
+        return rows
 
     def _outputs(self, rows: Mapping[str, Tensor], split: str, batch: Batch) -> Outputs:
         logits = self._cut(self._codecs[split].decode(rows), batch)
@@ -170,15 +175,7 @@ class CachedTeacher(Teacher):
     def _agrees(self, batch: Batch, rows: Mapping[str, Tensor]) -> bool:
         """Compute the logits of a few samples again; where they differ from the cache's, clear it."""
         self._unchecked = False
-        codec = self._codecs["train"]
-        inputs = first_samples(batch.for_teacher, CHECKED)
-        few = Batch(inputs, batch.target[:CHECKED], batch.index[:CHECKED])
-        logits = codec.decode(codec.encode(self.live(few).logits))
-        difference = logits - self._cut(codec.decode(rows)[:CHECKED], batch)
-        if self.length is not None:  # what stands in the padding depends on the batch that was stored
-            mask = inputs["attention_mask"].bool()
-            logits, difference = logits[mask], difference[mask]
-        self.drift = float(difference.square().mean().sqrt() / logits.square().mean().sqrt().clamp(min=1e-6))
+        self.drift = self._drift(batch, rows)
         if self.drift <= DRIFT:
             return True
         drift = f"{100 * self.drift:.1f} %"
@@ -187,6 +184,18 @@ class CachedTeacher(Teacher):
         self._new.clear()
         self._cached = {"train": CachedOutputs.none(len(self._index["train"])).to(batch.index.device)}
         return False
+
+    def _drift(self, batch: Batch, rows: Mapping[str, Tensor]) -> float:
+        """How far stored rows are from what the teacher answers to a few samples, relative to it."""
+        codec = self._codecs["train"]
+        inputs = first_samples(batch.for_teacher, CHECKED)
+        few = Batch(inputs, batch.target[:CHECKED], batch.index[:CHECKED])
+        logits = codec.decode(codec.encode(self.live(few).logits))
+        difference = logits - self._cut(codec.decode(rows)[:CHECKED], batch)
+        if self.length is not None:  # what stands in the padding depends on the batch that was stored
+            mask = inputs["attention_mask"].bool()
+            logits, difference = logits[mask], difference[mask]
+        return float(difference.square().mean().sqrt() / logits.square().mean().sqrt().clamp(min=1e-6))
 
     def report(self) -> CacheReport:
         """What the cache was good for."""

@@ -13,6 +13,29 @@ if TYPE_CHECKING:
 POOL = 50  # batches whose texts are sorted by length
 
 
+def continue_texts(
+    predictor: "Predictor", files: Sequence[TextFile], batch_size: int, max_new_tokens: int, temperature: float
+) -> Iterator[Prediction]:
+    """What a language model writes after each text, in order.
+
+    Args:
+        predictor: see :func:`distill.load`.
+        files: with the prompts.
+        batch_size: texts that are continued together.
+        max_new_tokens: at most.
+        temperature: 0: the likeliest token each time.
+    """
+    samples = chain.from_iterable(file.samples() for file in files)
+    while batch := list(islice(samples, batch_size)):
+        prompts = [sample.text for sample in batch if sample.error is None]
+        found = iter(predictor.continued(prompts, max_new_tokens, temperature))
+        for sample in batch:
+            if sample.error is None:
+                yield Prediction(described(sample), [{"continuation": next(found)}])
+            else:
+                yield Prediction(described(sample), error=sample.error)
+
+
 def predict_texts(predictor: "Predictor", files: Sequence[TextFile], top: int, batch_size: int) -> Iterator[Prediction]:
     """One prediction per text, in order; texts of like length share a batch.
 

@@ -82,6 +82,11 @@ class CSVWriter:
         """A column ``tags``, with a blank between two; ``-`` of a word behind the place where a text is cut."""
         return cls(file, sample, ["tags"], lambda found: [" ".join(each["tag"] or MISSING for each in found)])
 
+    @classmethod
+    def of_continuations(cls, file: IO[str], sample: Sequence[str]) -> "CSVWriter":
+        """A column ``continuation``."""
+        return cls(file, sample, ["continuation"], lambda found: [each["continuation"] for each in found])
+
     def write(self, prediction: Prediction) -> None:
         """One line."""
         cells = self.cells(prediction.answers)

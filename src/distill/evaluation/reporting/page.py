@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.reporting import embedding_figures, figures, output_figures
+from distill.evaluation.reporting import embedding_figures, figures, language_figures, output_figures
 from distill.evaluation.reporting.images import pointed_at
 from distill.evaluation.reporting.rendering import as_script, render
 from distill.evaluation.reporting.table import reproduction, rows
@@ -133,8 +133,9 @@ def page(evaluation: Evaluation, map_method: str) -> str:
     """The page as one HTML file; ``map_method`` projects the embeddings: "tsne", "pca" or "none"."""
     results, reference, subject = evaluation.results, evaluation.reference, evaluation.subject
     has_classes = results.task.has_classes
-    special = figures if has_classes else embedding_figures if subject.run.task.targets == "none" else output_figures
-    has_map = map_method != "none" and special is not output_figures
+    others = {"none": embedding_figures, "next_token": language_figures}
+    special: Any = figures if has_classes else others.get(subject.run.task.targets, output_figures)
+    has_map = map_method != "none" and hasattr(special, "maps")
     maps, classes = special.maps(evaluation, map_method) if has_map else ([], [])
     rows_of_map = evaluation.index[evaluation.mapped].tolist()
     summary, hardware = subject.run.summary, vars(subject.run.summary.hardware)

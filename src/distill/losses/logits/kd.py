@@ -48,3 +48,7 @@ class KD(nn.Module):
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return kd_loss(student_logits, teacher_logits, self.T, self.t_squared)
+
+    def per_token(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """T² (ln p − ln q), whose mean under p is the loss."""
+        return (log_p - log_q) * (self.T**2 if self.t_squared else 1.0)

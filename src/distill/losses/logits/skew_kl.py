@@ -56,3 +56,9 @@ class SkewKL(nn.Module):
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return skew_kl_loss(student_logits, teacher_logits, self.alpha, self.reverse, self.T)
+
+    def per_token(self, log_p: Tensor, log_q: Tensor) -> Tensor | None:
+        """T² (ln p − ln(alpha · p + (1 − alpha) · q)), whose mean under p is the loss; None where it is reversed."""
+        if self.reverse:
+            return None
+        return (log_p - (log_mixture(log_p, log_q, self.alpha) if self.alpha else log_q)) * self.T**2

@@ -45,3 +45,7 @@ class TVD(nn.Module):
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return tvd_loss(student_logits, teacher_logits, self.T)
+
+    def per_token(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """T max(0, 1 − q / p), whose mean under p is the loss."""
+        return (1 - (log_q - log_p).exp()).clamp(min=0) * self.T

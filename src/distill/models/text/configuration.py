@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill.utils.errors import UserError, nearest
-from distill.utils.hub import fetch, reason
+from distill.utils.hub import fetch, gguf_file, reason
 
 _NOT_SETTINGS = {"architectures", "model_type", "id2label", "label2id", "num_labels", "transformers_version", "dtype",
                  "return_dict", "output_hidden_states", "output_attentions", "auto_map", "is_encoder_decoder",
@@ -26,9 +26,14 @@ def read_config(name: str, settings: Mapping[str, Any]) -> Any:
     """
     from transformers import CONFIG_MAPPING, AutoConfig, __version__
 
+    folder, file = gguf_file(name)
+    options = {"gguf_file": file} if file else {}
     try:
         config = fetch(
-            name, lambda local: AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+            name,
+            lambda local: AutoConfig.from_pretrained(
+                folder, local_files_only=local, trust_remote_code=False, **options
+            ),
         )
     except (ValueError, KeyError, TypeError, OSError) as error:
         text = str(error)

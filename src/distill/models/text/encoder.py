@@ -1,4 +1,4 @@
-"""A text encoder as every other model here: one dict of tensors in, one tensor out."""
+"""A text model as every other model here: one dict of tensors in, one tensor out."""
 
 import hashlib
 import inspect
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from distill.models.text import structure
+from distill.models.text.causal import last_hidden_states
 from distill.models.text.pooling import Pooling
 from distill.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Output = Literal["text", "tokens", "embedding"]
-OUTPUTS = ("text", "tokens", "embedding")
+Output = Literal["text", "tokens", "embedding", "causal"]
+OUTPUTS = ("text", "tokens", "embedding", "causal")
 
 
 class TextModel(nn.Module):
@@ -25,7 +26,8 @@ class TextModel(nn.Module):
 
     Attributes:
         model: the model of transformers; its ``config`` is ``config`` here.
-        output: "text": (N, C); "tokens": (N, L, C); "embedding": (N, D).
+        output: "text": (N, C); "tokens": (N, L, C); "embedding": (N, D); "causal": last hidden states (N, L, D), of
+            which ``output_layer`` makes the logits of the next token.
         stages: paths of the embeddings and of each encoder layer, whose outputs are (N, L, D); () where the layers
             lie in no list.
         head_path: path of the linear layer whose input is a text's embedding (N, D). With output "embedding" there is
@@ -73,6 +75,11 @@ class TextModel(nn.Module):
         return self.model.config
 
     @property
+    def output_layer(self) -> nn.Linear | None:
+        """With output "causal" what makes logits (N, L, C) of the hidden states; else None."""
+        return self.model.get_output_embeddings() if self.output == "causal" else None
+
+    @property
     def num_embeddings(self) -> int:
         """Ids of tokens that the model has an embedding of."""
         return int(self.model.get_input_embeddings().num_embeddings)
@@ -84,6 +91,8 @@ class TextModel(nn.Module):
         return f"config={digest}, pooling={self.pooling}"
 
     def _head_path(self) -> str | None:
+        if self.output == "causal":
+            return None
         if self.output == "embedding":
             return "head"
         path = structure.classifier(self.model, self.config.num_labels)
@@ -91,7 +100,7 @@ class TextModel(nn.Module):
         return f"model.{path}" if per_text else None
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Logits (N, C), of output "tokens" (N, L, C), of output "embedding" the embeddings (N, D).
+        """Logits (N, C), of output "tokens" (N, L, C); of "embedding" embeddings (N, D), of "causal" states (N, L, D).
 
         Args:
             inputs: ``input_ids`` and ``attention_mask``, int64 (N, L), perhaps ``token_type_ids``; what the model has
@@ -102,12 +111,18 @@ class TextModel(nn.Module):
         """
         if not isinstance(inputs, dict):
             raise TypeError(f"a text model takes a dict with input_ids and attention_mask, got {type(inputs).__name__}")
+        if self.output == "causal":
+            return last_hidden_states(self.model, inputs)
         output: Any = self.model(**{key: value for key, value in inputs.items() if key in self.accepted})
         if self.pooling is None:
             logits: Tensor = output.logits
             return logits
         embedding: Tensor = self.head(self.pooling(output.last_hidden_state, inputs["attention_mask"]))
         return embedding
+
+    def deployed(self) -> nn.Module:
+        """The model as it is used: with output "causal" its logits (N, L, C), as they are measured; else itself."""
+        return self if self.output != "causal" else _WithLogits(self)
 
     def save_config(self, folder: str | Path) -> None:
         """Writes into a folder that exists what :func:`hf_model` needs to build it without weights: JSON."""
@@ -131,6 +146,20 @@ class TextModel(nn.Module):
         self.model.save_pretrained(folder)
         if self.pooling is not None:
             self.pooling.save(folder, int(self.config.hidden_size))
+
+
+class _WithLogits(nn.Module):
+    """A language model with its output layer behind it."""
+
+    def __init__(self, model: TextModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        head = self.model.output_layer
+        assert head is not None
+        logits: Tensor = head(self.model(inputs))
+        return logits
 
 
 def called_with_dicts(model: Any, name: str) -> Any:

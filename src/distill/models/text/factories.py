@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill.models.checks import check_sizes
+from distill.models.text.causal import check_causal
 from distill.models.text.configuration import apply_settings, read_config
 from distill.models.text.encoder import OUTPUTS, Output, TextModel
 from distill.models.text.pooling import Pooling, read_pooling
-from distill.models.text.weights import build, load, model_class, set_labels
+from distill.models.text.weights import build, load, load_causal, model_class, set_labels
 from distill.utils.errors import UserError, check_choice
 from distill.utils.hub import locate, read_json, read_tokenizer, require_transformers
 
-_BERT = "a BERT from sizes"
+_BERT, _LLAMA = "a BERT from sizes", "a Llama from sizes"
 
 
 def hf_model(
@@ -34,7 +35,8 @@ def hf_model(
         name: a folder with ``config.json`` and ``model.safetensors`` (also in shards), or a name on the Hugging Face
             Hub, taken from its cache where it is there.
         num_classes: C, at least 1; of no matter for embeddings.
-        output: "text": one answer per text, (N, C); "tokens": one per token, (N, L, C); "embedding": (N, D).
+        output: "text": one answer per text, (N, C); "tokens": one per token, (N, L, C); "embedding": (N, D); "causal":
+            a language model.
         class_names: the classes' names in order, kept in the model's ``config.id2label``.
         pretrained: load the weights; False: the structure of ``config.json`` alone, with random weights.
         tokenizer: folder or name of its tokenizer; the data read it, the model does not.
@@ -52,6 +54,10 @@ def hf_model(
         >>> hf_model("./minilm", num_classes=2)  # doctest: +SKIP
     """
     model_name, model_config, cls = prepare(name, num_classes, output, class_names, config)
+    if output == "causal":
+        causal = load_causal(cls, model_config, model_name) if pretrained else build(cls, model_config, model_name)
+        check_causal(causal, model_name)
+        return TextModel(causal, output)
     pooled, note = find_pooling(model_name, output, pooling), ""
     if pretrained:
         model, note = load(cls, model_config, model_name, output, num_classes, class_names)
@@ -155,11 +161,7 @@ def bert_model(
     """
     require_transformers("a BERT")
     check_arguments(num_classes, output, class_names)
-    for key, value in (("layers", layers), ("width", width), ("heads", heads)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UserError(f"{key} must be an integer of at least 1, got {value!r}")
-    if width % heads:
-        raise UserError(f"width={width} must be a multiple of heads={heads}")
+    _check_sizes(layers, width, heads)
     from transformers import BertConfig
 
     facts = {} if "vocab_size" in config else _vocabulary(tokenizer)
@@ -171,6 +173,61 @@ def bert_model(
     pooled = read_pooling(_BERT, None, None, pooling) if _pools(output, pooling) else None
     model = build(model_class(model_config, output, _BERT), model_config, _BERT)
     return TextModel(model, output, pooled)
+
+
+def llama_model(
+    layers: int,
+    width: int,
+    heads: int,
+    num_classes: int = 2,  # noqa: ARG001 - of other outputs
+    tokenizer: str | None = None,
+    output: Output = "causal",
+    class_names: Sequence[str] | None = None,  # noqa: ARG001 - likewise
+    **config: Any,
+) -> TextModel:
+    """A Llama from sizes with random weights, on the vocabulary of a tokenizer; input and output embeddings are one.
+
+    Args:
+        layers: at least 1.
+        width: of the hidden states, a multiple of ``heads``; the feed-forward layers are 8 / 3 times as wide.
+        heads: of the self-attention.
+        num_classes: of no matter.
+        tokenizer: folder or hub name of the tokenizer; its vocabulary is the model's. None needs ``vocab_size``.
+        output: "causal", the only one it has.
+        class_names: of no matter.
+        config: further attributes of transformers' ``LlamaConfig``, e.g. ``vocab_size`` or ``num_key_value_heads``.
+
+    Raises:
+        UserError: transformers is not installed, sizes that do not fit, another output, no tokenizer.
+
+    Source:
+        Touvron et al. 2023, LLaMA (arXiv:2302.13971).
+
+    Example:
+        >>> model = llama_model(layers=2, width=64, heads=2, vocab_size=100)  # doctest: +SKIP
+    """
+    require_transformers("a Llama")
+    if output != "causal":
+        raise UserError("a Llama from sizes is a language model: set task=causal_lm")
+    _check_sizes(layers, width, heads)
+    from transformers import LlamaConfig
+
+    facts = {} if "vocab_size" in config else _vocabulary(tokenizer)
+    inner = -(-8 * width // 3 // 8) * 8
+    model_config = LlamaConfig(
+        num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads, num_key_value_heads=heads,
+        intermediate_size=inner, tie_word_embeddings=True, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    apply_settings(model_config, {**facts, **config}, _LLAMA)
+    return TextModel(build(model_class(model_config, output, _LLAMA), model_config, _LLAMA), output)
+
+
+def _check_sizes(layers: int, width: int, heads: int) -> None:
+    for key, value in (("layers", layers), ("width", width), ("heads", heads)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UserError(f"{key} must be an integer of at least 1, got {value!r}")
+    if width % heads:
+        raise UserError(f"width={width} must be a multiple of heads={heads}")
 
 
 def _vocabulary(tokenizer: str | None) -> dict[str, Any]:

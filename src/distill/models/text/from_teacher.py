@@ -117,7 +117,8 @@ def from_teacher(
             "it cannot be cut; take model=hf or model=bert_small"
         )
     cut = _cut(whole, chosen)
-    set_labels(cut, num_classes, class_names)
+    if output != "causal":
+        set_labels(cut, num_classes, class_names)
     model = build(cls, cut, located)
     _check_places(set(model.state_dict()), set(teacher.state_dict()), f"{layer_list}.", chosen, str(name))
     student = CutTextModel(model, output, pooled, chosen)

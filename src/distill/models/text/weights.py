@@ -13,12 +13,13 @@ from torch import nn
 from distill.models.text import structure
 from distill.models.text.encoder import Output
 from distill.utils.errors import UserError
-from distill.utils.hub import fetch, quiet, reason
+from distill.utils.hub import fetch, gguf_file, quiet, reason
 
 _UNNAMED = re.compile(r"(LABEL_)?\d+")
 _HEADS = {"SequenceClassification": "text", "TokenClassification": "tokens", "QuestionAnswering": None,
           "MultipleChoice": None, "NextSentencePrediction": None}  # fmt: skip
-_PER = {"text": "one answer per text", "tokens": "one answer per word", "embedding": "an embedding per text"}
+_PER = {"text": "one answer per text", "tokens": "one answer per word", "embedding": "an embedding per text",
+        "causal": "the next token"}  # fmt: skip
 
 
 def model_class(config: Any, output: Output, name: str) -> Any:
@@ -33,6 +34,7 @@ def model_class(config: Any, output: Output, name: str) -> Any:
         "text": transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
         "tokens": transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
         "embedding": transformers.MODEL_MAPPING,
+        "causal": transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
     }
     architecture = f"{name} is of the architecture '{config.model_type}'"
     if getattr(config, "is_encoder_decoder", False):
@@ -127,6 +129,20 @@ def load(
     return model, f"{label}, the head of its weights{' in the order of the data' if order != sorted(order) else ''}"
 
 
+def load_causal(cls: Any, config: Any, name: str) -> Any:
+    """A causal model with the weights of a folder, of a GGUF file (dequantised to float32) or of the hub.
+
+    Raises:
+        UserError: see :func:`load`; weights that lack tensors of the model.
+    """
+    with torch.device("meta"):
+        build(cls, deepcopy(config), name)
+    model, missing = _load(cls, config, name, None)
+    if missing:
+        raise UserError(f"{name}: its weights lack {len(missing)} tensors of {cls.__name__} ({min(missing)}, …)")
+    return model
+
+
 def set_labels(config: Any, num_classes: int, class_names: Sequence[str] | None) -> None:
     """Writes the classes' names, or their number, into a configuration."""
     if class_names is None:
@@ -192,13 +208,15 @@ def _reorder(model: Any, head: str | None, order: list[int], name: str) -> None:
             layer.bias.copy_(layer.bias[order])
 
 
-def _load(cls: Any, config: Any, name: str, num_classes: int) -> tuple[Any, set[str]]:
+def _load(cls: Any, config: Any, name: str, num_classes: int | None) -> tuple[Any, set[str]]:
     """The model, and the names of the tensors that the weights do not have."""
     options = _options(cls)
+    folder, file = gguf_file(name)
+    options |= {"gguf_file": file} if file else {"use_safetensors": True}
 
     def from_pretrained(local: bool) -> Any:
         return cls.from_pretrained(
-            name, config=config, local_files_only=local, use_safetensors=True, trust_remote_code=False,
+            folder, config=config, local_files_only=local, trust_remote_code=False,
             ignore_mismatched_sizes=True, output_loading_info=True, **options,
         )  # fmt: skip
 
@@ -208,7 +226,7 @@ def _load(cls: Any, config: Any, name: str, num_classes: int) -> tuple[Any, set[
         raise
     except Exception as error:  # whatever transformers, safetensors and the hub's client raise
         raise _unloadable(name, error) from error
-    head = structure.classifier(model, num_classes)
+    head = None if num_classes is None else structure.classifier(model, num_classes)
     other = [(key, *shapes) for key, *shapes in found["mismatched_keys"] if not head or not key.startswith(f"{head}.")]
     if other:
         key, theirs, ours = other[0]

@@ -23,6 +23,7 @@ from distill.data.sources.text_files.rows import Choices, OnBroken, Rows, as_arr
 from distill.data.sources.text_files.tables import parquet
 from distill.data.sources.text_files.tags import tagged_splits
 from distill.data.splits import Splits
+from distill.data.targets import UNLABELLED
 from distill.data.text.dataset import Places, TextSet
 from distill.utils.errors import UserError, nearest_files
 from distill.utils.files import is_ignored, printable
@@ -57,10 +58,10 @@ def texts(
     """Texts, or pairs of texts, with their labels.
 
     A file (.jsonl, .csv, .tsv, .parquet; .conll or .txt with a word and its tag per line for ``targets="tokens"``; .txt
-    with a text per line for "none"), in which a column of splits may say which row is training, validation or test; a
-    folder with such files called train, val (or dev, validation) and test; a folder with a folder of .txt files per
-    class, perhaps below train, val and test; or the name of a data set on the Hugging Face hub. What is missing is
-    carved out of train.
+    with a text per line for "none" and "next_token", for which a column ``messages`` holds conversations), in which a
+    column of splits may say which row is training, validation or test; a folder with such files called train, val (or
+    dev, validation) and test; a folder with a folder of .txt files per class, perhaps below train, val and test; or the
+    name of a data set on the Hugging Face hub. What is missing is carved out of train.
 
     Args:
         root: the file, folder or name.
@@ -191,7 +192,7 @@ def _by_column(rows: Rows, column: str | None) -> dict[str, list[Rows]]:
 
 
 def _splits(parts: dict[str, list[Rows]], choices: Choices) -> Splits:
-    if choices.targets != "none":
+    if choices.targets not in UNLABELLED:
         parts = {
             split: several
             for split, several in parts.items()
@@ -221,9 +222,11 @@ def _table(parts: Sequence[Rows], choices: Choices) -> Table:
     """The rows of one split, and their labels as ``as_splits`` takes them."""
     places = Places.joined([rows.places for rows in parts])
     arrays = [as_array([chunk for rows in parts for chunk in rows.texts[i].chunks]) for i in range(len(parts[0].texts))]
-    return Table(
-        TextSet(arrays[0], places, *arrays[1:]), [_labels(rows, choices) for rows in parts], len(places.number)
-    )
+    odd = next((rows for rows in parts if rows.chat != parts[0].chat), None)
+    if odd is not None:
+        raise UserError(f"{odd.places.name(0)} and {places.name(0)} are not alike: one is a conversation, one a text")
+    samples = TextSet(arrays[0], places, arrays[1] if arrays[1:] else None, chat=parts[0].chat)
+    return Table(samples, [_labels(rows, choices) for rows in parts], len(places.number))
 
 
 def _labels(rows: Rows, choices: Choices) -> Labels:

@@ -10,6 +10,7 @@ from distill.data.sources.class_files import FileKind, FolderFiles, labelled_fil
 from distill.data.sources.text_files.lines import codec, encoding_problem
 from distill.data.sources.text_files.rows import Choices, arrow, as_array
 from distill.data.splits import Splits
+from distill.data.targets import UNLABELLED
 from distill.data.text.dataset import BLOCK, Places, TextSet
 from distill.data.text.problems import problem
 from distill.utils.errors import UserError, one_line
@@ -19,24 +20,28 @@ from distill.utils.processes import map_in_threads
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".txt"}
+DOCUMENTS = {".txt", ".md", ".rst"}  # of a language model, a document each
 TABLES = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".tab", ".parquet"}
 
 
 def text_folder(root: Path, choices: Choices) -> Splits:
     """The .txt files of a folder, each one text, below folders that are their classes, as in ``image_folder``.
 
+    For a language model, which has no classes, also its .md and .rst files.
+
     Raises:
         UserError: a task that needs other labels, folders that are no classes, or a file that is no text.
     """
-    kind = FileKind(SUFFIXES, "texts", "they are no .txt files")
-    if choices.targets in ("none", "classes") and next(list_files(root, SUFFIXES), None) is None:
+    suffixes = DOCUMENTS if choices.targets == "next_token" else SUFFIXES
+    kind = FileKind(suffixes, "texts", "they are no .txt files")
+    if choices.targets in (*UNLABELLED, "classes") and next(list_files(root, suffixes), None) is None:
         names = sorted(path.name for path in root.iterdir() if path.suffix.lower() in TABLES and path.is_file())
         instead = f"; it holds {printable(names[0])}: name that file, or call it train" if names else ""
         raise UserError(
             f"{printable(root.absolute())} holds no texts: neither train.jsonl, train.csv, train.tsv or train.parquet "
             f"nor .txt files{' in a folder per class' * (choices.targets == 'classes')}{instead}"
         )
-    if choices.targets == "none":
+    if choices.targets in UNLABELLED:
         splits, classes = unlabelled_files(root, kind), None
     elif choices.targets == "classes":
         splits, classes = labelled_files(root, kind)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from distill.data.sources.text_files.lines import lines
 from distill.data.sources.text_files.rows import Choices, Collector, Columns, Rows
+from distill.data.targets import UNLABELLED
 from distill.data.text.problems import problem
 from distill.utils.errors import UserError
 from distill.utils.files import printable
@@ -16,7 +17,7 @@ def text_lines(path: Path, choices: Choices, needs_labels: bool) -> Rows:  # noq
     Raises:
         UserError: the task needs labels, or a line is no text.
     """
-    if choices.targets != "none":
+    if choices.targets not in UNLABELLED:
         raise UserError(
             f"{printable(path)} holds texts without labels: set data.root= to a file with labels (jsonl, csv, tsv, "
             "parquet) or to a folder with a folder of .txt files for each class"

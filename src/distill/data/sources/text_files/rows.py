@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args
 
 from distill.data.column_names import TEXT_PAIRS, chosen_column, usual_columns
 from distill.data.sources.columns import find_column, find_labels
+from distill.data.targets import UNLABELLED
 from distill.data.text.dataset import BLOCK, Places
+from distill.data.text.messages import as_line, messages_problem
 from distill.data.text.problems import label_problem, problem, words_problem
 from distill.utils.errors import UserError
 from distill.utils.files import printable
@@ -56,11 +58,12 @@ class Choices:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a file that are read; ``labels`` may be empty, ``split`` None."""
+    """The columns of a file that are read; ``labels`` may be empty, ``split`` None; ``chat``: of conversations."""
 
     texts: list[str]
     labels: list[str]
     split: str | None = None
+    chat: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Rows:
         names: what whole numbers among them stand for.
         splits: of each row the split that its column names; None: there is no such column.
         places: where the rows stand.
+        chat: the texts are conversations, see ``TextSet``.
     """
 
     texts: list[Any]
@@ -80,6 +84,7 @@ class Rows:
     places: Places
     names: Sequence[str] | None = None
     splits: Sequence[Any] | None = None
+    chat: bool = False
 
     def __len__(self) -> int:
         return len(self.texts[0])
@@ -87,7 +92,8 @@ class Rows:
     def take(self, rows: Any) -> "Rows":
         """Some of the rows (whole numbers), without the column of splits."""
         labels = {name: [values[row] for row in rows] for name, values in self.labels.items()}
-        return Rows([text.take(rows) for text in self.texts], labels, self.places.take(rows), self.names)
+        texts = [text.take(rows) for text in self.texts]
+        return Rows(texts, labels, self.places.take(rows), self.names, chat=self.chat)
 
 
 def find_columns(
@@ -105,7 +111,11 @@ def find_columns(
     Raises:
         UserError: for a column that is not there, or cannot be found.
     """
-    if choices.text is None and choices.targets != "tokens":
+    conversations = usual_columns(names, "messages")[:1] if choices.targets == "next_token" else []
+    chat = bool(conversations) and choices.text in (None, *conversations)
+    if chat:
+        texts = conversations
+    elif choices.text is None and choices.targets not in ("tokens", "next_token"):
         pair = next((pair for pair in TEXT_PAIRS if {*pair} <= {name.lower() for name in names}), None)
         texts = [next(name for name in names if name.lower() == each) for each in pair or ()]
     else:
@@ -124,10 +134,10 @@ def find_columns(
         raise UserError(f"{where}: there is no column {choices.split_column!r} of splits (data.source.split_column)")
     split = split or next((name for name in names if name.lower() == "split"), None)
     role: Any = "tags" if choices.targets == "tokens" else "text_label"
-    if choices.targets == "none" or not (
+    if choices.targets in UNLABELLED or not (
         needs_labels or usual_columns(names, role) or chosen_column(choices.label, names)
     ):
-        return Columns(texts, [], split)
+        return Columns(texts, [], split, chat)
     others = [name for name in names if name not in (*texts, split)]
     if choices.label is None and not others:
         raise UserError(f"{where} has no labels, nothing but {', '.join(names)}: add a column, or set task=embedding")
@@ -178,7 +188,7 @@ class Collector:
         if what is not None:
             self.broken(number, what)
             return
-        texts = [cells[name] for name in self.columns.texts]
+        texts = [as_line(cells[name]) if self.columns.chat else cells[name] for name in self.columns.texts]
         labels = [cells[name] for name in self.columns.labels]
         for buffer, value in zip(self._texts, texts, strict=True):
             buffer.append(value)
@@ -198,7 +208,7 @@ class Collector:
         if self.choices.targets == "tokens":
             return words_problem(cells[columns.texts[0]], [cells[name] for name in columns.labels], columns.texts[0])
         for name in columns.texts:
-            if (wrong := problem(cells[name], name)) is not None:
+            if (wrong := (messages_problem if columns.chat else problem)(cells[name], name)) is not None:
                 return wrong
         for name in columns.labels:
             if (wrong := label_problem(cells[name], name, self.choices.label_may_be_empty)) is not None:
@@ -220,7 +230,8 @@ class Collector:
         self._flush()
         splits = None if self.columns.split is None else self._splits
         places = Places.of_rows(self.path, self._numbers)
-        return Rows([as_array(arrays) for arrays in self._arrays], self._labels, places, splits=splits)
+        texts = [as_array(arrays) for arrays in self._arrays]
+        return Rows(texts, self._labels, places, splits=splits, chat=self.columns.chat)
 
     def _once(self, label: Any) -> Any:
         if isinstance(label, list):

@@ -10,6 +10,7 @@ import numpy as np
 from distill.data.sources.columns import class_names, columns_of_type, schema_features
 from distill.data.sources.text_files.rows import Choices, Columns, NoRowsError, Rows, arrow, as_array, find_columns
 from distill.data.text.dataset import BLOCK, Places
+from distill.data.text.messages import as_line, messages_problem
 from distill.data.text.problems import label_problem, problem, words_problem
 from distill.utils.errors import UserError, one_line
 from distill.utils.files import open_file, printable
@@ -32,7 +33,7 @@ def parquet(path: Path, choices: Choices, needs_labels: bool) -> Rows:
         features = schema_features(schema)
         labels = columns_of_type(features, "ClassLabel")
         columns = find_columns(schema.names, choices, path.name, labels, needs_labels)
-        _check_types(schema, columns.texts, choices, path.name)
+        _check_types(schema, columns, choices, path.name)
         wanted = {*columns.texts, *columns.labels, *filter(None, [columns.split])}
         table = pq.read_table(path, columns=sorted(wanted), partitioning=None)
     except (pa.ArrowInvalid, OSError) as error:
@@ -62,7 +63,7 @@ def table_rows(
     kept: list[list[Any]] = [[] for _ in columns.texts]
     good: list[np.ndarray[Any, Any]] = []
     broken: list[str] = []
-    _check_types(table.schema, columns.texts, choices, where_name)
+    _check_types(table.schema, columns, choices, where_name)
     for start in range(0, len(table), BLOCK):
         cells = [_cells(table[name].slice(start, BLOCK)) for name in columns.texts]
         rows = []
@@ -79,7 +80,8 @@ def table_rows(
                 raise UserError(f"{broken[0]}; data.on_broken=skip leaves such rows out")
         good.append(start + np.array(rows, dtype=np.int64))
         for each, arrays in zip(cells, kept, strict=True):
-            arrays.append(arrow([each[row] for row in rows], choices.targets))
+            values = [as_line(each[row]) if columns.chat else each[row] for row in rows]
+            arrays.append(arrow(values, choices.targets))
     at = np.concatenate(good) if good else np.zeros(0, np.int64)
     if broken:
         log.warning("%s: %d broken rows left out (%s)", where_name, len(broken), broken[0])
@@ -90,7 +92,7 @@ def table_rows(
     splits = None if columns.split is None else once(table[columns.split].take(at).to_pylist())
     listed = names.get(columns.labels[0]) if len(columns.labels) == 1 else None
     places = Places.of_rows(where, at + 1, "row")
-    return Rows([as_array(arrays) for arrays in kept], labels, places, listed, splits)
+    return Rows([as_array(arrays) for arrays in kept], labels, places, listed, splits, columns.chat)
 
 
 def once(values: list[Any]) -> list[Any]:
@@ -114,12 +116,14 @@ def _cells(column: Any) -> list[Any]:
 def _problem(texts: Sequence[Any], columns: Columns, labels: Sequence[Any], choices: Choices) -> str | None:
     if choices.targets == "tokens":
         return words_problem(texts[0], labels, columns.texts[0])
+    if columns.chat:
+        return messages_problem(texts[0], columns.texts[0])
     wrong = [*map(problem, texts, columns.texts)]
     wrong += [label_problem(*label, choices.label_may_be_empty) for label in zip(labels, columns.labels, strict=True)]
     return next(filter(None, wrong), None)
 
 
-def _check_types(schema: Any, names: Sequence[str], choices: Choices, where: str) -> None:
+def _check_types(schema: Any, columns: Columns, choices: Choices, where: str) -> None:
     """A UserError for a column that holds no texts."""
     import pyarrow as pa
 
@@ -128,7 +132,7 @@ def _check_types(schema: Any, names: Sequence[str], choices: Choices, where: str
             return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_string(kind.value_type)
         return _is_string(kind)
 
-    for name in names:
+    for name in () if columns.chat else columns.texts:
         if not is_text(schema.field(name).type):
             fitting = [each.name for each in schema if is_text(each.type)]
             what = "lists of words" if choices.targets == "tokens" else "texts"
