@@ -1,5 +1,6 @@
 """An image with masks as a page shows it: the truth, what every model sees, and where it is wrong."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,9 @@ ALONE = (213, 94, 0)
 
 
 def coloured(classes: Tensor) -> Image.Image:
-    """A class map (H, W), uint8, in the colours of VOC's masks."""
+    """A class map (H, W), uint8, in the colours of VOC's masks; grey where there is no class."""
     picture = Image.fromarray(classes.numpy(), mode="P")
-    picture.putpalette(PALETTE)
+    picture.putpalette(PALETTE[:-3] + bytes(NONE))
     return picture.convert("RGB")
 
 
@@ -44,16 +45,16 @@ def difference(target: Tensor, student: Tensor, other: Tensor | None) -> Image.I
     return Image.fromarray(picture.numpy())
 
 
-def legend(other: Role | None) -> list[tuple[str, str]]:
-    """The colours of the picture of differences, and what each says."""
-    if other is None:
-        return [(_css(ALONE), "wrong"), (_css(NONE), "no class")]
-    said = [(_css(colour), text.format(other=other.label)) for colour, text in WRONG.values()]
-    return [*said, (_css(NONE), "no class")]
+def legend(other: Role | None, maps: Iterable[Tensor], names: Sequence[str]) -> list[tuple[str, str]]:
+    """The colours of the classes in some maps, and of the picture of differences, and what each says."""
+    present = sorted({number for each in maps for number in torch.unique(each).tolist()} - {IGNORED_PIXEL})
+    classes = [(_css(PALETTE[3 * number : 3 * number + 3]), names[number]) for number in present]
+    wrong = {ALONE: "wrong"} if other is None else {c: text.format(other=other.label) for c, text in WRONG.values()}
+    return [*classes, *((_css(colour), text) for colour, text in wrong.items()), (_css(NONE), "no class")]
 
 
-def _css(colour: tuple[int, int, int]) -> str:
-    return f"rgb{colour}"
+def _css(colour: Iterable[int]) -> str:
+    return f"rgb{tuple(colour)}"
 
 
 def card(position: int, evaluation: Evaluation, loss: float) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def card(position: int, evaluation: Evaluation, loss: float) -> dict[str, Any]:
     shares = {role: float((classes == target)[valid].float().mean().nan_to_num()) for role, classes in seen.items()}
     return {
         "pictures": [(name, data_uri(_enlarged(picture), max_side=SIDE)) for name, picture in pictures],
-        "legend": legend(reference if other is not None else None),
+        "legend": legend(reference if other is not None else None, [target, *seen.values()], subject.run.classes),
         "answers": [
             {"who": role.label, "right": None, "probability": "", "answer": f"{100 * share:.1f} % of pixels right"}
             for role, share in shares.items()
