@@ -89,8 +89,15 @@ def test_metrics_are_those_of_scikit_learn(task):
     assert measured["agreement"] == pytest.approx(accuracy_score(expected, predicted))
     by_class = task.by_output(LOGITS, TARGET)["IoU"]
     assert by_class == pytest.approx(jaccard_score(true, predicted, average=None).tolist())
-    assert task.measure(task.kept(LOGITS, TARGET), TARGET, teacher=task.kept(OTHER, TARGET)) == measured
-    assert task.by_output(task.kept(LOGITS, TARGET), TARGET)["IoU"] == by_class
+    assert (
+        task.measure(
+            task.recorded(Outputs(LOGITS, {}, None), TARGET),
+            TARGET,
+            teacher=task.recorded(Outputs(OTHER, {}, None), TARGET),
+        )
+        == measured
+    )
+    assert task.by_output(task.recorded(Outputs(LOGITS, {}, None), TARGET), TARGET)["IoU"] == by_class
 
 
 def test_a_class_that_is_nowhere_does_not_count():
@@ -102,7 +109,9 @@ def test_a_class_that_is_nowhere_does_not_count():
 def test_the_hardest_are_those_with_the_most_wrong_pixels(task):
     wrong = ((LOGITS.argmax(1) != TARGET) & VALID).flatten(1).sum(1) / VALID.flatten(1).sum(1)
     assert torch.allclose(task.sample_losses(LOGITS, TARGET), wrong)
-    assert torch.equal(task.sample_losses(task.kept(LOGITS, TARGET), TARGET), task.sample_losses(LOGITS, TARGET))
+    assert torch.equal(
+        task.sample_losses(task.recorded(Outputs(LOGITS, {}, None), TARGET), TARGET), task.sample_losses(LOGITS, TARGET)
+    )
 
 
 def test_predictions_are_shares_of_the_picture(task):

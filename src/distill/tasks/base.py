@@ -136,8 +136,9 @@ class Task(ABC):
         return None
 
     def recorded(self, outputs: Outputs, target: Tensor) -> Tensor:
-        """What an evaluation keeps of a model's outputs for one batch, (N, …), see :meth:`kept`."""
-        return self.kept(outputs.at_target, target)
+        """What an evaluation keeps of a model's outputs for one batch, (N, …), and later measures: here all of it."""
+        del target
+        return outputs.at_target
 
     def combined(
         self, outputs: Sequence[Tensor], target: Tensor, mean: Callable[[Sequence[Tensor], Tensor], Tensor]
@@ -193,11 +194,6 @@ class Task(ABC):
     def target_values(self, target: Tensor, names: Sequence[str]) -> dict[str, Any]:
         """The target of one sample, by name."""
         return dict(zip(names, target.tolist(), strict=True))
-
-    def kept(self, output: Tensor, target: Tensor) -> Tensor:
-        """What an evaluation keeps of a batch's outputs, and later measures and decodes: here all of it."""
-        del target
-        return output
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """By what the hardest samples are found: the supervised loss of each, float32 (N,); zeros without labels."""

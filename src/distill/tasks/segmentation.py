@@ -9,6 +9,7 @@ from torch import Tensor
 
 from distill.data.targets import IGNORED_PIXEL
 from distill.losses.checks import upcast
+from distill.models.outputs import Outputs
 from distill.tasks.base import Reader, Targets, Task
 from distill.tasks.info import AGREEMENT, Metric
 from distill.tasks.pixel_metrics import PixelMetrics, class_map, intersection_over_union
@@ -127,12 +128,12 @@ class Segmentation(Task):
         metric.count(output, target)
         return {"IoU": intersection_over_union(metric.confusion.compute()).tolist()}
 
-    def kept(self, output: Tensor, target: Tensor) -> Tensor:
-        """What an evaluation keeps of an output: the class of every pixel, uint8 (N, H, W)."""
-        return class_map(self.sized(output, target))
+    def recorded(self, outputs: Outputs, target: Tensor) -> Tensor:
+        """The class of every pixel, uint8 (N, H, W)."""
+        return class_map(self.sized(outputs.at_target, target))
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """The share of each image's pixels that are wrong, float32 (N,), of logits or of what :meth:`kept` keeps."""
+        """The share of each image's pixels that are wrong, float32 (N,), of logits or of what :meth:`recorded` gave."""
         valid = target != IGNORED_PIXEL
         wrong = (class_map(self.sized(output, target)) != target) & valid
         return wrong.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
@@ -142,7 +143,7 @@ class Segmentation(Task):
         return [self._shares(each, names) for each in class_map(output)]
 
     def predicted_values(self, output: Tensor, names: Sequence[str], target: Tensor) -> dict[str, Any]:
-        """The same of one image, of logits or of what :meth:`kept` keeps; pixels without a class do not count."""
+        """The same of one image, of logits or of what :meth:`recorded` gave; pixels without a class do not count."""
         return self._shares(class_map(output[None])[0].masked_fill(target == IGNORED_PIXEL, IGNORED_PIXEL), names)
 
     def target_values(self, target: Tensor, names: Sequence[str]) -> dict[str, Any]:
