@@ -14,7 +14,7 @@ FILES = sorted((CONF / "model").glob("*.yaml"))
 EXTERNAL = {
     "torchvision": "torchvision_model", "timm": "timm_model", "hf": "hf_model",
     "unet_tiny": "unet", "lraspp": "torchvision_segmenter", "deeplabv3": "torchvision_segmenter",
-    "bert_tiny": "bert_model", "bert_mini": "bert_model", "bert_small": "bert_model",
+    "bert_tiny": "bert_model", "bert_mini": "bert_model", "bert_small": "bert_model", "llama_tiny": "llama_model",
 }  # fmt: skip
 OF_A_NAME = ("hf", "from_teacher")  # as large as what is named
 
@@ -35,9 +35,10 @@ def test_file(file):
     if file.stem in OF_A_NAME:
         return
     comment = file.read_text().splitlines()[0]
-    if file.stem.startswith("bert"):
-        config = OmegaConf.merge(config, {"tokenizer": None, "vocab_size": 30522})
+    if file.stem.startswith(("bert", "llama")):
+        size = {"bert": 30_522, "llama": 49_152}[file.stem.partition("_")[0]]
+        config = OmegaConf.merge(config, {"tokenizer": None, "vocab_size": size})
     model = instantiate(config, num_classes=100, **({"image_size": 32} if "image_size" in accepted else {}))
-    stated = re.search(r"([\d,]+) parameters at 100 classes", comment)
+    stated = re.search(r"([\d,]+) parameters at (100 classes|49,152 tokens)", comment)
     assert stated is not None
     assert int(stated[1].replace(",", "")) == sum(parameter.numel() for parameter in model.parameters())

@@ -198,8 +198,8 @@ def test_seed_decides_the_weights(name):
 )
 def test_bad_sizes_are_named(name, argument, value):
     arguments = {"num_classes": 10, "in_channels": 3} | {argument: value}
-    if name in ("timm_model", "torchvision_model"):
-        arguments["name"] = "resnet18"
+    named = {"timm_model": "resnet18", "torchvision_model": "resnet18", "torchvision_segmenter": "fcn_resnet50"}
+    arguments |= {"name": named[name]} if name in named else {}
     with pytest.raises(UserError, match=rf"^{argument} must be an integer of at least \d, got {value}$"):
         getattr(distill.models, name)(**arguments)
 

@@ -15,7 +15,7 @@ from distill.utils.errors import UserError
 # Losses that are part of L_soft: with kd.alpha=1 they weigh nothing (tests/evaluation compares this with Term.soft).
 SOFT = {f"distill.losses.{name}" for name in ("KD", "DKD", "DIST", "NKD", "TTM", "WTTM", "MLKD", "TfKD", "OutputMSE",
                                           "ReverseKL", "JSD", "SkewKL", "TVD", "logit_mse_loss",
-                                          "MarginMSE")}  # fmt: skip
+                                          "MarginMSE", "CWD")}  # fmt: skip
 
 
 def is_baseline(summary: RunSummary) -> bool:
