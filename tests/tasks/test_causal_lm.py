@@ -12,6 +12,7 @@ from distill.distillation.criterion import Criterion
 from distill.distillation.term_builder import check_term
 from distill.distillation.terms import Term
 from distill.losses import CRD, DIST, JSD, KD, TVD, ReverseKL, SkewKL
+from distill.losses.sampled import TokenSamples
 from distill.models.outputs import Outputs
 from distill.tasks.causal_lm import CausalLM
 from distill.utils.errors import UserError
@@ -76,6 +77,16 @@ def test_perplexity_kl_and_agreement_are_those_of_whole_logits(task):
     expected = {"perplexity": perplexity, "kl": float(kl), "agreement": float(agreement)}
     assert found == pytest.approx(expected, rel=1e-5)
     assert metrics.compute() == {}
+
+
+def test_of_tokens_drawn_at_another_temperature_there_is_agreement_and_no_kl(task):
+    def drawn(rows):
+        ids = torch.zeros(len(rows), 1, dtype=torch.int64)
+        return TokenSamples(ids, ids + 1, ids.float(), ids[:, 0], T=4.0)
+
+    metrics = task.metrics(with_agreement=True).eval()
+    metrics.update(outputs(0, 8), outputs(1, 12)._replace(head=drawn), TARGET)
+    assert set(metrics.compute()) == {"perplexity", "agreement"}
 
 
 def test_a_batch_counts_as_many_tokens_as_are_learnt(task):

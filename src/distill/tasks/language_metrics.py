@@ -53,7 +53,7 @@ class LanguageMetrics(nn.Module):
     def __init__(self, with_agreement: bool) -> None:
         super().__init__()
         self._with_agreement = with_agreement
-        self.sums = nn.ModuleDict({name: SumMetric().set_dtype(torch.float64) for name in NAMES})
+        self.sums = nn.ModuleDict({name: SumMetric("disable").set_dtype(torch.float64) for name in NAMES})
 
     @torch.no_grad()
     def update(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> None:
@@ -87,5 +87,6 @@ class LanguageMetrics(nn.Module):
             metric.reset()  # type: ignore[operator]
         values = {"perplexity": (nats / tokens.clamp(min=1)).exp()}
         if compared:
-            values |= {"kl": kl / compared, "agreement": agree / compared}
+            values["agreement"] = agree / compared
+            values |= {} if kl.isnan() else {"kl": kl / compared}
         return values

@@ -103,7 +103,9 @@ def chosen(cfg: TrainConfig, data: DataModule[Any], labelled: bool = True) -> di
     batch = batch_size(num_train, kind, targets) if cfg.data.batch_size is None else largest
     length = epochs(num_train, kind, targets)
     taught = labelled and not (targets == "next_token" and cfg.teacher.get("pretrained"))  # it is taken as it is
-    scale = 1.0 if kind == "text" else batch / largest  # Adam's steps do not grow with a gradient
+    scale = (
+        1.0 if kind == "text" or targets == "masks" else batch / largest
+    )  # of Adam no step grows with the batch, of pixels there are many in any
     lr, teacher_lr = (_rate(node, kind, targets) * scale for node in (cfg.model, cfg.teacher))
     values = {
         **{f"data.{key}": (getattr(cfg.data, key), value) for key, value in data.chosen.items()},

@@ -144,6 +144,15 @@ def test_what_cannot_be_kept_is_refused(options, loss, message):
         token_codec(CacheConfig(**options), criterion, 40, 0)
 
 
+def test_drawn_at_another_temperature_than_1_there_is_no_kl_to_choose_by():
+    criterion = Criterion(0.5, [Term("soft", KD(T=4.0))], task=CausalLM(0, score="kl"))
+    criterion.losses["soft"] = nn.ModuleList([criterion.terms[0].loss])
+    with pytest.raises(UserError, match="task.score=kl is measured at T=1, and .* at T=4: set kd.T=1"):
+        token_codec(CacheConfig(sampled=12), criterion, 40, 0)
+    criterion.task = CausalLM(0)
+    assert token_codec(CacheConfig(sampled=12), criterion, 40, 0).T == 4
+
+
 def test_a_disk_without_room_is_said_before(tmp_path):
     with pytest.raises(UserError, match=r"the teacher cache takes 1e\+09 GB"):
         check_room(tmp_path / "not" / "there", 10**18)

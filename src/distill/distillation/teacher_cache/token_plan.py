@@ -54,7 +54,10 @@ def token_codec(options: CacheConfig, criterion: Criterion, vocabulary: int, see
     if len(temperatures) > 1:
         listed = ", ".join(f"{T:g}" for T in sorted(temperatures))
         raise UserError(f"cache.sampled draws tokens at one temperature, and the terms have T={listed}")
-    return Sampled(vocabulary, options.sampled, temperatures.pop() if temperatures else 1.0, seed)
+    T = temperatures.pop() if temperatures else 1.0
+    if T != 1 and criterion.task is not None and criterion.task.info.score == "kl":
+        raise UserError(f"task.score=kl is measured at T=1, and cache.sampled draws tokens at T={T:g}: set kd.T=1")
+    return Sampled(vocabulary, options.sampled, T, seed)
 
 
 def _is_expectation(loss: SampledLoss) -> bool:
