@@ -78,7 +78,7 @@ def closing_table(output: str) -> str:
     found = re.findall(r"^ *\S.*\n┏[^┘]*┘$", output, re.MULTILINE)
     if not found:
         raise ValueError("no closing table in the output")
-    return str(found[-1]) + "\n"
+    return "".join(f"{line.rstrip()}\n" for line in found[-1].splitlines())
 
 
 def drawn(table: str) -> str:
