@@ -24,7 +24,7 @@ IMPORTED = (
     "sklearn.datasets", "plotly.graph_objects", "torchmetrics",
 )  # fmt: skip
 # Of the environment: what pytest sets for every test, and what libraries set when they are imported.
-PASSING = ("PYTEST_", "COLUMNS", "LINES", "PYTORCH_", "TORCHINDUCTOR_", "KMP_")
+PASSING = ("PYTEST_", "COLUMNS", "LINES", "PYTORCH_", "TORCHINDUCTOR_", "KMP_", "RAY_CLIENT_MODE")
 _server: subprocess.Popen | None = None
 
 
