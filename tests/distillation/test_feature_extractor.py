@@ -60,6 +60,22 @@ def test_the_extractor_returns_layers_and_embedding_and_stores_nothing():
     assert model.conv.weight.grad is not None
 
 
+def test_a_classifier_may_call_a_layer_as_language_models_do():
+    """Its logits are no hidden states."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.output_layer = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.output_layer(x)
+
+    found = FeatureExtractor(Net(), [])(torch.ones(2, 4))
+    assert found.head is None
+    assert found.logits.shape == (2, 4)
+
+
 def test_layers_by_stage_or_path():
     model_info = inspect_model(resnet8(10), torch.randn(2, 3, 32, 32), "the student resnet8")
     assert [model_info.layer(i) for i in (0, 1, 2, 3, -1)] == ["relu", "layer1", "layer2", "layer3", "layer3"]

@@ -89,6 +89,20 @@ def test_of_tokens_drawn_at_another_temperature_there_is_agreement_and_no_kl(tas
     assert set(metrics.compute()) == {"perplexity", "agreement"}
 
 
+def test_a_diverged_model_has_a_perplexity_of_inf_and_a_kl_of_nan(task):
+    wild = outputs(0, 8)
+    with torch.no_grad():
+        wild.head.weight.mul_(1e6)
+    metrics = task.metrics(with_agreement=True).eval()
+    metrics.update(wild, outputs(1, 12), TARGET)
+    assert float(metrics.compute()["perplexity"]) == math.inf
+    assert task.measure(task.recorded(wild, TARGET), TARGET)["perplexity"] == math.inf
+    broken = wild._replace(logits=wild.logits * float("nan"))
+    metrics.update(broken, outputs(1, 12), TARGET)
+    values = metrics.compute()
+    assert all(math.isnan(values[name]) for name in ("perplexity", "kl"))
+
+
 def test_a_batch_counts_as_many_tokens_as_are_learnt(task):
     assert task.weight(TARGET) == 3 * 116
     assert task.score.direction == "min"

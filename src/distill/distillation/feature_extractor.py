@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from distill.models.outputs import Outputs
+from distill.models.outputs import Outputs, output_layer
 from distill.utils.modes import evaluating
 
 INPUT, CHANNELS_LAST = ":input", ":channels_last"
@@ -129,7 +129,7 @@ class FeatureExtractor:
         try:
             logits = self.model(inputs)
             embedding = features.pop(EMBEDDING, None)
-            return Outputs(logits, features, embedding, head=getattr(self.model, "output_layer", None))
+            return Outputs(logits, features, embedding, head=output_layer(self.model))
         finally:
             self._features = None
 

@@ -18,7 +18,7 @@ from distill.export.parity import Runner
 from distill.export.quantization import quantise_dynamically
 from distill.export.student import Student, Use, plain, target_facts, write_graph
 from distill.export.text_tokenizer import save_tokenizer
-from distill.models.outputs import Outputs
+from distill.models.outputs import Outputs, output_layer
 from distill.models.text.encoder import TextModel
 from distill.utils.errors import UserError
 
@@ -60,7 +60,7 @@ class TextStudent(Student):
     def runner(self, model: Runner, is_teacher: bool = False) -> Runner:
         """A model of the run as a function of batches."""
         if self.run.task.output == "causal":
-            return lambda batch: self._of_targets(model(batch.inputs), batch, getattr(model, "output_layer", None))
+            return lambda batch: self._of_targets(model(batch.inputs), batch, output_layer(model))
         return lambda batch: model(batch.for_teacher if is_teacher else batch.inputs)
 
     def _of_targets(self, output: Tensor, batch: Batch, head: Any = None) -> Tensor:

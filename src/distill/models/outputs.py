@@ -3,7 +3,21 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class HiddenStateModel:
+    """Marks models whose output is last hidden states (N, L, D), of which ``output_layer`` makes logits (N, L, C).
+
+    Any other module may have an attribute of that name, as classifiers do.
+    """
+
+    output_layer: nn.Linear | None
+
+
+def output_layer(model: object) -> nn.Linear | None:
+    """Of a language model what makes logits of its output; else None."""
+    return model.output_layer if isinstance(model, HiddenStateModel) else None
 
 
 class Outputs(NamedTuple):

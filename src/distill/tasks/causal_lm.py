@@ -1,6 +1,5 @@
 """The next token of a text: last hidden states (N, L, D), of which a head makes logits where they are needed."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +13,11 @@ from distill.models.outputs import Outputs
 from distill.tasks.base import Reader, Targets, Task, TaskData
 from distill.tasks.info import AGREEMENT, Metric
 from distill.tasks.language_metrics import LanguageMetrics, row_logits
+
+
+def _exp(nats: float) -> float:
+    """Where it is too large, inf, as in training."""
+    return float(torch.tensor(nats, dtype=torch.float64).exp())
 
 
 class CausalLM(Task):
@@ -117,7 +121,7 @@ class CausalLM(Task):
 
     def measure(self, output: Tensor, target: Tensor, teacher: Tensor | None = None) -> dict[str, float]:
         """Perplexity and, with a teacher, agreement, of what :meth:`recorded` gave."""
-        values = {"perplexity": math.exp(self._nats(output, target))}
+        values = {"perplexity": _exp(self._nats(output, target))}
         if teacher is not None and output.shape[-1] > 1:
             valid = target != IGNORED
             values["agreement"] = float((output[..., 1] == teacher[..., 1])[valid].double().mean())
@@ -126,7 +130,7 @@ class CausalLM(Task):
     def predicted_values(self, output: Tensor, names: Sequence[str], target: Tensor) -> dict[str, Any]:
         """The perplexity of one row of documents."""
         del names
-        return {"perplexity": math.exp(self._nats(output, target))}
+        return {"perplexity": _exp(self._nats(output, target))}
 
     def target_values(self, target: Tensor, names: Sequence[str]) -> dict[str, Any]:
         """How many tokens of a row are learnt."""

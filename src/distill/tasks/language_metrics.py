@@ -20,10 +20,10 @@ def row_logits(outputs: Outputs, rows: Tensor) -> Tensor:
     return upcast(rows if outputs.head is None else outputs.head(rows))
 
 
-def compared(log_q: Tensor, teacher: Outputs, rows: Tensor) -> tuple[Tensor, Tensor]:
+def compared(log_q: Tensor, teacher: Outputs, rows: Tensor) -> tuple[Tensor | None, Tensor]:
     """Σ_M KL(p ‖ q) at temperature 1 and the teacher's likeliest tokens, int64 (M,).
 
-    Of a teacher whose tokens were drawn at another temperature than 1 the KL is NaN: they do not tell it.
+    Of a teacher whose tokens were drawn at another temperature than 1 the KL is None: they do not tell it.
 
     Args:
         log_q: ln q of the student, (M, C).
@@ -34,7 +34,7 @@ def compared(log_q: Tensor, teacher: Outputs, rows: Tensor) -> tuple[Tensor, Ten
     found = teacher.head(rows)
     if isinstance(found, TokenSamples):
         if found.T != 1:
-            return log_q.new_tensor(float("nan")), found.top
+            return None, found.top
         return sampled_loss(KD(T=1.0), log_q, found) * len(rows), found.top
     log_p = upcast(found).log_softmax(1)
     return F.kl_div(log_q, log_p, reduction="sum", log_target=True), log_p.argmax(1)
@@ -52,7 +52,7 @@ class LanguageMetrics(nn.Module):
 
     def __init__(self, with_agreement: bool) -> None:
         super().__init__()
-        self._with_agreement = with_agreement
+        self._with_agreement, self._has_kl = with_agreement, True
         self.sums = nn.ModuleDict({name: SumMetric("disable").set_dtype(torch.float64) for name in NAMES})
 
     @torch.no_grad()
@@ -70,7 +70,8 @@ class LanguageMetrics(nn.Module):
             found = [F.nll_loss(log_q, labels[chunk], reduction="sum"), log_q.new_zeros(()), log_q.new_zeros(())]
             if expected is not None and teacher is not None:
                 kl, top = compared(log_q, teacher, expected[chunk])
-                found[1], found[2] = kl, (top == log_q.argmax(1)).sum()
+                self._has_kl = kl is not None
+                found[1:] = [found[1] if kl is None else kl, (top == log_q.argmax(1)).sum()]
             totals += torch.stack([value.double() for value in found]).cpu()
         tokens = float(len(rows))
         values = (*totals.tolist(), tokens, tokens if expected is not None else 0.0)
@@ -88,5 +89,5 @@ class LanguageMetrics(nn.Module):
         values = {"perplexity": (nats / tokens.clamp(min=1)).exp()}
         if compared:
             values["agreement"] = agree / compared
-            values |= {} if kl.isnan() else {"kl": kl / compared}
+            values |= {"kl": kl / compared} if self._has_kl else {}
         return values

@@ -24,6 +24,7 @@ from distill.distillation.model_info import NamedModel
 from distill.distillation.terms import Pretraining, Term
 from distill.losses.protocols import BatchLimited
 from distill.models.hub.preprocess import see_with
+from distill.models.outputs import output_layer
 from distill.tasks.base import Task, TaskData
 from distill.training import pretrained, unlabelled
 from distill.training.optimization import OptimizerFactory
@@ -101,7 +102,7 @@ def build_model(
         raise UserError(f"data.max_length: {who} {name} takes at most {longest} tokens, and texts are cut at {length}")
     example = data.example(4)
     head = "head" if not task.has_classifier and isinstance(getattr(model, "head", None), torch.nn.Identity) else None
-    is_whole = task.has_classifier or head is not None or getattr(model, "output_layer", None) is not None
+    is_whole = task.has_classifier or head is not None or output_layer(model) is not None
     outputs = data.num_classes if task.has_classifier else None
     model_info = inspect_model(
         model, example, f"{who} {name}", outputs, training if is_whole else 0, head=head, dims=task.dims

@@ -21,6 +21,7 @@ from distill.distillation.model_info import NamedModel
 from distill.distillation.teacher_cache import CachePlan, plan
 from distill.distillation.teacher_store import TeacherSource
 from distill.models.interface import check_output
+from distill.models.outputs import output_layer
 from distill.tasks.base import Task
 from distill.training import defaults, pretrained, threads, unlabelled
 from distill.training.acceleration import policy
@@ -211,7 +212,7 @@ class Preparation:
     ) -> CachePlan | None:
         """How the teachers' outputs are cached, which is ``told``; None: they are not."""
         options, epochs, info = self.cfg.cache, self.cfg.trainer.max_epochs, teachers[0].model_info
-        head = getattr(getattr(teachers[0].model, "output_layer", None), "out_features", None)  # a vocabulary's size
+        head = getattr(output_layer(teachers[0].model), "out_features", None)  # a vocabulary's size
         cache, line = plan(options, criterion, info, data, epochs, precision, len(teachers), head)
         if told and options.enabled is not False:  # maps and tokens are many: what becomes of them is worth a line
             log.log(logging.INFO if head or len(info.logits) == 4 else logging.DEBUG, line)

@@ -89,7 +89,8 @@ def test_cityscapes_layout(tmp_path, kind):
         (tmp_path / "leftImg8bit" / split / "bonn").mkdir(parents=True)
         picture(0, SIZE).save(tmp_path / "leftImg8bit" / f"{name}_leftImg8bit.png")
         mask = np.array([[0, 1, 18, 255]] * 4) if kind == "TrainIds" else np.array([[ids[0], ids[1], ids[18], 255]] * 4)
-        mask = np.pad(mask, ((0, 0), (0, 2)), constant_values=255).astype(np.uint8)
+        no_class = 255 if kind == "TrainIds" else 1  # the ego vehicle, which is not evaluated
+        mask = np.pad(mask, ((0, 0), (0, 2)), constant_values=no_class).astype(np.uint8)
         save(tmp_path / "gtFine" / f"{name}_gtFine_label{kind}.png", mask, "L")
     found = masks(tmp_path)
     assert found.classes == list(CITYSCAPES_CLASSES)

@@ -56,6 +56,19 @@ def test_of_a_conversation_the_answers_alone_are_learnt(tmp_path, template):
     assert words_of(data, batch.target)[:5] == ["sat", "on", "</s>", "ran", "</s>"]
 
 
+def test_what_is_learnt_is_part_of_the_fingerprint(tmp_path):
+    """The tokens are the same, those of a user's turns are targets instead."""
+    rows, others = write(tmp_path / "d.jsonl", [{"messages": CHAT}] * 10), MARKED.replace("== 'assistant'", "== 'user'")
+    others = others.replace("{{ m.content }} </s>{% endg", "{{ m.content }} {% endg").replace(
+        "{% else %}{{ m.content }} {%", "{% else %}{{ m.content }} </s>{%"
+    )
+    found = [module(rows, save_tokenizer(tmp_path / str(i), template=t)) for i, t in enumerate((MARKED, others))]
+    one, other = (data.dataset("train", train=False)[0, torch.tensor([0])] for data in found)
+    assert torch.equal(one.inputs["input_ids"], other.inputs["input_ids"])
+    assert not torch.equal(one.target, other.target)
+    assert found[0].fingerprint != found[1].fingerprint
+
+
 def test_conversations_of_parquet_are_those_of_jsonl(tmp_path):
     import pyarrow as pa
     from pyarrow import parquet as pq

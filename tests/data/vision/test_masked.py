@@ -93,7 +93,9 @@ def test_masks_need_a_task_of_masks(tmp_path):
         module(write(tmp_path, [(8, 8)] * 20), targets="classes").setup()
 
 
-@pytest.mark.parametrize(("size", "expected"), [((10, 6), (10, 6)), ((40, 20), (16, 8)), ((20, 41), (8, 16))])
+@pytest.mark.parametrize(
+    ("size", "expected"), [((10, 6), (10, 6)), ((13, 9), (13, 9)), ((40, 20), (16, 8)), ((20, 41), (8, 16))]
+)
 def test_a_letterbox_is_undone(size, expected):
     width, height = size
     image = Image.new("L", size, 9)

@@ -144,6 +144,15 @@ def test_what_cannot_be_kept_is_refused(options, loss, message):
         token_codec(CacheConfig(**options), criterion, 40, 0)
 
 
+def test_a_row_of_which_nothing_was_kept_is_another_teachers():
+    codec = Sampled(40, 12)
+    logits = torch.randn(3, 40)
+    codes = codec.codes(codec.encode(logits, 0))
+    assert codec.difference(logits, codes) < 1e-2
+    codes[1] = 0
+    assert codec.difference(logits, codes) == float("inf")
+
+
 def test_drawn_at_another_temperature_than_1_there_is_no_kl_to_choose_by():
     criterion = Criterion(0.5, [Term("soft", KD(T=4.0))], task=CausalLM(0, score="kl"))
     criterion.losses["soft"] = nn.ModuleList([criterion.terms[0].loss])

@@ -32,6 +32,7 @@ VOC_CLASSES = (
     ),
     *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
+CITYSCAPES_IDS = frozenset(range(34))  # of which 19 are evaluated
 CITYSCAPES_CLASSES = {  # and their values in _labelIds
     **{"road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19},
     **{
@@ -59,10 +60,17 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Layout:
-    """Every split, at least train, and the classes that the layout is known for; None: none."""
+    """Pairs of images and masks, and what the masks' values mean where the layout is known for it.
+
+    Attributes:
+        splits: every split, at least train.
+        classes: names, or each name's value; None: the masks are to say.
+        without_class: values that have no class, beside the ignored one.
+    """
 
     splits: Mapping[str, Pairs]
     classes: Sequence[str] | Mapping[str, int] | None = None
+    without_class: frozenset[int] = frozenset()
 
 
 def find_layout(root: Path) -> Layout:
@@ -182,4 +190,6 @@ def _cityscapes(root: Path) -> Layout:
         for split, folder in folders.items()
         if split != SPLITS["test"]
     }
-    return Layout(splits, list(CITYSCAPES_CLASSES) if ending == "TrainIds" else CITYSCAPES_CLASSES)
+    if ending == "TrainIds":
+        return Layout(splits, list(CITYSCAPES_CLASSES))
+    return Layout(splits, CITYSCAPES_CLASSES, CITYSCAPES_IDS - {*CITYSCAPES_CLASSES.values()})

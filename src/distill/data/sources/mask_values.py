@@ -92,7 +92,11 @@ def survey(images: EncodedImages, masks: EncodedImages) -> list[Used]:
 
 
 def table(
-    used: Mapping[str, Sequence[Used]], names: list[str] | None, values: list[int] | None, ignore: int | None
+    used: Mapping[str, Sequence[Used]],
+    names: list[str] | None,
+    values: list[int] | None,
+    ignore: int | None,
+    without_class: frozenset[int] = frozenset(),
 ) -> tuple[list[str], np.ndarray]:
     """The classes' names, and the class of every value, uint8 (256,); 255: none.
 
@@ -101,6 +105,7 @@ def table(
         names: of the classes; None: the numbers of the training masks' values.
         values: of the classes in the masks.
         ignore: the value that means no class.
+        without_class: others that mean it.
 
     Raises:
         UserError: a value that is no class, values with gaps that nothing names, or one class only.
@@ -121,7 +126,7 @@ def table(
         names, values = list(map(str, present)), present
     lookup = np.full(256, IGNORED_PIXEL, np.uint8)
     lookup[values] = np.arange(len(names), dtype=np.uint8)
-    known = {*values, ignore}
+    known = {*values, ignore, *without_class}
     stray = next((value for mask in every for value in mask.values if value not in known), None)
     if stray is not None:
         but = "" if ignore is None else f", and {ignore} is ignored"

@@ -64,7 +64,9 @@ def masks(
         return Splits(alone["train"], alone.get("val"), alone.get("test"))
     names, values = mask_values.classes(classes if classes is not None else layout.classes, ignore)
     used = {split: mask_values.survey(*sets) for split, sets in found.items()}
-    names, table = mask_values.table(used, names, values, ignore)
+    names, table = mask_values.table(
+        used, names, values, ignore, layout.without_class if classes is None else frozenset()
+    )
     sets = {split: MaskedImages(images, masks, table) for split, (images, masks) in found.items()}
     return Splits(sets["train"], sets.get("val"), sets.get("test"), names)
 

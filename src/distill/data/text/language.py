@@ -92,17 +92,20 @@ class LanguageDataModule(TextDataModule):
         if self.options.for_training and is_rank_zero():
             warn_of_shared(splits)
         loaded: dict[str, Split[TextSet]] = {}
-        share = 0.0
+        share, digests = 0.0, list[str]()
         for name, split in splits.items():
             packed, longer = computed_once(lambda split=split: _packed(split, own, max_length))  # type: ignore[misc]
             if not len(packed):
                 raise UserError(f"the {name} split has no token to learn: its documents have one token each, or none")
+            digests.append(packed.digest)
             loaded[name] = PackedSplit(split.dataset, torch.arange(len(packed)), packed, split.rows)
             share = longer if name == "train" else share
         if share:
             log.info(f"max_length={max_length} splits {100 * share:.3g} % of the training documents, which are longer")
         preprocess = TextPreprocess(own.name, max_length, causal=True)
-        digest = text_fingerprint(splits, [own.content, max_length, self.options.targets, self.options.subset])
+        digest = text_fingerprint(
+            splits, [own.content, max_length, self.options.targets, self.options.subset, *digests]
+        )
         return LoadedTexts(loaded, classes, digest, True, Side(own, max_length), None, share, preprocess)  # type: ignore[arg-type]
 
     def of_teacher(self) -> "LanguageDataModule":

@@ -4,6 +4,7 @@ Positions restart with every document; which tokens see each other follows from 
 block-diagonal mask from ``position_ids``), and a document's first token is never a target.
 """
 
+import hashlib
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,6 +71,12 @@ class Packed:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of the tokens, of their documents, and of which are learnt."""
+        parts = (self.ids, self.pieces, self.learnt, self.offsets)
+        return hashlib.sha256(b"".join(part.contiguous().numpy().tobytes() for part in parts)).hexdigest()
 
     @property
     def lengths(self) -> Tensor:

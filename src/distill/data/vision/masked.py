@@ -128,7 +128,10 @@ def unboxed(classes: Tensor, height: int, width: int) -> Tensor:
     """The class map (S, S) of a :func:`letterbox`, uint8, at the size of the image in it, by the nearest pixel."""
     from torchvision.transforms.v2 import InterpolationMode, functional
 
-    inner = functional.center_crop(classes[None], list(inner_size(height, width, classes.shape[-1])))
+    size = classes.shape[-1]
+    inner_height, inner_width = inner_size(height, width, size)
+    top, left = (size - inner_height) // 2, (size - inner_width) // 2  # as center_crop pads; it crops otherwise
+    inner = classes[None, top : top + inner_height, left : left + inner_width]
     resized: Tensor = functional.resize(inner, [height, width], InterpolationMode.NEAREST_EXACT)[0]
     return resized
 

@@ -155,7 +155,8 @@ def plan(
     total = f"{views} epoch{'s' if views > 1 else ''} × {train} views × ({stored})"
     total += f"{f' × {teachers} teachers' if teachers > 1 else ''} = {_readable(size * teachers)}"
     if size * teachers > options.max_gb * GB:
-        smaller = "cache.top_k=<k> and cache.cycle=<epochs> make it smaller"
+        few = "" if len(teacher.logits) == 4 else "cache.top_k=<k> and "
+        smaller = f"{few}cache.cycle=<epochs> make{'s' * (not few)} it smaller"
         if options.enabled:
             raise UserError(f"the teacher cache takes {total}, and cache.max_gb={options.max_gb:g}; {smaller}")
         return None, f"teacher cache: not used, {total} is above cache.max_gb={options.max_gb:g}; {smaller}"

@@ -70,6 +70,8 @@ class Sampled:
     def difference(self, logits: Tensor, codes: Tensor) -> Tensor:
         """How far stored values of rows are from those of logits (M, C), relative to them."""
         found = self(codes)
+        if not found.counts.sum(1).all():  # a row of which nothing was kept
+            return logits.new_tensor(float("inf"))
         log_p = (logits.float() / self.T).log_softmax(1).gather(1, found.ids)
         error, drawn = (log_p - found.log_probs)[found.counts > 0], log_p[found.counts > 0]
         return error.square().mean().sqrt() / drawn.square().mean().sqrt().clamp(min=1e-6)

@@ -24,7 +24,7 @@ class MaskFiles:
         files: all the images.
 
     Raises:
-        UserError: two images would have the same class map.
+        UserError: two images would have the same class map, or one would take the place of an image.
     """
 
     def __init__(self, folder: Path | None, files: Sequence[str]) -> None:
@@ -33,8 +33,11 @@ class MaskFiles:
         self.folder = folder
         self._paths = {file: Path(file).absolute().relative_to(root).with_suffix(".png") for file in files}
         seen: dict[Path, str] = {}
+        images = {Path(file).resolve(): file for file in files}
         for file, path in self._paths.items() if folder is not None else ():
             other = seen.setdefault(path, file)
+            if folder is not None and (image := images.get((folder / path).resolve())):
+                raise UserError(f"masks={folder}: the class map of {printable(file)} would replace {printable(image)}")
             if other != file:
                 raise UserError(f"masks={folder}: {printable(other)} and {printable(file)} would both be {path}")
 

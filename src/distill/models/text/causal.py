@@ -43,9 +43,12 @@ def check_causal(model: Any, name: str) -> None:
     model.eval()
     try:
         plain = model(input_ids=ids, use_cache=False).logits
-        alone = torch.cat([last_hidden_states(model, {"input_ids": part}) for part in ids.split(TRIED, dim=1)], 1)
-        positions = (torch.arange(2 * TRIED, device=device) % TRIED)[None]
-        packed = last_hidden_states(model, {"input_ids": ids, "position_ids": positions})
+        alone = torch.cat([_apart(model, ids, TRIED), _apart(model, ids, 1)])
+        places = torch.arange(2 * TRIED, device=device)
+        positions = torch.stack(
+            [places % TRIED, (places - 1).clamp(min=0)]
+        )  # of the second row one document has 1 token
+        packed = last_hidden_states(model, {"input_ids": ids.expand(2, -1), "position_ids": positions})
         first = head(last_hidden_states(model, {"input_ids": ids}))
     except Exception as error:  # whatever an architecture raises
         raise UserError(f"{name} ({type(model).__name__}) cannot run as a causal model: {first_line(error)}") from error
@@ -61,6 +64,11 @@ def check_causal(model: Any, name: str) -> None:
             f"{name} ({type(model).__name__}) does not keep documents apart that share a row: it is no causal model "
             "whose attention follows position_ids"
         )
+
+
+def _apart(model: Any, ids: Tensor, first: int) -> Tensor:
+    """The hidden states of two documents, the first of so many tokens, that share no row."""
+    return torch.cat([last_hidden_states(model, {"input_ids": part}) for part in (ids[:, :first], ids[:, first:])], 1)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
+from distill.models.outputs import HiddenStateModel
 from distill.models.text import structure
 from distill.models.text.causal import last_hidden_states
 from distill.models.text.pooling import Pooling
@@ -21,7 +22,7 @@ Output = Literal["text", "tokens", "embedding", "causal"]
 OUTPUTS = ("text", "tokens", "embedding", "causal")
 
 
-class TextModel(nn.Module):
+class TextModel(HiddenStateModel, nn.Module):
     """A model of transformers that is called with a dict and returns a tensor.
 
     Attributes:
@@ -75,7 +76,7 @@ class TextModel(nn.Module):
         return self.model.config
 
     @property
-    def output_layer(self) -> nn.Linear | None:
+    def output_layer(self) -> nn.Linear | None:  # type: ignore[override]
         """With output "causal" what makes logits (N, L, C) of the hidden states; else None."""
         return self.model.get_output_embeddings() if self.output == "causal" else None
 

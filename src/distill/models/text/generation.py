@@ -8,6 +8,8 @@ import torch
 from distill.utils.errors import UserError
 from distill.utils.modes import evaluating
 
+_PLAIN = {"num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}  # whatever the model's files prefer
+
 
 def continuations(
     model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int, temperature: float = 0.0
@@ -36,7 +38,9 @@ def continuations(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end or 0
     inputs = torch.tensor([[pad] * (longest - len(row)) + row for row in ids], device=device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids], device=device)
-    drawn = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    drawn: dict[str, Any] = {"do_sample": False, **_PLAIN}
+    if temperature:
+        drawn |= {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     with evaluating(model), torch.no_grad():
         found = model.generate(
             inputs, attention_mask=mask, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=end, **drawn

@@ -52,6 +52,10 @@ class Ensemble(Flow):
     def combine(self, cfg: TrainConfig, teachers: int, task: Task) -> Combine | None:
         if teachers < 2:
             return None
+        if task.output == "causal":
+            raise UserError(
+                f"kd.teachers: task={task.info.name} takes one teacher, as hidden states cannot be averaged"
+            )
         if not cfg.kd.ensemble:
             raise UserError("kd.teachers names several teachers, and kd.ensemble does not say how they are combined")
         from distill.distillation import ensemble
