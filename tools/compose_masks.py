@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits, load_sample_images
 from distill.utils.palette import PALETTE
 
 IGNORED = 255
+BOUNDS = {"images": (6, 10**6), "size": (8, 106), "classes": (1, 10), "seed": (0, 2**32)}  # a strip is 106 pixels wide
 SHARES = {"train": (0.0, 4 / 6), "val": (4 / 6, 5 / 6), "test": (5 / 6, 1.0)}  # of digits, photographs and images
 
 
@@ -78,6 +79,9 @@ def main() -> None:
     for name, default in (("images", 400), ("size", 32), ("classes", 10), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = vars(parser.parse_args())
+    for name, (least, most) in BOUNDS.items():
+        if not least <= arguments[name] <= most:
+            parser.error(f"--{name} must be in {least}..{most}, got {arguments[name]}")
     write(**arguments)
 
 

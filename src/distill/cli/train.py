@@ -56,7 +56,8 @@ def execute(arguments: Sequence[str]) -> Path:
     multirun = any(argument in command_line.MULTIRUN for argument in arguments)
     limits.check(arguments)
     arguments = ["log_level=debug" if argument in VERBOSE else argument for argument in arguments]
-    sys.argv[1:], trusted = _resumed(command_line.with_new_terms(paths.readable(arguments, multirun)))
+    arguments, trusted = _resumed(paths.readable(arguments, multirun))
+    sys.argv[1:] = command_line.with_new_terms(arguments)
     own_code.add(*_code_folders(sys.argv[1:], trusted))
     check_flags(sys.argv[1:])
     sweep_values.check(command_line.split(sys.argv[1:])[1])

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill.data.targets import IGNORED
 from distill.losses.chunked import ROWS
 from distill.losses.protocols import ComparesRows
 from distill.models.outputs import Outputs
-from distill.tasks.base import Reader, Targets, Task, TaskData
+from distill.tasks.base import Reader, Targets, TaskData
 from distill.tasks.info import AGREEMENT, Metric
 from distill.tasks.language_metrics import LanguageMetrics, row_logits
+from distill.tasks.of_tokens import OfTokens
 
 
 def _exp(nats: float) -> float:
@@ -20,7 +21,7 @@ def _exp(nats: float) -> float:
     return float(torch.tensor(nats, dtype=torch.float64).exp())
 
 
-class CausalLM(Task):
+class CausalLM(OfTokens):
     """Causal language modelling.
 
     L_hard is the cross-entropy of the next token. It and the terms of L_soft are means over the valid tokens: those
@@ -42,36 +43,11 @@ class CausalLM(Task):
     targets: ClassVar[Targets] = "next_token"
     has_classifier = False
     counts_tokens = True
-    dims = 3
     output: ClassVar[Literal["text", "tokens", "embedding", "causal"]] = "causal"
 
     def model_arguments(self, data: TaskData) -> dict[str, Any]:
         """What the data say; a language model has no classes."""
         return {**super().model_arguments(data), "num_classes": 2, "class_names": None}
-
-    def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy in nats, in float32, the mean over valid tokens; 0 of a batch without any.
-
-        Args:
-            output: logits (N, L, C).
-            target: the next token of each, int64 (N, L); −100 where none is learnt.
-            label_smoothing: in [0, 1).
-        """
-        logits, flat = output.flatten(0, 1).float(), target.flatten()
-        total = nn.functional.cross_entropy(logits, flat, label_smoothing=label_smoothing, reduction="sum")
-        return total / max(1, self.weight(target))
-
-    def weight(self, target: Tensor) -> int:
-        """The number of valid tokens."""
-        return int((target != IGNORED).sum())
-
-    def rows(self, output: Tensor, target: Tensor | None = None) -> Tensor:
-        """Rows (M, D) of the valid tokens; without a target, of all positions."""
-        return output.flatten(0, 1) if target is None else output[target != IGNORED]
-
-    def row_targets(self, target: Tensor) -> Tensor:
-        """The next token of each valid one, int64 (M,)."""
-        return target[target != IGNORED]
 
     def refusal(self, term: Reader) -> str | None:
         """Terms on whole texts, and those that compare rows with one another, are refused."""

@@ -4,23 +4,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from distill.data.targets import IGNORED
-from distill.losses.checks import upcast
-from distill.tasks.base import Reader, Targets, Task
+from distill.tasks.base import Reader, Targets
 from distill.tasks.entity_f1 import EntityF1
 from distill.tasks.info import AGREEMENT, Metric
 from distill.tasks.metrics import TokenMetrics
+from distill.tasks.of_tokens import OfTokens
 from distill.utils.errors import UserError
 from distill.utils.units import percent
 
 WEAK_F1 = 0.05  # of a teacher, from which there is little to learn
 
 
-class TokenClassification(Task):
+class TokenClassification(OfTokens):
     """Token classification: named entities in BIO tags, or any other class per word.
 
     L_hard is cross-entropy, the mean over the words of a batch. The terms of L_soft see the words as rows (M, C): a
@@ -39,7 +38,6 @@ class TokenClassification(Task):
     metric_infos = (Metric("f1", "entity F1"), Metric("acc", "accuracy of words"), AGREEMENT)
     default_score = "f1"
     targets: ClassVar[Targets] = "tokens"
-    dims = 3
     output: ClassVar[Literal["text", "tokens", "embedding", "causal"]] = "tokens"
 
     def __init__(self, num_classes: int, class_names: Sequence[str], score: str | None = None) -> None:
@@ -55,30 +53,6 @@ class TokenClassification(Task):
             EntityF1(self.tags)
         except ValueError as error:
             raise UserError(f"task=tokens: {error}") from error
-
-    def supervised_loss(self, output: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy in nats, in float32, the mean over words; 0 of a batch without any.
-
-        Args:
-            output: logits (N, L, C).
-            target: class numbers, int64 (N, L); −100 where there is no word.
-            label_smoothing: in [0, 1).
-        """
-        words = (target != IGNORED).sum().clamp(min=1)
-        logits, flat = upcast(output).flatten(0, 1), target.flatten()
-        return F.cross_entropy(logits, flat, label_smoothing=label_smoothing, reduction="sum") / words
-
-    def weight(self, target: Tensor) -> int:
-        """The number of words."""
-        return int((target != IGNORED).sum())
-
-    def rows(self, output: Tensor, target: Tensor | None = None) -> Tensor:
-        """Logits (M, C) of the words; without a target, of all positions."""
-        return output.flatten(0, 1) if target is None else output[target != IGNORED]
-
-    def row_targets(self, target: Tensor) -> Tensor:
-        """The class of each word, int64 (M,)."""
-        return target[target != IGNORED]
 
     def combined(
         self, outputs: Sequence[Tensor], target: Tensor, mean: Callable[[Sequence[Tensor], Tensor], Tensor]

@@ -33,9 +33,8 @@ FINE_TUNING_RATE, FROM_SCRATCH_RATE = 5e-5, 5e-4  # of AdamW on texts, for pretr
 BERT_WIDTH = 768  # whose rate that is; with a class per word a narrower model's is larger by as much as it is narrower
 _WIDTHS = ("hidden_size", "dim", "d_model")  # what configurations of transformers call the width
 WORDS = {"images": "images", "text": "texts"}
-STRIDE_32 = (  # models made for 224 pixels
-    *("resnet18", "resnet34", "resnet50", "torchvision_model", "timm_model", "torchvision_segmenter", "segformer"),
-)
+STRIDE_32 = ("resnet18", "resnet34", "resnet50", "torchvision_model", "timm_model", "torchvision_segmenter",
+             "segformer")  # fmt: skip # models made for 224 pixels
 
 
 def batch_size(num_train: int, kind: str = "images", targets: str = "classes") -> int:
@@ -103,9 +102,8 @@ def chosen(cfg: TrainConfig, data: DataModule[Any], labelled: bool = True) -> di
     batch = batch_size(num_train, kind, targets) if cfg.data.batch_size is None else largest
     length = epochs(num_train, kind, targets)
     taught = labelled and not (targets == "next_token" and cfg.teacher.get("pretrained"))  # it is taken as it is
-    scale = (
-        1.0 if kind == "text" or targets == "masks" else batch / largest
-    )  # of Adam no step grows with the batch, of pixels there are many in any
+    # Adam's steps do not grow with a gradient, and a small batch of masks has many pixels.
+    scale = 1.0 if kind == "text" or targets == "masks" else batch / largest
     lr, teacher_lr = (_rate(node, kind, targets) * scale for node in (cfg.model, cfg.teacher))
     values = {
         **{f"data.{key}": (getattr(cfg.data, key), value) for key, value in data.chosen.items()},

@@ -8,7 +8,6 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,10 +116,7 @@ def _measured_now(nets: dict[Role, NamedModel], experiment: Experiment) -> dict[
     teachers = data.of_teacher()
     own = {role: teachers if role.kind == RoleKind.TEACHER else data for role in nets}
     deployed = {role: getattr(net.model, "deployed", lambda net=net: net.model)() for role, net in nets.items()}
-    sizes = {
-        role: replace(size(net.model.cpu(), own[role].example(1)), macs=size(deployed[role], own[role].example(1)).macs)
-        for role, net in nets.items()
-    }
+    sizes = {role: size(net.model.cpu(), own[role].example(1), deployed[role]) for role, net in nets.items()}
     batches = {str(role): to_device(each.example(data.batch_size), device) for role, each in own.items()}
     models = {str(role): model for role, model in deployed.items()}
     speeds = speed(models, batches, device, HALF.get(experiment.precision))

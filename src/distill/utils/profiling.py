@@ -28,19 +28,19 @@ GAIN = 1.05  # how many times faster a half precision is, to be worth its roundi
 _macs: WeakKeyDictionary[nn.Module, tuple[Any, int]] = WeakKeyDictionary()  # by model: what was counted, the number
 
 
-def size(model: nn.Module, example: Any) -> Size:
-    """Counts one model; ``example`` holds one sample.
+def size(model: nn.Module, example: Any, used: nn.Module | None = None) -> Size:
+    """Counts one model; ``example`` holds one sample, ``used`` is the form in which it is run where that is another.
 
     Multiply-accumulates are torch's ``FlopCounterMode`` / 2, counted once per model and shape; bytes are those of its
     ``state_dict`` as a safetensors file.
     """
-    key = (repr(model), shapes(example))
+    key, used = (repr(model), shapes(example)), model if used is None else used
     if model not in _macs or _macs[model][0] != key:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into it
         try:
-            with frozen(model), FlopCounterMode(display=False) as counter:  # it fails at parameters in arguments
-                model(example)
+            with frozen(used), FlopCounterMode(display=False) as counter:  # it fails at parameters in arguments
+                used(example)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
         _macs[model] = (key, counter.get_total_flops() // 2)

@@ -16,37 +16,15 @@ MASKS = ("masks", "mask", "labels", "annotations", "segmentationclass")
 VOC = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 CITYSCAPES = ("leftImg8bit", "gtFine")
 VOC_CLASSES = (
-    *(
-        "background",
-        "aeroplane",
-        "bicycle",
-        "bird",
-        "boat",
-        "bottle",
-        "bus",
-        "car",
-        "cat",
-        "chair",
-        "cow",
-        "diningtable",
-    ),
-    *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
-CITYSCAPES_IDS = frozenset(range(34))  # of which 19 are evaluated
-CITYSCAPES_CLASSES = {  # and their values in _labelIds
-    **{"road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19},
-    **{
-        "traffic sign": 20,
-        "vegetation": 21,
-        "terrain": 22,
-        "sky": 23,
-        "person": 24,
-        "rider": 25,
-        "car": 26,
-        "truck": 27,
-    },
-    **{"bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33},
-}
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+CITYSCAPES_IDS = frozenset(range(34))  # of _labelIds; those below are evaluated
+CITYSCAPES_CLASSES = {
+    "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19,
+    "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26, "truck": 27,
+    "bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

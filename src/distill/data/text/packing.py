@@ -75,8 +75,10 @@ class Packed:
     @property
     def digest(self) -> str:
         """Hex digest of the tokens, of their documents, and of which are learnt."""
-        parts = (self.ids, self.pieces, self.learnt, self.offsets)
-        return hashlib.sha256(b"".join(part.contiguous().numpy().tobytes() for part in parts)).hexdigest()
+        hasher = hashlib.sha256()
+        for part in (self.ids, self.pieces, self.learnt, self.offsets):
+            hasher.update(part.contiguous().numpy().tobytes())
+        return hasher.hexdigest()
 
     @property
     def lengths(self) -> Tensor:

@@ -45,9 +45,7 @@ def check_causal(model: Any, name: str) -> None:
         plain = model(input_ids=ids, use_cache=False).logits
         alone = torch.cat([_apart(model, ids, TRIED), _apart(model, ids, 1)])
         places = torch.arange(2 * TRIED, device=device)
-        positions = torch.stack(
-            [places % TRIED, (places - 1).clamp(min=0)]
-        )  # of the second row one document has 1 token
+        positions = torch.stack([places % TRIED, (places - 1).clamp(min=0)])  # documents of 4 and 4, of 1 and 7
         packed = last_hidden_states(model, {"input_ids": ids.expand(2, -1), "position_ids": positions})
         first = head(last_hidden_states(model, {"input_ids": ids}))
     except Exception as error:  # whatever an architecture raises
